@@ -1,0 +1,59 @@
+# Two commands are enough: `make demo` and `make test`. `make` alone lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+STACK ?= serverless
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.installed
+# Python 3.11 or newer; the first that is there
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help demo test check format preview up destroy shell bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it from your package manager or python.org, then run make again."; exit 1; }
+	@echo "Installing the Python packages into $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## bring the stack up on the local AWS, confirm 6,919 real transactions, show the verdict
+	@$(PY) -m local demo --stack $(STACK)
+
+test: $(READY) ## run all tests (no AWS account, no Docker)
+	@$(PY) -m pytest $(ARGS)
+
+check: $(READY) ## lint, format check and strict types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(READY) ## let ruff format and mend the code
+	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+preview: $(READY) ## pulumi preview of STACK on the local AWS
+	@$(PY) -m local preview --stack $(STACK)
+
+up: $(READY) ## pulumi up of STACK on the local AWS
+	@$(PY) -m local up --stack $(STACK)
+
+destroy: $(READY) ## pulumi destroy of STACK on the local AWS
+	@$(PY) -m local destroy --stack $(STACK)
+
+shell: $(READY) ## a shell on the local AWS: type pulumi, aws and confirm as you will on AWS
+	@$(PY) -m local shell --stack $(STACK)
+
+bench: $(READY) ## count writes, calls, transitions and log bytes per transaction, and price a month
+	@$(PY) -m benchmarks
+
+lock: $(READY) ## refresh requirements.lock from pyproject.toml
+	@$(PY) -m pip install --quiet uv && $(PY) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+
+clean: ## remove all that the project made in this folder, and stop what runs
+	@if [ -x $(PY) ]; then $(PY) -m local clean; fi
+	@rm -rf .local .build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

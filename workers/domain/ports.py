@@ -1,0 +1,127 @@
+"""What the core needs from outside. Every adapter, and the simulator, implements these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from workers.domain.outcomes import Outcome
+from workers.domain.transaction import Transaction
+
+
+class Clock(Protocol):
+    """Time as the core sees it."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Chance(Protocol):
+    """Randomness as the core sees it (`random.Random` fits)."""
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+        ...
+
+
+class Gateway(Protocol):
+    """The payment gateway: the two verbs that a user replaces with his own (`workers/gateway/payments.py`).
+
+    Neither raises for what a gateway may do: each trouble is an outcome.
+    """
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        """Make the effect happen, once per `key` (the transaction's id), or say what is known."""
+        ...
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:
+        """Whether the effect under `key` happened; changes nothing."""
+        ...
+
+    def ready(self) -> bool:
+        """False while the circuit breaker is open: then claim nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change of one transaction: `after` replaces `before` only if `before` still stands (version and token)."""
+
+    before: Transaction
+    after: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `add` did, by id, in the order given."""
+
+    new: tuple[str, ...]
+    already: tuple[str, ...]
+    """Present before with the same content: adding twice is harmless."""
+    conflicting: tuple[str, ...]
+    """Present before with other content: left untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The open work."""
+
+    open: int
+    """PENDING and PROCESSING."""
+    due: int
+    """Of these, due now or held by a worker."""
+    oldest_due_at: datetime | None
+    review: int
+    exact: bool = True
+    """False where counting stopped early: the figures are then lower bounds."""
+
+
+class Store(Protocol):
+    """A datastore. One conformance suite holds for every adapter (tests/contract/)."""
+
+    async def add(self, transactions: Sequence[Transaction]) -> Added:
+        """Insert what is new; never overwrite."""
+        ...
+
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None
+    ) -> list[Transaction]:
+        """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
+
+        Returns those now held by the caller in PROCESSING. Whatever may not be tried again (attempts used up,
+        deadline passed) moves to REVIEW in passing and is not returned.
+        """
+        ...
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        """Heartbeat: renew the leases that still stand; returns those, renewed."""
+        ...
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        """Write each move with its history in one atomic step, if its fence stands; True where it did.
+
+        A move back to PENDING (release) goes the same way. A lost fence is normal: somebody else took over.
+        A write whose answer was lost is recognised by its own token and counts as won.
+        """
+        ...
+
+    async def backlog(self) -> Backlog: ...
+
+    async def find(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word
+
+    async def review(self, limit: int = 100) -> list[Transaction]:
+        """Those in REVIEW, nearest deadline first."""
+        ...
+
+    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+        """Send one from REVIEW back to PENDING: asked by one person, approved by another.
+
+        Raises:
+            workers.domain.transitions.Refused: not in REVIEW, or both names are the same.
+        """
+        ...

@@ -1,0 +1,106 @@
+"""A transaction, its states and its history: immutable values, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The five states. CONFIRMED and REJECTED are final; REVIEW waits for a person."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
+    REVIEW = "REVIEW"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Status.CONFIRMED, Status.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One change of state: when, by whom, from what to what, in which attempt, under which token, and why."""
+
+    at: datetime
+    by: str
+    was: Status | None
+    now: Status
+    attempt: int
+    token: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One pending payment and all that is known of it.
+
+    Times are aware UTC with millisecond resolution; `amount` is in minor units of `currency` (ISO 4217).
+    """
+
+    id: str
+    account: str
+    amount: int
+    currency: str
+    created_at: datetime
+    deadline: datetime
+    """With no evidence by then, the transaction goes to REVIEW."""
+    status: Status = Status.PENDING
+    attempt: int = 0
+    """Attempts begun so far; a crash uses one up, a call that was never made gives it back."""
+    next_attempt_at: datetime | None = None
+    """When it is due (PENDING only)."""
+    claimed_at: datetime | None = None
+    lease_until: datetime | None = None
+    """Until then the holder of `token`, and nobody else, may act (PROCESSING only)."""
+    token: str | None = None
+    """Random and fresh for each claim: the fence that a late worker fails on."""
+    first_sent_at: datetime | None = None
+    """Since when an effect may exist at the gateway. None: certainly nothing was done there."""
+    settled_at: datetime | None = None
+    gateway_reference: str | None = None
+    reason: str | None = None
+    """Why it is in its state, when that needs saying: the refusal, the last trouble, what a person must decide."""
+    owner: str | None = None
+    """Whose desk it is on, and until when (REVIEW only)."""
+    review_by: datetime | None = None
+    version: int = 1
+    history: tuple[HistoryEntry, ...] = ()
+
+    @property
+    def sent_earlier(self) -> bool:
+        """Whether an attempt before the present one may have reached the gateway: then ask before sending."""
+        return (
+            self.first_sent_at is not None
+            and self.claimed_at is not None
+            and self.first_sent_at < self.claimed_at
+        )
+
+
+def utc(value: datetime) -> datetime:
+    """`value` as UTC, cut to milliseconds: what both datastores keep.
+
+    Raises:
+        ValueError: `value` carries no time zone.
+    """
+    if value.tzinfo is None:
+        raise ValueError(f"a time needs a zone, found {value.isoformat()}")
+    value = value.astimezone(UTC)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def to_text(value: datetime) -> str:
+    """`value` as `2026-11-24T07:34:00.123Z`: fixed width, so that text order is time order."""
+    return utc(value).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+def from_text(value: str) -> datetime:
+    """The inverse of `to_text`.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    return utc(datetime.fromisoformat(value))
