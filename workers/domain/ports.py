@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -34,6 +35,13 @@ class Gateway(Protocol):
 
     Neither raises for what a gateway may do: each trouble is an outcome.
     """
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Wait for a turn under the rate and concurrency limits, and hold it.
+
+        Lease and time are checked after the wait, so the calls themselves must not wait again.
+        """
+        ...
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
         """Make the effect happen, once per `key` (the transaction's id), or say what is known."""

@@ -52,14 +52,15 @@ class Transaction:
     attempt: int = 0
     """Attempts begun so far; a crash uses one up, a call that was never made gives it back."""
     next_attempt_at: datetime | None = None
-    """When it is due (PENDING only)."""
-    claimed_at: datetime | None = None
+    """Since when it is due (open states only; a claim leaves it alone, so that the index of open work stands still)."""
     lease_until: datetime | None = None
     """Until then the holder of `token`, and nobody else, may act (PROCESSING only)."""
     token: str | None = None
     """Random and fresh for each claim: the fence that a late worker fails on."""
     first_sent_at: datetime | None = None
-    """Since when an effect may exist at the gateway. None: certainly nothing was done there."""
+    """Since when an effect may exist at the gateway; the key window counts from here. None: nothing was done there."""
+    last_sent_at: datetime | None = None
+    """Until when an earlier attempt may have sent; the grace period counts from here. None: no earlier one did."""
     settled_at: datetime | None = None
     gateway_reference: str | None = None
     reason: str | None = None
@@ -73,11 +74,7 @@ class Transaction:
     @property
     def sent_earlier(self) -> bool:
         """Whether an attempt before the present one may have reached the gateway: then ask before sending."""
-        return (
-            self.first_sent_at is not None
-            and self.claimed_at is not None
-            and self.first_sent_at < self.claimed_at
-        )
+        return self.last_sent_at is not None
 
 
 def utc(value: datetime) -> datetime:

@@ -1,0 +1,137 @@
+"""How a batch is confirmed: claim, ask or send, settle. The same code in Lambda, in a container and in a simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from workers.domain.outcomes import NotFound, NotTried, Unknown
+from workers.domain.policy import Policy
+from workers.domain.ports import Chance, Clock, Gateway, Move, Store
+from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Answer, decide, may_resend
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of a batch, as counts."""
+
+    claimed: int = 0
+    confirmed: int = 0
+    rejected: int = 0
+    retried: int = 0
+    """Back to PENDING after a call."""
+    review: int = 0
+    lost: int = 0
+    """Fences lost: somebody else took over. Normal, and counted."""
+    not_tried: int = 0
+    """Back to PENDING, or left there, without a call."""
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, name) + getattr(other, name) for name in Tally.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch, done: its counts, each settled move, and where the time went (seconds)."""
+
+    tally: Tally
+    settled: tuple[Transaction, ...] = ()
+    claim_seconds: float = 0.0
+    call_seconds: float = 0.0
+    settle_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Confirmer:
+    """Confirms batches of transactions over the ports that it is given."""
+
+    store: Store
+    gateway: Gateway
+    clock: Clock
+    chance: Chance
+    new_token: Callable[[], str]
+    policy: Policy
+    by: str
+    """Who is at work, for the history."""
+
+    async def confirm_batch(
+        self, limit: int, ids: Sequence[str] | None = None, stop_at: datetime | None = None
+    ) -> Batch:
+        """Claim up to `limit` (of `ids`), bring each as far as the gateway lets it, and settle all together.
+
+        No call starts that could not end before `stop_at`.
+        """
+        if not self.gateway.ready():
+            return Batch(Tally(not_tried=len(ids or ())))
+        start = self.clock.now()
+        held = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids)
+        claimed = self.clock.now()
+        moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in held))
+        called = self.clock.now()
+        won = await self.store.settle(moves)
+        settled = self.clock.now()
+        return Batch(
+            _tally(moves, won),
+            tuple(move.after for move, ok in zip(moves, won, strict=True) if ok),
+            (claimed - start).total_seconds(),
+            (called - claimed).total_seconds(),
+            (settled - called).total_seconds(),
+        )
+
+    async def conclude(self, record: Transaction, stop_at: datetime | None = None) -> Move:
+        """Ask or send for one held transaction, and decide what follows. Never raises for a gateway's fault."""
+        answer = await self._answer(record, stop_at)
+        return Move(record, decide(record, answer, self.clock.now(), self.policy, self.chance.random()))
+
+    async def _answer(self, record: Transaction, stop_at: datetime | None) -> Answer:
+        key = record.id  # one key for all attempts: the gateway itself refuses a second effect
+        asked = False
+        try:
+            async with self.gateway.turn():
+                if record.sent_earlier:
+                    if trouble := self._no_call(record, stop_at):
+                        return Answer(trouble, self.by)
+                    asked = True
+                    outcome = await self.gateway.ask(record, key)
+                    if not isinstance(outcome, NotFound) or not may_resend(
+                        record, self.clock.now(), self.policy
+                    ):
+                        return Answer(outcome, self.by, asked=True)
+                    asked = False
+                if trouble := self._no_call(record, stop_at):
+                    return Answer(trouble, self.by)
+                outcome = await self.gateway.confirm(record, key)
+                if isinstance(outcome, NotFound):
+                    outcome = Unknown("confirm answered 'not found', which only ask may")
+                return Answer(outcome, self.by)
+        except Exception as error:
+            # Only a defect of an adapter gets here. The effect may have happened, so nothing is known.
+            return Answer(Unknown(f"{type(error).__name__} in the gateway adapter"), self.by, asked=asked)
+
+    def _no_call(self, record: Transaction, stop_at: datetime | None) -> NotTried | None:
+        """Why no call may start now, checked right before each one: a slow batch outlives its leases."""
+        ends = self.clock.now() + self.policy.call_timeout
+        if record.lease_until is None or ends > record.lease_until:
+            return NotTried("too little of the lease left for a call")
+        if stop_at is not None and ends > stop_at:
+            return NotTried("too little time left for a call")
+        if not self.gateway.ready():
+            return NotTried("circuit breaker open")
+        return None
+
+
+def _tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
+    count = dict.fromkeys(Tally.__slots__, 0)
+    count["claimed"] = len(moves)
+    for move, ok in zip(moves, won, strict=True):
+        count[_name(move) if ok else "lost"] += 1
+    return Tally(**count)
+
+
+def _name(move: Move) -> str:
+    if move.after.status is Status.PENDING:
+        return "not_tried" if (move.after.reason or "").startswith("not tried") else "retried"
+    return move.after.status.lower()

@@ -1,0 +1,113 @@
+"""The store as a model: the shortest code that keeps the contract. Tests and the simulator run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from workers.domain.policy import Policy
+from workers.domain.ports import Added, Backlog, Clock, Move
+from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
+from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
+
+_INSERTED = "added"
+
+
+def arrived(transaction: Transaction, now: datetime) -> Transaction:
+    """`transaction` as every store inserts it: PENDING, due at once, with the first line of its history."""
+    entry = HistoryEntry(utc(now), "producer", None, Status.PENDING, 0, None, _INSERTED)
+    return replace(
+        transaction,
+        created_at=utc(transaction.created_at),
+        deadline=utc(transaction.deadline),
+        next_attempt_at=utc(now),
+        history=(entry,),
+    )
+
+
+def same_content(a: Transaction, b: Transaction) -> bool:
+    """Whether both ask for the same payment: adding such a one again is harmless."""
+    return (a.account, a.amount, a.currency) == (b.account, b.amount, b.currency)
+
+
+@dataclass
+class MemoryStore:
+    """All transactions in a dict."""
+
+    clock: Clock
+    policy: Policy
+    records: dict[str, Transaction] = field(default_factory=dict)
+
+    async def add(self, transactions: Sequence[Transaction]) -> Added:
+        new, already, conflicting = [], [], []
+        for transaction in transactions:
+            present = self.records.get(transaction.id)
+            if present is None:
+                self.records[transaction.id] = arrived(transaction, self.clock.now())
+                new.append(transaction.id)
+            elif same_content(present, transaction):
+                already.append(transaction.id)
+            else:
+                conflicting.append(transaction.id)
+        return Added(tuple(new), tuple(already), tuple(conflicting))
+
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None
+    ) -> list[Transaction]:
+        now = self.clock.now()
+        candidates = (
+            [self.records[id_] for id_ in ids if id_ in self.records] if ids is not None else self._open()
+        )
+        due = [record for record in candidates if claimable(record, now, self.policy)][:limit]
+        held = []
+        for record in due:
+            after = decide(record, Claim(token, by), now, self.policy)
+            self.records[record.id] = after
+            if after.status is Status.PROCESSING:
+                held.append(after)
+        return held
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        moves = [Move(record, extended(record, self.clock.now(), self.policy)) for record in transactions]
+        won = await self.settle(moves)
+        return [move.after for move, ok in zip(moves, won, strict=True) if ok]
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        won = []
+        for move in moves:
+            stands = self.records.get(move.before.id) == move.before
+            if stands:
+                self.records[move.before.id] = move.after
+            won.append(stands)
+        return won
+
+    async def backlog(self) -> Backlog:
+        now = self.clock.now()
+        due = [
+            record.next_attempt_at
+            for record in self._open()
+            if record.next_attempt_at and record.next_attempt_at <= now
+        ]
+        return Backlog(
+            len(self._open()), len(due), min(due, default=None), len(await self.review(len(self.records)))
+        )
+
+    async def find(self, id: str) -> Transaction | None:  # noqa: A002
+        return self.records.get(id)
+
+    async def review(self, limit: int = 100) -> list[Transaction]:
+        waiting = [record for record in self.records.values() if record.status is Status.REVIEW]
+        return sorted(waiting, key=lambda record: (record.review_by or record.deadline, record.id))[:limit]
+
+    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+        record = self.records.get(id)
+        if record is None:
+            raise Refused(f"there is no transaction {id}")
+        after = decide(record, Redrive(by, approved_by, why), self.clock.now(), self.policy)
+        self.records[id] = after
+        return after
+
+    def _open(self) -> list[Transaction]:
+        found = [r for r in self.records.values() if r.status in (Status.PENDING, Status.PROCESSING)]
+        return sorted(found, key=lambda record: (record.next_attempt_at or record.created_at, record.id))
