@@ -1,0 +1,133 @@
+"""The emulator of the AWS services: ministack, with the overlays of `local/overlay`, as a child process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local.processes import HOST, Child, kept_port
+
+REGION = "us-east-1"
+"""Of clients that name none; the emulator serves every region, each apart from the others."""
+
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "SYSTEMROOT",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "CONFIRM_TEST",
+)
+
+
+class Emulator:
+    """The AWS services on 127.0.0.1, as long as this object is started and this process lives."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        scheduler_speed: float = 1.0,
+        persist: bool = True,
+        enforce_iam: bool = False,
+        extra_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`folder` takes all that it writes. `scheduler_speed` 6 makes a minute of EventBridge Scheduler last 10 s.
+
+        `persist`: the state outlives `stop()`. `enforce_iam`: Lambdas may do only what their role allows.
+        """
+        folder = folder.resolve()
+        self.port = kept_port(folder / "port")
+        self.endpoint_url = f"http://{HOST}:{self.port}"
+        temporary = folder / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        # The emulator hands its environment on to every Lambda, so it is made from nothing: neither the user's AWS
+        # credentials nor PYTHONPATH (which would shadow the code of the Lambda's zip) may reach them.
+        environment = (
+            {name: os.environ[name] for name in _INHERITED if name in os.environ}
+            | {
+                "BIND_HOST": HOST,  # its default is every interface
+                "GATEWAY_PORT": str(self.port),
+                "LOG_LEVEL": "WARNING",
+                "TMPDIR": str(temporary),
+                "NO_PROXY": f"{HOST},localhost",
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_DEFAULT_REGION": REGION,
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "SFTP_ENABLED": "0",  # two services with listeners of their own, on every interface
+                "IOT_MTLS_ENABLED": "0",
+                "DOCKER_HOST": f"unix://{temporary}/no-docker",  # the same behaviour whether or not Docker is there
+                "AUTH": str(enforce_iam).lower(),
+                "CONFIRM_SCHEDULER_SPEED": f"{scheduler_speed:g}",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+        if persist:
+            environment |= {
+                "PERSIST_STATE": "1",
+                "STATE_DIR": str(folder / "state"),
+                "S3_PERSIST": "1",
+                "S3_DATA_DIR": str(folder / "s3"),
+            }
+        self._temporary = temporary
+        self._child = Child(
+            "local.overlay",
+            [],
+            environment=environment | dict(extra_environment or {}),
+            folder=folder,
+            health_url=f"{self.endpoint_url}/_ministack/health",
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The emulator's process id while it runs."""
+        return self._child.pid
+
+    @property
+    def log(self) -> Path:
+        """What it wrote."""
+        return self._child.log
+
+    def start(self) -> Emulator:
+        """Start it and wait until it answers; ends a former one of the same folder first."""
+        self._child.end_former()
+        self._empty_temporary()
+        self._child.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop it, its Lambdas with it, and save its state if it persists."""
+        self._child.stop()
+        self._empty_temporary()
+
+    def client(self, service: str, *, account: str = "test", region: str = REGION) -> Any:
+        """A boto3 client. `account` of 12 digits is an AWS account of its own, apart from all others."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name=region,
+            aws_access_key_id=account,
+            aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
+            config=Config(retries={"total_max_attempts": 1}, proxies={}),
+        )
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _empty_temporary(self) -> None:
+        """It leaves one folder per Lambda worker behind."""
+        import shutil
+
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True, exist_ok=True)
