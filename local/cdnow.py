@@ -1,4 +1,4 @@
-"""The purchases of `data/cdnow-sample.txt` as transactions: real amounts for the demo. `python -m local.cdnow > x.csv`."""
+"""The purchases of `data/cdnow-sample.txt` as transactions: `python -m local.cdnow > purchases.csv`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Purchase:
     """One row of the file. `amount` is in cents; eight purchases of the 6,919 cost nothing, and stay."""
 
     id: str
-    """`<customer>-<day>-<nn>`: `nn` counts a customer's purchases of one day in the order of the file, because 19 rows
-    equal another one entirely. The file never changes, so the id is stable."""
+    """`<customer>-<day>-<nn>`: `nn` counts a customer's purchases of one day in the order of the file, because
+    19 rows equal another one entirely. The file never changes, so the id is stable."""
     account: str
     amount: int
     currency: str = CURRENCY
