@@ -96,9 +96,7 @@ class Confirmer:
                         return Answer(trouble, self.by)
                     asked = True
                     outcome = await self.gateway.ask(record, key)
-                    if not isinstance(outcome, NotFound) or not may_resend(
-                        record, self.clock.now(), self.policy
-                    ):
+                    if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
                         return Answer(outcome, self.by, asked=True)
                     asked = False
                 if trouble := self._no_call(record, stop_at):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Evidence that the effect happened: the gateway's reference, and the amount (minor units) and currency it moved."""
+    """Evidence that the effect happened: the gateway's reference, and what it moved (minor units, currency)."""
 
     reference: str
     amount: int

@@ -32,5 +32,5 @@ class Policy:
         Backoff And Jitter"); a tenth of the step is kept as a floor so that no retry is immediate.
         """
         doublings = min(max(attempt - 1, 0), 32)
-        step = min(self.retry_base * 2**doublings, self.retry_cap)
+        step = min(self.retry_base * (1 << doublings), self.retry_cap)
         return step * (0.1 + 0.9 * chance)

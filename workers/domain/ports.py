@@ -96,9 +96,7 @@ class Store(Protocol):
         """Insert what is new; never overwrite."""
         ...
 
-    async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None
-    ) -> list[Transaction]:
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
 
         Returns those now held by the caller in PROCESSING. Whatever may not be tried again (attempts used up,

@@ -79,9 +79,7 @@ class _Case:
         return self.record.attempt >= self.policy.max_attempts
 
 
-def decide(
-    record: Transaction, event: Event, now: datetime, policy: Policy, chance: float = 0.5
-) -> Transaction:
+def decide(record: Transaction, event: Event, now: datetime, policy: Policy, chance: float = 0.5) -> Transaction:
     """The record after `event` at `now`; `chance` in [0, 1) draws the jitter.
 
     Raises:
@@ -164,9 +162,7 @@ def _answer(case: _Case, event: Answer) -> Transaction:
             why = "gateway had done it" if event.asked else "gateway confirmed"
             return _settled(record, now, event.by, Status.CONFIRMED, why, gateway_reference=reference)
         case Rejected(reason):
-            return _settled(
-                record, now, event.by, Status.REJECTED, f"gateway refused: {reason}", reason=reason
-            )
+            return _settled(record, now, event.by, Status.REJECTED, f"gateway refused: {reason}", reason=reason)
         case Retryable(reason, counts):
             return _retry(case, event, reason, counts=counts, sent=False)
         case Unknown(reason):
@@ -182,9 +178,7 @@ def _retry(case: _Case, event: Answer, reason: str, *, counts: bool, sent: bool)
     if case.overdue:
         return _review(case, _sent(case, sent), event.by, f"deadline passed; last: {reason}")
     if counts and case.used_up:
-        return _review(
-            case, _sent(case, sent), event.by, f"{case.record.attempt} attempts used up; last: {reason}"
-        )
+        return _review(case, _sent(case, sent), event.by, f"{case.record.attempt} attempts used up; last: {reason}")
     due = case.now + case.policy.backoff(case.record.attempt, case.chance)
     return _release(case, event, reason, back=not counts, due=due, sent=sent)
 
@@ -225,18 +219,14 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
 # --- how a record moves ----------------------------------------------------------------------------------------------
 
 
-def _moved(
-    record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: object
-) -> Transaction:
+def _moved(record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: object) -> Transaction:
     after = replace(record, status=to, version=record.version + 1, **changes)  # type: ignore[arg-type]
     token = after.token if to is Status.PROCESSING else record.token
     entry = HistoryEntry(at, by, record.status, to, after.attempt, token, why)
     return replace(after, history=(*record.history, entry))
 
 
-def _settled(
-    record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: object
-) -> Transaction:
+def _settled(record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: object) -> Transaction:
     open_only: dict[str, object] = {
         "next_attempt_at": None,
         "lease_until": None,

@@ -52,13 +52,9 @@ class MemoryStore:
                 conflicting.append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
-    async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None
-    ) -> list[Transaction]:
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
         now = self.clock.now()
-        candidates = (
-            [self.records[id_] for id_ in ids if id_ in self.records] if ids is not None else self._open()
-        )
+        candidates = [self.records[id_] for id_ in ids if id_ in self.records] if ids is not None else self._open()
         due = [record for record in candidates if claimable(record, now, self.policy)][:limit]
         held = []
         for record in due:
@@ -89,9 +85,7 @@ class MemoryStore:
             for record in self._open()
             if record.next_attempt_at and record.next_attempt_at <= now
         ]
-        return Backlog(
-            len(self._open()), len(due), min(due, default=None), len(await self.review(len(self.records)))
-        )
+        return Backlog(len(self._open()), len(due), min(due, default=None), len(await self.review(len(self.records))))
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         return self.records.get(id)
