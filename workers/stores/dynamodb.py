@@ -84,8 +84,20 @@ class DynamoDbStore:
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
     async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
-        if ids is None:
-            ids = (await self.due(limit)).ids
+        if ids is not None:
+            return await self._claim(token, by, limit, ids)
+        held: list[Transaction] = []
+        seen: set[str] = set()
+        wanted = limit
+        while True:
+            due = await self.due(wanted)
+            held += await self._claim(token, by, limit - len(held), [id_ for id_ in due.ids if id_ not in seen])
+            if len(held) >= limit or not due.more:
+                return held
+            seen.update(due.ids)  # held by others: they stay in the index, so look further
+            wanted *= 2
+
+    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str]) -> list[Transaction]:
         # An eventually consistent read costs half; what it misses, the fence finds.
         items = await self._items(ids, consistent=False)
         now = self.clock.now()

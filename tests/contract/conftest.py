@@ -1,0 +1,65 @@
+"""Every adapter of the store, each behind the same fixture, so that one suite holds for all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import AwsAccount
+from tests.fakes import FakeClock
+from workers.domain.policy import Policy
+from workers.domain.ports import Store
+from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.memory import MemoryStore
+
+POLICY = Policy(max_attempts=4)
+SHARDS = 3
+
+
+def make_table(client: Any) -> str:
+    """A table as components/datastore.py declares it."""
+    name = f"transactions-{uuid.uuid4().hex[:8]}"
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": "S"} for key in ("id", "pending_shard", "next_attempt_at")
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "pending",
+                "KeySchema": [
+                    {"AttributeName": "pending_shard", "KeyType": "HASH"},
+                    {"AttributeName": "next_attempt_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+    return name
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest, clock: FakeClock) -> Store:
+    if request.param == "memory":
+        return MemoryStore(clock, POLICY)
+    aws: AwsAccount = request.getfixturevalue("aws")
+    client = aws.client("dynamodb")
+    return DynamoDbStore(client, make_table(client), "pending", SHARDS, clock, POLICY)
+
+
+@pytest.fixture
+def dynamodb(aws: AwsAccount, clock: FakeClock) -> Callable[[Any], DynamoDbStore]:
+    """Makes a store on a fresh table, through `wrap(client)`."""
+    client = aws.client("dynamodb")
+    table = make_table(client)
+    return lambda wrap: DynamoDbStore(wrap(client), table, "pending", SHARDS, clock, POLICY)

@@ -1,0 +1,230 @@
+"""What holds for the DynamoDB adapter alone: lost answers, throttling, crashes between API calls, foreign items, cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import POLICY
+from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find, run
+from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments
+from workers.domain.confirming import Confirmer
+from workers.domain.transaction import Status
+from workers.domain.transitions import Refused
+from workers.stores.dynamodb import DynamoDbStore, StoreError, to_item
+
+Make = Callable[[Any], DynamoDbStore]
+
+
+class Client:
+    """A boto3 client under a script: `around(name, call, arguments)` stands in for each call, and all are counted."""
+
+    def __init__(self, client: Any, around: Callable[[str, Callable[..., Any], dict[str, Any]], Any]) -> None:
+        self._client, self._around = client, around
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            self.calls.append(name)
+            return self._around(name, getattr(self._client, name), arguments)
+
+        return call
+
+
+def plain(client: Any) -> Any:
+    return client
+
+
+def test_a_write_whose_answer_was_lost_is_recognised(dynamodb: Make, clock: FakeClock) -> None:
+    """The SDK repeats a write after a lost answer, and the repetition meets the fence that its first try raised."""
+
+    def twice(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if name == "batch_execute_statement":
+            call(**arguments)
+        return call(**arguments)
+
+    store = dynamodb(lambda client: Client(client, twice))
+    assert run(store.add([payment("p-0")])).already == ("p-0",), "ours or not, it is there with the same content"
+    [record] = claim(store)
+    assert record.attempt == 1
+    assert run(store.settle([answer(record, clock, done(record))])) == [True]
+    assert len(find(store).history) == 3
+
+
+def test_a_foreign_write_is_not_taken_for_ours(dynamodb: Make, clock: FakeClock) -> None:
+    store = dynamodb(plain)
+    run(store.add([payment("p-0")]))
+    [record] = claim(store, "old")
+    clock.advance(LEASE_OVER)
+    claim(store, "new")
+    assert run(store.settle([answer(record, clock, done(record))])) == [False]
+
+
+@pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"])
+def test_throttled_statements_are_repeated_alone(dynamodb: Make, clock: FakeClock, code: str) -> None:
+    sizes: list[int] = []
+
+    def throttled(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if name != "batch_execute_statement":
+            return call(**arguments)
+        sizes.append(len(arguments["Statements"]))
+        if len(sizes) > 1:
+            return call(**arguments)
+        part = call(Statements=arguments["Statements"][:3])["Responses"]
+        return {"Responses": part + [{"Error": {"Code": code, "Message": "slow down"}}] * (sizes[0] - 3)}
+
+    store = dynamodb(lambda client: Client(client, throttled))
+    assert len(run(store.add(list(payments(10)))).new) == 10
+    assert sizes == [10, 7]
+
+
+def test_throttling_without_end_is_an_error_that_names_the_table(dynamodb: Make) -> None:
+    def always(name: str, _: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        return {"Responses": [{"Error": {"Code": "ThrottlingError", "Message": "no"}} for _ in arguments["Statements"]]}
+
+    store = dynamodb(lambda client: Client(client, always))
+    with pytest.raises(StoreError, match=f"{store.table}.*ThrottlingError"):
+        run(store.add([payment("p-0")]))
+
+
+def test_unprocessed_keys_are_read_again(dynamodb: Make, clock: FakeClock) -> None:
+    reads: list[int] = []
+
+    def partly(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if name != "batch_get_item":
+            return call(**arguments)
+        [(table, request)] = arguments["RequestItems"].items()
+        reads.append(len(request["Keys"]))
+        now, later = request["Keys"][:4], request["Keys"][4:]
+        result = call(RequestItems={table: {**request, "Keys": now}})
+        return {**result, "UnprocessedKeys": {table: {**request, "Keys": later}} if later else {}}
+
+    store = dynamodb(lambda client: Client(client, partly))
+    run(store.add(list(payments(10))))
+    assert len(claim(store)) == 10
+    assert reads == [10, 6, 2]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, 13))
+def test_a_crash_between_any_two_api_calls_loses_and_doubles_nothing(
+    dynamodb: Make, clock: FakeClock, fatal: int, after: bool
+) -> None:
+    """30 transactions: 3 queries, 1 read, 2 claims, 2 settles; later numbers crash the second worker on its way."""
+    seen = [0]
+
+    def crash(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        seen[0] += 1
+        if seen[0] == fatal and not after:
+            raise Crash
+        result = call(**arguments)
+        if seen[0] == fatal:
+            raise Crash
+        return result
+
+    run(dynamodb(plain).add(list(payments(30))))
+    gateway, tokens = LedgerGateway(), iter(range(1000))
+
+    def work(store: DynamoDbStore) -> None:
+        worker = Confirmer(store, gateway, clock, Even(), lambda: f"t{next(tokens)}", POLICY, "w")
+        run(worker.confirm_batch(100))
+
+    for _ in range(2):
+        with contextlib.suppress(Crash):
+            work(dynamodb(lambda client: Client(client, crash)))
+        clock.advance(LEASE_OVER)
+    for _ in range(3):
+        work(dynamodb(plain))
+        clock.advance(LEASE_OVER)
+    assert seen[0] >= min(fatal, 9)
+    assert set(gateway.effects.values()) == {1}
+    assert len(gateway.effects) == 30
+    assert {record.status for record in run(dynamodb(plain).everything())} == {Status.CONFIRMED}
+
+
+@pytest.mark.parametrize("field", ["amount", "account", "version", "deadline", "status", "attempt"])
+def test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody(
+    dynamodb: Make, clock: FakeClock, field: str
+) -> None:
+    store = dynamodb(plain)
+    run(store.add(list(payments(3))))
+    item = store.client.get_item(TableName=store.table, Key={"id": {"S": "p-1"}})["Item"]
+    del item[field]
+    store.client.put_item(TableName=store.table, Item=item)
+    clock.advance(1)
+    assert {record.id for record in claim(store)} == {"p-0", "p-2"}
+    [broken] = run(store.review())
+    assert broken.id == "p-1"
+    assert field in (broken.reason or "")
+    assert broken.owner == POLICY.review_owner
+    assert broken.review_by == clock.now() + POLICY.review_within
+    assert find(store, "p-1").status is Status.REVIEW
+    if field != "status":  # the desk itself has mended that one
+        with pytest.raises(Refused, match=field):
+            run(store.redrive("p-1", by="ana", approved_by="ben", why="try"))
+    assert claim(store, "t2") == []
+
+
+@pytest.mark.parametrize("value", [{"N": "12.5"}, {"S": "12"}, {"BOOL": True}])
+def test_an_amount_of_another_form_is_never_guessed(dynamodb: Make, clock: FakeClock, value: dict[str, Any]) -> None:
+    store = dynamodb(plain)
+    run(store.add([payment("p-0")]))
+    item = store.client.get_item(TableName=store.table, Key={"id": {"S": "p-0"}})["Item"]
+    store.client.put_item(TableName=store.table, Item={**item, "amount": value})
+    assert claim(store) == []
+    assert [record.id for record in run(store.review())] == ["p-0"]
+
+
+def test_the_index_holds_open_work_only(dynamodb: Make, clock: FakeClock) -> None:
+    store = dynamodb(plain)
+    run(store.add(list(payments(4))))
+    records = claim(store)
+    assert run(store.due(10)).ids, "held ones stay in it: a claim must not move them"
+    run(store.settle([answer(record, clock, done(record)) for record in records]))
+    assert run(store.due(10)).ids == ()
+    item = store.client.get_item(TableName=store.table, Key={"id": {"S": "p-0"}})["Item"]
+    assert not {"pending_shard", "next_attempt_at", "lease_until", "token"} & item.keys()
+
+
+def test_due_counts_more_than_it_was_asked_for(dynamodb: Make, clock: FakeClock) -> None:
+    store = dynamodb(plain)
+    run(store.add(list(payments(12))))
+    due = run(store.due(10))
+    assert (len(due.ids), due.more, due.oldest_due_at) == (10, True, clock.now())
+    assert not run(store.due(12)).more
+
+
+def test_a_batch_of_100_costs_nine_calls(dynamodb: Make, clock: FakeClock) -> None:
+    clients: list[Client] = []
+
+    def counted(client: Any) -> Client:
+        clients.append(Client(client, lambda _, call, arguments: call(**arguments)))
+        return clients[0]
+
+    run(dynamodb(plain).add(list(payments(100))))
+    store = dynamodb(counted)
+    records = claim(store, ids=[record.id for record in payments(100)])
+    run(store.settle([answer(record, clock, done(record)) for record in records]))
+    assert len(records) == 100
+    assert clients[0].calls.count("batch_get_item") == 1
+    assert clients[0].calls.count("batch_execute_statement") == 8
+
+
+def test_an_ordinary_life_fits_one_write_unit(dynamodb: Make, clock: FakeClock) -> None:
+    """A write is billed by the KiB of the item: names, values, history and all."""
+    store = dynamodb(plain)
+    long = payment("transaction-identifier-of-a-common-36")
+    run(store.add([long]))
+    [record] = run(store.claim(token="0123456789abcdef", by="run-01234567/500", limit=1))
+    clock.advance(1)
+    run(store.settle([answer(record, clock, done(record))]))
+    item = to_item(find(store, long.id), store.shards)
+    lists = sum(3 + len(line["S"]) + 1 for line in item["history"]["L"])
+    size = sum(len(name) for name in item) + lists
+    size += sum(len(next(iter(value.values()))) for name, value in item.items() if name != "history")
+    assert size < 1024
+    assert asyncio.run(store.find(long.id)) is not None

@@ -1,0 +1,278 @@
+"""What every datastore promises: one suite, the same cases for each adapter and for the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.contract.conftest import POLICY
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments
+from workers.domain.confirming import Confirmer
+from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
+from workers.domain.ports import Move, Store
+from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Answer, Refused, decide
+
+T = TypeVar("T")
+LEASE_OVER = POLICY.lease.total_seconds() + 3
+
+
+def run(call: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(call)
+
+
+def claim(store: Store, token: str = "t1", limit: int = 100, ids: list[str] | None = None) -> list[Transaction]:
+    return run(store.claim(token=token, by="w1", limit=limit, ids=ids))
+
+
+def answer(record: Transaction, clock: FakeClock, outcome: Any) -> Move:
+    return Move(record, decide(record, Answer(outcome, "w1"), clock.now(), POLICY))
+
+
+def done(record: Transaction) -> Confirmed:
+    return Confirmed("ref", record.amount, record.currency)
+
+
+def find(store: Store, id_: str = "p-0") -> Transaction:
+    found = run(store.find(id_))
+    assert found is not None
+    return found
+
+
+def test_added_is_found_whole(store: Store) -> None:
+    assert run(store.add([payment()])).new == ("p-1",)
+    record = find(store, "p-1")
+    assert (record.account, record.amount, record.currency, record.status) == ("acct-1", 2933, "USD", Status.PENDING)
+    assert (record.created_at, record.deadline) == (START, START + timedelta(hours=24))
+    assert [(entry.was, entry.now) for entry in record.history] == [(None, Status.PENDING)]
+    assert run(store.find("nobody")) is None
+
+
+def test_adding_twice_adds_nothing_and_never_overwrites(store: Store) -> None:
+    run(store.add([payment("a"), payment("b")]))
+    added = run(store.add([payment("a"), payment("b", amount=1), payment("c"), payment("c"), payment("c", amount=5)]))
+    assert added.new == ("c",)
+    assert added.already == ("a", "c")
+    assert added.conflicting == ("b", "c")
+    assert find(store, "b").amount == 2933
+
+
+def test_adding_more_than_one_call_holds(store: Store) -> None:
+    assert len(run(store.add(list(payments(130)))).new) == 130
+    assert run(store.backlog()).open == 130
+
+
+def test_a_settled_transaction_added_again_stays_settled(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [record] = claim(store)
+    run(store.settle([answer(record, clock, done(record))]))
+    assert run(store.add([payment("p-0")])).already == ("p-0",)
+    assert find(store).status is Status.CONFIRMED
+
+
+def test_claims_share_no_transaction(store: Store) -> None:
+    run(store.add(list(payments(30))))
+    first, second = claim(store, "t1", limit=20), claim(store, "t2", limit=20)
+    assert (len(first), len(second)) == (20, 10)
+    assert not {r.id for r in first} & {r.id for r in second}
+    assert {find(store, r.id).token for r in second} == {"t2"}
+    assert claim(store, "t3") == []
+
+
+def test_racing_claims_share_no_transaction(store: Store) -> None:
+    run(store.add(list(payments(40))))
+
+    async def race() -> list[list[Transaction]]:
+        return await asyncio.gather(*(store.claim(token=f"t{n}", by=f"w{n}", limit=40) for n in range(4)))
+
+    held = [record.id for claims in run(race()) for record in claims]
+    assert sorted(held) == sorted(set(held))
+    assert len(held) == 40
+
+
+def test_a_claim_by_id_takes_only_these(store: Store) -> None:
+    run(store.add(list(payments(5))))
+    assert {r.id for r in claim(store, ids=["p-3", "p-1", "nobody", "p-1"])} == {"p-1", "p-3"}
+    assert claim(store, "t2", ids=["p-1"]) == []
+
+
+def test_the_longest_due_come_first(store: Store, clock: FakeClock) -> None:
+    for n in range(6):
+        run(store.add([payment(f"p-{n}")]))
+        clock.advance(1)
+    assert {r.id for r in claim(store, limit=3)} == {"p-0", "p-1", "p-2"}
+
+
+def test_what_is_not_due_waits(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [record] = claim(store)
+    run(store.settle([answer(record, clock, Retryable("busy"))]))
+    assert claim(store, "t2") == []
+    due = find(store).next_attempt_at
+    assert due is not None
+    clock.time = due
+    assert [r.attempt for r in claim(store, "t2")] == [2]
+
+
+def test_settling_is_final_and_keeps_the_history(store: Store, clock: FakeClock) -> None:
+    run(store.add(list(payments(2))))
+    records = claim(store)
+    clock.advance(1)
+    moves = [answer(records[0], clock, done(records[0])), answer(records[1], clock, Rejected("no"))]
+    assert run(store.settle(moves)) == [True, True]
+    for move in moves:
+        record = find(store, move.before.id)
+        assert record == move.after
+        assert len(record.history) == 3
+    backlog = run(store.backlog())
+    assert (backlog.open, backlog.due, backlog.oldest_due_at, backlog.review) == (0, 0, None, 0)
+    clock.advance(LEASE_OVER)
+    assert claim(store, "t2") == []
+
+
+def test_a_settle_is_not_repeated(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [record] = claim(store)
+    assert run(store.settle([answer(record, clock, done(record))])) == [True]
+    clock.advance(1)
+    assert run(store.settle([answer(record, clock, Rejected("late"))])) == [False]
+    assert find(store).status is Status.CONFIRMED
+
+
+def test_an_expired_lease_is_taken_over_and_the_old_holder_can_do_nothing(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [old] = claim(store, "old")
+    clock.advance(LEASE_OVER)
+    [new] = claim(store, "new")
+    assert (new.token, new.attempt, new.sent_earlier) == ("new", 2, True)
+    assert run(store.extend([old])) == []
+    assert run(store.settle([answer(old, clock, done(old))])) == [False]
+    assert run(store.settle([answer(old, clock, Retryable("release"))])) == [False]
+    assert find(store).token == "new"
+    assert run(store.settle([answer(new, clock, done(new))])) == [True]
+
+
+def test_one_lost_fence_fails_alone(store: Store, clock: FakeClock) -> None:
+    run(store.add(list(payments(30))))
+    records = claim(store)
+    clock.advance(LEASE_OVER)
+    [stolen] = claim(store, "thief", ids=[records[7].id])
+    won = run(store.settle([answer(record, clock, done(record)) for record in records]))
+    assert won.count(False) == 1
+    assert not won[7]
+    assert find(store, stolen.id).token == "thief"
+
+
+def test_a_heartbeat_keeps_the_lease(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [record] = claim(store)
+    clock.advance(100)
+    [record] = run(store.extend([record]))
+    assert record.lease_until == clock.now() + POLICY.lease
+    clock.advance(100)
+    assert claim(store, "t2") == []
+    assert run(store.settle([answer(record, clock, done(record))])) == [True]
+
+
+def test_backlog_tells_due_from_waiting(store: Store, clock: FakeClock) -> None:
+    run(store.add(list(payments(5))))
+    records = claim(store, limit=2)
+    run(store.settle([answer(record, clock, Retryable("busy")) for record in records]))
+    clock.advance(0.5)
+    backlog = run(store.backlog())
+    assert (backlog.open, backlog.due, backlog.oldest_due_at, backlog.review) == (5, 3, START, 0)
+
+
+def test_the_desk_and_the_way_back(store: Store, clock: FakeClock) -> None:
+    run(store.add(list(payments(3))))
+    records = claim(store)
+    moves = [answer(record, clock, Confirmed("ref", 1, "USD")) for record in records[:2]]
+    run(store.settle(moves))
+    waiting = run(store.review())
+    assert {record.id for record in waiting} == {"p-0", "p-1"}
+    assert all(record.reason and record.owner and record.review_by for record in waiting)
+    assert run(store.backlog()).review == 2
+    assert len(run(store.review(limit=1))) == 1
+    clock.advance(LEASE_OVER)
+    assert {r.id for r in claim(store, "t2")} == {"p-2"}, "what is on the desk is not claimed"
+    for id_, by, approver in [("p-0", "ana", "ana"), ("p-2", "ana", "ben"), ("nobody", "ana", "ben")]:
+        with pytest.raises(Refused):
+            run(store.redrive(id_, by=by, approved_by=approver, why="asked"))
+    again = run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    assert find(store) == again
+    assert {r.id for r in claim(store, "t3")} == {"p-0"}
+
+
+def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("late", hours=1), payment("fine")]))
+    clock.advance(7200)
+    assert {r.id for r in claim(store)} == {"fine"}
+    assert [r.id for r in run(store.review())] == ["late"]
+
+
+def test_text_of_any_kind_comes_back_as_it_went(store: Store, clock: FakeClock) -> None:
+    odd = replace(payment("p-0"), account="Ünï|çødé 'quoted' \"more\" \n line")
+    run(store.add([odd]))
+    [record] = claim(store)
+    run(store.settle([answer(record, clock, Rejected("a|b 'c' \"d\" ✓"))]))
+    assert (find(store).account, find(store).reason) == (odd.account, "a|b 'c' \"d\" ✓")
+    assert find(store).history[-1].why.endswith("a|b 'c' \"d\" ✓")
+
+
+class Crash(BaseException):
+    """The process is gone; nothing of it handles this."""
+
+
+class Crashing:
+    """Passes calls on to what it wraps, until the process dies before or after the nth call."""
+
+    def __init__(self, wrapped: Any, counter: list[int], fatal: int, after: bool) -> None:
+        self._wrapped, self._counter, self._fatal, self._after = wrapped, counter, fatal, after
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._wrapped, name)
+        if name not in ("claim", "settle", "confirm", "ask"):
+            return method
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self._counter[0] += 1
+            if self._counter[0] == self._fatal and not self._after:
+                raise Crash
+            result = await method(*args, **kwargs)
+            if self._counter[0] >= self._fatal and self._after:
+                raise Crash
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, 6))
+def test_a_crash_between_any_two_calls_loses_and_doubles_nothing(
+    store: Store, clock: FakeClock, fatal: int, after: bool
+) -> None:
+    """Calls of a batch of three: claim, three confirms (one times out after its effect), settle."""
+    run(store.add(list(payments(3))))
+
+    def fault(verb: str, transaction: Transaction, _: int) -> tuple[bool, Any] | None:
+        first = gateway.effects.get(transaction.id, 0) == 0
+        return (True, Unknown("timed out")) if verb == "confirm" and transaction.id == "p-1" and first else None
+
+    gateway = LedgerGateway(fault)
+    counter, tokens = [0], iter(range(1000))
+
+    def worker(store: Any, gateway: Any) -> Confirmer:
+        return Confirmer(store, gateway, clock, Even(), lambda: f"t{next(tokens)}", POLICY, "w")
+
+    with pytest.raises(Crash):
+        run(worker(Crashing(store, counter, fatal, after), Crashing(gateway, counter, fatal, after)).confirm_batch(100))
+    for _ in range(6):
+        clock.advance(LEASE_OVER)
+        run(worker(store, gateway).confirm_batch(100))
+    assert gateway.effects == {"p-0": 1, "p-1": 1, "p-2": 1}
+    assert {find(store, id_).status for id_ in gateway.effects} == {Status.CONFIRMED}

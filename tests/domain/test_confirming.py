@@ -1,0 +1,187 @@
+"""The batch: claim, ask or send, settle, over ports that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, times_out_after_effect
+from workers.domain.confirming import Confirmer, Tally
+from workers.domain.outcomes import NotFound, Outcome, Rejected, Retryable, Unknown
+from workers.domain.policy import Policy
+from workers.domain.transaction import Status, Transaction
+from workers.stores.memory import MemoryStore
+
+POLICY = Policy(max_attempts=4)
+
+
+class World:
+    """A store with payments, a gateway, a clock, and a worker over them."""
+
+    def __init__(self, gateway: LedgerGateway | None = None, count: int = 1) -> None:
+        self.clock = FakeClock()
+        self.gateway = gateway or LedgerGateway()
+        self.store = MemoryStore(self.clock, POLICY)
+        self.tokens = 0
+        asyncio.run(self.store.add(list(payments(count))))
+
+    def token(self) -> str:
+        self.tokens += 1
+        return f"token-{self.tokens}"
+
+    def run(self, stop_after: float | None = None) -> Tally:
+        worker = Confirmer(self.store, self.gateway, self.clock, Even(), self.token, POLICY, "w1")
+        stop_at = None if stop_after is None else self.clock.now() + timedelta(seconds=stop_after)
+        return asyncio.run(worker.confirm_batch(100, stop_at=stop_at)).tally
+
+    def sweep(self, rounds: int = 40, pause: float = 3600) -> None:
+        for _ in range(rounds):
+            self.run()
+            self.clock.advance(pause)
+
+    @property
+    def only(self) -> Transaction:
+        return self.store.records["p-0"]
+
+
+def test_the_plain_way() -> None:
+    world = World(count=7)
+    assert world.run() == Tally(claimed=7, confirmed=7)
+    assert set(world.gateway.effects.values()) == {1}
+    assert [entry.now for entry in world.only.history] == [Status.PENDING, Status.PROCESSING, Status.CONFIRMED]
+    assert world.run() == Tally()
+
+
+def test_an_effect_without_an_answer_is_found_by_asking() -> None:
+    world = World(LedgerGateway(times_out_after_effect))
+    assert world.run() == Tally(claimed=1, retried=1)
+    world.clock.advance(600)
+    assert world.run() == Tally(claimed=1, confirmed=1)
+    assert world.gateway.calls == [("confirm", "p-0"), ("ask", "p-0")]
+    assert world.gateway.effects == {"p-0": 1}
+
+
+def test_a_lost_call_is_resent_only_after_asking() -> None:
+    def lost(verb: str, _: Transaction, calls: int) -> tuple[bool, Outcome] | None:
+        return (False, Unknown("timed out")) if calls == 0 else None
+
+    world = World(LedgerGateway(lost))
+    world.run()
+    world.clock.advance(600)
+    assert world.run() == Tally(claimed=1, confirmed=1)
+    assert [verb for verb, _ in world.gateway.calls] == ["confirm", "ask", "confirm"]
+
+
+def test_a_crashed_worker_is_relieved_and_its_effect_found() -> None:
+    world = World()
+    crashed = asyncio.run(world.store.claim(token="dead", by="w0", limit=1))
+    asyncio.run(world.gateway.confirm(crashed[0], crashed[0].id))
+    assert world.run() == Tally(), "its lease still stands"
+    world.clock.advance(POLICY.lease.total_seconds() + 3)
+    assert world.run() == Tally(claimed=1, confirmed=1)
+    assert world.gateway.effects == {"p-0": 1}
+
+
+def test_a_late_worker_fails_on_the_fence() -> None:
+    world = World()
+
+    class Sleepy(LedgerGateway):
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            answer = await super().confirm(transaction, key)
+            world.clock.advance(POLICY.lease.total_seconds() + 3)
+            await world.store.claim(token="other", by="w2", limit=1)
+            return answer
+
+    world.gateway = Sleepy()
+    assert world.run() == Tally(claimed=1, lost=1)
+    assert world.only.token == "other"
+
+
+def test_no_call_starts_on_a_lease_that_could_end_in_it() -> None:
+    world = World(count=3)
+
+    class Slow(LedgerGateway):
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            world.clock.advance(POLICY.lease.total_seconds() - 5)
+            return await super().confirm(transaction, key)
+
+    world.gateway = Slow()
+    tally = world.run()
+    assert tally.not_tried == 2
+    assert len(world.gateway.calls) == 1
+    waiting = [r for r in world.store.records.values() if r.status is Status.PENDING]
+    assert [r.attempt for r in waiting] == [0, 0], "what was never tried burns no attempt"
+
+
+def test_nothing_starts_that_could_not_end_in_time() -> None:
+    world = World(count=3)
+    assert world.run(stop_after=9) == Tally(claimed=3, not_tried=3)
+    assert world.gateway.calls == []
+
+
+def test_an_open_breaker_claims_nothing() -> None:
+    world = World(LedgerGateway(is_ready=False))
+    assert world.run() == Tally()
+    assert world.only.attempt == 0
+    assert world.only.status is Status.PENDING
+
+
+def test_a_breaker_that_opens_mid_batch_burns_no_attempts() -> None:
+    gateway = LedgerGateway()
+
+    def fails(verb: str, _: Transaction, calls: int) -> tuple[bool, Outcome] | None:
+        gateway.is_ready = False
+        return (False, Retryable("no connection", counts=False))
+
+    gateway.script = fails
+    world = World(gateway, count=5)
+    assert world.run() == Tally(claimed=5, retried=1, not_tried=4)
+    assert {record.attempt for record in world.store.records.values()} == {0}
+
+
+def test_a_defect_of_the_adapter_is_unknown_and_stops_nobody_else() -> None:
+    def defect(verb: str, transaction: Transaction, _: int) -> tuple[bool, Outcome] | None:
+        if transaction.id == "p-1":
+            raise KeyError("amount")
+        return None
+
+    world = World(LedgerGateway(defect), count=3)
+    assert world.run() == Tally(claimed=3, confirmed=2, retried=1)
+    world.sweep()
+    assert world.store.records["p-1"].status is Status.REVIEW
+
+
+def test_confirm_may_not_answer_not_found() -> None:
+    world = World(LedgerGateway(lambda verb, _, calls: (False, NotFound()) if verb == "confirm" else None))
+    assert world.run() == Tally(claimed=1, retried=1)
+    assert "unknown" in (world.only.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (Retryable("busy"), Status.REVIEW),
+        (Retryable("429", counts=False), Status.REVIEW),
+        (Unknown("timed out"), Status.REVIEW),
+        (Rejected("no"), Status.REJECTED),
+    ],
+)
+def test_whatever_the_gateway_does_every_transaction_ends(answer: Outcome, end: Status) -> None:
+    world = World(LedgerGateway(lambda *_: (False, answer)))
+    world.sweep()
+    assert world.only.status is end
+    if end is Status.REVIEW:
+        assert world.only.reason
+        assert world.only.review_by
+
+
+def test_an_answer_for_another_amount_is_a_persons_matter() -> None:
+    world = World()
+    record = replace(world.only, amount=1)
+    world.store.records["p-0"] = record
+    world.gateway._done = lambda transaction: LedgerGateway._done(payment(transaction.id, 999))  # type: ignore[method-assign]
+    assert world.run() == Tally(claimed=1, review=1)
+    assert world.only.created_at == START

@@ -1,0 +1,256 @@
+"""The table of transitions: each rule by example, and the promises over every path that Hypothesis finds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import START, payment
+from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
+from workers.domain.policy import Policy
+from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import TABLE, Answer, Claim, Event, Redrive, Refused, decide, may_resend
+from workers.stores.memory import arrived
+
+POLICY = Policy(max_attempts=3)
+DONE = Confirmed("ref", 2933, "USD")
+
+
+def pending() -> Transaction:
+    return arrived(payment(), START)
+
+
+def held(after: float = 0, record: Transaction | None = None) -> Transaction:
+    return decide(record or pending(), Claim("t1", "w1"), START + timedelta(seconds=after), POLICY)
+
+
+def answered(
+    outcome: Outcome | NotTried, after: float = 1, record: Transaction | None = None, asked: bool = False
+) -> Transaction:
+    return decide(record or held(), Answer(outcome, "w1", asked), START + timedelta(seconds=after), POLICY)
+
+
+def test_a_claim_counts_the_attempt_and_leases_under_its_token() -> None:
+    record = held()
+    assert (record.status, record.attempt, record.token) == (Status.PROCESSING, 1, "t1")
+    assert record.lease_until == START + POLICY.lease
+    assert record.first_sent_at == START
+    assert not record.sent_earlier
+    assert record.next_attempt_at == pending().next_attempt_at, "the index of open work must not move on a claim"
+
+
+@pytest.mark.parametrize("seconds", [0, 10, 180, 182])
+def test_a_live_lease_is_nobody_elses(seconds: float) -> None:
+    with pytest.raises(Refused):
+        decide(held(), Claim("t2", "w2"), START + timedelta(seconds=seconds), POLICY)
+
+
+def test_an_expired_lease_is_taken_over_and_the_taker_must_ask() -> None:
+    record = decide(held(), Claim("t2", "w2"), START + timedelta(seconds=182.001), POLICY)
+    assert (record.status, record.attempt, record.token) == (Status.PROCESSING, 2, "t2")
+    assert record.sent_earlier
+    assert record.last_sent_at == START + POLICY.lease, "the crashed worker may have sent until its lease ended"
+
+
+def test_what_is_not_due_is_not_claimed() -> None:
+    later = answered(Retryable("try later"))
+    assert later.next_attempt_at is not None
+    with pytest.raises(Refused):
+        decide(later, Claim("t2", "w2"), later.next_attempt_at - timedelta(milliseconds=1), POLICY)
+    assert decide(later, Claim("t2", "w2"), later.next_attempt_at, POLICY).attempt == 2
+
+
+def test_evidence_settles() -> None:
+    done = answered(DONE)
+    assert (done.status, done.gateway_reference, done.settled_at) == (
+        Status.CONFIRMED,
+        "ref",
+        START + timedelta(seconds=1),
+    )
+    refused = answered(Rejected("closed account"))
+    assert (refused.status, refused.reason) == (Status.REJECTED, "closed account")
+    for final in (done, refused):
+        assert final.token is None
+        assert final.lease_until is None
+        assert final.next_attempt_at is None
+
+
+@pytest.mark.parametrize("outcome", [Confirmed("ref", 2932, "USD"), Confirmed("ref", 2933, "EUR")])
+def test_another_amount_or_currency_goes_to_a_person(outcome: Confirmed) -> None:
+    record = answered(outcome)
+    assert record.status is Status.REVIEW
+    assert record.gateway_reference == "ref"
+    assert record.owner == POLICY.review_owner
+    assert record.review_by == START + timedelta(seconds=1) + POLICY.review_within
+
+
+def test_a_time_out_is_unknown_and_the_next_attempt_asks() -> None:
+    record = answered(Unknown("timed out"))
+    assert (record.status, record.attempt, record.sent_earlier) == (Status.PENDING, 1, True)
+    assert record.last_sent_at == START + timedelta(seconds=1)
+
+
+def test_a_refused_try_leaves_nothing_to_ask_for() -> None:
+    record = answered(Retryable("busy"))
+    assert (record.status, record.attempt, record.first_sent_at, record.sent_earlier) == (
+        Status.PENDING,
+        1,
+        None,
+        False,
+    )
+
+
+def test_a_refused_resend_does_not_forget_the_earlier_unknown() -> None:
+    unknown = answered(Unknown("timed out"))
+    again = held(1000, unknown)
+    record = answered(Retryable("busy"), 1001, again)
+    assert record.sent_earlier
+    assert record.first_sent_at == START
+
+
+@pytest.mark.parametrize("outcome", [Retryable("429", counts=False), NotTried("breaker open")])
+def test_what_is_not_the_transactions_fault_burns_no_attempt(outcome: Retryable | NotTried) -> None:
+    record = answered(outcome)
+    assert (record.status, record.attempt, record.first_sent_at) == (Status.PENDING, 0, None)
+
+
+def test_an_unanswered_question_burns_no_attempt() -> None:
+    again = held(1000, answered(Unknown("timed out")))
+    assert again.attempt == 2
+    record = answered(Unknown("timed out"), 1001, again, asked=True)
+    assert record.attempt == 1
+    assert record.last_sent_at == START + timedelta(seconds=1), "asking sends nothing"
+
+
+def test_attempts_end_on_a_desk() -> None:
+    record, now = pending(), START
+    for _ in range(POLICY.max_attempts):
+        record = decide(record, Claim("t", "w"), now, POLICY)
+        record = decide(record, Answer(Retryable("busy"), "w"), now, POLICY)
+        now = record.next_attempt_at or now
+    assert record.status is Status.REVIEW
+    assert "3 attempts used up" in (record.reason or "")
+
+
+def test_a_poison_that_kills_its_workers_ends_on_a_desk() -> None:
+    record, now = pending(), START
+    for _ in range(POLICY.max_attempts):
+        record = decide(record, Claim("t", "w"), now, POLICY)
+        now += POLICY.lease + timedelta(seconds=3)
+    record = decide(record, Claim("t", "w"), now, POLICY)
+    assert record.status is Status.REVIEW
+    assert record.sent_earlier, "whoever redrives it must ask first"
+
+
+def test_not_found_waits_out_the_grace_period_then_resends_then_never_again() -> None:
+    again = held(20, replace(answered(Unknown("timed out")), next_attempt_at=START))
+    early = answered(NotFound(), 21, again, asked=True)
+    assert (early.status, early.next_attempt_at) == (Status.PENDING, START + timedelta(seconds=61))
+    assert early.attempt == 1, "waiting is no attempt"
+    assert not may_resend(again, START + timedelta(seconds=60), POLICY)
+    assert may_resend(again, START + timedelta(seconds=61), POLICY)
+    assert not may_resend(again, START + POLICY.key_window, POLICY)
+    patient = replace(again, deadline=START + timedelta(days=9))
+    late = answered(NotFound(), 86_400, patient, asked=True)
+    assert late.status is Status.REVIEW
+    assert "key window" in (late.reason or "")
+
+
+def test_the_deadline_decides() -> None:
+    day = 86_400
+    assert held(day, pending()).status is Status.REVIEW, "never sent: it must not go out late"
+    asking = held(day + 1, replace(answered(Unknown("timed out")), next_attempt_at=START))
+    assert asking.status is Status.PROCESSING, "it may have happened: ask once more"
+    assert answered(NotFound(), day + 2, asking, asked=True).status is Status.REVIEW
+    assert answered(Unknown("down"), day + 2, asking, asked=True).status is Status.REVIEW
+    assert answered(DONE, day + 2, asking, asked=True).status is Status.CONFIRMED, "evidence counts even late"
+
+
+def test_a_retry_comes_at_the_deadline_at_the_latest() -> None:
+    record = replace(held(), deadline=START + timedelta(seconds=5))
+    assert answered(Retryable("busy"), 1, record).next_attempt_at == START + timedelta(seconds=5)
+
+
+def test_a_redrive_takes_two_people_and_keeps_the_key() -> None:
+    record = answered(Unknown("timed out"), record=replace(held(), attempt=3))
+    assert record.status is Status.REVIEW
+    for by, approver in [("ana", "ana"), ("ana", " Ana "), ("", "ben"), ("ana", "")]:
+        with pytest.raises(Refused):
+            decide(record, Redrive(by, approver, "asked the bank"), START, POLICY)
+    again = decide(record, Redrive("ana", "ben", "asked the bank"), START, POLICY)
+    assert (again.status, again.attempt, again.sent_earlier) == (Status.PENDING, 0, True)
+    assert "ben" in again.history[-1].why
+
+
+@pytest.mark.parametrize("status", [Status.CONFIRMED, Status.REJECTED])
+@pytest.mark.parametrize("event", [Claim("t", "w"), Answer(DONE, "w"), Redrive("a", "b", "c")])
+def test_final_is_final(status: Status, event: Event) -> None:
+    with pytest.raises(Refused):
+        decide(replace(pending(), status=status), event, START + timedelta(days=1), POLICY)
+
+
+OUTCOMES = st.sampled_from(
+    [
+        DONE,
+        Confirmed("x", 1, "USD"),
+        Rejected("no"),
+        Retryable("busy"),
+        Retryable("429", counts=False),
+        Unknown("?"),
+        NotFound(),
+        NotTried("-"),
+    ]
+)
+EVENTS = st.one_of(
+    st.builds(Claim, st.uuids().map(str), st.sampled_from(["w1", "w2"])),
+    st.builds(Answer, OUTCOMES, st.just("w1"), st.booleans()),
+    st.builds(Redrive, st.sampled_from(["ana", "ben"]), st.sampled_from(["ana", "ben"]), st.just("why")),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(EVENTS, st.integers(0, 100_000), st.floats(0, 0.999)), max_size=40))
+def test_every_path_keeps_the_promises(steps: list[tuple[Event, int, float]]) -> None:
+    allowed = {(was, event, to) for was, event, to, _ in TABLE}
+    record, now = pending(), START
+    for event, seconds, chance in steps:
+        now += timedelta(seconds=seconds)
+        before = record
+        try:
+            record = decide(record, event, now, POLICY, chance)
+        except Refused:
+            assert record == before
+            continue
+        assert (before.status, type(event), record.status) in allowed
+        assert record.version == before.version + 1
+        assert record.history[:-1] == before.history, "history only grows, one line a change"
+        entry = record.history[-1]
+        assert (entry.was, entry.now, entry.at) == (before.status, record.status, now)
+        assert entry.why
+        assert 0 <= record.attempt <= POLICY.max_attempts
+        assert (record.token is not None) == (record.status is Status.PROCESSING)
+        assert (record.next_attempt_at is not None) == (record.status in (Status.PENDING, Status.PROCESSING))
+        assert (record.settled_at is not None) == record.status.is_final
+        if record.status is Status.REVIEW:
+            assert record.reason
+            assert record.owner
+            assert record.review_by
+        if record.sent_earlier:
+            assert record.first_sent_at is not None
+        assert (record.id, record.account, record.amount, record.currency) == (
+            before.id,
+            before.account,
+            before.amount,
+            before.currency,
+        )
+
+
+@given(st.integers(1, 60), st.floats(0, 0.999))
+def test_back_off_grows_to_its_cap_and_is_never_immediate(attempt: int, chance: float) -> None:
+    delay = POLICY.backoff(attempt, chance)
+    step = min(POLICY.retry_base * 2 ** min(attempt - 1, 20), POLICY.retry_cap)
+    assert step / 10 <= delay <= step

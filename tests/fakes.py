@@ -1,0 +1,87 @@
+"""Ports for tests: a clock that stands still until told, and a gateway that keeps a ledger in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Unknown
+from workers.domain.transaction import Transaction
+
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+
+
+@dataclass
+class FakeClock:
+    """Time that moves only by `advance` and `sleep`."""
+
+    time: datetime = START
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class Even:
+    """Chance without surprise."""
+
+    def random(self) -> float:
+        return 0.5
+
+
+@dataclass
+class LedgerGateway:
+    """Does each effect once per key and remembers it; `script` may lay a fault over any call.
+
+    `script(verb, transaction, calls before)` returns None for the honest answer, or (does the effect happen, answer).
+    """
+
+    script: Callable[[str, Transaction, int], tuple[bool, Outcome] | None] = lambda *_: None
+    effects: dict[str, int] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    is_ready: bool = True
+
+    def turn(self) -> contextlib.AbstractAsyncContextManager[object]:
+        return contextlib.nullcontext()
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        fault = self.script("confirm", transaction, len(self.calls))
+        self.calls.append(("confirm", key))
+        if fault is not None and not fault[0]:
+            return fault[1]
+        self.effects[key] = self.effects.get(key, 0) + 1
+        return fault[1] if fault is not None else self._done(transaction)
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:
+        fault = self.script("ask", transaction, len(self.calls))
+        self.calls.append(("ask", key))
+        if fault is not None:
+            return fault[1]
+        return self._done(transaction) if key in self.effects else NotFound()
+
+    @staticmethod
+    def _done(transaction: Transaction) -> Outcome:
+        return Confirmed(f"ref-{transaction.id}", transaction.amount, transaction.currency)
+
+
+def times_out_after_effect(verb: str, _: Transaction, calls: int) -> tuple[bool, Outcome] | None:
+    """A script: the first call applies the effect and never answers."""
+    return (True, Unknown("timed out")) if verb == "confirm" and calls == 0 else None
+
+
+def payment(id_: str = "p-1", amount: int = 2933, created_at: datetime = START, hours: float = 24) -> Transaction:
+    return Transaction(id_, "acct-1", amount, "USD", created_at, created_at + timedelta(hours=hours))
+
+
+def payments(count: int) -> Iterable[Transaction]:
+    return [payment(f"p-{n}", amount=100 + n) for n in range(count)]
