@@ -22,7 +22,7 @@ class Purchase:
     """One row of the file. `amount` is in cents; eight purchases of the 6,919 cost nothing, and stay."""
 
     id: str
-    """`<customer>-<day>-<nn>`: `nn` counts a customer's purchases of one day in the order of the file, because
+    """`<customer>-<day>-<nn>`: `nn` counts a customer's purchases of one day in the order of the file, for
     19 rows equal another one entirely. The file never changes, so the id is stable."""
     account: str
     amount: int

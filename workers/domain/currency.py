@@ -35,7 +35,7 @@ WITHOUT_MINOR_UNIT = frozenset(
 
 
 def in_major_units(amount: int, currency: str) -> str:
-    """`amount` minor units for people: `1,234.50 USD`. Exact, no floats; unknown codes stay in minor units."""
+    """`amount` minor units for people: `1,234.50 USD`. Exact, no floats; unknown codes stay minor."""
     exponent = EXPONENTS.get(currency)
     if exponent is None:
         return f"{amount:,} minor units of {currency}"
