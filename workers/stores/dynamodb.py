@@ -138,8 +138,7 @@ class DynamoDbStore:
         now = to_text(self.clock.now())
         keys = [key for shard in await self._each_shard(None) for key in shard]
         due = sorted(text for _, text in keys if text <= now)
-        review = await self._query(REVIEW_SHARD)
-        return Backlog(len(keys), len(due), from_text(due[0]) if due else None, len(review))
+        return Backlog(len(keys), len(due), from_text(due[0]) if due else None, await self.in_review())
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         item = (await self._items([id], consistent=True)).get(id)
@@ -175,6 +174,10 @@ class DynamoDbStore:
         keys = sorted((text, id_) for shard in found for id_, text in shard)
         oldest = from_text(keys[0][0]) if keys else None
         return Due(tuple(id_ for _, id_ in keys[:limit]), oldest, len(keys) > limit)
+
+    async def in_review(self) -> int:
+        """How many wait on a desk."""
+        return len(await self._query(REVIEW_SHARD))
 
     async def everything(self) -> list[Transaction]:
         """The whole table: for a verdict or an export, never for the work itself (it reads every item)."""

@@ -1,0 +1,157 @@
+"""The three Lambda functions of the state machine: plan the batches, confirm one, report on all.
+
+Batches are small enough for one invocation: settings see to it that size, time-outs, leases and payload fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from workers.clock import SystemClock
+from workers.config import WorkerConfig, read
+from workers.domain.confirming import Confirmer, Tally
+from workers.gateway.payments import GatewaySettings, PaymentGateway
+from workers.serverless.run_lock import RunLock
+from workers.stores.dynamodb import DynamoDbStore
+from workers.telemetry import Telemetry
+
+SETTLE_RESERVE = timedelta(seconds=5)
+"""Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
+
+
+@dataclass(frozen=True)
+class App:
+    """What a warm Lambda keeps between invocations: clients, connections and the loop that they belong to."""
+
+    config: WorkerConfig
+    clock: SystemClock
+    store: DynamoDbStore
+    lock: RunLock
+    telemetry: Telemetry
+    loop: asyncio.AbstractEventLoop
+
+
+@cache
+def app() -> App:
+    """Made at the first invocation, so that importing this module costs little and does no I/O."""
+    config, clock = read(), SystemClock()
+    client = boto3.client("dynamodb", config=_client_config())
+    store = DynamoDbStore(client, config.table, config.index, config.shards, clock, config.policy)
+    telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
+    return App(config, clock, store, RunLock(client, config.table), telemetry, asyncio.new_event_loop())
+
+
+@cache
+def gateway() -> PaymentGateway:
+    """The gateway's client; its breaker and its connections outlive an invocation."""
+    config = app().config
+    settings = GatewaySettings(
+        url=config.gateway_url,
+        timeout_seconds=config.policy.call_timeout.total_seconds(),
+        concurrency=config.gateway_concurrency,
+        rate_limit_per_second=config.gateway_rate_limit,
+        api_key=_api_key(config.gateway_secret_arn),
+    )
+    return PaymentGateway(settings, app().clock)
+
+
+@cache
+def s3() -> Any:
+    return boto3.client("s3", config=_client_config())
+
+
+def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}."""
+    config, telemetry, now = app().config, app().telemetry, app().clock.now()
+    run, loop = str(event["run"]), int(event["loop"])
+    app().lock.renew(run, now + config.run_lease)
+    due = app().loop.run_until_complete(app().store.due(config.batch_size * config.batches_per_plan))
+    parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
+    key = f"plans/{run}/{loop}.jsonl"
+    if parts:
+        lines = (json.dumps({"run": run, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
+        s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
+    age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
+    telemetry.metrics({"Backlog": (len(due.ids), "Count"), "OldestPendingAge": (round(age, 3), "Seconds")}, now)
+    return {
+        "run": run,
+        "loop": loop,
+        "bucket": config.plan_bucket,
+        "key": key,
+        "batches": len(parts),
+        "transactions": len(due.ids),
+        "more": due.more,
+    }
+
+
+def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
+    """Confirm one batch: {"run", "batch", "ids"} -> counts. Raises only for faults of the infrastructure."""
+    config, telemetry, clock = app().config, app().telemetry, app().clock
+    run = f"{str(event['run'])[:8]}/{event['batch']}"
+    remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
+    worker = Confirmer(
+        app().store, gateway(), clock, random.SystemRandom(), lambda: secrets.token_hex(8), config.policy, f"run-{run}"
+    )
+    ids = [str(id_) for id_ in event["ids"]]
+    stop_at = clock.now() + remaining - SETTLE_RESERVE
+    batch = app().loop.run_until_complete(worker.confirm_batch(len(ids), ids, stop_at))
+    tally = batch.tally
+    telemetry.transactions(batch.settled, run)
+    telemetry.metrics(
+        {
+            "Confirmed": (tally.confirmed, "Count"),
+            "Rejected": (tally.rejected, "Count"),
+            "Retried": (tally.retried, "Count"),
+            "Review": (tally.review, "Count"),
+            "NotTried": (tally.not_tried, "Count"),
+            "LostFences": (tally.lost, "Count"),
+            "ClaimMs": (round(batch.claim_seconds * 1000, 1), "Milliseconds"),
+            "ConfirmMs": (round(batch.call_seconds * 1000, 1), "Milliseconds"),
+            "SettleMs": (round(batch.settle_seconds * 1000, 1), "Milliseconds"),
+        },
+        clock.now(),
+        run=run,
+    )
+    return asdict(tally)
+
+
+def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
+    """Sum up a plan's batches, and say whether another plan is worth it: some progress was made and work is left."""
+    now, store = app().clock.now(), app().store
+    run, loop = str(event["run"]), int(event["plan"]["loop"])
+    results = event["results"]
+    names = Tally.__slots__
+    total = Tally(*(sum(int(result.get(name, 0)) for result in results) for name in names))
+    failed = sum(1 for result in results if result.get("failed"))
+    left = app().loop.run_until_complete(store.due(1))
+    in_review = app().loop.run_until_complete(store.in_review())
+    app().telemetry.metrics({"InReview": (in_review, "Count"), "BatchesFailed": (failed, "Count")}, now, run=run[:8])
+    counts = {**asdict(total), "failed": failed}
+    app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
+    progress = total.claimed > total.not_tried + total.lost
+    return {"run": run, "loop": loop + 1, "more": progress and bool(left.ids), **counts}
+
+
+def _client_config() -> Config:
+    """Short time-outs and few retries: what fails here comes back by the lease, which is longer than all of them."""
+    return Config(
+        connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 4}, max_pool_connections=16
+    )
+
+
+def _api_key(secret_arn: str) -> str:
+    """The gateway's API key; "" where there is none to be had by design."""
+    if not secret_arn:
+        return ""
+    client = boto3.client("secretsmanager", config=_client_config())
+    return str(client.get_secret_value(SecretId=secret_arn)["SecretString"])

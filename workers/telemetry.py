@@ -1,0 +1,70 @@
+"""Logs and metrics as JSON lines on standard output: CloudWatch Logs keeps the lines and makes metrics of some.
+
+Metrics travel in the embedded metric format, so a batch costs one line and no call. No line ever holds an account.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TextIO
+
+from workers.domain.transaction import Transaction, to_text
+
+Metrics = Mapping[str, tuple[float, str]]
+"""Name -> value and CloudWatch unit."""
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Writes lines for one worker."""
+
+    namespace: str
+    alternative: str
+    environment: str
+    stream: TextIO = sys.stdout
+
+    def transactions(self, records: Iterable[Transaction], run: str) -> None:
+        """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte."""
+        lines = []
+        for record in records:
+            entry = record.history[-1]
+            fields = {
+                "at": to_text(entry.at),
+                "tx": record.id,
+                "status": record.status.value,
+                "attempt": record.attempt,
+                "why": entry.why,
+                "run": run,
+            }
+            lines.append(json.dumps(fields, separators=(",", ":"), ensure_ascii=False))
+        if lines:
+            print("\n".join(lines), file=self.stream, flush=True)
+
+    def event(self, name: str, at: datetime, **fields: object) -> None:
+        """One line of what happened to the worker itself."""
+        print(json.dumps({"at": to_text(at), "event": name, **fields}, default=str), file=self.stream, flush=True)
+
+    def metrics(self, metrics: Metrics, at: datetime, **fields: object) -> None:
+        """One line that CloudWatch turns into metrics; `fields` can be searched but make no dimension."""
+        document = {
+            "_aws": {
+                "Timestamp": int(at.timestamp() * 1000),
+                "CloudWatchMetrics": [
+                    {
+                        "Namespace": self.namespace,
+                        "Dimensions": [["Alternative", "Environment"]],
+                        "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()],
+                    }
+                ],
+            },
+            "Alternative": self.alternative,
+            "Environment": self.environment,
+            **fields,
+            **{name: value for name, (value, _) in metrics.items()},
+        }
+        print(json.dumps(document, separators=(",", ":")), file=self.stream, flush=True)
