@@ -7,11 +7,9 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TextIO
 
 from workers.domain.transaction import Transaction, to_text
 
@@ -26,7 +24,6 @@ class Telemetry:
     namespace: str
     alternative: str
     environment: str
-    stream: TextIO = sys.stdout
 
     def transactions(self, records: Iterable[Transaction], run: str) -> None:
         """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte."""
@@ -43,11 +40,11 @@ class Telemetry:
             }
             lines.append(json.dumps(fields, separators=(",", ":"), ensure_ascii=False))
         if lines:
-            print("\n".join(lines), file=self.stream, flush=True)
+            print("\n".join(lines), flush=True)
 
     def event(self, name: str, at: datetime, **fields: object) -> None:
         """One line of what happened to the worker itself."""
-        print(json.dumps({"at": to_text(at), "event": name, **fields}, default=str), file=self.stream, flush=True)
+        print(json.dumps({"at": to_text(at), "event": name, **fields}, default=str), flush=True)
 
     def metrics(self, metrics: Metrics, at: datetime, **fields: object) -> None:
         """One line that CloudWatch turns into metrics; `fields` can be searched but make no dimension."""
@@ -67,4 +64,4 @@ class Telemetry:
             **fields,
             **{name: value for name, (value, _) in metrics.items()},
         }
-        print(json.dumps(document, separators=(",", ":")), file=self.stream, flush=True)
+        print(json.dumps(document, separators=(",", ":")), flush=True)

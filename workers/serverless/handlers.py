@@ -82,7 +82,16 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
         lines = (json.dumps({"run": run, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
-    telemetry.metrics({"Backlog": (len(due.ids), "Count"), "OldestPendingAge": (round(age, 3), "Seconds")}, now)
+    in_review = app().loop.run_until_complete(app().store.in_review())
+    telemetry.metrics(
+        {
+            "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
+            "OldestPendingAge": (round(age, 3), "Seconds"),
+            "InReview": (in_review, "Count"),
+        },
+        now,
+        run=run[:8],
+    )
     return {
         "run": run,
         "loop": loop,
@@ -134,8 +143,7 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     total = Tally(*(sum(int(result.get(name, 0)) for result in results) for name in names))
     failed = sum(1 for result in results if result.get("failed"))
     left = app().loop.run_until_complete(store.due(1))
-    in_review = app().loop.run_until_complete(store.in_review())
-    app().telemetry.metrics({"InReview": (in_review, "Count"), "BatchesFailed": (failed, "Count")}, now, run=run[:8])
+    app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8])
     counts = {**asdict(total), "failed": failed}
     app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
     progress = total.claimed > total.not_tried + total.lost

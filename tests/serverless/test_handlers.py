@@ -1,0 +1,214 @@
+"""The Lambda handlers as plain functions, on the local AWS and a gateway with a ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import AwsAccount
+from tests.contract.conftest import make_table
+from tests.fakes import LedgerGateway, payment
+from workers.clock import SystemClock
+from workers.config import ConfigError, read
+from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
+from workers.domain.transaction import Status, Transaction, to_text
+from workers.serverless import handlers
+from workers.serverless.run_lock import KEY, LockLost
+
+RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
+CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
+NUMBERS = {
+    "PENDING_SHARDS": "2",
+    "BATCH_SIZE": "10",
+    "BATCHES_PER_PLAN": "3",
+    "RUN_LEASE_SECONDS": "600",
+    "LEASE_SECONDS": "60",
+    "CLOCK_SKEW_SECONDS": "2",
+    "MAX_ATTEMPTS": "5",
+    "RETRY_BASE_SECONDS": "30",
+    "RETRY_CAP_SECONDS": "900",
+    "GATEWAY_TIMEOUT_SECONDS": "2",
+    "GATEWAY_CONCURRENCY": "5",
+    "GATEWAY_RATE_LIMIT": "0",
+    "GRACE_SECONDS": "60",
+    "KEY_WINDOW_SECONDS": "86400",
+    "REVIEW_SECONDS": "86400",
+}
+
+
+@pytest.fixture
+def gateway(aws: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerGateway]:
+    dynamodb, s3 = aws.client("dynamodb"), aws.client("s3")
+    table = make_table(dynamodb)
+    s3.create_bucket(Bucket=table)
+    texts = {
+        "ALTERNATIVE": "serverless",
+        "ENVIRONMENT": "dev",
+        "TABLE_NAME": table,
+        "INDEX_NAME": "pending",
+        "PLAN_BUCKET": table,
+        "GATEWAY_URL": "http://127.0.0.1:1",
+        "REVIEW_OWNER": "payment-operations",
+        "METRIC_NAMESPACE": "ConfirmTransactions",
+    }
+    for name, value in {**aws.environment, **NUMBERS, **texts}.items():
+        monkeypatch.setenv(name, value)
+    ledger = LedgerGateway()
+    monkeypatch.setattr(handlers, "gateway", lambda: ledger)
+    handlers.app.cache_clear()
+    handlers.s3.cache_clear()
+    dynamodb.put_item(
+        TableName=table, Item={**KEY, "run": {"S": RUN}, "lease_until": {"S": to_text(SystemClock().now())}}
+    )
+    yield ledger
+    handlers.app().loop.close()
+    handlers.app.cache_clear()
+
+
+def add(count: int, account: str = "acct-1") -> None:
+    now = handlers.app().clock.now()
+    records = [
+        Transaction(f"p-{n:03}", account, 100 + n, "USD", now, payment(created_at=now).deadline) for n in range(count)
+    ]
+    asyncio.run(handlers.app().store.add(records))
+
+
+def plan(loop: int = 0) -> dict[str, Any]:
+    return handlers.plan({"run": RUN, "loop": loop}, CONTEXT)
+
+
+def batches(planned: dict[str, Any]) -> list[dict[str, Any]]:
+    body = handlers.s3().get_object(Bucket=planned["bucket"], Key=planned["key"])["Body"].read()
+    return [json.loads(line) for line in body.splitlines()]
+
+
+def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_plan_holds_what_is_due_in_batches(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    add(25)
+    planned = plan()
+    assert (planned["batches"], planned["transactions"], planned["more"]) == (3, 25, False)
+    lines = batches(planned)
+    assert [len(line["ids"]) for line in lines] == [10, 10, 5]
+    assert sorted(id_ for line in lines for id_ in line["ids"]) == [f"p-{n:03}" for n in range(25)]
+    assert {line["run"] for line in lines} == {RUN}
+    [metrics] = emitted(capsys)
+    assert metrics["Backlog"] == 25
+    assert metrics["OldestPendingAge"] >= 0
+
+
+def test_a_plan_stops_at_its_size_and_says_there_is_more(gateway: LedgerGateway) -> None:
+    add(31)
+    planned = plan()
+    assert (planned["batches"], planned["transactions"], planned["more"]) == (3, 30, True)
+
+
+def test_an_idle_plan_writes_nothing(gateway: LedgerGateway) -> None:
+    planned = plan()
+    assert planned["batches"] == 0
+    assert "Contents" not in handlers.s3().list_objects_v2(Bucket=planned["bucket"])
+
+
+def test_a_plan_needs_the_run_lock_and_renews_it(gateway: LedgerGateway) -> None:
+    plan()
+    app = handlers.app()
+    item = app.store.client.get_item(TableName=app.config.table, Key=KEY)["Item"]
+    assert item["lease_until"]["S"] > to_text(app.clock.now())
+    with pytest.raises(LockLost):
+        handlers.plan({"run": "somebody-else", "loop": 0}, CONTEXT)
+
+
+def test_a_batch_is_confirmed_and_logged(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    def script(_: str, transaction: Transaction, __: int) -> tuple[bool, Outcome] | None:
+        odd: dict[str, tuple[bool, Outcome]] = {
+            "p-001": (False, Rejected("closed")),
+            "p-002": (True, Unknown("timed out")),
+        }
+        return odd.get(transaction.id)
+
+    add(10, account="4111111111111111")
+    gateway.script = script
+    [batch] = batches(plan())
+    capsys.readouterr()
+    counts = handlers.confirm(batch, CONTEXT)
+    assert counts == {
+        "claimed": 10, "confirmed": 8, "rejected": 1, "retried": 1, "review": 0, "lost": 0, "not_tried": 0
+    }  # fmt: skip
+    output = capsys.readouterr().out
+    assert "4111111111111111" not in output
+    lines = [json.loads(line) for line in output.splitlines()]
+    changes = {line["tx"]: line for line in lines if "tx" in line}
+    assert len(changes) == 10
+    assert changes["p-001"]["status"] == "REJECTED"
+    assert changes["p-002"]["why"].startswith("unknown")
+    [metrics] = [line for line in lines if "_aws" in line]
+    assert (metrics["Confirmed"], metrics["Rejected"], metrics["Retried"]) == (8, 1, 1)
+    per_transaction = len(output) / 10
+    assert per_transaction < 450
+
+
+def test_a_batch_without_time_left_tries_nothing(gateway: LedgerGateway) -> None:
+    add(5)
+    [batch] = batches(plan())
+    short = SimpleNamespace(get_remaining_time_in_millis=lambda: 6_000)
+    assert handlers.confirm(batch, short)["not_tried"] == 5
+    assert gateway.calls == []
+
+
+def test_a_batch_that_comes_twice_is_confirmed_once(gateway: LedgerGateway) -> None:
+    add(5)
+    [batch] = batches(plan())
+    assert handlers.confirm(batch, CONTEXT)["confirmed"] == 5
+    assert handlers.confirm(batch, CONTEXT)["claimed"] == 0
+    assert set(gateway.effects.values()) == {1}
+
+
+def report(planned: dict[str, Any], *results: dict[str, int]) -> dict[str, Any]:
+    return handlers.report({"run": RUN, "plan": planned, "results": list(results)}, CONTEXT)
+
+
+def test_a_report_sums_up_and_ends_when_nothing_is_left(gateway: LedgerGateway) -> None:
+    add(15)
+    planned = plan()
+    result = report(planned, *(handlers.confirm(batch, CONTEXT) for batch in batches(planned)))
+    assert (result["confirmed"], result["claimed"], result["failed"]) == (15, 15, 0)
+    assert (result["loop"], result["more"]) == (1, False)
+    app = handlers.app()
+    item = app.store.client.get_item(TableName=app.config.table, Key=KEY)["Item"]
+    assert item["last_run"]["M"]["confirmed"] == {"N": "15"}
+
+
+def test_a_report_goes_on_while_work_is_left_and_progress_is_made(gateway: LedgerGateway) -> None:
+    add(12)
+    planned = plan()
+    first, _ = batches(planned)
+    counts = handlers.confirm(first, CONTEXT)
+    assert report(planned, counts, {"failed": 1})["more"]
+    stuck = {"claimed": 4, "not_tried": 4}
+    assert not report(planned, stuck)["more"], "work is left, but no way to do it now"
+
+
+def test_desk_and_failures_are_metrics(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    add(1)
+    [batch] = batches(plan())
+    gateway.script = lambda *_: (True, Confirmed("ref", 1, "USD"))
+    assert handlers.confirm(batch, CONTEXT)["review"] == 1
+    capsys.readouterr()
+    report(plan(), {"failed": 1}, {"failed": 1})
+    planned, reported = emitted(capsys)
+    assert (planned["InReview"], reported["BatchesFailed"]) == (1, 2)
+    assert asyncio.run(handlers.app().store.review())[0].status is Status.REVIEW
+
+
+def test_the_environment_is_checked_whole() -> None:
+    with pytest.raises(ConfigError) as error:
+        read({**NUMBERS, "BATCH_SIZE": "many"})
+    assert "TABLE_NAME is missing" in str(error.value)
+    assert "BATCH_SIZE must be a number, found 'many'" in str(error.value)
