@@ -47,26 +47,23 @@ class Emulator:
         temporary.mkdir(parents=True, exist_ok=True)
         # The emulator hands its environment on to every Lambda, so it is made from nothing: neither the user's AWS
         # credentials nor PYTHONPATH (which would shadow the code of the Lambda's zip) may reach them.
-        environment = (
-            {name: os.environ[name] for name in _INHERITED if name in os.environ}
-            | {
-                "BIND_HOST": HOST,  # its default is every interface
-                "GATEWAY_PORT": str(self.port),
-                "LOG_LEVEL": "WARNING",
-                "TMPDIR": str(temporary),
-                "NO_PROXY": f"{HOST},localhost",
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_DEFAULT_REGION": REGION,
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "SFTP_ENABLED": "0",  # two services with listeners of their own, on every interface
-                "IOT_MTLS_ENABLED": "0",
-                "DOCKER_HOST": f"unix://{temporary}/no-docker",  # the same behaviour whether or not Docker is there
-                "AUTH": str(enforce_iam).lower(),
-                "CONFIRM_SCHEDULER_SPEED": f"{scheduler_speed:g}",
-                "PYTHONUNBUFFERED": "1",
-            }
-        )
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
+            "BIND_HOST": HOST,  # its default is every interface
+            "GATEWAY_PORT": str(self.port),
+            "LOG_LEVEL": "WARNING",
+            "TMPDIR": str(temporary),
+            "NO_PROXY": f"{HOST},localhost",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SFTP_ENABLED": "0",  # two services with listeners of their own, on every interface
+            "IOT_MTLS_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{temporary}/no-docker",  # the same behaviour whether or not Docker is there
+            "AUTH": str(enforce_iam).lower(),
+            "CONFIRM_SCHEDULER_SPEED": f"{scheduler_speed:g}",
+            "PYTHONUNBUFFERED": "1",
+        }
         if persist:
             environment |= {
                 "PERSIST_STATE": "1",

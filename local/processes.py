@@ -4,8 +4,8 @@ Every server of the local AWS (the emulator, the simulated gateway) is a `Child`
 the end of the parent for whatever reason (`kill -9` included), and the next run, which finds what is left.
 
 The parent holds the write end of a pipe that is the child's stdin: the *lifeline*. When the parent dies, the kernel
-closes it, and the child, which runs `hold_to_lifeline()`, ends itself. It works on every POSIX system, needs no polling,
-and is not disturbed by which thread started the child (`PR_SET_PDEATHSIG` is).
+closes it, and the child, which runs `hold_to_lifeline()`, ends itself. It works on every POSIX system, needs no
+polling, and is not disturbed by which thread started the child (`PR_SET_PDEATHSIG` is).
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def free_port(preferred: int | None = None) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise LocalError(
-        f"No free port on {HOST}: end some of the programs that listen there, then run this again."
-    )
+    raise LocalError(f"No free port on {HOST}: end some of the programs that listen there, then run this again.")
 
 
 def kept_port(file: Path) -> int:
@@ -79,18 +77,6 @@ def hold_to_lifeline(stream: int = 0) -> None:
         _end_self()
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
-
-
-def hold_to_parent() -> None:
-    """As `hold_to_lifeline`, for a child whose stdin is not ours: notice that the parent has changed, within 1 s."""
-    parent = os.getppid()
-
-    def wait() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        _end_self()
-
-    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
 def _end_self() -> NoReturn:
@@ -150,8 +136,13 @@ class Child:
         """The child's process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def start(self, *, seconds: float = 20.0) -> None:
+    def start(self) -> None:
         """Start it and wait until it is healthy; a former run that is still there is ended first."""
+        self.launch()
+        self.await_health()
+
+    def launch(self) -> None:
+        """Start it, without waiting."""
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.end_former()
@@ -169,6 +160,9 @@ class Child:
         except OSError as error:
             self.stop()
             raise LocalError(explain(error, f"start the local AWS's {self.name}")) from error
+
+    def await_health(self, *, seconds: float = 20.0) -> None:
+        """Wait until it answers; stop it when it does not within `seconds`."""
         try:
             self._await_health(seconds)
         except BaseException:
@@ -213,9 +207,7 @@ class Child:
             with contextlib.suppress(urllib.error.URLError, OSError), opener.open(self.health_url, timeout=2):
                 return
             time.sleep(0.03)
-        raise LocalError(
-            f"The local AWS's {self.name} did not answer within {seconds:.0f} s; its log is {self.log}."
-        )
+        raise LocalError(f"The local AWS's {self.name} did not answer within {seconds:.0f} s; its log is {self.log}.")
 
 
 def last_line(file: Path) -> str:

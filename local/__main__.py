@@ -1,0 +1,104 @@
+"""`python -m local COMMAND`: the local AWS from the command line. `make` has a target for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from local import shell
+from local.errors import LocalError
+from local.processes import ROOT, explain
+from local.stack import LocalAws, clean
+
+
+def preview(aws: LocalAws) -> int:
+    """what `pulumi up` would do"""
+    return aws.pulumi("preview", "--stack", aws.stack).returncode
+
+
+def up(aws: LocalAws) -> int:
+    """make the stack as the program and its config say"""
+    code = aws.pulumi("up", "--yes", "--skip-preview", "--stack", aws.stack).returncode
+    if code == 0:
+        print(recorded_only(aws.recorded_only_file))
+        print(f"Next: `make shell STACK={aws.stack}`, and there `pulumi stack output`, `confirm status`, ...")
+    return code
+
+
+def destroy(aws: LocalAws) -> int:
+    """remove all of the stack's resources"""
+    return aws.pulumi("destroy", "--yes", "--skip-preview", "--stack", aws.stack).returncode
+
+
+COMMANDS: dict[str, Callable[[LocalAws], int]] = {
+    "preview": preview,
+    "up": up,
+    "destroy": destroy,
+    "shell": shell.run,
+}
+
+
+def recorded_only(file: Path) -> str:
+    """The resources that the emulator does not have: the provider keeps their properties, and nothing acts on them."""
+    try:
+        lines = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    if not lines:
+        return "Every resource was made by the emulator."
+    counts = Counter(line["type"] for line in lines)
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+    return f"Recorded only, because the emulator does not have them (AWS will make them): {listed}."
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; its exit code. Errors are a sentence, never a stack trace."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="The stack on the local AWS.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    help_of = {name: function.__doc__ for name, function in COMMANDS.items()}
+    help_of |= {
+        "shell": "a shell in which you type what you will type on AWS",
+        "demo": "confirm 6,919 real transactions and show the verdict",
+        "clean": "end what runs and remove all that the local AWS made",
+    }
+    for name, text in help_of.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name != "clean":
+            command.add_argument("--stack", default="serverless", help="a stack with a Pulumi.STACK.yaml")
+    chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    try:
+        if chosen.command == "clean":
+            clean(ROOT / ".local")
+            return 0
+        if chosen.command == "demo":
+            return int(import_module("local.demo").main(chosen.stack))
+        with LocalAws(chosen.stack) as aws:
+            return COMMANDS[chosen.command](aws)
+    except LocalError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {explain(error, chosen.command)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave through every `finally`, once: a second signal must not cut the leaving short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
