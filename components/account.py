@@ -1,0 +1,79 @@
+"""Where the stack goes: the AWS provider that tags everything, and account, region and names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.settings import PROJECT, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Account, region and partition as plain text: ARNs of what does not exist yet are built from them."""
+
+    account: str
+    region: str
+    partition: str
+    prefix: str
+    """Start of every name that something outside must find: project and stack."""
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of `resource` (its last part, such as `function:name`) in this account and region."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    @property
+    def root(self) -> str:
+        """The account as a principal: whom IAM policies in this account allow."""
+        return f"arn:{self.partition}:iam::{self.account}:root"
+
+
+def provider(settings: Settings) -> aws.Provider:
+    """The provider of every resource, awsx's children included, with the stack's tags as default tags.
+
+    An explicit provider sees nothing of the `aws:` config, so what users set there is handed on.
+    """
+    config = pulumi.Config("aws")
+    accounts: list[str] | None = config.get_object("allowedAccountIds")
+    roles: list[dict[str, str]] | None = config.get_object("assumeRoles")
+    return aws.Provider(
+        "aws",
+        region=config.get("region"),
+        profile=config.get("profile"),
+        allowed_account_ids=accounts,
+        assume_roles=[
+            aws.ProviderAssumeRoleArgs(
+                role_arn=role.get("roleArn"),
+                session_name=role.get("sessionName"),
+                external_id=role.get("externalId"),
+            )
+            for role in roles or []
+        ]
+        or None,
+        default_tags=aws.ProviderDefaultTagsArgs(tags=settings.tags),
+    )
+
+
+def place(through: aws.Provider) -> Place:
+    """Ask AWS, through the provider, where we are.
+
+    Raises:
+        pulumi.RunError: the stack's name makes names too long for AWS.
+    """
+    stack = pulumi.get_stack()
+    # the state machine's name may have 80 characters (hard limit) and no others than these
+    if len(stack) > 40 or not stack.replace("-", "").replace("_", "").isalnum():
+        raise pulumi.RunError(
+            f"stack {json.dumps(stack)}: names of AWS resources begin with it; allowed: up to 40 letters, digits, "
+            "- and _. Choose a shorter one: pulumi stack rename serverless-dev"
+        )
+    options = pulumi.InvokeOptions(provider=through)
+    return Place(
+        account=aws.get_caller_identity(opts=options).account_id,
+        region=aws.get_region(opts=options).region,
+        partition=aws.get_partition(opts=options).partition,
+        prefix=f"{PROJECT}-{stack}",
+    )

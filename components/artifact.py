@@ -1,0 +1,43 @@
+"""The Lambdas' code as one zip that is the same, byte for byte, wherever and whenever it is built.
+
+A zip that moves makes every preview show changes and breaks saved plans, so: sorted names, a fixed time, fixed
+modes, nothing that Python leaves behind, and stored rather than deflated (zlib's output differs by version).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKERS = ROOT / "workers"
+TARGET = ROOT / ".build" / "workers.zip"
+MOMENT = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+REGULAR_FILE = 0o100644 << 16
+LIMIT = 5 * 1024 * 1024  # bytes; AWS takes 50 MB directly, ours is the smaller goal: cold starts read all of it
+
+
+def build(workers: Path = WORKERS, target: Path = TARGET) -> Path:
+    """Write the zip and return its path. Untouched when its content would be the same.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full.
+        ValueError: larger than LIMIT.
+    """
+    files = sorted(workers.rglob("*.py"), key=lambda path: path.relative_to(workers.parent).as_posix())
+    if not files:
+        raise FileNotFoundError(f"no Python files in {workers}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_suffix(".new")
+    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
+        for path in files:
+            entry = zipfile.ZipInfo(path.relative_to(workers.parent).as_posix(), MOMENT)
+            entry.create_system = 3  # Unix, whatever built it
+            entry.external_attr = REGULAR_FILE
+            archive.writestr(entry, path.read_bytes())
+    size = fresh.stat().st_size
+    if size > LIMIT:
+        fresh.unlink()
+        raise ValueError(f"the Lambda zip has {size:,} bytes; allowed: {LIMIT:,}. Look for large files in {workers}")
+    fresh.replace(target)
+    return target

@@ -1,0 +1,415 @@
+"""The serverless run: Scheduler, state machine and three Lambdas, each with a role of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components import artifact, iam, state_machine
+from components.account import Place
+from components.datastore import INDEX
+from components.iam import Statement
+from components.settings import Settings
+
+METRIC_NAMESPACE = "ConfirmTransactions"
+RUNTIME = "python3.13"
+PLANS = "plans/"
+"""Where in the bucket the plans lie."""
+PLAN_DAYS = 7  # long enough to look into a failed run
+FUNCTIONS = ("plan", "confirm", "report")
+SINGLE_RUN = 2  # Plan and Report run once at a time behind the run lock; one more for the moment that a lock lapses
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeArgs:
+    settings: Settings
+    place: Place
+    table_name: pulumi.Input[str]
+    table_arn: pulumi.Input[str]
+    index_arn: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[str]]
+    security_group_id: pulumi.Input[str]
+    data_key_arn: pulumi.Input[str]
+    log_key_arn: pulumi.Input[str]
+
+
+class Compute(pulumi.ComponentResource):
+    """What runs.
+
+    Creates: the bucket for plans, the secret for the gateway's API key (its value is put there by hand, never by
+    Pulumi), three Lambdas with log groups, the state machine with its log group, the schedule with its dead-letter
+    queue, and a role for each.
+    """
+
+    functions: Mapping[str, aws.lambda_.Function]
+    log_groups: Mapping[str, aws.cloudwatch.LogGroup]
+    bucket: aws.s3.Bucket
+    secret: aws.secretsmanager.Secret
+    machine: aws.sfn.StateMachine
+    group: aws.scheduler.ScheduleGroup
+    schedule: aws.scheduler.Schedule
+    dead_letters: aws.sqs.Queue
+
+    def __init__(self, name: str, args: ComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("confirm-transactions:compute:Compute", name, {}, opts)
+        self._args = args
+        self._place = args.place
+        self._settings = args.settings
+        self._mine = pulumi.ResourceOptions(parent=self)
+        self.bucket = self._plan_bucket()
+        self.secret = aws.secretsmanager.Secret(
+            "gateway-key",
+            description="API key of the payment gateway. Set its value with: aws secretsmanager put-secret-value",
+            kms_key_id=args.data_key_arn,
+            recovery_window_in_days=args.settings.sizing.key_deletion_days,
+            opts=self._mine,
+        )
+        self.log_groups = {
+            function: self._log_group(function, f"/{args.place.prefix}/{function}") for function in FUNCTIONS
+        } | {
+            # under this prefix AWS does not spend its 5,120 characters of log resource policy on each group
+            "stateMachine": self._log_group("state-machine", f"/aws/vendedlogs/states/{args.place.prefix}/runs")
+        }
+        code = pulumi.FileArchive(str(artifact.build()))
+        self.functions = {
+            "plan": self._function("plan", "Reads what is due and cuts it into batches", code, self._plan_may()),
+            "confirm": self._function("confirm", "Claims, confirms and settles one batch", code, self._confirm_may()),
+            "report": self._function("report", "Adds a loop's results up", code, self._report_may()),
+        }
+        self.machine = self._state_machine()
+        self.dead_letters = self._dead_letter_queue()
+        self.group, self.schedule = self._schedule()
+        self.register_outputs({"stateMachineArn": self.machine.arn, "bucket": self.bucket.bucket})
+
+    # -- storage and logs
+
+    def _plan_bucket(self) -> aws.s3.Bucket:
+        bucket = aws.s3.Bucket("plans", force_destroy=True, opts=self._mine)  # plans are worth nothing afterwards
+        inside = pulumi.ResourceOptions(parent=bucket)
+        aws.s3.BucketPublicAccessBlock(
+            "plans",
+            bucket=bucket.bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=inside,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            "plans",
+            bucket=bucket.bucket,
+            rules=[
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                        sse_algorithm="aws:kms", kms_master_key_id=self._args.data_key_arn
+                    ),
+                    bucket_key_enabled=True,  # one KMS call for many objects
+                )
+            ],
+            opts=inside,
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            "plans",
+            bucket=bucket.bucket,
+            rules=[
+                aws.s3.BucketLifecycleConfigurationRuleArgs(
+                    id="expire",
+                    status="Enabled",
+                    filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
+                    expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=PLAN_DAYS),
+                    abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                        days_after_initiation=1
+                    ),
+                )
+            ],
+            opts=inside,
+        )
+        aws.s3.BucketPolicy(
+            "plans",
+            bucket=bucket.bucket,
+            policy=iam.policy(iam.tls_only("TlsOnly", ["s3:*"], [bucket.arn, pulumi.Output.concat(bucket.arn, "/*")])),
+            opts=inside,
+        )
+        return bucket
+
+    def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
+        return aws.cloudwatch.LogGroup(
+            name,
+            name=path,
+            retention_in_days=self._settings.log_retention_days,
+            kms_key_id=self._args.log_key_arn,
+            opts=self._mine,
+        )
+
+    # -- what each function may do
+
+    def _use_key(self, sid: str, service: str, *actions: str) -> Statement:
+        return Statement(
+            sid=sid,
+            actions=actions,
+            resources=(self._args.data_key_arn,),
+            conditions=iam.through(service, self._place),
+        )
+
+    def _lock(self) -> Statement:
+        return Statement(
+            sid="RunLock",
+            actions=("dynamodb:UpdateItem",),
+            resources=(self._args.table_arn,),
+            conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [state_machine.LOCK_ID]}},
+        )
+
+    def _read_index(self) -> Statement:
+        return Statement(sid="ReadTheIndex", actions=("dynamodb:Query",), resources=(self._args.index_arn,))
+
+    def _plan_may(self) -> list[Statement]:
+        return [
+            self._read_index(),
+            self._lock(),
+            self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
+            Statement(
+                sid="WritePlans",
+                actions=("s3:PutObject",),
+                resources=(pulumi.Output.concat(self.bucket.arn, "/", PLANS, "*"),),
+            ),
+            self._use_key("SealPlans", "s3", "kms:GenerateDataKey"),
+        ]
+
+    def _confirm_may(self) -> list[Statement]:
+        return [
+            Statement(
+                sid="ClaimAndSettle",
+                actions=("dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
+                resources=(self._args.table_arn,),
+            ),
+            self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
+            Statement(
+                sid="GatewayKey",
+                actions=("secretsmanager:GetSecretValue",),
+                resources=(self.secret.arn,),
+            ),
+            self._use_key("OpenTheGatewayKey", "secretsmanager", "kms:Decrypt"),
+        ]
+
+    def _report_may(self) -> list[Statement]:
+        return [self._read_index(), self._lock(), self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt")]
+
+    # -- functions
+
+    def _function(
+        self, name: str, description: str, code: pulumi.Archive, may: Sequence[Statement]
+    ) -> aws.lambda_.Function:
+        settings, logs = self._settings, self.log_groups[name]
+        role, grant = iam.role(
+            name,
+            "lambda.amazonaws.com",
+            [
+                *may,
+                Statement(
+                    sid="WriteLogs",
+                    actions=("logs:CreateLogStream", "logs:PutLogEvents"),
+                    resources=(pulumi.Output.concat(logs.arn, ":*"),),
+                ),
+                iam.TRACE,
+                iam.NETWORK_INTERFACES,
+            ],
+            place=self._place,
+            description=f"Function {name}: {description[0].lower()}{description[1:]}",
+            parent=self,
+        )
+        reserved = settings.functions.reserved_concurrency
+        if reserved is not None and name != "confirm":
+            reserved = SINGLE_RUN
+        return aws.lambda_.Function(
+            name,
+            description=description,
+            role=role.arn,
+            runtime=RUNTIME,
+            architectures=["arm64"],  # a fifth cheaper than x86_64
+            handler=f"workers.serverless.handlers.{name}",
+            code=code,
+            memory_size=settings.functions.memory_mb,
+            timeout=settings.functions.timeout_seconds,
+            reserved_concurrent_executions=reserved,
+            environment=aws.lambda_.FunctionEnvironmentArgs(variables=self._environment()),
+            vpc_config=aws.lambda_.FunctionVpcConfigArgs(
+                subnet_ids=self._args.subnet_ids, security_group_ids=[self._args.security_group_id]
+            ),
+            tracing_config=aws.lambda_.FunctionTracingConfigArgs(mode="Active"),
+            logging_config=aws.lambda_.FunctionLoggingConfigArgs(
+                log_format="JSON",  # the workers' own lines pass through as they are
+                log_group=logs.name,
+                application_log_level="INFO",
+                system_log_level="WARN",  # without START, END and REPORT: three lines per idle run
+            ),
+            # entering the VPC needs the permission at once; a group that Lambda makes itself has no retention
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant, logs]),
+        )
+
+    def _environment(self) -> dict[str, pulumi.Input[str]]:
+        """What `workers/config.py` reads. At most 4 KB, without any secret."""
+        settings, gateway, work = self._settings, self._settings.gateway, self._settings.work
+        rate = gateway.rate_limit / settings.run.map_concurrency
+        return {
+            "ALTERNATIVE": settings.alternative.value,
+            "ENVIRONMENT": settings.environment.value,
+            "TABLE_NAME": self._args.table_name,
+            "INDEX_NAME": INDEX,
+            "PENDING_SHARDS": str(work.pending_shards),
+            "PLAN_BUCKET": self.bucket.bucket,
+            "BATCH_SIZE": str(work.batch_size),
+            "BATCHES_PER_PLAN": str(settings.run.batches_per_plan),
+            "LEASE_SECONDS": str(work.lease_seconds),
+            "RUN_LEASE_SECONDS": str(settings.run.lease_seconds),
+            "MAX_ATTEMPTS": str(work.max_attempts),
+            "RETRY_BASE_SECONDS": str(work.retry_base_seconds),
+            "RETRY_CAP_SECONDS": str(work.retry_cap_seconds),
+            "GRACE_SECONDS": str(gateway.grace_seconds),
+            "KEY_WINDOW_SECONDS": str(gateway.key_window_seconds),
+            "REVIEW_SECONDS": str(work.review_seconds),
+            "REVIEW_OWNER": work.review_owner,
+            "CLOCK_SKEW_SECONDS": str(work.clock_skew_seconds),
+            "GATEWAY_URL": gateway.url,
+            "GATEWAY_TIMEOUT_SECONDS": str(gateway.timeout_seconds),
+            "GATEWAY_CONCURRENCY": str(gateway.concurrency),
+            "GATEWAY_RATE_LIMIT": f"{rate:g}",
+            "GATEWAY_SECRET_ARN": self.secret.arn,
+            "METRIC_NAMESPACE": METRIC_NAMESPACE,
+        }
+
+    # -- the run
+
+    def _state_machine(self) -> aws.sfn.StateMachine:
+        place, logs = self._place, self.log_groups["stateMachine"]
+        # The machine's policy names the machine: so its name is chosen here, not by Pulumi.
+        name = f"{place.prefix}-run"
+        itself = place.arn("states", f"stateMachine:{name}")
+        functions = [self.functions[function].arn for function in FUNCTIONS]
+        role, grant = iam.role(
+            "state-machine",
+            "states.amazonaws.com",
+            [
+                Statement(sid="CallFunctions", actions=("lambda:InvokeFunction",), resources=functions),
+                self._lock(),
+                self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
+                Statement(
+                    sid="ReadPlans",
+                    actions=("s3:GetObject",),
+                    resources=(pulumi.Output.concat(self.bucket.arn, "/", PLANS, "*"),),
+                ),
+                self._use_key("OpenPlans", "s3", "kms:Decrypt"),
+                # Distributed Map: a run starts, watches and redrives children of itself
+                Statement(sid="StartBatches", actions=("states:StartExecution",), resources=(itself,)),
+                Statement(
+                    sid="WatchBatches",
+                    actions=("states:DescribeExecution", "states:StopExecution"),
+                    resources=(place.arn("states", f"execution:{name}:*"),),
+                ),
+                Statement(
+                    sid="RedriveBatches",
+                    actions=("states:RedriveExecution",),
+                    resources=(place.arn("states", f"execution:{name}/{state_machine.LABEL}:*"),),
+                ),
+                Statement(
+                    sid="DeliverLogs",
+                    actions=(
+                        "logs:CreateLogDelivery",
+                        "logs:DeleteLogDelivery",
+                        "logs:DescribeLogGroups",
+                        "logs:DescribeResourcePolicies",
+                        "logs:GetLogDelivery",
+                        "logs:ListLogDeliveries",
+                        "logs:PutResourcePolicy",
+                        "logs:UpdateLogDelivery",
+                    ),
+                    resources=("*",),
+                    reason="log deliveries have no resource to name (AWS: Logging in CloudWatch Logs, Step Functions)",
+                ),
+                Statement(
+                    sid="Trace",
+                    actions=(*iam.TRACE.actions, "xray:GetSamplingRules", "xray:GetSamplingTargets"),
+                    resources=iam.TRACE.resources,
+                    reason=iam.TRACE.reason,
+                ),
+            ],
+            place=place,
+            description="The run: calls the functions, holds the run lock",
+            parent=self,
+            source_arn=itself,
+        )
+        definition = state_machine.definition(
+            state_machine.Parts(
+                table_name=self._args.table_name,
+                plan_function=self.functions["plan"].arn,
+                confirm_function=self.functions["confirm"].arn,
+                report_function=self.functions["report"].arn,
+            ),
+            self._settings,
+        )
+        return aws.sfn.StateMachine(
+            "run",
+            name=name,
+            type="STANDARD",  # Distributed Map runs in no other
+            role_arn=role.arn,
+            definition=pulumi.Output.json_dumps(definition),
+            logging_configuration=aws.sfn.StateMachineLoggingConfigurationArgs(
+                level="ERROR",  # ALL costs 3.18 US$ per million transactions, ERROR nothing while all is well
+                include_execution_data=False,  # ids stay out of the logs' metadata
+                log_destination=pulumi.Output.concat(logs.arn, ":*"),
+            ),
+            tracing_configuration=aws.sfn.StateMachineTracingConfigurationArgs(enabled=True),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
+        )
+
+    def _dead_letter_queue(self) -> aws.sqs.Queue:
+        queue = aws.sqs.Queue(
+            "dead-letters",
+            message_retention_seconds=1_209_600,  # 14 days, the longest
+            sqs_managed_sse_enabled=True,  # holds schedule names and times, no transaction
+            opts=self._mine,
+        )
+        aws.sqs.QueuePolicy(
+            "dead-letters",
+            queue_url=queue.url,
+            policy=iam.policy(iam.tls_only("TlsOnly", ["sqs:*"], [queue.arn])),
+            opts=pulumi.ResourceOptions(parent=queue),
+        )
+        return queue
+
+    def _schedule(self) -> tuple[aws.scheduler.ScheduleGroup, aws.scheduler.Schedule]:
+        group = aws.scheduler.ScheduleGroup("schedules", opts=self._mine)
+        role, grant = iam.role(
+            "scheduler",
+            "scheduler.amazonaws.com",
+            [
+                Statement(sid="StartRun", actions=("states:StartExecution",), resources=(self.machine.arn,)),
+                Statement(sid="BuryDeadLetters", actions=("sqs:SendMessage",), resources=(self.dead_letters.arn,)),
+            ],
+            place=self._place,
+            description="Starts the run on schedule",
+            parent=self,
+            source_arn=group.arn,
+        )
+        schedule = aws.scheduler.Schedule(
+            "run",
+            description="Starts a run; one that finds another under way ends at once",
+            group_name=group.name,
+            schedule_expression=self._settings.run.schedule,
+            schedule_expression_timezone="UTC",
+            flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
+            target=aws.scheduler.ScheduleTargetArgs(
+                arn=self.machine.arn,
+                role_arn=role.arn,
+                input="{}",
+                # bounded: the next run makes up for a lost one, while AWS's default is 185 tries over a day
+                retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
+                    maximum_retry_attempts=3, maximum_event_age_in_seconds=300
+                ),
+                dead_letter_config=aws.scheduler.ScheduleTargetDeadLetterConfigArgs(arn=self.dead_letters.arn),
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
+        )
+        return group, schedule

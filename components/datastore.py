@@ -1,0 +1,82 @@
+"""The transactions: one table, and a sparse index over those that are still open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.settings import Settings
+
+INDEX = "pending"
+WARM_READ_UNITS = 12_000  # what a new on-demand table has anyway; AWS wants both figures
+
+
+@dataclass(frozen=True, slots=True)
+class DatastoreArgs:
+    settings: Settings
+    key_arn: pulumi.Input[str]
+
+
+class Datastore(pulumi.ComponentResource):
+    """The DynamoDB table of the serverless alternative.
+
+    Creates: the table with its index; where the environment has it, contributor insights on both.
+    """
+
+    table: aws.dynamodb.Table
+    table_name: pulumi.Output[str]
+    table_arn: pulumi.Output[str]
+    index_arn: pulumi.Output[str]
+
+    def __init__(self, name: str, args: DatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("confirm-transactions:datastore:Datastore", name, {}, opts)
+        sizing = args.settings.sizing
+        self.table = aws.dynamodb.Table(
+            "transactions",
+            billing_mode="PAY_PER_REQUEST",
+            hash_key="id",
+            attributes=[
+                aws.dynamodb.TableAttributeArgs(name="id", type="S"),
+                aws.dynamodb.TableAttributeArgs(name="pending_shard", type="S"),
+                aws.dynamodb.TableAttributeArgs(name="next_attempt_at", type="S"),
+            ],
+            global_secondary_indexes=[
+                # Sparse: settled items lose `pending_shard` and with it their place here. KEYS_ONLY, and a claim
+                # leaves the keys alone: so claiming costs no write here. Hash and range key although the provider
+                # deprecates them: `key_schema` shows differences for ever (terraform-provider-aws#46602).
+                {
+                    "name": INDEX,
+                    "hash_key": "pending_shard",
+                    "range_key": "next_attempt_at",
+                    "projection_type": "KEYS_ONLY",
+                }
+            ],
+            server_side_encryption=aws.dynamodb.TableServerSideEncryptionArgs(enabled=True, kms_key_arn=args.key_arn),
+            point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=sizing.point_in_time_recovery),
+            deletion_protection_enabled=sizing.deletion_protection,
+            warm_throughput=aws.dynamodb.TableWarmThroughputArgs(
+                read_units_per_second=WARM_READ_UNITS, write_units_per_second=sizing.warm_write_units
+            )
+            if sizing.warm_write_units
+            else None,
+            opts=pulumi.ResourceOptions(parent=self, protect=sizing.deletion_protection),
+        )
+        self.table_name = self.table.name
+        self.table_arn = self.table.arn
+        self.index_arn = pulumi.Output.concat(self.table.arn, "/index/", INDEX)
+        if sizing.contributor_insights:
+            self._insights("insights")
+            self._insights("index-insights", INDEX)
+        self.register_outputs({"tableName": self.table_name, "tableArn": self.table_arn})
+
+    def _insights(self, name: str, index: str | None = None) -> None:
+        """Which keys are throttled: the cheap mode, charged only for throttled events."""
+        aws.dynamodb.ContributorInsights(
+            name,
+            table_name=self.table.name,
+            index_name=index,
+            mode="THROTTLED_KEYS",
+            opts=pulumi.ResourceOptions(parent=self.table),
+        )

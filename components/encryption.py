@@ -1,0 +1,151 @@
+"""Two customer-managed keys with narrow policies: one for data, one for logs and alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components import iam
+from components.account import Place
+from components.settings import Settings
+
+# Administration without use: nobody decrypts by it.
+ADMINISTRATION = (
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+)
+USE = (
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+DATA_SERVICES = ("dynamodb", "s3", "secretsmanager")
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionArgs:
+    settings: Settings
+    place: Place
+
+
+class Encryption(pulumi.ComponentResource):
+    """Keys, rotated yearly.
+
+    Creates: a key for the table, the plans and the gateway's secret; a key for log groups and the alarms' topic.
+    """
+
+    data_key: aws.kms.Key
+    log_key: aws.kms.Key
+
+    def __init__(self, name: str, args: EncryptionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("confirm-transactions:encryption:Encryption", name, {}, opts)
+        place = args.place
+        self._args = args
+        self.data_key = self._key(
+            "data",
+            "Transactions, plans and the gateway's secret",
+            [
+                {
+                    # IAM says which role may; the key, that it may only through these services
+                    "Sid": "UseThroughServices",
+                    "Effect": "Allow",
+                    "Principal": {"AWS": place.root},
+                    "Action": list(USE),
+                    "Resource": "*",
+                    "Condition": {
+                        "StringEquals": {
+                            "kms:CallerAccount": place.account,
+                            "kms:ViaService": [f"{s}.{place.region}.amazonaws.com" for s in DATA_SERVICES],
+                        }
+                    },
+                }
+            ],
+        )
+        self.log_key = self._key(
+            "logs",
+            "Logs and alarms",
+            [
+                {
+                    "Sid": "LogGroupsOfThisStack",
+                    "Effect": "Allow",
+                    "Principal": {"Service": f"logs.{place.region}.amazonaws.com"},
+                    "Action": [
+                        "kms:Decrypt",
+                        "kms:DescribeKey",
+                        "kms:Encrypt",
+                        "kms:GenerateDataKey",
+                        "kms:ReEncryptFrom",
+                        "kms:ReEncryptTo",
+                    ],
+                    "Resource": "*",
+                    "Condition": {
+                        "ArnLike": {
+                            "kms:EncryptionContext:aws:logs:arn": place.arn("logs", f"log-group:*{place.prefix}/*")
+                        }
+                    },
+                },
+                {
+                    "Sid": "AlarmsToTheTopic",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                    "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                    "Resource": "*",
+                    "Condition": {"StringEquals": {"aws:SourceAccount": place.account}},
+                },
+            ],
+        )
+        self.register_outputs({"dataKeyArn": self.data_key.arn, "logKeyArn": self.log_key.arn})
+
+    def _key(self, name: str, description: str, uses: Sequence[Mapping[str, object]]) -> aws.kms.Key:
+        administration = {
+            "Sid": "Administration",
+            "Effect": "Allow",
+            "Principal": {"AWS": self._args.place.root},
+            "Action": list(ADMINISTRATION),
+            "Resource": "*",  # in a key's policy: this key
+        }
+        sizing = self._args.settings.sizing
+        key = aws.kms.Key(
+            name,
+            description=description,
+            enable_key_rotation=True,
+            deletion_window_in_days=sizing.key_deletion_days,
+            policy=iam.policy(administration, *uses),
+            opts=pulumi.ResourceOptions(parent=self, protect=sizing.deletion_protection),
+        )
+        aws.kms.Alias(
+            name,
+            name=f"alias/{self._args.place.prefix}-{name}",
+            target_key_id=key.key_id,
+            opts=pulumi.ResourceOptions(parent=key),
+        )
+        return key

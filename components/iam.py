@@ -1,0 +1,125 @@
+"""Least privilege in a few words: statements, trust and roles. No template strings, no `*` without a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from components.account import Place
+
+Conditions = Mapping[str, Mapping[str, pulumi.Input[str] | Sequence[pulumi.Input[str]]]]
+VERSION = "2012-10-17"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What may be done to what. `reason` says why, where the resource cannot be named."""
+
+    sid: str
+    actions: Sequence[str]
+    resources: Sequence[pulumi.Input[str]]
+    conditions: Conditions = field(default_factory=dict)
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if any("*" in action for action in self.actions):
+            raise ValueError(f"statement {self.sid}: name each action, found {list(self.actions)}")
+        if "*" in self.resources and not self.reason:
+            raise ValueError(f"statement {self.sid}: resource * needs a reason")
+
+    def document(self) -> dict[str, object]:
+        """As IAM reads it."""
+        statement: dict[str, object] = {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Action": sorted(self.actions),
+            "Resource": list(self.resources),
+        }
+        return statement | ({"Condition": self.conditions} if self.conditions else {})
+
+
+def policy(*statements: Statement | Mapping[str, object]) -> pulumi.Output[str]:
+    """A policy document as JSON; a mapping is taken as it is (resource policies name principals)."""
+    documents = [s.document() if isinstance(s, Statement) else s for s in statements]
+    return pulumi.Output.json_dumps({"Version": VERSION, "Statement": documents})
+
+
+def tls_only(sid: str, actions: Sequence[str], resources: Sequence[pulumi.Input[str]]) -> dict[str, object]:
+    """The statement of a resource policy that refuses everything that comes without TLS."""
+    return {
+        "Sid": sid,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": list(actions),
+        "Resource": list(resources),
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def role(
+    name: str,
+    service: str,
+    statements: Sequence[Statement],
+    *,
+    place: Place,
+    description: str,
+    parent: pulumi.Resource,
+    source_arn: pulumi.Input[str] | None = None,
+) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
+    """A role that `service` of this account alone may take, and its one policy.
+
+    With `source_arn` only that resource may: else another customer's could use our role through the service
+    (the confused deputy). Lambda sends no source, so its roles go without.
+    """
+    trust: dict[str, object] = {
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": "sts:AssumeRole",
+    }
+    if source_arn is not None:
+        trust["Condition"] = {
+            "StringEquals": {"aws:SourceAccount": place.account},
+            "ArnEquals": {"aws:SourceArn": source_arn},
+        }
+    made = aws.iam.Role(
+        name,
+        description=description,
+        assume_role_policy=pulumi.Output.json_dumps({"Version": VERSION, "Statement": [trust]}),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    grant = aws.iam.RolePolicy(
+        name, role=made.name, policy=policy(*statements), opts=pulumi.ResourceOptions(parent=made)
+    )
+    return made, grant
+
+
+def through(service: str, place: Place) -> Conditions:
+    """Only on behalf of the caller by `service` in this region (KMS keys)."""
+    return {"StringEquals": {"kms:ViaService": f"{service}.{place.region}.amazonaws.com"}}
+
+
+TRACE = Statement(
+    sid="Trace",
+    actions=("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
+    resources=("*",),
+    reason="X-Ray has no resource to name for these actions",
+)
+"""Active tracing."""
+
+NETWORK_INTERFACES = Statement(
+    sid="NetworkInterfaces",
+    actions=(
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+    ),
+    resources=("*",),
+    reason="Lambda checks for these on * when a function enters a VPC; the interfaces have no name beforehand",
+)
+"""A Lambda in a VPC."""

@@ -1,0 +1,198 @@
+"""Runs the whole program once against mocks and keeps what it registered, for plain asserts afterwards.
+
+Asserts inside `.apply` may never run, and undecorated Pulumi tests pass without running anything: so nothing is
+asserted while the program runs. `record` waits until every resource is registered, and refuses an empty record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import runpy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime import mocks, settings
+from pulumi.runtime.rpc import deserialize_properties
+from pulumi.runtime.stack import run_in_stack
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "confirm-transactions"
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+LEAST = 50
+"""Fewer resources than any stack has: then the program did not really run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One resource as the engine was asked to make it."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    urn: str
+    parent: str
+    provider: str
+    """URN and id of the provider; for components the one of `aws` that children get."""
+    protect: bool
+    custom: bool
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.name}"
+
+
+@dataclass
+class Record:
+    """All that a run of the program asked the engine for."""
+
+    resources: list[Recorded] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def all(self, type_: str) -> list[Recorded]:
+        """Every resource of a type; at least one, for a test over none would pass for nothing."""
+        found = [resource for resource in self.resources if resource.type == type_]
+        assert found, f"no {type_} was recorded: {sorted({resource.type for resource in self.resources})}"
+        return found
+
+    def one(self, type_: str, name: str) -> Recorded:
+        found = [resource for resource in self.all(type_) if resource.name == name]
+        assert len(found) == 1, f"{len(found)} of {type_} {name}"
+        return found[0]
+
+    def policies(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every policy document, with where it stands: identities', resources', keys', endpoints' and trust."""
+        keys = ("policy", "assumeRolePolicy")
+        for resource in self.resources:
+            for key in keys:
+                if isinstance(resource.inputs.get(key), str):
+                    yield f"{resource} {key}", json.loads(resource.inputs[key])
+            for spec in resource.inputs.get("vpcEndpointSpecs") or ():
+                yield f"{resource} endpoint {spec['serviceName']}", json.loads(spec["policy"])
+
+
+class _Mocks(mocks.Mocks):
+    """Answers as AWS would, as far as the program reads answers."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        self.record.calls.append(args.token)
+        answers: dict[str, dict[str, Any]] = {
+            "aws:index/getCallerIdentity:getCallerIdentity": {
+                "accountId": ACCOUNT,
+                "id": ACCOUNT,
+                "arn": "",
+                "userId": "",
+            },
+            "aws:index/getRegion:getRegion": {"region": REGION, "id": REGION, "name": REGION},
+            "aws:index/getPartition:getPartition": {"partition": "aws", "id": "aws"},
+        }
+        return answers[args.token], []
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        kind = args.typ.rsplit(":", 1)[-1].lower()
+        outputs: dict[str, Any] = {
+            "name": args.name,
+            "arn": f"arn:aws:{args.typ.split(':')[1].split('/')[0]}:{REGION}:{ACCOUNT}:{kind}/{args.name}",
+        }
+        if args.typ == "awsx:ec2:Vpc":
+            zones = range(int(args.inputs["numberOfAvailabilityZones"]))
+            outputs |= {"vpcId": "vpc-1", "privateSubnetIds": [f"subnet-private-{n}" for n in zones]}
+        elif args.typ == "aws:ec2/eip:Eip":
+            outputs |= {"allocationId": f"eipalloc-{args.name}", "publicIp": f"192.0.2.{args.name[-1]}"}
+        elif args.typ == "aws:sqs/queue:Queue":
+            outputs |= {"url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{args.name}"}
+        elif args.typ == "aws:s3/bucket:Bucket":
+            outputs |= {"bucket": args.name, "arn": f"arn:aws:s3:::{args.name}"}
+        elif args.typ == "aws:kms/key:Key":
+            outputs |= {"keyId": f"key-{args.name}"}
+        if args.typ.startswith("awsx:"):
+            return "", outputs  # its outputs are others than its inputs, under the same names
+        return f"{args.name}-id", {**outputs, **args.inputs}
+
+
+class _Monitor(mocks.MockMonitor):
+    """Keeps what `Mocks` do not see: parents, providers, protection."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(_Mocks(record))
+        self.record = record
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's name
+        response = super().RegisterResource(request)
+        inputs = deserialize_properties(request.object)
+        providers = dict(request.providers)
+        self.record.resources.append(
+            Recorded(
+                type=request.type,
+                name=request.name,
+                inputs=inputs,
+                outputs=deserialize_properties(response.object),
+                urn=response.urn,
+                parent=request.parent,
+                provider=request.provider or providers.get("aws", ""),
+                protect=request.protect,
+                custom=request.custom,
+            )
+        )
+        return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        if "::pulumi:pulumi:Stack::" in request.urn:
+            self.record.outputs.update(deserialize_properties(request.outputs))
+        return super().RegisterResourceOutputs(request)
+
+
+def stack_config(stack: str) -> dict[str, str]:
+    """The tracked config of a stack over the defaults of Pulumi.yaml, as the engine hands it to the program."""
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    own = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    defaults = {f"{PROJECT}:{key}": row["default"] for key, row in project["config"].items()}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in (defaults | own).items()}
+
+
+def record(stack: str, **changes: str) -> Record:
+    """Run `__main__.py` as `stack`, with some config keys changed, and return what it registered."""
+    result = Record()
+    config = stack_config(stack) | {f"{PROJECT}:{key}": value for key, value in changes.items()}
+    monitor = _Monitor(result)
+    engine = mocks.MockEngine(logging.getLogger("pulumi.mocks"))
+    features = set(monitor.GetDeploymentInfo(None).supportedFeatures)
+    # what set_mocks does, but with a root stack of its own for each run: outputs are registered on it
+    settings.configure(
+        mocks.MockSettings(
+            monitor=monitor,
+            monitor_features=features,
+            engine=engine,
+            project=PROJECT,
+            stack=stack,
+            dry_run=False,
+            organization="organization",
+        )
+    )
+    settings.set_root_resource(None)  # type: ignore[arg-type]
+    pulumi.runtime.set_all_config(config)
+
+    async def program() -> None:
+        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(run_in_stack(program))
+    finally:
+        settings.set_root_resource(None)  # type: ignore[arg-type]
+        pulumi.runtime.set_all_config({})
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert len(result.resources) >= LEAST, f"only {len(result.resources)} resources were recorded"
+    return result
