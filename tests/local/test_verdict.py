@@ -1,0 +1,90 @@
+"""The judge convicts each kind of fault, and acquits a clean run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from local.picture import Mark, Sample, draw
+from local.verdict import Effect, judge, reasons
+from tests.fakes import START, payment
+from workers.domain.outcomes import Confirmed, Rejected, Unknown
+from workers.domain.policy import Policy
+from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Answer, Claim, decide
+from workers.stores.memory import arrived
+
+POLICY = Policy(max_attempts=1)
+
+
+def settled(id_: str, outcome: Confirmed | Rejected | Unknown) -> Transaction:
+    record = decide(arrived(payment(id_), START), Claim("t", "w"), START, POLICY)
+    return decide(record, Answer(outcome, "w"), START, POLICY)
+
+
+BROUGHT = [payment("a"), payment("b"), payment("c"), payment("d")]
+RECORDS = {
+    "a": settled("a", Confirmed("r", 2933, "USD")),
+    "b": settled("b", Confirmed("r", 2933, "USD")),
+    "c": settled("c", Rejected("no")),
+    "d": settled("d", Unknown("timed out")),
+}
+EFFECTS = [Effect("a", 2933, "USD"), Effect("b", 2933, "USD"), Effect("d", 2933, "USD")]
+
+
+def test_a_clean_run_holds_and_adds_up() -> None:
+    verdict = judge(BROUGHT, list(RECORDS.values()), EFFECTS)
+    assert verdict.holds
+    rows = {row.status: row for row in verdict.rows}
+    confirmed = rows[Status.CONFIRMED]
+    assert (confirmed.count, confirmed.amount, confirmed.effects, confirmed.moved) == (2, 5866, 2, 5866)
+    assert (rows[Status.REJECTED].count, rows[Status.REVIEW].count) == (1, 1)
+    assert sum(row.count for row in verdict.rows) == 4
+
+
+Change = Callable[[dict[str, Transaction], list[Effect]], object]
+FAULTS: dict[str, tuple[str, Change]] = {
+    "lost": ("every transaction that came in is here", lambda r, _: r.pop("a")),
+    "foreign": ("nothing is here that did not come in", lambda r, _: r.update(x=replace(r["a"], id="x"))),
+    "changed": ("every amount is the one that came in", lambda r, _: r.update(c=replace(r["c"], amount=1))),
+    "open": ("every one is final", lambda r, _: r.update(c=arrived(payment("c"), START))),
+    "doubled": ("no effect happened twice", lambda _, e: e.append(e[0])),
+    "no effect": ("each confirmed one has its effect", lambda _, e: e.pop(0)),
+    "a cent less": ("each confirmed one has its effect", lambda _, e: e.__setitem__(0, Effect("a", 2932, "USD"))),
+    "other money": ("each confirmed one has its effect", lambda _, e: e.__setitem__(0, Effect("a", 2933, "EUR"))),
+    "rejected, moved": ("no rejected one has an effect", lambda _, e: e.append(Effect("c", 2933, "USD"))),
+    "unexplained": ("no effect is unexplained", lambda _, e: e.append(Effect("z", 1, "USD"))),
+    "no reason": ("each one on a desk has a reason", lambda r, _: r.update(d=replace(r["d"], reason=None))),
+    "no deadline": ("each one on a desk has a reason", lambda r, _: r.update(d=replace(r["d"], review_by=None))),
+    "gap": ("every history is whole", lambda r, _: r.update(a=replace(r["a"], history=r["a"].history[::2]))),
+    "no history": ("every history is whole", lambda r, _: r.update(a=replace(r["a"], history=()))),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_convicted_by_name(fault: str) -> None:
+    promise, change = FAULTS[fault]
+    records, effects = dict(RECORDS), list(EFFECTS)
+    change(records, effects)
+    verdict = judge(BROUGHT, list(records.values()), effects)
+    assert not verdict.holds
+    assert any(check.promise.startswith(promise) for check in verdict.checks if not check.kept)
+
+
+def test_a_violation_at_the_gateway_is_convicted() -> None:
+    assert not judge(BROUGHT, list(RECORDS.values()), EFFECTS, violations=1).holds
+
+
+def test_reasons_are_grouped_without_their_figures() -> None:
+    desk = [replace(RECORDS["d"], reason=f"gateway moved {n} USD, expected 5 USD") for n in range(3)]
+    assert reasons(desk) == {"gateway moved # USD, expected # USD": 3}
+
+
+def test_the_picture_is_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "run.png"
+    draw([Sample(0, 10, 0), Sample(5, 0, 10)], [1, 2, 2, 3], [Mark(2, "killed")], "A run", file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert file.stat().st_size > 10_000
