@@ -12,7 +12,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -268,18 +269,16 @@ def _header(number: int, line: _Line) -> tuple[str, ...]:
             else f"put this line first: {','.join(REQUIRED)}"
         )
         raise BadFile(number, [Fault("header", "none of the columns", allowed, fix)])
+    strange = [name for name in names[:20] if name not in COLUMNS and _NAME_LIKE.fullmatch(name)]
     for name in REQUIRED:
         if name not in names:
-            near = get_close_matches(name, [n for n in names if n not in COLUMNS], 1, 0.6)
+            near = get_close_matches(name, strange, 1, 0.6)
             fix = f"rename {_name(near[0])}" if near else "add it"
             faults.append(Fault("header", f"no column {name}", allowed, fix))
-    for name in dict.fromkeys(names):
-        if name not in COLUMNS:
-            near = get_close_matches(name, [n for n in COLUMNS if n not in names], 1, 0.6)
-            fix = f"rename it to {near[0]}" if near else "remove it"
-            faults.append(Fault("header", f"unknown column {_name(name)}", allowed, fix))
-        elif names.count(name) > 1:
-            faults.append(Fault("header", f"column {name} {names.count(name)} times", allowed, "keep one of them"))
+    faults += _unknown(names, allowed)
+    for name, times in Counter(names).items():
+        if times > 1 and name in COLUMNS:
+            faults.append(Fault("header", f"column {name} {times} times", allowed, "keep one of them"))
     if faults:
         raise BadFile(number, faults)
     return names
@@ -308,9 +307,8 @@ class _Twice(Exception):  # noqa: N818 - unwinds the JSON parser only
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1:
             raise _Twice(name)
     return dict(pairs)
 
@@ -342,16 +340,30 @@ def _json_fields(text: str) -> Mapping[str, object]:
     return value
 
 
+MOST_UNKNOWN = 5
+"""Names of one header or object that are reported one by one: a line may hold thousands."""
+
+
+def _unknown(names: Collection[str], allowed: str) -> list[Fault]:
+    """The names that are none of the columns, each with the column it was likely meant to be."""
+    unknown = [name for name in dict.fromkeys(names) if name not in COLUMNS]
+    free = [name for name in COLUMNS if name not in names]
+    faults = []
+    for name in unknown[:MOST_UNKNOWN]:
+        near = get_close_matches(name, free, 1, 0.6) if _NAME_LIKE.fullmatch(name) else []
+        fix = f"rename it to {near[0]}" if near else "remove it"
+        faults.append(Fault(_name(name), "an unknown name", allowed, fix))
+    if (more := len(unknown) - MOST_UNKNOWN) > 0:
+        faults.append(Fault("line", f"{more:,} more unknown names", allowed, "remove them"))
+    return faults
+
+
 # --- fields to a transaction -----------------------------------------------------------------------------------------
 
 
 def _transaction(fields: Mapping[str, object], defaults: Defaults, faults: list[Fault]) -> Transaction | None:
     """The transaction, or None and all that is wrong with it in `faults`."""
-    for name in fields:
-        if name not in COLUMNS:
-            near = get_close_matches(name, [n for n in COLUMNS if n not in fields], 1, 0.6)
-            fix = f"rename it to {near[0]}" if near else "remove it"
-            faults.append(Fault(_name(name), "an unknown key", ", ".join(COLUMNS), fix))
+    faults += _unknown(fields, ", ".join(COLUMNS))
     currency = _currency(fields, faults)
     id_, account = _id(fields, faults), _account(fields, faults)
     amount = _amount(fields, currency, faults)
@@ -359,9 +371,10 @@ def _transaction(fields: Mapping[str, object], defaults: Defaults, faults: list[
     deadline = _time("deadline", fields, defaults.now + defaults.within, faults)
     if created_at and deadline and not faults:
         _order(created_at, deadline, fields, defaults, faults)
-    if faults or None in (id_, account, amount, currency, created_at, deadline):
+    if faults or id_ is None or account is None or amount is None:
         return None
-    assert id_ and account and amount is not None and currency and created_at and deadline  # noqa: S101, PT018
+    if currency is None or created_at is None or deadline is None:
+        return None
     return Transaction(id_, account, amount, currency, created_at, deadline)
 
 
@@ -515,7 +528,7 @@ def _order(
 
 
 def _size(text: str) -> str:
-    return f"text of {len(text)} characters" if text else "nothing"
+    return f"text of {len(text)} character{'' if len(text) == 1 else 's'}" if text else "nothing"
 
 
 def _name(name: str) -> str:
@@ -533,7 +546,7 @@ def _described(value: object) -> str:
         case _Number():
             return "a number"
         case str():
-            return f"text of {len(value)} characters in quotes"
+            return f"{_size(value)} in quotes" if value else "empty quotes"
         case list():
             return "an array"
     return "an object"

@@ -1,0 +1,217 @@
+"""The desk on AWS: store, runs and census of the alternative `serverless`, and AWS's errors in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+
+from cli.exits import Exit, Trouble
+from cli.target import Desk, InState, Run, Target
+from workers.clock import SystemClock
+from workers.domain.confirming import Tally
+from workers.domain.transaction import Status
+from workers.serverless.run_lock import KEY
+from workers.stores.dynamodb import DynamoDbStore, StoreError
+
+CONNECTIONS = 32
+"""The store runs its calls side by side, in threads; asyncio starts no more than this many."""
+COUNTS = (*Tally.__slots__, "failed")
+"""What a report counts (workers/serverless/handlers.py)."""
+SAMPLE_PAGES = 5
+"""Of 1 MB each: what the search for a similar id may read."""
+
+
+def open_aws(target: Target) -> Desk:
+    """Makes the clients; no call yet."""
+    config = Config(
+        region_name=target.region,
+        max_pool_connections=CONNECTIONS,
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": 4},
+    )
+    try:
+        table = boto3.client("dynamodb", config=config)
+        machine = boto3.client("stepfunctions", config=config)
+    except BotoCoreError as error:  # a profile that does not exist, a broken configuration file
+        raise explained(error, target) from None
+    store = DynamoDbStore(
+        client=table,
+        table=target.table,
+        index=target.index,
+        shards=target.shards,
+        clock=SystemClock(),
+        policy=target.policy,
+    )
+    return Desk(
+        target,
+        store,
+        StateMachineRuns(machine, target.state_machine, table, target.table),
+        TableCensus(table, target.table),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StateMachineRuns:
+    """The executions of the state machine; the newest that had work to do is noted on the run lock."""
+
+    client: Any
+    arn: str | None
+    table_client: Any
+    table: str
+
+    async def last(self) -> Run | None:
+        return await asyncio.to_thread(self._last)
+
+    async def last_with_work(self) -> Run | None:
+        return await asyncio.to_thread(self._last_with_work)
+
+    def _last(self) -> Run | None:
+        if self.arn is None:
+            return None
+        answer = self.client.list_executions(stateMachineArn=self.arn, maxResults=1)
+        return self._run(answer["executions"][0]["executionArn"]) if answer["executions"] else None
+
+    def _last_with_work(self) -> Run | None:
+        item = self.table_client.get_item(TableName=self.table, Key=KEY).get("Item", {})
+        name = item.get("last_run", {}).get("M", {}).get("run", {}).get("S")
+        if self.arn is None or name is None:
+            return None
+        try:
+            return self._run(f"{self.arn.replace(':stateMachine:', ':execution:')}:{name}")
+        except self.client.exceptions.ExecutionDoesNotExist:  # Step Functions forgets after 90 days
+            return None
+
+    def _run(self, arn: str) -> Run:
+        whole = self.client.describe_execution(executionArn=arn)
+        history = self.client.get_paginator("get_execution_history").paginate(executionArn=arn)
+        stopped = whole.get("stopDate")
+        return Run(
+            name=whole["name"],
+            status=whole["status"],
+            started_at=_utc(whole["startDate"]),
+            stopped_at=_utc(stopped) if stopped else None,
+            totals=totals(event for page in history for event in page["events"]),
+            error=whole.get("error"),
+        )
+
+
+def totals(events: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
+    """What the reports of all loops of one execution counted, added up; nothing where there was nothing to do."""
+    total: Counter[str] = Counter()
+    for event in events:
+        details = event.get("stateExitedEventDetails", {})
+        if details.get("name") == "Report":
+            report = json.loads(details["output"])
+            total.update({name: report[name] for name in COUNTS if name in report})
+    return dict(total)
+
+
+def _utc(time: datetime) -> datetime:
+    return time.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class TableCensus:
+    """Scans of the table."""
+
+    client: Any
+    table: str
+
+    async def tally(self) -> Mapping[Status, InState]:
+        return await asyncio.to_thread(self._tally)
+
+    def _tally(self) -> Mapping[Status, InState]:
+        counts: Counter[Status] = Counter()
+        amounts: defaultdict[Status, Counter[str]] = defaultdict(Counter)
+        for item in self._scan("id, #status, amount, currency", {"#status": "status"}):
+            try:
+                status = Status(item["status"]["S"])
+                amount, currency = int(item["amount"]["N"]), item["currency"]["S"]
+            except (KeyError, ValueError):  # written by something else: the store's own reading puts it in REVIEW
+                status, amount, currency = Status.REVIEW, 0, "XXX"
+            counts[status] += 1
+            amounts[status][currency] += amount
+        return {status: InState(counts[status], dict(amounts[status])) for status in Status}
+
+    async def some_ids(self) -> list[str]:
+        return await asyncio.to_thread(
+            lambda: [item["id"]["S"] for item in self._scan("id", {}, most_pages=SAMPLE_PAGES)]
+        )
+
+    def _scan(
+        self, fields: str, names: Mapping[str, str], most_pages: int | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        query: dict[str, Any] = {"TableName": self.table, "ProjectionExpression": fields}
+        if names:
+            query["ExpressionAttributeNames"] = dict(names)
+        pages = self.client.get_paginator("scan").paginate(**query)
+        for number, page in enumerate(pages, 1):
+            # Ids of transactions never begin with #: those items are the system's own (the run lock).
+            yield from (item for item in page["Items"] if not item["id"]["S"].startswith("#"))
+            if number == most_pages:
+                return
+
+
+_NO_ACCESS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
+)
+
+
+def explained(error: BaseException, target: Target) -> Trouble:
+    """An error of boto3 or the store as one line that says what to do."""
+    cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
+    match cause:
+        case EndpointConnectionError() if target.endpoint:
+            return Trouble(
+                f"the local AWS at {target.endpoint} does not answer",
+                "start it with `make up` or `make shell`, and run this inside `make shell`",
+                Exit.NO_ACCESS,
+            )
+        case EndpointConnectionError():
+            return Trouble(f"AWS in {target.region} does not answer", "see whether the network works", Exit.NO_ACCESS)
+        case NoCredentialsError():
+            return Trouble(
+                "there are no AWS credentials",
+                "sign in (`aws sso login`, AWS_PROFILE); for the local AWS run this inside `make shell`",
+                Exit.NO_ACCESS,
+            )
+        case ClientError():
+            code = str(cause.response.get("Error", {}).get("Code", "?"))
+            if code in _NO_ACCESS:
+                return Trouble(
+                    f"AWS refused {cause.operation_name} on {target} ({code})",
+                    "sign in again, or ask for a role that may do this",
+                    Exit.NO_ACCESS,
+                )
+            if code in ("ResourceNotFoundException", "StateMachineDoesNotExist"):
+                return Trouble(
+                    f"{target} names a table or state machine that is not there",
+                    f"bring it up again with `pulumi up --stack {target.stack}`",
+                    Exit.NO_ACCESS,
+                )
+            return Trouble(f"AWS failed {cause.operation_name} ({code})", "try again in a minute")
+        case BotoCoreError():
+            return Trouble(
+                f"AWS cannot be reached ({type(cause).__name__})",
+                "see the network, the profile and the region, then try again",
+                Exit.NO_ACCESS,
+            )
+    return Trouble(f"the store failed ({error})", "try again in a minute; what is there was left as it is")

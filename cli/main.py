@@ -1,0 +1,389 @@
+"""`confirm`: what an operator asks and orders. Parses the command line; all else is in its own module."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, NoReturn, TypeVar
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli import render, target, views
+from cli.exits import Exit, Trouble
+from cli.loading import Loaded, Rejects, chunks, load
+from cli.rows import BadFile, Defaults, Format, Refused, Rows
+from cli.target import Desk
+from workers.domain.transaction import Transaction
+from workers.domain.transitions import Refused as RuleRefused
+
+T = TypeVar("T")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+FAULTS_IN_JSON = 1000
+"""The JSON of an import lists this many and counts the rest, so that memory stays bounded."""
+REVIEW_LIMIT = 1000
+STDIN = "-"
+
+app = typer.Typer(
+    name="confirm",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "See and steer the confirmation of pending transactions, on AWS or on the local AWS.\n\n"
+        "Exit codes: 0 done, 1 error, 2 wrong usage, 3 some rows refused, 4 no access to the stack, "
+        "5 forbidden by a rule, 8 not yet final."
+    ),
+    epilog="Example: confirm import payments.csv && confirm status",
+)
+
+Stack = Annotated[
+    str | None,
+    typer.Option("--stack", "-s", metavar="NAME", help="The stack to work against (default: the selected one)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
+
+
+@app.command(epilog="Example: confirm status --all   |   until confirm status; do sleep 10; done")
+def status(
+    stack: Stack = None,
+    json: Json = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also count every state; reads the whole table, which AWS bills.")
+    ] = False,
+) -> None:
+    """Show what is open, due, oldest and in review, and what the last run did.
+
+    Ends with 0 when everything is final, and with 8 while something is open or in review.
+    """
+    desk = _desk(stack)
+    view = _wait(desk, _overview(desk, everything=everything))
+    if json:
+        render.as_json(views.overview_json(view))
+    else:
+        render.overview(view)
+    raise typer.Exit(Exit.OK if view.is_final else Exit.NOT_YET_FINAL)
+
+
+async def _overview(desk: Desk, *, everything: bool) -> views.Overview:
+    backlog, review, last, work = await asyncio.gather(
+        desk.store.backlog(), desk.store.review(REVIEW_LIMIT), desk.runs.last(), desk.runs.last_with_work()
+    )
+    states = await desk.census.tally() if everything else None
+    return views.Overview(desk.target, _now(), backlog, review, last, work, states)
+
+
+@app.command(epilog="Example: confirm show 00004-19970101-01")
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The transaction's id.")],  # noqa: A002 - the word for it
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Show one transaction: its whole record and its life from PENDING to its end.
+
+    Ends with 0 when it is final, and with 8 when it is not.
+    """
+    desk = _desk(stack)
+    record = _wait(desk, _found(desk, id))
+    if json:
+        render.as_json(views.record_json(record))
+    else:
+        render.record(record)
+    raise typer.Exit(Exit.OK if record.status.is_final else Exit.NOT_YET_FINAL)
+
+
+@app.command(epilog="Example: confirm review --json | jq -r '.review[].id'")
+def review(stack: Stack = None, json: Json = False) -> None:
+    """List what waits for a person: the reason, the owner and by when to decide."""
+    desk = _desk(stack)
+    waiting = _wait(desk, desk.store.review(REVIEW_LIMIT))
+    if json:
+        render.as_json({"review": [views.waiting_json(record) for record in waiting]})
+    else:
+        render.desk(waiting, _now())
+
+
+@app.command(
+    epilog="Example: confirm redrive 00004-19970101-01 --by ana --approved-by ben --why 'gateway says never received'"
+)
+def redrive(
+    id: Annotated[str, typer.Argument(metavar="ID", help="A transaction in REVIEW.")],  # noqa: A002
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who asks for it.")],
+    approved_by: Annotated[str, typer.Option("--approved-by", metavar="NAME", help="Who approves it: someone else.")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")],
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Send one from REVIEW round again: asked by one person, approved by another.
+
+    What may have been sent before is asked about first; it is never simply sent twice.
+    """
+    desk = _desk(stack)
+    record = _wait(desk, _redriven(desk, id, _line(by), _line(approved_by), _line(why)))
+    if json:
+        render.as_json(views.record_json(record))
+    else:
+        render.record(record)
+        render.note(f"{id} is PENDING again and due now: the next run takes it.")
+
+
+async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -> Transaction:
+    await _found(desk, id_)
+    try:
+        return await desk.store.redrive(id_, by=by, approved_by=approved_by, why=why)
+    except RuleRefused as refused:
+        raise Trouble(
+            str(refused),
+            f"see `confirm show {id_}`; only REVIEW can be sent round again, by two different people",
+            Exit.REFUSED,
+        ) from None
+
+
+@app.command(
+    "import",
+    epilog=(
+        "Example: confirm import payments.csv --dry-run   |   confirm import - --format jsonl < payments.jsonl   |   "
+        'a row in JSON Lines: {"id":"order-1","account":"DE89...","amount_minor":1250,"currency":"EUR"}'
+    ),
+)
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV (.csv) or JSON Lines (.jsonl); - reads stdin.")],
+    stack: Stack = None,
+    json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file only: write nothing, ask no stack.")
+    ] = False,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Where the file's name does not say.", show_default=False)
+    ] = None,
+    rejects: Annotated[
+        Path | None,
+        typer.Option("--rejects", metavar="PATH", help="Where bad rows go (default: FILE with .rejected)."),
+    ] = None,
+    final_within: Annotated[
+        float,
+        typer.Option("--final-within", metavar="HOURS", min=0.01, max=8760, help="Deadline of rows without one."),
+    ] = 24.0,
+) -> None:
+    """Load transactions: good rows are loaded, bad ones are named with what is wrong, nothing is overwritten.
+
+    Columns (keys): id, account, amount_minor (whole minor units: 1250 for 12.50 USD), currency (ISO 4217), and,
+    optional, created_at and deadline (ISO 8601 with a zone). One record is one line.
+
+    The same file twice adds nothing. Bad rows also go to a file of their own, to be mended and imported. Ends with 3
+    when rows were refused.
+    """
+    job = _Import(_source(file, format_, rejects), json, dry_run, Defaults(_now(), timedelta(hours=final_within)))
+    raise typer.Exit(job.run(None if dry_run else _desk(stack)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    path: Path | None
+    """None: standard input."""
+    format: Format
+    rejects: Path
+
+    def open(self) -> BinaryIO:
+        return sys.stdin.buffer if self.path is None else self.path.open("rb")
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, where they are known beforehand (not of a pipe)."""
+        return self.path.stat().st_size if self.path and self.path.is_file() else None
+
+
+_ENDINGS = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".json": Format.JSONL}
+
+
+def _source(file: str, format_: Format | None, rejects: Path | None) -> _Source:
+    path = None if file == STDIN else Path(file)
+    format_ = format_ or (_ENDINGS.get(path.suffix.lower()) if path else None)
+    if format_ is None:
+        raise Trouble(f"whether {file} is CSV or JSON Lines is not to be seen", "say --format csv or jsonl", Exit.USAGE)
+    if path and not path.exists():
+        raise Trouble(f"there is no file {file}", "correct the path", Exit.USAGE)
+    if rejects is None:
+        rejects = path.with_suffix(f".rejected.{format_}") if path else Path(f"stdin.rejected.{format_}")
+    if path and rejects.exists() and rejects.samefile(path):
+        raise Trouble(f"{rejects} is the input itself", "name another file with --rejects", Exit.USAGE)
+    return _Source(file if path else "standard input", path, format_, rejects)
+
+
+@dataclass(slots=True)
+class _Import:
+    """One import: reads, loads, and tells while it goes."""
+
+    source: _Source
+    json: bool
+    dry_run: bool
+    defaults: Defaults
+    loaded: Loaded = field(default_factory=Loaded)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    faults_total: int = 0
+
+    def run(self, desk: Desk | None) -> Exit:
+        try:
+            with self.source.open() as stream, self._progress() as progress:
+                return self._run(stream, progress, desk)
+        except OSError as error:
+            what = f"{error.filename or self.source.name}: {error.strerror or error}"
+            raise Trouble(what, f"correct the path or its permissions{self._again()}") from None
+        except KeyboardInterrupt:
+            raise Trouble(f"stopped{self._so_far()}", self._again().lstrip("; "), Exit.INTERRUPTED) from None
+
+    def _run(self, stream: BinaryIO, progress: Progress, desk: Desk | None) -> Exit:
+        task = progress.add_task(self.source.name, total=self.source.size, rows=0)
+        rows = Rows(chunks(stream, lambda count: progress.advance(task, count)), self.source.format, self.defaults)
+        rejects = Rejects(self.source.rejects, lambda: rows.header)
+
+        def refused(row: Refused) -> None:
+            rejects.write(row)
+            self._tell(row)
+
+        def part(loaded: Loaded) -> None:
+            progress.update(task, rows=loaded.rows)
+
+        try:
+            work = load(rows, desk.store if desk else None, refused, part, self.loaded)
+            if desk is None:
+                asyncio.run(work)
+            else:
+                self._wait(desk, work)
+        except BadFile as bad:
+            self._tell(Refused(bad.line, bad.faults, None))
+            self._end(None, 0)
+            raise Trouble(f"{self.source.name} is no file of transactions", "see above; nothing was loaded") from None
+        finally:
+            rejects.close()
+        progress.stop()
+        self._end(str(rejects.path) if rejects.rows else None, rejects.rows)
+        return Exit.ROWS_REFUSED if self.loaded.refused else Exit.OK
+
+    def _wait(self, desk: Desk, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            _wait(desk, work)
+        except Trouble as trouble:
+            raise Trouble(trouble.what + self._so_far(), trouble.fix + self._again(), trouble.code) from None
+
+    def _tell(self, row: Refused) -> None:
+        self.faults_total += len(row.faults)
+        if self.json:
+            self.faults += views.refused_json(row)[: max(FAULTS_IN_JSON - len(self.faults), 0)]
+        else:
+            for fault in row.faults:
+                render.note(f"{self.source.name} line {row.line}: {fault}")
+
+    def _end(self, rejects: str | None, copied: int) -> None:
+        if self.json:
+            render.json_loaded(
+                self.loaded, self.source.name, rejects, self.faults, self.faults_total, dry_run=self.dry_run
+            )
+        elif self.faults_total == 0 or self.loaded.rows:
+            render.loaded(self.loaded, self.source.name, rejects, copied, dry_run=self.dry_run)
+
+    def _progress(self) -> Progress:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TextColumn("{task.fields[rows]:,} rows"),
+            TimeRemainingColumn(),
+        )
+        silent = self.json or not sys.stderr.isatty()
+        return Progress(*columns, console=render.console(stderr=True), disable=silent, transient=True)
+
+    def _so_far(self) -> str:
+        done = self.loaded
+        return f" (after line {done.last_line:,}: {done.new:,} new, {done.already:,} already there)"
+
+    def _again(self) -> str:
+        return "" if self.dry_run else "; then run the same command again: what is there is left as it is"
+
+
+# --- shared ----------------------------------------------------------------------------------------------------------
+
+
+def _desk(stack: str | None) -> Desk:
+    return target.open_desk(target.find(stack))
+
+
+def _wait(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, with the errors of AWS and the store turned into words."""
+    try:
+        return asyncio.run(work)
+    except (Trouble, BadFile, OSError):
+        raise
+    except Exception as error:
+        from cli.aws import explained
+
+        raise explained(error, desk.target) from error
+
+
+async def _found(desk: Desk, id_: str) -> Transaction:
+    if not _ID.fullmatch(id_):
+        raise Trouble(
+            f"{id_[:40]!a} cannot be the id of a transaction",
+            "an id is 1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit",
+            Exit.USAGE,
+        )
+    if record := await desk.store.find(id_):
+        return record
+    near = await _nearest(desk, id_)
+    hint = f"did you mean {' or '.join(near)}" if near else "see the id in the file or system that it came from"
+    raise Trouble(f"there is no transaction {id_} in {desk.target}", hint)
+
+
+async def _nearest(desk: Desk, id_: str) -> Sequence[str]:
+    """Ids that were likely meant: the same in other letters, else similar ones in a sample of the table."""
+    for variant in dict.fromkeys((id_.upper(), id_.lower())):
+        if variant != id_ and await desk.store.find(variant):
+            return [variant]
+    with suppress(Exception):  # a hint is not worth an error of its own (no right to scan, for one)
+        return get_close_matches(id_, await desk.census.some_ids(), 2, 0.75)
+    return []
+
+
+def _line(text: str) -> str:
+    """Text for the record: one line."""
+    return " ".join(text.split())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point: every end has an exit code of `Exit`, and no end shows a stack trace."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="confirm")
+    except Trouble as trouble:
+        render.trouble(trouble.what, trouble.fix)
+        sys.exit(trouble.code)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("CONFIRM_DEBUG"):
+            raise
+        render.trouble(
+            f"an error in this program ({type(error).__name__})",
+            "report it, with what CONFIRM_DEBUG=1 shows in front of the same command",
+        )
+        sys.exit(Exit.ERROR)
+    sys.exit(Exit.OK)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,217 @@
+"""Views on the screen: rich tables, plain words. Texts from outside are never read as markup."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.loading import Loaded
+from cli.target import InState, Run
+from cli.views import MEANING, Overview, age, discreet, masked, printable
+from workers.domain.currency import in_major_units
+from workers.domain.transaction import Status, Transaction, to_text
+
+PIPED_WIDTH = 200
+"""Columns where the output is no terminal, so that `grep` finds whole lines."""
+
+_STYLE = {
+    Status.PENDING: "yellow",
+    Status.PROCESSING: "cyan",
+    Status.CONFIRMED: "green",
+    Status.REJECTED: "magenta",
+    Status.REVIEW: "bold red",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPED_WIDTH, highlight=False, markup=False)
+
+
+def as_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def overview(view: Overview) -> None:
+    out = console()
+    out.print(str(view.target), style="bold")
+    least = "" if view.backlog.exact else "at least "
+    rows: list[tuple[str, str, str]] = [
+        ("open", f"{least}{view.backlog.open:,}", "not final yet: waiting, or with a worker"),
+        ("due", f"{least}{view.backlog.due:,}", "of these, may be worked on now, or are being worked on"),
+    ]
+    if view.oldest_age is not None and view.backlog.oldest_due_at is not None:
+        rows.append(("oldest", age(view.oldest_age), f"the longest due, since {_time(view.backlog.oldest_due_at)}"))
+    rows.append(("in review", f"{view.backlog.review:,}", "wait for a person; see `confirm review`"))
+    rows += [("", f"{count:,}", reason) for reason, count in view.reasons]
+    rows.append(("last run", *_run(view.last_run, view.now)))
+    if view.last_work and (view.last_run is None or view.last_work.name != view.last_run.name):
+        rows.append(("last with work", *_run(view.last_work, view.now)))
+    out.print(_grid(rows))
+    if view.states is not None:
+        out.print(_states(view.states))
+    if view.is_final:
+        out.print("Nothing is open: every transaction is in a final state.", style="green")
+
+
+def _run(run: Run | None, now: datetime) -> tuple[str, str]:
+    if run is None:
+        return "none", "the scheduler has not started one yet"
+    when = f"started {age(now - run.started_at)} ago"
+    if run.stopped_at and run.seconds is not None:
+        when += f", took {run.seconds:.1f} s"
+    if run.error:
+        when += f", {discreet(run.error)}"
+    if not run.totals:
+        return run.status, f"{when}; nothing was due" if run.stopped_at else f"{when}; its first report is to come"
+    rate = f", {run.per_second:,.1f} settled per second" if run.per_second else ""
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in run.totals.items() if count)
+    return run.status, f"{when}{rate}: {counts}"
+
+
+def _states(states: Mapping[Status, InState]) -> Table:
+    table = Table(title="All transactions", title_justify="left")
+    table.add_column("state")
+    table.add_column("count", justify="right")
+    table.add_column("sum", justify="right")
+    table.add_column("which means")
+    for status, state in states.items():
+        sums = "\n".join(in_major_units(amount, code) for code, amount in sorted(state.amounts.items()))
+        table.add_row(Text(status, _STYLE[status]), f"{state.count:,}", sums, MEANING[status])
+    return table
+
+
+def record(transaction: Transaction) -> None:
+    """All that is known of one, then its life line by line."""
+    out = console()
+    account, status = transaction.account, transaction.status
+    title = Text(transaction.id, "bold")
+    title.append("  ")
+    title.append(status, _STYLE[status])
+    title.append(f"  {MEANING[status]}", "dim")
+    out.print(title)
+    known = [
+        ("amount", in_major_units(transaction.amount, transaction.currency)),
+        ("account", masked(account)),
+        ("created", _time(transaction.created_at)),
+        ("deadline", _time(transaction.deadline)),
+        ("attempts", str(transaction.attempt)),
+        ("due", _time(transaction.next_attempt_at)),
+        ("lease until", _time(transaction.lease_until)),
+        ("first sent", _time(transaction.first_sent_at)),
+        ("settled", _time(transaction.settled_at)),
+        ("reference", discreet(transaction.gateway_reference, account)),
+        ("reason", discreet(transaction.reason, account)),
+        ("owner", transaction.owner),
+        ("decide by", _time(transaction.review_by)),
+    ]
+    out.print(_grid([(name, value) for name, value in known if value]))
+    table = Table(title="History (UTC)", title_justify="left")
+    for name in ("when", "by", "from", "to", "attempt", "token", "why"):
+        table.add_column(name, overflow="fold", justify="right" if name == "attempt" else "left")
+    for entry in transaction.history:
+        table.add_row(
+            Text(_time(entry.at) or ""),
+            Text(discreet(entry.by, account) or ""),
+            Text(entry.was or "-", _STYLE.get(entry.was, "dim") if entry.was else "dim"),
+            Text(entry.now, _STYLE[entry.now]),
+            str(entry.attempt),
+            Text(entry.token or "-"),
+            Text(discreet(entry.why, account) or ""),
+        )
+    out.print(table)
+
+
+def desk(waiting: Sequence[Transaction], now: datetime) -> None:
+    """Those in review, the nearest deadline first."""
+    out = console()
+    if not waiting:
+        out.print("Nobody's desk: nothing is in review.", style="green")
+        return
+    table = Table(title=f"{len(waiting):,} in review", title_justify="left")
+    for name in ("id", "amount", "account", "reason", "owner", "decide by"):
+        table.add_column(name, overflow="fold", justify="right" if name == "amount" else "left")
+    for one in waiting:
+        late = one.review_by is not None and one.review_by < now
+        table.add_row(
+            Text(one.id),
+            in_major_units(one.amount, one.currency),
+            Text(masked(one.account)),
+            Text(discreet(one.reason, one.account) or "no reason given"),
+            Text(one.owner or "-"),
+            Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),
+        )
+    out.print(table)
+    out.print("See one with `confirm show ID`; send it round again with `confirm redrive ID` (two people).")
+
+
+def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry_run: bool) -> None:
+    out = console()
+    new = "good" if dry_run else "new"
+    already = "repeated" if dry_run else "already there"
+    out.print(
+        f"{result.rows:,} rows of {source}: {result.new:,} {new}, {result.already:,} {already}, "
+        f"{result.refused:,} refused."
+    )
+    if dry_run:
+        out.print("Dry run: only the file was checked. Nothing was written, and the stack was not asked.")
+    if result.overdue:
+        out.print(
+            f"{result.overdue:,} of the {new} rows have a deadline that has passed: they go to a person (REVIEW) "
+            "without a call to the gateway.",
+            style="yellow",
+        )
+    if rejects:
+        left = result.refused - copied
+        missing = f" ({left:,} were too long to be copied)" if left else ""
+        out.print(f"The refused rows are in {rejects}{missing}: mend them and import that file.", style="yellow")
+    if result.rows == 0:
+        out.print("There was nothing to do: the file holds a header and no rows.")
+
+
+def _grid(rows: Iterable[tuple[str | None, ...]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for row in rows:
+        grid.add_row(*(Text(cell or "") for cell in row))
+    return grid
+
+
+def _time(time: datetime | None) -> str | None:
+    """`2026-11-24 07:34:00.123`, always UTC."""
+    return None if time is None else to_text(time).replace("T", " ").removesuffix("Z")
+
+
+def trouble(what: str, fix: str) -> None:
+    """One line on the error stream; never wrapped, so that it can be searched for."""
+    sys.stderr.write(f"confirm: {printable(what)}. To fix: {printable(fix)}.\n")
+
+
+def note(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def json_loaded(
+    result: Loaded, source: str, rejects: str | None, faults: Sequence[Mapping[str, Any]], total: int, *, dry_run: bool
+) -> None:
+    as_json(
+        {
+            "file": source,
+            "dry_run": dry_run,
+            "rows": result.rows,
+            "new": result.new,
+            "already": result.already,
+            "refused": result.refused,
+            "conflicting": result.conflicting,
+            "overdue": result.overdue,
+            "rejects": rejects,
+            "faults": list(faults),
+            "faults_total": total,
+        }
+    )

@@ -1,0 +1,199 @@
+"""What a command found, as JSON and as words: pure, no I/O. The JSON keys are a contract (tests/cli/test_output.py).
+
+Accounts are masked here, once, for both: nothing downstream holds a whole one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from cli.rows import Refused
+from cli.target import InState, Run, Target
+from workers.domain.ports import Backlog
+from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
+
+MEANING: Mapping[Status, str] = {
+    Status.PENDING: "waits for its turn",
+    Status.PROCESSING: "a worker has it",
+    Status.CONFIRMED: "done at the gateway; final",
+    Status.REJECTED: "refused by the gateway, nothing moved; final",
+    Status.REVIEW: "a person must decide",
+}
+
+_CARD_LIKE = re.compile(r"\b(?:\d{13,19}|\d{4}(?:[ -]\d{4}){2,3}(?:[ -]\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{5})\b")
+"""Digits as cards have them: in a row, or in a card's groups. Other ids with dashes are no cards."""
+
+
+def masked(account: str) -> str:
+    """At most the last four, and never more than half: short accounts would show themselves otherwise."""
+    keep = min(4, len(account) // 2)
+    return "****" + account[len(account) - keep :]
+
+
+def discreet(text: str | None, account: str = "") -> str | None:
+    """Free text (a gateway's, a colleague's) without the account, card-like numbers and control characters."""
+    if text is None:
+        return None
+    if len(account) >= 4:
+        text = text.replace(account, masked(account))
+    return printable(_CARD_LIKE.sub(lambda found: masked(found[0]) if _luhn(found[0]) else found[0], text))
+
+
+def printable(text: str) -> str:
+    """Without what could steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _luhn(text: str) -> bool:
+    """The check digit that every card number has (ISO/IEC 7812)."""
+    digits = [int(character) for character in text if character.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def moment(time: datetime | None) -> str | None:
+    return None if time is None else to_text(time)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What `confirm status` tells."""
+
+    target: Target
+    now: datetime
+    backlog: Backlog
+    review: Sequence[Transaction]
+    """The nearest deadlines first; may be fewer than are in review."""
+    last_run: Run | None
+    last_work: Run | None
+    """The last run that found something to do."""
+    states: Mapping[Status, InState] | None
+    """Only where the table was scanned."""
+
+    @property
+    def is_final(self) -> bool:
+        return not self.backlog.open and not self.backlog.review
+
+    @property
+    def oldest_age(self) -> timedelta | None:
+        due = self.backlog.oldest_due_at
+        return None if due is None else max(self.now - due, timedelta())
+
+    @property
+    def reasons(self) -> list[tuple[str, int]]:
+        """Why those in review are there, the most frequent first."""
+        counts = Counter(discreet(record.reason, record.account) or "no reason given" for record in self.review)
+        return counts.most_common()
+
+
+def overview_json(view: Overview) -> dict[str, Any]:
+    age = view.oldest_age
+    return {
+        "stack": view.target.stack,
+        "environment": view.target.environment,
+        "region": view.target.region,
+        "at": moment(view.now),
+        "final": view.is_final,
+        "open": view.backlog.open,
+        "due": view.backlog.due,
+        "exact": view.backlog.exact,
+        "oldest_due_at": moment(view.backlog.oldest_due_at),
+        "oldest_due_seconds": None if age is None else round(age.total_seconds(), 3),
+        "review": view.backlog.review,
+        "review_reasons": [{"reason": reason, "count": count} for reason, count in view.reasons],
+        "last_run": run_json(view.last_run),
+        "last_run_with_work": run_json(view.last_work),
+        "states": None
+        if view.states is None
+        else {
+            status.value: {"count": state.count, "amounts_minor": dict(sorted(state.amounts.items()))}
+            for status, state in view.states.items()
+        },
+    }
+
+
+def run_json(run: Run | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    return {
+        "name": run.name,
+        "status": run.status,
+        "started_at": moment(run.started_at),
+        "stopped_at": moment(run.stopped_at),
+        "seconds": None if run.seconds is None else round(run.seconds, 3),
+        "counts": dict(run.totals),
+        "settled_per_second": None if run.per_second is None else round(run.per_second, 1),
+        "error": run.error,
+    }
+
+
+def record_json(record: Transaction) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "account": masked(record.account),
+        "amount_minor": record.amount,
+        "currency": record.currency,
+        "status": record.status.value,
+        "final": record.status.is_final,
+        "attempt": record.attempt,
+        "created_at": moment(record.created_at),
+        "deadline": moment(record.deadline),
+        "next_attempt_at": moment(record.next_attempt_at),
+        "lease_until": moment(record.lease_until),
+        "first_sent_at": moment(record.first_sent_at),
+        "settled_at": moment(record.settled_at),
+        "gateway_reference": discreet(record.gateway_reference, record.account),
+        "reason": discreet(record.reason, record.account),
+        "owner": record.owner,
+        "review_by": moment(record.review_by),
+        "history": [entry_json(entry, record.account) for entry in record.history],
+    }
+
+
+def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
+    return {
+        "at": moment(entry.at),
+        "by": discreet(entry.by, account),
+        "from": None if entry.was is None else entry.was.value,
+        "to": entry.now.value,
+        "attempt": entry.attempt,
+        "token": entry.token,
+        "why": discreet(entry.why, account),
+    }
+
+
+def waiting_json(record: Transaction) -> dict[str, Any]:
+    """One on a person's desk, without its history."""
+    whole = record_json(record)
+    names = ("id", "account", "amount_minor", "currency", "attempt", "reason", "owner", "review_by", "deadline")
+    return {name: whole[name] for name in names}
+
+
+def refused_json(row: Refused) -> list[dict[str, Any]]:
+    return [
+        {
+            "line": row.line,
+            "field": fault.field,
+            "found": fault.found,
+            "allowed": fault.allowed,
+            "fix": fault.fix,
+        }
+        for fault in row.faults
+    ]
+
+
+def age(span: timedelta) -> str:
+    """A span for people: `12 s`, `3 min 20 s`, `5 h 2 min`, `3 d 4 h`."""
+    seconds = int(span.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    if seconds < 86400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86400} d {seconds % 86400 // 3600} h"
