@@ -1,0 +1,146 @@
+"""Amazon DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.provider.model import Call, Name, Read, Resource, Tagging
+
+
+def _index_keys(index: Mapping[str, Any]) -> list[dict[str, str]]:
+    if index.get("keySchemas"):
+        return [{"AttributeName": key["attributeName"], "KeyType": key["keyType"]} for key in index["keySchemas"]]
+    pairs = ((index.get("hashKey"), "HASH"), (index.get("rangeKey"), "RANGE"))
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in pairs if name]
+
+
+def _index(index: Mapping[str, Any]) -> dict[str, Any]:
+    projection: dict[str, Any] = {"ProjectionType": index["projectionType"]}
+    if index.get("nonKeyAttributes"):
+        projection["NonKeyAttributes"] = index["nonKeyAttributes"]
+    result: dict[str, Any] = {
+        "IndexName": index["name"],
+        "KeySchema": _index_keys(index),
+        "Projection": projection,
+    }
+    if index.get("readCapacity"):
+        result["ProvisionedThroughput"] = {
+            "ReadCapacityUnits": index["readCapacity"],
+            "WriteCapacityUnits": index["writeCapacity"],
+        }
+    for key, parameter, units in (
+        ("onDemandThroughput", "OnDemandThroughput", ("maxReadRequestUnits", "maxWriteRequestUnits")),
+        ("warmThroughput", "WarmThroughput", ("readUnitsPerSecond", "writeUnitsPerSecond")),
+    ):
+        if index.get(key):
+            result[parameter] = {unit[0].upper() + unit[1:]: index[key][unit] for unit in units if index[key].get(unit)}
+    return result
+
+
+def _recovery(value: Mapping[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {"PointInTimeRecoveryEnabled": value["enabled"]}
+    if value.get("recoveryPeriodInDays"):
+        given["RecoveryPeriodInDays"] = value["recoveryPeriodInDays"]
+    return {"PointInTimeRecoverySpecification": given}
+
+
+def _expiry(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "TimeToLiveSpecification": {
+            "Enabled": value.get("enabled", True),
+            "AttributeName": value.get("attributeName") or "ttl",
+        }
+    }
+
+
+def _encryption(value: Mapping[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {"Enabled": value["enabled"]}
+    if value.get("kmsKeyArn"):
+        given |= {"SSEType": "KMS", "KMSMasterKeyId": value["kmsKeyArn"]}
+    return {"SSESpecification": given}
+
+
+TABLE = {"TableName": "{name}"}
+ENCODE = {
+    "hashKey": lambda name: {"KeySchema": [{"AttributeName": name, "KeyType": "HASH"}]},
+    "rangeKey": lambda name: {"KeySchema": [{"AttributeName": name, "KeyType": "RANGE"}]},
+    "globalSecondaryIndexes": lambda items: (
+        {"GlobalSecondaryIndexes": [_index(item) for item in items]} if items else {}
+    ),
+    "localSecondaryIndexes": lambda items: {"LocalSecondaryIndexes": [_index(item) for item in items]} if items else {},
+    "streamEnabled": lambda on: {"StreamSpecification": {"StreamEnabled": on}},
+    "streamViewType": lambda view: {"StreamSpecification": {"StreamViewType": view}},
+    "serverSideEncryption": _encryption,
+}
+RENAME = {
+    "name": "TableName",
+    "attributes": "AttributeDefinitions",
+    "attributes.name": "AttributeName",
+    "attributes.type": "AttributeType",
+    "readCapacity": "ProvisionedThroughput.ReadCapacityUnits",
+    "writeCapacity": "ProvisionedThroughput.WriteCapacityUnits",
+}
+
+RESOURCES = (
+    Resource(
+        "aws:dynamodb/table:Table",
+        "dynamodb",
+        create=Call("create_table", rename=RENAME, encode=ENCODE),
+        id="{name}",
+        updates=(
+            Call(
+                "update_table",
+                takes=(
+                    "billingMode",
+                    "deletionProtectionEnabled",
+                    "readCapacity",
+                    "writeCapacity",
+                    "tableClass",
+                    "onDemandThroughput",
+                    "streamEnabled",
+                    "streamViewType",
+                    "serverSideEncryption",
+                    "warmThroughput",
+                ),
+                rename=RENAME,
+                encode=ENCODE,
+                where=TABLE,
+                update_only=True,
+                only_changed=True,
+            ),
+            Call(
+                "update_continuous_backups",
+                takes=("pointInTimeRecovery",),
+                encode={"pointInTimeRecovery": _recovery},
+                where=TABLE,
+                unset={"pointInTimeRecovery": _recovery({"enabled": False})},
+            ),
+            Call("update_time_to_live", takes=("ttl",), encode={"ttl": _expiry}, where=TABLE),
+        ),
+        read=Read("describe_table", TABLE, "Table"),
+        delete=Call("delete_table", where=TABLE),
+        name=Name(limit=255),
+        tagging=Tagging({"ResourceArn": "{arn}"}),
+        outputs={"arn": "TableArn", "streamArn": "LatestStreamArn", "streamLabel": "LatestStreamLabel"},
+        recorded={"warmThroughput": "the emulator has no throughput limits"},
+    ),
+    Resource(
+        "aws:dynamodb/contributorInsights:ContributorInsights",
+        "dynamodb",
+        create=Call(
+            "update_contributor_insights",
+            takes=("tableName", "indexName", "mode"),
+            rename={"mode": "ContributorInsightsMode"},
+            where={"ContributorInsightsAction": "ENABLE"},
+        ),
+        id="name:{tableName}/index:{indexName}/{account}",
+        read=Read("describe_contributor_insights", {"TableName": "{tableName}", "IndexName": "{indexName}"}),
+        delete=Call(
+            "update_contributor_insights",
+            where={"TableName": "{tableName}", "IndexName": "{indexName}", "ContributorInsightsAction": "DISABLE"},
+        ),
+        note="the emulator keeps the setting and computes no insights",
+        recorded={"mode": "the emulator computes no insights"},
+    ),
+)
