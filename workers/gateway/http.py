@@ -35,6 +35,9 @@ IDLE_SECONDS = 60.0
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?\r\n")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)\r\n")
+_HEADERS = re.compile(f"(?:{_HEADER.pattern})*")
 _PATH = re.compile(r"/[\x21-\x7e]*")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 _NO_BODY = (204, 304)
@@ -154,29 +157,21 @@ class AnswerParser:
         head = self._line(MAX_HEAD_BYTES, "answer head", b"\r\n\r\n")
         if head is None:
             return False
-        text = head.decode("latin-1")
-        lines = text.split("\r\n")
-        first = lines[0]
-        version, code = first[:9], first[9:12]
-        if version not in ("HTTP/1.1 ", "HTTP/1.0 ") or not (code.isascii() and code.isdigit()):
+        text = head.decode("latin-1") + "\r\n"
+        start = _STATUS_LINE.match(text)
+        if start is None:
             raise BadAnswer("answer is not HTTP/1.1", sent=True)
-        if first[12:13] not in ("", " ") or not 100 <= int(code) <= 599:
-            raise BadAnswer("answer with a broken status line", sent=True)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
-            raise BadAnswer("answer with a stray line end in its head", sent=True)
+        if not _HEADERS.fullmatch(text, start.end()):
+            raise BadAnswer("answer with a broken header", sent=True)
         headers: dict[str, str] = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon or not _TOKEN.fullmatch(name):
-                raise BadAnswer("answer with a broken header", sent=True)
-            name = name.lower()
-            value = value.strip(" \t")
+        for name, value in _HEADER.findall(text, start.end()):
+            name, value = name.lower(), value.strip(" \t")
             if name in headers:
                 if name in ("content-length", "transfer-encoding"):
                     raise BadAnswer("answer that states its length twice", sent=True)
                 value = f"{headers[name]}, {value}"
             headers[name] = value
-        status = int(code)
+        status = int(start[2])
         if status < 200:
             self._interim += 1
             if status == 101 or self._interim > MAX_INTERIM_ANSWERS:
@@ -184,7 +179,7 @@ class AnswerParser:
             return True
         self._status = status
         self._headers = headers
-        self.keep_alive = version == "HTTP/1.1 " and "close" not in headers.get("connection", "").lower()
+        self.keep_alive = start[1] == "1" and "close" not in headers.get("connection", "").lower()
         return self._begin_body()
 
     def _begin_body(self) -> bool | None:
@@ -376,6 +371,9 @@ class HttpClient:
         self._max_body_bytes = max_body_bytes
         self._tls = tls
         self._idle: list[_Connection] = []
+        self._due: dict[_Connection, float] = {}
+        """The calls under way, by when they must be done."""
+        self._alarm: asyncio.TimerHandle | None = None
         self._common = f"Host: {parts.netloc}\r\n" + _header_lines(headers or {})
 
     async def request(
@@ -396,7 +394,9 @@ class HttpClient:
         deadline = loop.time() + self._timeout
         connection = self._take_idle() or await self._connect(loop, deadline)
         waiter: asyncio.Future[Answer] = loop.create_future()
-        timer = loop.call_at(deadline, connection.expire, self._timed_out)
+        self._due[connection] = deadline
+        if self._alarm is None or deadline < self._alarm.when():
+            self._set_alarm(loop, deadline)
         try:
             connection.begin(head.encode("ascii") + (body or b""), waiter, self._max_body_bytes)
             answer = await waiter
@@ -404,7 +404,7 @@ class HttpClient:
             connection.abort()
             raise
         finally:
-            timer.cancel()
+            del self._due[connection]
         if connection.usable:
             connection.idle_since = time.time()
             self._idle.append(connection)
@@ -414,9 +414,27 @@ class HttpClient:
 
     async def close(self) -> None:
         """Ends the idle connections; a later call opens new ones."""
+        if self._alarm is not None and not self._due:
+            self._alarm.cancel()
+            self._alarm = None
         while self._idle:
             self._idle.pop().close()
         await asyncio.sleep(0)
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        """One timer serves all calls, since nearly none needs it: a timer for each would cost as much as the parser."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(when, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        now = loop.time()
+        for connection in [one for one, deadline in self._due.items() if deadline <= now]:
+            connection.expire(self._timed_out)
+        later = [deadline for deadline in self._due.values() if deadline > now]
+        if later:
+            self._set_alarm(loop, min(later))
 
     def _take_idle(self) -> _Connection | None:
         """The connection used last, if it is still open; those below it in the stack are older."""

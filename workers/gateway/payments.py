@@ -119,7 +119,7 @@ class PaymentGateway:
                 "POST",
                 "/confirmations",
                 headers={"Idempotency-Key": key, "Content-Type": "application/json"},
-                body=json.dumps(body, separators=(",", ":")).encode(),
+                body=_ENCODER.encode(body).encode(),
             )
         except HttpError as error:
             return _no_answer(error)
@@ -267,4 +267,5 @@ def _no_constant(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

@@ -10,7 +10,7 @@ import json
 import random
 import secrets
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,10 @@ from workers.telemetry import Telemetry
 
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
+
+KEY_KEPT = timedelta(minutes=5)
+KEY_MISSED = timedelta(seconds=10)
+"""How long a warm worker goes on with the API key that it read, or did not find."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,20 @@ def app() -> App:
     return App(config, clock, store, RunLock(client, config.table), telemetry, asyncio.new_event_loop())
 
 
-@cache
 def gateway() -> PaymentGateway:
     """The gateway's client; its breaker and its connections outlive an invocation."""
+    return _gateway(_api_key(app().clock.now()))
+
+
+@cache
+def _gateway(api_key: str) -> PaymentGateway:
     config = app().config
     settings = GatewaySettings(
         url=config.gateway_url,
         timeout_seconds=config.policy.call_timeout.total_seconds(),
         concurrency=config.gateway_concurrency,
         rate_limit_per_second=config.gateway_rate_limit,
-        api_key=_api_key(config.gateway_secret_arn),
+        api_key=api_key,
     )
     return PaymentGateway(settings, app().clock)
 
@@ -157,9 +165,30 @@ def _client_config() -> Config:
     )
 
 
-def _api_key(secret_arn: str) -> str:
-    """The gateway's API key; "" where there is none to be had by design."""
-    if not secret_arn:
+_keys: dict[str, tuple[str, datetime]] = {}
+"""Secret's ARN -> its value, and until when it is taken for the present one."""
+
+
+def _api_key(now: datetime) -> str:
+    """The gateway's API key, read again from time to time: a rotation needs no deployment.
+
+    "" while nobody has put it into the secret: the gateway then refuses us, which burns no attempts.
+    """
+    arn = app().config.gateway_secret_arn
+    if not arn:
         return ""
+    key, until = _keys.get(arn, ("", now))
+    if now >= until:
+        key = _read_secret(arn)
+        if not key:
+            app().telemetry.event("gateway key missing", now, secret=arn)
+        _keys[arn] = key, now + (KEY_KEPT if key else KEY_MISSED)
+    return key
+
+
+def _read_secret(arn: str) -> str:
     client = boto3.client("secretsmanager", config=_client_config())
-    return str(client.get_secret_value(SecretId=secret_arn)["SecretString"])
+    try:
+        return str(client.get_secret_value(SecretId=arn)["SecretString"]).strip()
+    except client.exceptions.ResourceNotFoundException:  # the secret is there, a value is not
+        return ""
