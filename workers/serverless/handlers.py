@@ -189,6 +189,6 @@ def _api_key(now: datetime) -> str:
 def _read_secret(arn: str) -> str:
     client = boto3.client("secretsmanager", config=_client_config())
     try:
-        return str(client.get_secret_value(SecretId=arn)["SecretString"]).strip()
+        return str(client.get_secret_value(SecretId=arn).get("SecretString", "")).strip()
     except client.exceptions.ResourceNotFoundException:  # the secret is there, a value is not
         return ""
