@@ -13,7 +13,15 @@ from local.errors import LocalError
 MINISTACK = "1.5.33"
 """The version whose internals the overlays know."""
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = (
+    "lambda_errors",
+    "embedded_metrics",
+    "execution_metrics",
+    "execution_timeout",
+    "alarms",
+    "queue_metrics",
+    "scheduler",
+)
 """The overlays, in the order in which they are applied: later ones wrap earlier ones."""
 
 

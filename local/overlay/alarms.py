@@ -1,0 +1,105 @@
+"""Metric alarms as AWS evaluates them.
+
+Gaps: ministack compares the points of *all* dimensions of a metric, looks only when somebody calls PutMetricData, knows
+neither DatapointsToAlarm nor TreatMissingData, and so never leaves ALARM by itself. Here an alarm sees the points of its
+own dimensions, in `EvaluationPeriods` periods that end now, and is looked at whenever a metric arrives and every 2 s.
+Periods are divided by the Scheduler's speed, so that an alarm of minutes clears within a demo's seconds.
+Alarms on metric math and anomaly bands stay as ministack has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+logger = logging.getLogger("overlay.alarms")
+
+LOOK_SECONDS = 2.0
+
+_BREACHES: Mapping[str, Callable[[float, float], bool]] = {
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "GreaterThanThreshold": operator.gt,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+
+
+def apply() -> None:
+    """Replace the evaluation, and look at all alarms now and then."""
+    from ministack.services import cloudwatch
+
+    original = cloudwatch._evaluate_alarm
+    speed = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
+
+    def evaluate(alarm: dict[str, Any]) -> None:
+        if not alarm.get("MetricName") or alarm.get("ComparisonOperator") not in _BREACHES:
+            original(alarm)
+            return
+        statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
+        key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(_dimensions(alarm)))
+        points = cloudwatch._metrics.get(key) or []
+        period = float(alarm.get("Period", 60)) / speed
+        count = int(alarm.get("EvaluationPeriods", 1))
+        values = [
+            cloudwatch._stat_value(cloudwatch._calc_stats(group), statistic, group) if group else None
+            for group in grouped(points, time.time(), period, count)
+        ]
+        state = judge(values, alarm)
+        if state is None or state == alarm["StateValue"]:
+            return
+        before, seen = alarm["StateValue"], [value for value in values if value is not None]
+        sign, threshold = alarm["ComparisonOperator"], alarm.get("Threshold", 0)
+        reason = f"{statistic} of the last {count} periods, {seen or 'no data'}, is judged {state} ({sign} {threshold})"
+        alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=int(time.time()))
+        cloudwatch._record_history(alarm["AlarmName"], before, state, reason)
+        cloudwatch._dispatch_alarm_actions(alarm, before, state, reason)
+        cloudwatch._evaluate_parent_alarms(alarm)
+
+    cloudwatch._evaluate_alarm = evaluate
+    threading.Thread(target=_look_forever, args=(cloudwatch,), name="alarms", daemon=True).start()
+
+
+def _look_forever(cloudwatch: Any) -> None:
+    from ministack.core.responses import set_request_account_id, set_request_region
+
+    while True:
+        time.sleep(LOOK_SECONDS)
+        for account, region in {(key[0], key[1]) for key in list(cloudwatch._alarms._data)}:
+            set_request_account_id(account)
+            set_request_region(region)
+            try:
+                cloudwatch._evaluate_all_alarms()
+            except Exception:
+                logger.exception("alarms of %s in %s", account, region)
+
+
+def grouped(
+    points: Sequence[Mapping[str, Any]], now: float, period: float, count: int
+) -> Iterator[list[Mapping[str, Any]]]:
+    """The points of each of the last `count` periods, newest first."""
+    for number in range(count):
+        end = now - number * period
+        yield [point for point in points if end - period < point["Timestamp"] <= end]
+
+
+def judge(values: Sequence[float | None], alarm: Mapping[str, Any]) -> str | None:
+    """OK, ALARM or INSUFFICIENT_DATA for the values of the periods (None: no data); None to stay as it is."""
+    missing = alarm.get("TreatMissingData", "missing")
+    breaches, threshold = _BREACHES[alarm["ComparisonOperator"]], float(alarm.get("Threshold", 0))
+    needed = int(alarm.get("DatapointsToAlarm") or len(values))
+    if all(value is None for value in values) and missing in ("missing", "ignore"):
+        return "INSUFFICIENT_DATA" if missing == "missing" else None
+    breaching = sum(missing == "breaching" if value is None else breaches(value, threshold) for value in values)
+    if missing in ("missing", "ignore"):  # the periods that there are decide
+        needed = min(needed, sum(value is not None for value in values))
+    return "ALARM" if breaching >= needed else "OK"
+
+
+def _dimensions(alarm: Mapping[str, Any]) -> dict[str, str]:
+    raw = alarm.get("Dimensions") or {}
+    return dict(raw) if isinstance(raw, Mapping) else {item["Name"]: item["Value"] for item in raw}
