@@ -67,3 +67,4 @@ pulumi.export("functions", {name: function.name for name, function in compute.fu
 pulumi.export("vpcId", network.vpc_id)
 pulumi.export("egressAddresses", network.egress_addresses)
 pulumi.export("gatewayUrl", config.gateway.url)
+pulumi.export("gatewayKeySecretArn", compute.secret.arn)
