@@ -1,4 +1,4 @@
-"""`make demo`: the stack comes up, 6,919 real purchases are confirmed through it under faults, and a verdict is given."""
+"""`make demo`: the stack comes up, 6,919 real purchases go through it under faults, and a verdict is given."""
 
 from __future__ import annotations
 
