@@ -172,7 +172,7 @@ class Aws(provider_pb2_grpc.ResourceProviderServicer):
         name, lifecycle = self._lifecycle(request.urn)
         olds, news = from_struct(request.olds), from_struct(request.news)
         if request.preview:
-            state = lifecycle.preview(news, olds)
+            state = lifecycle.preview(news, olds, from_struct(request.old_inputs))
         else:
             state = lifecycle.update(name, request.id, olds, from_struct(request.old_inputs), news)
         return provider_pb2.UpdateResponse(properties=to_struct(state))

@@ -138,13 +138,18 @@ class Lifecycle:
 
     # -- create, update, delete -------------------------------------------------------------------------------
 
-    def preview(self, inputs: Props, olds: Props | None = None) -> Props:
-        """The state that is to be expected: what only AWS can tell is unknown on create."""
+    def preview(self, inputs: Props, olds: Props | None = None, old_inputs: Props | None = None) -> Props:
+        """The state that is to be expected: what only AWS can tell is unknown, on update what AWS will change."""
         types = _types(self.resource)
         if olds is None:
             state = {key: UNKNOWN for key in types.outputs if key not in types.inputs}
-        else:
-            state = {key: value for key, value in olds.items() if key not in types.inputs or key in inputs}
+            return {**state, **inputs, **_tags_all(types.outputs, inputs)}
+        before = old_inputs or {}
+        changed = {key for key in {*before, *inputs} if not same(before.get(key), inputs.get(key))}
+        state = {key: value for key, value in olds.items() if key in inputs or key not in before}
+        for key, causes in self.resource.volatile.items():
+            if changed & set(causes):
+                state[key] = UNKNOWN
         return {**state, **inputs, **_tags_all(types.outputs, inputs)}
 
     def create(self, name: str, inputs: Props) -> tuple[str, Props]:
@@ -154,7 +159,7 @@ class Lifecycle:
         scope = self._scope(inputs)
         if not resource.service:
             scope["id"] = str(self._source(resource.id, {}, scope))
-            return scope["id"], {**inputs, **self._outputs(None, scope)}
+            return scope["id"], {**inputs, **self._outputs(inputs, scope)}
         client = self.client(scope)
         response, sent = self._make(client, inputs, scope)
         scope["id"] = str(self._source(resource.id, response, scope))
@@ -167,7 +172,7 @@ class Lifecycle:
                 self._retag({}, inputs.get("tags") or {}, scope)
             if resource.configure:
                 self._hook(resource.configure, client, scope)
-            return scope["id"], {**inputs, **self._outputs(response, scope)}
+            return scope["id"], {**inputs, **self._outputs(inputs, scope, response)}
         except Exception:
             self.delete(scope["id"], {**scope})
             raise
@@ -202,7 +207,7 @@ class Lifecycle:
                 self._hook(resource.configure, self.client(scope), scope)
             if "tags" in changed:
                 self._retag(old_inputs.get("tags") or {}, news.get("tags") or {}, scope)
-        return {**self.preview(news, olds), **self._outputs(None, scope)}
+        return {**self.preview(news, olds, old_inputs), **self._outputs(news, scope)}
 
     def delete(self, identity: str, state: Props) -> None:
         """Deletes the resource; one that is gone already is fine."""
@@ -230,15 +235,18 @@ class Lifecycle:
         if found is None:
             return None
         drift = self._drift(found, inputs, scope) if self.resource.drift else {}
-        outputs = self._outputs(None, scope, found)
+        outputs = self._outputs(inputs, scope, found=found)
         return {**state, **outputs, **drift}, {**inputs, **drift}
 
     def _describe(self, scope: Scope, read: Read | None) -> Any:
         """AWS's description, or None if the resource is not there."""
         if read is None:
             return None
+        where = filled(read.where, scope)
+        if any(value == [None] for value in where.values()):
+            return None
         try:
-            response = self.session.call(self.client(scope), read.operation, filled(read.where, scope))
+            response = self.session.call(self.client(scope), read.operation, where)
         except AwsError as error:
             if error.gone:
                 return None
@@ -299,7 +307,7 @@ class Lifecycle:
                     given.update(cleared)
         self.session.patiently(lambda: self.session.call(client, operation, given))
 
-    def _outputs(self, response: Any, scope: dict[str, Any], found: Any = None) -> Props:
+    def _outputs(self, inputs: Props, scope: Scope, response: Any = None, found: Any = None) -> Props:
         """The computed properties: those of the entry, and the members of AWS's description with the same names."""
         resource, types = self.resource, _types(self.resource)
         if found is None and resource.read:
@@ -314,11 +322,12 @@ class Lifecycle:
             if value is not None and kind != "other" and not isinstance(value, dict | list):
                 result[key] = scalar(value, kind)
         for key, source in resource.outputs.items():
-            if key in scope and key in types.inputs and scope[key] is not None:
+            if inputs.get(key) is not None:
                 continue
             value = self._source(source, found, {**scope, **result})
             if value is not None:
-                result[key] = value
+                kind = types.outputs.get(key, "other")
+                result[key] = value if kind == "other" else scalar(value, kind)
         for key, lookup in resource.lookups.items():
             if scope.get(key) is None and (value := self._describe(scope, lookup)) is not None:
                 result[key] = value

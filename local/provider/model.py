@@ -96,7 +96,8 @@ class Resource:
     the properties in `configures`, after create and when one of them changes.
 
     `recorded` says why a property has no effect locally, `note` why the whole type has none. `handled` properties
-    steer this provider and are never sent. `replaces` force replacement although a call could change them.
+    steer this provider and are never sent. `lookups` are outputs that take a call of their own, `volatile` those
+    that a change of certain properties changes. `replaces` force replacement although a call could change them.
     """
 
     type: str
@@ -117,6 +118,7 @@ class Resource:
     tagging: Tagging | None = None
     tags_on_create: bool = True
     outputs: Mapping[str, Source] = field(default_factory=dict)
+    volatile: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lookups: Mapping[str, Read] = field(default_factory=dict)
     recorded: Mapping[str, str] = field(default_factory=dict)
     note: str = ""

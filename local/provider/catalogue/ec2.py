@@ -224,6 +224,10 @@ RESOURCES = (
         delete=Call("delete_nat_gateway", where={"NatGatewayId": "{id}"}),
         tagging=TAGGING,
         outputs={"publicIp": "NatGatewayAddresses[0].PublicIp", "privateIp": "NatGatewayAddresses[0].PrivateIp"},
+        # the emulator's own description has no addresses
+        lookups={
+            "publicIp": Read("describe_addresses", {"AllocationIds": ["{allocationId}"]}, "Addresses[0].PublicIp")
+        },
         note="the emulator keeps the gateway and routes no packets",
     ),
     Resource(

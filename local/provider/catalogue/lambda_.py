@@ -83,6 +83,10 @@ RESOURCES = (
             "version": "Version",
             "sourceCodeSize": "CodeSize",
         },
+        volatile=dict.fromkeys(
+            ("codeSha256", "sourceCodeHash", "sourceCodeSize", "lastModified"),
+            ("code", "s3Bucket", "s3Key", "s3ObjectVersion", "imageUri", "sourceCodeHash"),
+        ),
         handled=(
             "sourceCodeHash",
             "skipDestroy",

@@ -1,0 +1,289 @@
+"""The plugin that stands in for `pulumi-resource-awsx`: `python -m local.provider.awsx ENGINE_ADDRESS`.
+
+It has one component, `awsx:ec2:Vpc`, which registers the children of the real one under the same names. The
+children are ordinary resources of the provider `aws`, so policies, plans and transforms see them as on AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+import pulumi
+from google.protobuf import empty_pb2
+from pulumi.provider import ConstructResult, Provider
+from pulumi.provider.server import ProviderServicer
+from pulumi.runtime import proto
+from pulumi.runtime.proto import provider_pb2_grpc
+
+from local.provider.aws import MAX_MESSAGE
+from local.provider.subnets import DEFAULT_CIDR, DEFAULT_ZONES, LayoutError, Subnet, gaps, layout
+
+ANYWHERE = "0.0.0.0/0"
+ORDER = ("public", "private", "isolated")  # public first: a private subnet's route needs the NAT gateway
+VPC_PROPERTIES = (
+    "assignGeneratedIpv6CidrBlock", "enableDnsHostnames", "enableDnsSupport", "enableNetworkAddressUsageMetrics",
+    "instanceTenancy", "ipv6CidrBlock", "ipv6CidrBlockNetworkBorderGroup", "ipv6IpamPoolId", "ipv6NetmaskLength",
+    "region",
+)  # fmt: skip
+OWN_PROPERTIES = (
+    "availabilityZoneCidrMask", "availabilityZoneNames", "cidrBlock", "natGateways", "numberOfAvailabilityZones",
+    "subnetNameTagStrategy", "subnetSpecs", "subnetStrategy", "tags", "vpcEndpointSpecs", "vpcEndpointStrategy",
+)  # fmt: skip
+ENDPOINT_PROPERTIES = (
+    "autoAccept", "dnsOptions", "ipAddressType", "policy", "privateDnsEnabled", "region", "resourceConfigurationArn",
+    "routeTableIds", "securityGroupIds", "serviceName", "serviceNetworkArn", "serviceRegion", "subnetConfigurations",
+    "subnetIds", "tags", "vpcEndpointType",
+)  # fmt: skip
+
+OUTPUTS = {
+    "eips": "Eip",
+    "natGateways": "NatGateway",
+    "routes": "Route",
+    "routeTables": "RouteTable",
+    "routeTableAssociations": "RouteTableAssociation",
+    "subnets": "Subnet",
+    "vpcEndpoints": "VpcEndpoint",
+}
+
+
+def refuse(reason: str) -> pulumi.InputPropertiesError:
+    """An error that the engine shows as it is, without a stack trace."""
+    return pulumi.InputPropertiesError(f"awsx:ec2:Vpc on the local AWS: {reason}")
+
+
+def zone_count(args: Mapping[str, Any]) -> int:
+    """How many zones the VPC spans."""
+    names, number = args.get("availabilityZoneNames"), args.get("numberOfAvailabilityZones")
+    if names and number:
+        raise LayoutError("only one of availabilityZoneNames and numberOfAvailabilityZones can be given")
+    return len(names) if names else int(number or DEFAULT_ZONES)
+
+
+def plan(name: str, args: Mapping[str, Any]) -> list[Subnet]:
+    """The subnets that the arguments ask for, checked as the real component checks them.
+
+    Raises:
+        LayoutError: the arguments contradict each other or are not supported locally.
+    """
+    unknown = sorted(set(args) - set(VPC_PROPERTIES) - set(OWN_PROPERTIES))
+    if unknown:
+        raise LayoutError(f"{', '.join(unknown)} is not supported")
+    strategy = args.get("subnetStrategy") or "Legacy"
+    if strategy not in ("Auto", "Exact"):
+        raise LayoutError(f'subnetStrategy {strategy} is not supported, use "Auto" (or "Exact")')
+    cidr, zones = args.get("cidrBlock") or DEFAULT_CIDR, zone_count(args)
+    subnets = layout(name, cidr, zones, args.get("subnetSpecs"), args.get("availabilityZoneCidrMask"))
+    if strategy == "Exact" and (found := gaps(cidr, subnets)):
+        raise LayoutError(f'subnetStrategy "Exact" leaves gaps {", ".join(found)}: fill them with type "Unused"')
+    gateways, types = nat_gateways(args, zones), {subnet.type.lower() for subnet in subnets}
+    if gateways and not {"public", "private"} <= types:
+        raise LayoutError("NAT gateways need a public subnet to stand in and a private one to serve")
+    return subnets
+
+
+def nat_gateways(args: Mapping[str, Any], zones: int) -> int:
+    """How many NAT gateways the strategy makes; checks the elastic addresses given against it."""
+    config = args.get("natGateways") or {}
+    strategy = config.get("strategy") or "OnePerAz"
+    counts = {"none": 0, "single": 1, "oneperaz": zones}
+    if strategy.lower() not in counts:
+        raise LayoutError(f"natGateways.strategy {strategy} is unknown; there are None, Single and OnePerAz")
+    count, given = counts[strategy.lower()], len(config.get("elasticIpAllocationIds") or ())
+    if given not in (0, count):
+        raise LayoutError(f"natGateways.elasticIpAllocationIds has {given} addresses, {strategy} needs {count} or none")
+    return count
+
+
+class Vpc(pulumi.ComponentResource):
+    """The component. `outputs` are its properties."""
+
+    outputs: dict[str, Any]
+
+    def __init__(self, name: str, args: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        subnets = plan(name, args)
+        super().__init__("awsx:ec2:Vpc", name, {}, options)
+        self._name, self._args = name, args
+        self._shared = {"Name": name, **(args.get("tags") or {})}
+        self.made: dict[str, list[pulumi.CustomResource]] = {kind: [] for kind in OUTPUTS.values()}
+        self.by_type: dict[str, list[pulumi.CustomResource]] = {kind: [] for kind in ORDER}
+        self.zones = self._zones(zone_count(args))
+        endpoints = self._endpoint_specs()
+        private_dns = any(spec.get("privateDnsEnabled") for spec in endpoints)
+        own = {key: args[key] for key in VPC_PROPERTIES if key in args}
+        if private_dns and args.get("vpcEndpointStrategy") == "Auto":
+            own = {"enableDnsHostnames": True, "enableDnsSupport": True, **own}
+        cidr = args.get("cidrBlock") or DEFAULT_CIDR
+        self.vpc = self._child("Vpc", name, {**own, "cidrBlock": cidr, "tags": self._shared}, self, wait=False)
+        self.gateway = self._child("InternetGateway", name, {"vpcId": self.vpc.id, "tags": self._shared}, self.vpc)
+        for zone in range(len(self.zones)):
+            here = [subnet for subnet in subnets if subnet.zone == zone and subnet.type != "Unused"]
+            for subnet in sorted(here, key=lambda one: ORDER.index(one.type.lower())):
+                self._subnet(subnet)
+        for spec in endpoints:
+            self._endpoint(spec)
+        self.outputs = self._outputs(subnets)
+        self.register_outputs(self.outputs)
+
+    def _child(
+        self, kind: str, name: str, props: Mapping[str, Any], parent: pulumi.Resource, *, wait: bool = True
+    ) -> pulumi.CustomResource:
+        options = pulumi.ResourceOptions(
+            parent=parent, depends_on=[parent] if wait else None, version=version("pulumi-aws")
+        )
+        token = f"aws:ec2/{kind[0].lower()}{kind[1:]}:{kind}"
+        found = pulumi.CustomResource(token, name, dict(props), options)
+        if kind in self.made:
+            self.made[kind].append(found)
+        return found
+
+    def _zones(self, count: int) -> list[pulumi.Input[str]]:
+        if names := self._args.get("availabilityZoneNames"):
+            return list(names)
+        options = pulumi.InvokeOutputOptions(parent=self, version=version("pulumi-aws"))
+        found = pulumi.runtime.invoke_output("aws:index/getAvailabilityZones:getAvailabilityZones", {}, options)
+
+        def at(index: int) -> pulumi.Output[str]:
+            def pick(answer: Any) -> str:
+                if len(answer["names"]) < count:
+                    raise refuse(f"the region has {len(answer['names'])} availability zones, {count} are asked for")
+                return str(answer["names"][index])
+
+            return found.apply(pick)
+
+        return [at(index) for index in range(count)]
+
+    def _subnet(self, spec: Subnet) -> None:
+        kind, tags = spec.type.lower(), {**self._shared, "SubnetType": spec.type}
+        zone = self.zones[spec.zone]
+        label: pulumi.Input[str] = spec.name
+        if self._args.get("subnetNameTagStrategy") == "AvailabilityZone":
+            stem = spec.name.rpartition("-")[0]
+            label = pulumi.Output.from_input(zone).apply(lambda name: f"{stem}-{name.rpartition('-')[2]}")
+        props: dict[str, Any] = {
+            "vpcId": self.vpc.id,
+            "availabilityZone": zone,
+            "mapPublicIpOnLaunch": kind == "public",
+            "cidrBlock": spec.cidr,
+            "tags": {**tags, **(spec.tags or {}), "Name": label},
+        }
+        if spec.assign_ipv6 is not None:
+            props["assignIpv6AddressOnCreation"] = spec.assign_ipv6
+        subnet = self._child("Subnet", spec.name, props, self.vpc)
+        self.by_type[kind].append(subnet)
+        named = {**tags, "Name": label}
+        table = self._child("RouteTable", spec.name, {"vpcId": self.vpc.id, "tags": named}, subnet)
+        link = {"routeTableId": table.id, "subnetId": subnet.id}
+        self._child("RouteTableAssociation", spec.name, link, table)
+        wanted, made = nat_gateways(self._args, len(self.zones)), self.made["NatGateway"]
+        if kind == "public":
+            if len(made) < min(wanted, spec.zone + 1):
+                self._nat_gateway(spec.zone, subnet)
+            self._route(spec.name, table, {"gatewayId": self.gateway.id})
+        elif kind == "private" and wanted:
+            self._route(spec.name, table, {"natGatewayId": made[0 if wanted == 1 else spec.zone].id})
+
+    def _nat_gateway(self, zone: int, subnet: pulumi.Resource) -> None:
+        name = f"{self._name}-{zone + 1}"
+        tags = {**(self._args.get("tags") or {}), "Name": name}
+        given = (self._args.get("natGateways") or {}).get("elasticIpAllocationIds")
+        if given:
+            address = given[zone]
+        else:
+            address = self._child("Eip", name, {"tags": tags}, subnet).id
+        self._child("NatGateway", name, {"subnetId": subnet.id, "allocationId": address, "tags": tags}, subnet)  # type: ignore[attr-defined]
+
+    def _route(self, name: str, table: pulumi.CustomResource, target: Mapping[str, Any]) -> None:
+        self._child("Route", name, {"routeTableId": table.id, "destinationCidrBlock": ANYWHERE, **target}, table)
+
+    def _endpoint_specs(self) -> list[dict[str, Any]]:
+        """The endpoints asked for; with the strategy "Auto" an interface endpoint answers under the service's name."""
+        automatic = (self._args.get("vpcEndpointStrategy") or "Legacy") == "Auto"
+        result = []
+        for spec in self._args.get("vpcEndpointSpecs") or ():
+            unknown = sorted(set(spec) - set(ENDPOINT_PROPERTIES))
+            if unknown:
+                raise refuse(f"vpcEndpointSpecs: {', '.join(unknown)} is not supported")
+            if automatic and spec.get("vpcEndpointType") == "Interface":
+                if not spec.get("securityGroupIds"):
+                    raise refuse(f"the interface endpoint {spec['serviceName']} needs its securityGroupIds given")
+                spec = {"privateDnsEnabled": True, **spec}
+            result.append(dict(spec))
+        return result
+
+    def _endpoint(self, spec: dict[str, Any]) -> None:
+        """One endpoint. "Auto" fills in the route tables or subnets that this component made."""
+        if (self._args.get("vpcEndpointStrategy") or "Legacy") == "Auto":
+            kind = spec.get("vpcEndpointType") or "Gateway"
+            if kind == "Gateway" and "routeTableIds" not in spec:
+                spec["routeTableIds"] = [table.id for table in self.made["RouteTable"]]
+            if kind == "Interface" and not {"subnetIds", "subnetConfigurations"} & spec.keys():
+                spec["subnetIds"] = [one.id for one in self.by_type["private"] or self.by_type["isolated"]]
+        self._child("VpcEndpoint", spec["serviceName"], {**spec, "vpcId": self.vpc.id}, self.vpc)
+
+    def _outputs(self, subnets: list[Subnet]) -> dict[str, Any]:
+        resolved = [
+            {"type": one.type, "cidrMask": int(one.cidr.partition("/")[2]), "name": one.name.rpartition("-")[0]}
+            for one in subnets
+            if one.zone == 0
+        ]
+        return {
+            "vpc": self.vpc,
+            "vpcId": self.vpc.id,
+            "internetGateway": self.gateway,
+            "subnetLayout": self._args.get("subnetSpecs") or resolved,
+            **{output: self.made[kind] for output, kind in OUTPUTS.items()},
+            **{f"{kind}Subnets": found for kind, found in self.by_type.items()},
+            **{f"{kind}SubnetIds": [one.id for one in found] for kind, found in self.by_type.items()},
+        }
+
+
+class Awsx(Provider):
+    """Constructs the components that there are."""
+
+    def construct(
+        self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
+    ) -> ConstructResult:
+        if resource_type != "awsx:ec2:Vpc":
+            raise pulumi.InputPropertiesError(f"the component {resource_type} is not supported by the local AWS yet")
+        try:
+            vpc = Vpc(name, inputs, options or pulumi.ResourceOptions())
+        except LayoutError as error:
+            raise refuse(str(error)) from None
+        return ConstructResult(vpc.urn, vpc.outputs)
+
+
+class Servicer(ProviderServicer):
+    """The SDK's servicer, and the parts of the protocol that a component alone does not need."""
+
+    async def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+        return proto.CheckResponse(inputs=request.news)
+
+    async def DiffConfig(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+        return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE)
+
+    async def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
+        return empty_pb2.Empty()
+
+
+async def _serve() -> None:
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
+    server = grpc.aio.server(options=options)
+    servicer = Servicer(Awsx(version("pulumi-awsx")), sys.argv[1:], sys.argv[1])
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the whole group: end without a word
+        signal.signal(number, lambda *_: os._exit(0))
+    asyncio.run(_serve())
