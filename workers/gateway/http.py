@@ -16,14 +16,12 @@ import asyncio
 import re
 import select
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    import ssl
 
 MAX_HEAD_BYTES = 16 * 1024
 """Status line and headers, and equally the trailers of a chunked body."""
@@ -466,8 +464,7 @@ class HttpClient:
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            import ssl  # 5 ms and megabytes that a plain-http run need not pay
-
+            # Not before it is needed: reading the system's certificates takes some 10 ms.
             self._tls = ssl.create_default_context()
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
             self._tls.set_alpn_protocols(["http/1.1"])
