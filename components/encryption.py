@@ -24,7 +24,6 @@ ADMINISTRATION = (
     "kms:EnableKeyRotation",
     "kms:GetKeyPolicy",
     "kms:GetKeyRotationStatus",
-    "kms:ListAliases",
     "kms:ListGrants",
     "kms:ListKeyPolicies",
     "kms:ListKeyRotations",
@@ -100,9 +99,9 @@ class Encryption(pulumi.ComponentResource):
                     "Principal": {"Service": f"logs.{place.region}.amazonaws.com"},
                     "Action": [
                         "kms:Decrypt",
-                        "kms:DescribeKey",
                         "kms:Encrypt",
                         "kms:GenerateDataKey",
+                        "kms:GenerateDataKeyWithoutPlaintext",
                         "kms:ReEncryptFrom",
                         "kms:ReEncryptTo",
                     ],

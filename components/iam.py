@@ -82,7 +82,7 @@ def role(
     if source_arn is not None:
         trust["Condition"] = {
             "StringEquals": {"aws:SourceAccount": place.account},
-            "ArnEquals": {"aws:SourceArn": source_arn},
+            "ArnLike": {"aws:SourceArn": source_arn},
         }
     made = aws.iam.Role(
         name,

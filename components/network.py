@@ -166,6 +166,7 @@ class Network(pulumi.ComponentResource):
             place=place,
             description="Writes the VPC's flow logs",
             parent=self,
+            source_arn=place.arn("ec2", "vpc-flow-log/*"),
         )
         aws.ec2.FlowLog(
             "flow-logs",

@@ -208,9 +208,9 @@ def _retention(raw: object) -> Value:
 
 def _endpoints(raw: object) -> Value:
     names = json.loads(raw) if isinstance(raw, str) else raw
-    if not isinstance(names, (list, tuple)) or not set(names) <= set(INTERFACE_ENDPOINTS):
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise ValueError
-    if len(set(names)) < len(names):
+    if not set(names) <= set(INTERFACE_ENDPOINTS) or len(set(names)) < len(names):
         raise ValueError
     return tuple(names)
 
@@ -603,48 +603,10 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             "gatewayRateLimit",
             f"{gateway.rate_limit} a second for {run.map_concurrency} batches at once",
             "at least mapConcurrency: each worker needs a share of one call per second or more",
-            run.map_concurrency,
+            max(run.map_concurrency, 500),
         )
-    need = batch_seconds(batch, gateway, run.map_concurrency)
-    limit = EXPRESS_LIMIT - LAMBDA_RETRY_WAITS
-    timeout, lease = s.functions.timeout_seconds, s.work.lease_seconds
-    reason = (
-        f"{CALLS_PER_TRANSACTION} calls of up to {gateway.timeout_seconds} s each for {batch} transactions, "
-        f"{gateway.concurrency} at once, {gateway.rate_limit / run.map_concurrency:g} a second"
-    )
-    if need > limit:
-        yield Problem(
-            "batchSize",
-            f"{batch}, which can take {need} s ({reason})",
-            f"a batch of at most {limit} s: an Express child ends after {EXPRESS_LIMIT} s, "
-            f"{LAMBDA_RETRY_WAITS} s of them kept for Lambda's retries",
-            _fitting(batch, gateway, run.map_concurrency, limit),
-        )
-    elif timeout < need:
-        yield Problem(
-            "lambdaTimeoutSeconds",
-            f"{timeout} s",
-            f"at least {need} s, what a batch can need: {reason}",
-            need,
-        )
-    if timeout > limit:
-        yield Problem(
-            "lambdaTimeoutSeconds",
-            f"{timeout} s",
-            f"at most {limit} s: an Express child ends after {EXPRESS_LIMIT} s, "
-            f"{LAMBDA_RETRY_WAITS} s of them kept for Lambda's retries",
-            max(need, 120) if need <= limit else limit,
-        )
-    least = max(timeout, need) + s.work.clock_skew_seconds + 1
-    if lease < least:
-        yield Problem(
-            "leaseSeconds",
-            f"{lease} s",
-            f"at least {least} s: a lease outlives the Lambda that holds it ({timeout} s), "
-            f"what a batch can need ({need} s) and the clocks' difference ({s.work.clock_skew_seconds} s)",
-            least,
-        )
-
+    else:
+        yield from _too_slow(s)
     if s.work.retry_base_seconds > s.work.retry_cap_seconds:
         yield Problem(
             "retryBaseSeconds",
@@ -652,8 +614,8 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             f"at most retryCapSeconds ({s.work.retry_cap_seconds} s)",
             s.work.retry_cap_seconds,
         )
-    if gateway.grace_seconds + lease >= gateway.key_window_seconds:
-        window = gateway.key_window_seconds
+    lease, window = s.work.lease_seconds, gateway.key_window_seconds
+    if gateway.grace_seconds + lease >= window:
         yield Problem(
             "gatewayGraceSeconds",
             f"{gateway.grace_seconds} s with a lease of {lease} s",
@@ -707,6 +669,40 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             f"{s.alarms.oldest_pending_seconds} s with a run every {period} s",
             "more than the time between two runs, or the alarm never rests",
             min(604_800, 2 * period),
+        )
+
+
+def _too_slow(s: Settings) -> Iterator[Problem]:
+    """A batch fits into its Lambda call, that into an Express child, and the lease outlives both."""
+    batch, gateway, concurrency = s.work.batch_size, s.gateway, s.run.map_concurrency
+    timeout, lease = s.functions.timeout_seconds, s.work.lease_seconds
+    need = batch_seconds(batch, gateway, concurrency)
+    limit = EXPRESS_LIMIT - LAMBDA_RETRY_WAITS
+    express = (
+        f"at most {limit} s: an Express child ends after {EXPRESS_LIMIT} s, "
+        f"{LAMBDA_RETRY_WAITS} s of them kept for Lambda's retries"
+    )
+    reason = (
+        f"{CALLS_PER_TRANSACTION} calls of up to {gateway.timeout_seconds} s each for {batch} transactions, "
+        f"{gateway.concurrency} at once, {gateway.rate_limit / concurrency:g} a second"
+    )
+    if need > limit:
+        fitting = _fitting(batch, gateway, concurrency, min(limit, timeout))
+        yield Problem("batchSize", f"{batch}, which can take {need} s ({reason})", express, fitting)
+        need = 0  # the smaller batch fits the rest
+    elif timeout < need:
+        wanted = f"at least {need} s, what a batch can need: {reason}"
+        yield Problem("lambdaTimeoutSeconds", f"{timeout} s", wanted, need)
+    if timeout > limit:
+        yield Problem("lambdaTimeoutSeconds", f"{timeout} s", express, limit)
+    least = max(timeout, need) + s.work.clock_skew_seconds + 1
+    if lease < least:
+        yield Problem(
+            "leaseSeconds",
+            f"{lease} s",
+            f"at least {least} s: a lease outlives the Lambda that holds it ({timeout} s), "
+            f"what a batch can need ({need or timeout} s) and the clocks' difference ({s.work.clock_skew_seconds} s)",
+            least,
         )
 
 

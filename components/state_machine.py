@@ -38,7 +38,7 @@ RETRY = [
             "Lambda.TooManyRequestsException",
         ],
         "IntervalSeconds": 1,
-        "BackoffRate": 2,
+        "BackoffRate": 2.0,
         "MaxAttempts": 5,
         "MaxDelaySeconds": 16,
         "JitterStrategy": "FULL",
@@ -54,7 +54,7 @@ DYNAMODB_RETRY = [
             "DynamoDB.ThrottlingException",
         ],
         "IntervalSeconds": 1,
-        "BackoffRate": 2,
+        "BackoffRate": 2.0,
         "MaxAttempts": 3,
         "JitterStrategy": "FULL",
     }

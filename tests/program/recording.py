@@ -10,7 +10,8 @@ import asyncio
 import json
 import logging
 import runpy
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,34 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "confirm-transactions"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+ARNS = {
+    "aws:cloudwatch/logGroup:LogGroup": ("logs", "log-group:{name}"),
+    "aws:dynamodb/table:Table": ("dynamodb", "table/{name}"),
+    "aws:iam/role:Role": ("iam", "role/{name}"),
+    "aws:kms/key:Key": ("kms", "key/{name}"),
+    "aws:lambda/function:Function": ("lambda", "function:{name}"),
+    "aws:s3/bucket:Bucket": ("s3", "{name}"),
+    "aws:scheduler/scheduleGroup:ScheduleGroup": ("scheduler", "schedule-group/{name}"),
+    "aws:secretsmanager/secret:Secret": ("secretsmanager", "secret:{name}"),
+    "aws:sfn/stateMachine:StateMachine": ("states", "stateMachine:{name}"),
+    "aws:sns/topic:Topic": ("sns", "{name}"),
+    "aws:sqs/queue:Queue": ("sqs", "{name}"),
+}
+"""Service and resource of each type's ARN, as AWS writes them: the linter compares them with what actions take."""
+
+PROVIDER = "pulumi:providers:aws"
 LEAST = 50
 """Fewer resources than any stack has: then the program did not really run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """One resource as the engine was asked to make it."""
 
     type: str
     name: str
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any]
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
     urn: str
     parent: str
     provider: str
@@ -99,25 +116,23 @@ class _Mocks(mocks.Mocks):
         return answers[args.token], []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        kind = args.typ.rsplit(":", 1)[-1].lower()
-        outputs: dict[str, Any] = {
-            "name": args.name,
-            "arn": f"arn:aws:{args.typ.split(':')[1].split('/')[0]}:{REGION}:{ACCOUNT}:{kind}/{args.name}",
-        }
         if args.typ == "awsx:ec2:Vpc":
             zones = range(int(args.inputs["numberOfAvailabilityZones"]))
-            outputs |= {"vpcId": "vpc-1", "privateSubnetIds": [f"subnet-private-{n}" for n in zones]}
-        elif args.typ == "aws:ec2/eip:Eip":
+            return "", {"vpcId": "vpc-1", "privateSubnetIds": [f"subnet-private-{n}" for n in zones]}
+        # as Pulumi does where the program leaves the name to it: 7 random digits
+        name = args.inputs.get("name") or f"{args.name}-1234567"
+        service, resource = ARNS.get(args.typ, ("none", "none/{name}"))
+        where = ":" if service == "s3" else f"{REGION}:{ACCOUNT}" if service != "iam" else f":{ACCOUNT}"
+        outputs = {"name": name, "arn": f"arn:aws:{service}:{where}:{resource.format(name=name)}"}
+        if args.typ == "aws:ec2/eip:Eip":
             outputs |= {"allocationId": f"eipalloc-{args.name}", "publicIp": f"192.0.2.{args.name[-1]}"}
         elif args.typ == "aws:sqs/queue:Queue":
-            outputs |= {"url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{args.name}"}
+            outputs |= {"url": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"}
         elif args.typ == "aws:s3/bucket:Bucket":
-            outputs |= {"bucket": args.name, "arn": f"arn:aws:s3:::{args.name}"}
+            outputs |= {"bucket": name}
         elif args.typ == "aws:kms/key:Key":
-            outputs |= {"keyId": f"key-{args.name}"}
-        if args.typ.startswith("awsx:"):
-            return "", outputs  # its outputs are others than its inputs, under the same names
-        return f"{args.name}-id", {**outputs, **args.inputs}
+            outputs |= {"keyId": args.name}
+        return f"{name}-id", {**outputs, **args.inputs}
 
 
 class _Monitor(mocks.MockMonitor):
@@ -128,7 +143,7 @@ class _Monitor(mocks.MockMonitor):
         self.record = record
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's name
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         inputs = deserialize_properties(request.object)
         providers = dict(request.providers)
         self.record.resources.append(
@@ -149,7 +164,7 @@ class _Monitor(mocks.MockMonitor):
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         if "::pulumi:pulumi:Stack::" in request.urn:
             self.record.outputs.update(deserialize_properties(request.outputs))
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 def stack_config(stack: str) -> dict[str, str]:
@@ -160,21 +175,21 @@ def stack_config(stack: str) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in (defaults | own).items()}
 
 
-def record(stack: str, **changes: str) -> Record:
-    """Run `__main__.py` as `stack`, with some config keys changed, and return what it registered."""
+def record(stack: str, *, as_stack: str | None = None, **changes: str) -> Record:
+    """Run `__main__.py` with the config of `stack`, some keys changed, and return what it registered."""
     result = Record()
     config = stack_config(stack) | {f"{PROJECT}:{key}": value for key, value in changes.items()}
     monitor = _Monitor(result)
     engine = mocks.MockEngine(logging.getLogger("pulumi.mocks"))
-    features = set(monitor.GetDeploymentInfo(None).supportedFeatures)
+    features = set(monitor.GetDeploymentInfo(None).supportedFeatures)  # type: ignore[no-untyped-call]
     # what set_mocks does, but with a root stack of its own for each run: outputs are registered on it
     settings.configure(
-        mocks.MockSettings(
+        mocks.MockSettings(  # type: ignore[no-untyped-call]
             monitor=monitor,
             monitor_features=features,
             engine=engine,
             project=PROJECT,
-            stack=stack,
+            stack=as_stack or stack,
             dry_run=False,
             organization="organization",
         )
@@ -183,7 +198,9 @@ def record(stack: str, **changes: str) -> Record:
     pulumi.runtime.set_all_config(config)
 
     async def program() -> None:
-        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pulumi_aws deprecates parts of itself on import
+            runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

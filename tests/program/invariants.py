@@ -1,0 +1,656 @@
+"""What holds for every resource of every stack. Each row says what is wrong with a record, and how to make it so:
+`test_invariants.py` wants no complaint about the program, and one about each sabotage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from components.settings import PROJECT, RETENTION_DAYS
+from tests.program.recording import PROVIDER, Record, Recorded
+
+Complaints = Iterator[str]
+
+COMPONENTS = {
+    f"{PROJECT}:{module}:{module.capitalize()}"
+    for module in ("encryption", "datastore", "network", "compute", "observability")
+}
+TAGS = {"Project", "Environment", "Alternative", "Owner", "CostCenter"}
+
+WILDCARDS = {
+    # who, statement: why the resource cannot be named
+    ("plan", "Trace"): "X-Ray has no resources",
+    ("confirm", "Trace"): "X-Ray has no resources",
+    ("report", "Trace"): "X-Ray has no resources",
+    ("state-machine", "Trace"): "X-Ray has no resources",
+    ("plan", "NetworkInterfaces"): "made by Lambda, nameless beforehand",
+    ("confirm", "NetworkInterfaces"): "made by Lambda, nameless beforehand",
+    ("report", "NetworkInterfaces"): "made by Lambda, nameless beforehand",
+    ("state-machine", "DeliverLogs"): "log deliveries have no resources",
+}
+
+GRANTS = {
+    "plan": {
+        "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey", "s3:PutObject",
+    },
+    "confirm": {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "kms:Decrypt", "secretsmanager:GetSecretValue"},
+    "report": {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},
+    "state-machine": {
+        "dynamodb:UpdateItem", "kms:Decrypt", "lambda:InvokeFunction", "s3:GetObject", "states:DescribeExecution",
+        "states:RedriveExecution", "states:StartExecution", "states:StopExecution", "logs:CreateLogDelivery",
+        "logs:DeleteLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
+        "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+    },
+    "scheduler": {"sqs:SendMessage", "states:StartExecution"},
+    "flow-logs": {"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"},
+}  # fmt: skip
+"""All that each role may do, beside what every function may (`EVERY_FUNCTION`) and tracing."""
+
+TRACING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+EVERY_FUNCTION = TRACING | {
+    "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses",
+    "logs:CreateLogStream", "logs:PutLogEvents",
+}  # fmt: skip
+
+LENGTHS = {
+    # type: {input: AWS's limit in characters}
+    "aws:cloudwatch/dashboard:Dashboard": {"dashboardName": 255},
+    "aws:cloudwatch/logGroup:LogGroup": {"name": 512},
+    "aws:cloudwatch/metricAlarm:MetricAlarm": {"name": 255, "alarmDescription": 1024},
+    "aws:ec2/securityGroup:SecurityGroup": {"description": 255},
+    "aws:iam/role:Role": {"description": 1000, "assumeRolePolicy": 2048},
+    "aws:iam/rolePolicy:RolePolicy": {"policy": 10_240},
+    "aws:kms/alias:Alias": {"name": 256},
+    "aws:kms/key:Key": {"description": 8192, "policy": 32_768},
+    "aws:lambda/function:Function": {"description": 256},
+    "aws:scheduler/schedule:Schedule": {"description": 512, "scheduleExpression": 256},
+    "aws:secretsmanager/secret:Secret": {"description": 2048},
+    "aws:sfn/stateMachine:StateMachine": {"name": 80, "definition": 1_000_000},
+    "aws:s3/bucketPolicy:BucketPolicy": {"policy": 20_480},
+    "aws:sns/topicPolicy:TopicPolicy": {"policy": 30_720},
+}
+AUTONAME_LIMITS = {
+    # type: AWS's limit for the name that Pulumi makes, the logical name and 8 more characters
+    "aws:iam/role:Role": 64,
+    "aws:lambda/function:Function": 64,
+    "aws:s3/bucket:Bucket": 63,
+    "aws:scheduler/schedule:Schedule": 64,
+    "aws:scheduler/scheduleGroup:ScheduleGroup": 64,
+    "aws:sqs/queue:Queue": 80,
+}
+PLAIN_TEXT = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]*"  # all that EC2 takes in a description
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    name: str
+    complaints: Callable[[Record], Complaints]
+    sabotage: Callable[[Record], None]
+    """Makes a copy of the record wrong."""
+
+
+def _at(resource: Recorded, path: str) -> Any:
+    value: Any = resource.inputs
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else (value or {}).get(part)
+    return value
+
+
+def _set(type_: str, path: str, value: object, name: str | None = None) -> Callable[[Record], None]:
+    """A sabotage: one input of one resource of a type set to `value` (None: taken away)."""
+
+    def spoil(record: Record) -> None:
+        found = record.all(type_)
+        resource = found[0] if name is None else record.one(type_, name)
+        *parents, last = path.split(".")
+        target: Any = resource.inputs
+        for part in parents:
+            target = target[int(part)] if isinstance(target, list) else target[part]
+        assert last in target, f"{resource} has no {path} to spoil"
+        if value is None:
+            del target[last]
+        else:
+            target[last] = value
+
+    return spoil
+
+
+def _drop(type_: str) -> Callable[[Record], None]:
+    def spoil(record: Record) -> None:
+        record.resources.remove(record.all(type_)[0])
+
+    return spoil
+
+
+def _policy(name: str, key: str, value: object) -> Callable[[Record], None]:
+    """A sabotage: one member of the first statement of a role's policy."""
+
+    def spoil(record: Record) -> None:
+        resource = record.one("aws:iam/rolePolicy:RolePolicy", name)
+        document = json.loads(resource.inputs["policy"])
+        document["Statement"][0][key] = value
+        resource.inputs["policy"] = json.dumps(document)
+
+    return spoil
+
+
+def _expect(type_: str, path: str, wanted: object) -> Callable[[Record], Complaints]:
+    """The check that an input has one value in every resource of a type."""
+
+    def complain(record: Record) -> Complaints:
+        for resource in record.all(type_):
+            found = _at(resource, path)
+            if found != wanted:
+                yield f"{resource}: {path} is {found!r}, not {wanted!r}"
+
+    return complain
+
+
+def _statements(record: Record, type_: str) -> Iterator[tuple[Recorded, dict[str, Any]]]:
+    for resource in record.all(type_):
+        for statement in json.loads(resource.inputs["policy"])["Statement"]:
+            yield resource, statement
+
+
+def _listed(value: object) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+
+
+def log_groups_are_kept_and_sealed(record: Record) -> Complaints:
+    for group in record.all("aws:cloudwatch/logGroup:LogGroup"):
+        if group.inputs.get("retentionInDays") not in RETENTION_DAYS:
+            yield f"{group} keeps its lines for ever"
+        if not group.inputs.get("kmsKeyId"):
+            yield f"{group} has no key"
+
+
+def functions_write_to_our_groups(record: Record) -> Complaints:
+    groups = {group.outputs["name"] for group in record.all("aws:cloudwatch/logGroup:LogGroup")}
+    for function in record.all("aws:lambda/function:Function"):
+        if _at(function, "loggingConfig.logGroup") not in groups:
+            yield f"{function} writes to a group that Lambda makes, without retention and key"
+
+
+def buckets_are_closed(record: Record) -> Complaints:
+    by_bucket: dict[str, dict[str, Recorded]] = {}
+    for resource in record.resources:
+        if resource.type.startswith("aws:s3/bucket") and "bucket" in resource.inputs:
+            by_bucket.setdefault(resource.inputs["bucket"], {})[resource.type.rsplit(":")[-1]] = resource
+    for bucket in record.all("aws:s3/bucket:Bucket"):
+        about = by_bucket.get(bucket.outputs["bucket"], {})
+        block = about.get("BucketPublicAccessBlock")
+        switches = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+        if block is None or not all(block.inputs.get(switch) is True for switch in switches):
+            yield f"{bucket} may become public"
+        sealed = about.get("BucketServerSideEncryptionConfiguration")
+        default = "rules.0.applyServerSideEncryptionByDefault"
+        if sealed is None or not _at(sealed, f"{default}.kmsMasterKeyId"):
+            yield f"{bucket} has no key of ours"
+        expiry = about.get("BucketLifecycleConfiguration")
+        if expiry is None or _at(expiry, "rules.0.expiration.days") is None:
+            yield f"{bucket} keeps objects for ever"
+        policy = about.get("BucketPolicy")
+        if policy is None or not _refuses_plain_http(policy):
+            yield f"{bucket} answers without TLS"
+
+
+def _refuses_plain_http(resource: Recorded) -> bool:
+    return any(
+        statement["Effect"] == "Deny"
+        and statement["Principal"] == "*"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for statement in json.loads(resource.inputs["policy"])["Statement"]
+    )
+
+
+def queue_and_topic_speak_tls(record: Record) -> Complaints:
+    for type_ in ("aws:sqs/queuePolicy:QueuePolicy", "aws:sns/topicPolicy:TopicPolicy"):
+        for policy in record.all(type_):
+            if not _refuses_plain_http(policy):
+                yield f"{policy} answers without TLS"
+
+
+def no_action_is_a_wildcard(record: Record) -> Complaints:
+    for where, document in record.policies():
+        for statement in document["Statement"]:
+            if statement["Effect"] == "Allow" and any("*" in action for action in _listed(statement["Action"])):
+                yield f"{where}: {statement['Action']}"
+
+
+def wildcard_resources_have_reasons(record: Record) -> Complaints:
+    for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
+        if "*" in _listed(statement["Resource"]) and (policy.name, statement["Sid"]) not in WILDCARDS:
+            yield f"{policy} {statement['Sid']}"
+
+
+def roles_may_what_they_need_and_no_more(record: Record) -> Complaints:
+    granted: dict[str, set[str]] = {}
+    for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
+        granted.setdefault(policy.name, set()).update(_listed(statement["Action"]))
+    for role in record.all("aws:iam/role:Role"):
+        own = GRANTS.get(role.name, set())
+        wanted = own | (EVERY_FUNCTION if role.name in ("plan", "confirm", "report") else set())
+        wanted |= TRACING if role.name == "state-machine" else set()
+        found = granted.pop(role.name, set())
+        if found != wanted:
+            yield f"{role}: too much {sorted(found - wanted)}, missing {sorted(wanted - found)}"
+    if granted:
+        yield f"policies of roles that are not there: {sorted(granted)}"
+    attached = [r for r in record.resources if "olicyAttachment" in r.type]
+    if attached:
+        yield f"managed policies: {[str(resource) for resource in attached]}"
+
+
+def roles_serve_us_alone(record: Record) -> Complaints:
+    """Lambda sends no source with its request; every other service does."""
+    for role in record.all("aws:iam/role:Role"):
+        (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+        if trust["Principal"] == {"Service": "lambda.amazonaws.com"}:
+            continue
+        condition = trust.get("Condition", {})
+        if not condition.get("StringEquals", {}).get("aws:SourceAccount"):
+            yield f"{role} serves other accounts too"
+        if "aws:SourceArn" not in condition.get("ArnLike", {}):
+            yield f"{role} serves any resource"
+
+
+def roles_are_used_once(record: Record) -> Complaints:
+    uses = json.dumps(
+        [
+            resource.inputs
+            for resource in record.resources
+            if not resource.type.startswith("aws:iam") and resource.custom
+        ],
+        default=str,
+    )
+    for role in record.all("aws:iam/role:Role"):
+        count = uses.count(f'"{role.outputs["arn"]}"')
+        if count != 1:
+            yield f"{role} is used {count} times"
+
+
+def lock_grants_end_at_the_lock(record: Record) -> Complaints:
+    for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
+        if "dynamodb:UpdateItem" in _listed(statement["Action"]):
+            keys = statement.get("Condition", {}).get("ForAllValues:StringEquals", {}).get("dynamodb:LeadingKeys")
+            if keys != ["#run"]:
+                yield f"{policy} {statement['Sid']} may write transactions"
+
+
+def everything_is_tagged(record: Record) -> Complaints:
+    (provider,) = record.all(PROVIDER)
+    tags = provider.inputs["defaultTags"]
+    tags = json.loads(tags) if isinstance(tags, str) else tags
+    if {key for key, value in tags["tags"].items() if value} != TAGS:
+        yield f"the provider tags with {tags}"
+    for resource in record.resources:
+        if resource.type.split(":")[0] in ("aws", "awsx") and not resource.provider.startswith(provider.urn):
+            yield f"{resource} goes through {resource.provider or 'the default provider'}, without our tags"
+
+
+def names_fit(record: Record) -> Complaints:
+    for type_, limits in LENGTHS.items():
+        for resource in record.all(type_):
+            for key, limit in limits.items():
+                length = len(resource.inputs[key])
+                if length > limit:
+                    yield f"{resource}: {key} has {length} characters of {limit}"
+    for type_, limit in AUTONAME_LIMITS.items():
+        for resource in record.all(type_):
+            if len(resource.name) + 8 > limit:
+                yield f"{resource}: its name will be too long"
+
+
+def machine_name_is_plain(record: Record) -> Complaints:
+    for machine in record.all("aws:sfn/stateMachine:StateMachine"):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", machine.inputs["name"]):
+            yield f"{machine}: {machine.inputs['name']}"
+
+
+def ec2_takes_the_descriptions(record: Record) -> Complaints:
+    for group in record.all("aws:ec2/securityGroup:SecurityGroup"):
+        rules = [*group.inputs["ingress"], *group.inputs["egress"]]
+        for text in (group.inputs["description"], *(rule["description"] for rule in rules)):
+            if not re.fullmatch(PLAIN_TEXT, text):
+                yield f"{group}: {text}"
+
+
+def environments_fit_and_hold_no_secret(record: Record) -> Complaints:
+    for function in record.all("aws:lambda/function:Function"):
+        variables = _at(function, "environment.variables")
+        size = sum(len(key) + len(value) for key, value in variables.items())
+        if size > 4096:
+            yield f"{function}: {size} bytes of environment, 4,096 are allowed"
+        if any(key.startswith(("AWS_", "LAMBDA_")) for key in variables):
+            yield f"{function} sets a name that Lambda keeps for itself"
+        if any(re.search("PASSWORD|TOKEN|API_KEY|SECRET(?!_ARN)", key) for key in variables):
+            yield f"{function} carries a secret"
+
+
+def functions_are_as_agreed(record: Record) -> Complaints:
+    wanted = {
+        "runtime": "python3.13",
+        "architectures": ["arm64"],
+        "tracingConfig.mode": "Active",
+        "loggingConfig.logFormat": "JSON",
+    }
+    for function in record.all("aws:lambda/function:Function"):
+        for path, value in wanted.items():
+            if _at(function, path) != value:
+                yield f"{function}: {path} is {_at(function, path)}"
+        if not _at(function, "vpcConfig.subnetIds") or not _at(function, "vpcConfig.securityGroupIds"):
+            yield f"{function} is outside the VPC"
+        if not 10 <= function.inputs["timeout"] <= 900:
+            yield f"{function}: time-out {function.inputs['timeout']}"
+
+
+def nothing_comes_in(record: Record) -> Complaints:
+    for group in record.all("aws:ec2/securityGroup:SecurityGroup"):
+        for rule in group.inputs["ingress"]:
+            if rule.get("cidrBlocks") or rule.get("ipv6CidrBlocks") or rule.get("prefixListIds"):
+                yield f"{group} lets addresses in"
+        for rule in group.inputs["egress"]:
+            if (rule["protocol"], rule["fromPort"], rule["toPort"]) != ("tcp", 443, 443):
+                yield f"{group} lets more out than TLS"
+    for group in record.all("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"):
+        if group.inputs.get("ingress") or group.inputs.get("egress"):
+            yield f"{group} is open"
+
+
+def alarms_reach_the_topic(record: Record) -> Complaints:
+    (topic,) = record.all("aws:sns/topic:Topic")
+    for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        for key in ("alarmActions", "okActions"):
+            if alarm.inputs.get(key) != [topic.outputs["arn"]]:
+                yield f"{alarm} has no {key}"
+
+
+def alarms_say_what_to_do(record: Record) -> Complaints:
+    for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        if not re.match(r"\[(page|inform)\] .{40,}", alarm.inputs.get("alarmDescription") or ""):
+            yield f"{alarm} does not"
+        if alarm.inputs["period"] % 60 or alarm.inputs["period"] * alarm.inputs["evaluationPeriods"] > 86_400:
+            yield f"{alarm}: CloudWatch takes whole minutes, a day at most"
+        if alarm.inputs.get("treatMissingData") not in ("notBreaching", "breaching"):
+            yield f"{alarm} does not say what no data means"
+
+
+def components_hold_everything(record: Record) -> Complaints:
+    stack = next(resource.urn for resource in record.resources if resource.type == "pulumi:pulumi:Stack")
+    found = {resource.type for resource in record.resources if resource.type.startswith(PROJECT)}
+    if found != COMPONENTS:
+        yield f"type tokens changed, which replaces everything: {sorted(found ^ COMPONENTS)}"
+    for resource in record.resources:
+        top = resource.type.startswith((PROJECT, "pulumi:"))
+        if not top and resource.parent in ("", stack):
+            yield f"{resource} has no parent"
+
+
+def schedule_gives_up_and_tells(record: Record) -> Complaints:
+    for schedule in record.all("aws:scheduler/schedule:Schedule"):
+        policy = _at(schedule, "target.retryPolicy") or {}
+        if not 0 < policy.get("maximumRetryAttempts", 185) <= 10:
+            yield f"{schedule} retries for ever"
+        if not _at(schedule, "target.deadLetterConfig.arn"):
+            yield f"{schedule} forgets what failed"
+
+
+def data_is_sealed_with_our_key(record: Record) -> Complaints:
+    paths = {
+        "aws:dynamodb/table:Table": "serverSideEncryption.kmsKeyArn",
+        "aws:secretsmanager/secret:Secret": "kmsKeyId",
+        "aws:sns/topic:Topic": "kmsMasterKeyId",
+    }
+    keys = {key.outputs["arn"] for key in record.all("aws:kms/key:Key")}
+    for type_, path in paths.items():
+        for resource in record.all(type_):
+            if _at(resource, path) not in keys:
+                yield f"{resource}: {path} is {_at(resource, path)}"
+    for queue in record.all("aws:sqs/queue:Queue"):
+        if queue.inputs.get("sqsManagedSseEnabled") is not True:
+            yield f"{queue} is in clear"
+    if any(resource.type.endswith(":SecretVersion") for resource in record.resources):
+        yield "a secret's value is in the state file"
+
+
+def key_policies_trust_this_account(record: Record) -> Complaints:
+    """The one principal beside AWS's services is the account itself; services come with a condition."""
+    for key, statement in _statements(record, "aws:kms/key:Key"):
+        principal, condition = statement["Principal"], statement.get("Condition")
+        if not isinstance(principal, dict) or ("Service" in principal and not condition):
+            yield f"{key} {statement['Sid']} trusts anybody"
+        if statement["Sid"] != "Administration" and not condition:
+            yield f"{key} {statement['Sid']} is without condition"
+        if statement["Sid"] == "Administration" and "kms:Decrypt" in statement["Action"]:
+            yield f"{key}: administration can read"
+
+
+def index_is_sparse_and_lean(record: Record) -> Complaints:
+    for table in record.all("aws:dynamodb/table:Table"):
+        (index,) = table.inputs["globalSecondaryIndexes"]
+        keys = (index.get("hashKey"), index.get("rangeKey"), index.get("projectionType"))
+        if keys != ("pending_shard", "next_attempt_at", "KEYS_ONLY"):
+            yield f"{table}: {keys} costs a write more per claim"
+
+
+_WRITES = "aws:iam/rolePolicy:RolePolicy"
+INVARIANTS = (
+    Invariant(
+        "log groups have retention and a key",
+        log_groups_are_kept_and_sealed,
+        _set("aws:cloudwatch/logGroup:LogGroup", "retentionInDays", None),
+    ),
+    Invariant(
+        "log groups have a key",
+        log_groups_are_kept_and_sealed,
+        _set("aws:cloudwatch/logGroup:LogGroup", "kmsKeyId", None),
+    ),
+    Invariant(
+        "functions write to our log groups",
+        functions_write_to_our_groups,
+        _set("aws:lambda/function:Function", "loggingConfig.logGroup", "/aws/lambda/plan"),
+    ),
+    Invariant(
+        "buckets block public access",
+        buckets_are_closed,
+        _set("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "blockPublicAcls", False),
+    ),
+    Invariant(
+        "buckets have our key",
+        buckets_are_closed,
+        _drop("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"),
+    ),
+    Invariant(
+        "buckets expire", buckets_are_closed, _drop("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
+    ),
+    Invariant("buckets want TLS", buckets_are_closed, _drop("aws:s3/bucketPolicy:BucketPolicy")),
+    Invariant(
+        "queue and topic want TLS",
+        queue_and_topic_speak_tls,
+        _set("aws:sqs/queuePolicy:QueuePolicy", "policy", '{"Statement": []}'),
+    ),
+    Invariant("no action is a wildcard", no_action_is_a_wildcard, _policy("plan", "Action", ["s3:*"])),
+    Invariant("wildcards have reasons", wildcard_resources_have_reasons, _policy("plan", "Resource", "*")),
+    Invariant("no role may too much", roles_may_what_they_need_and_no_more, _policy("plan", "Action", "dynamodb:Scan")),
+    Invariant("no role lacks its policy", roles_may_what_they_need_and_no_more, _drop(_WRITES)),
+    Invariant(
+        "roles serve this account alone",
+        roles_serve_us_alone,
+        _set(
+            "aws:iam/role:Role",
+            "assumeRolePolicy",
+            json.dumps({"Statement": [{"Principal": {"Service": "scheduler.amazonaws.com"}}]}),
+            "scheduler",
+        ),
+    ),
+    Invariant(
+        "each role has one user",
+        roles_are_used_once,
+        lambda record: _set(
+            "aws:lambda/function:Function",
+            "role",
+            record.one("aws:iam/role:Role", "report").outputs["arn"],
+            "plan",
+        )(record),
+    ),
+    Invariant(
+        "only the lock may be written around the core",
+        lock_grants_end_at_the_lock,
+        _policy("plan", "Action", ["dynamodb:UpdateItem"]),
+    ),
+    Invariant("the provider tags", everything_is_tagged, _set(PROVIDER, "defaultTags", {"tags": {"Project": "x"}})),
+    Invariant(
+        "everything goes through the provider that tags",
+        everything_is_tagged,
+        lambda record: setattr(record.all("awsx:ec2:Vpc")[0], "provider", ""),
+    ),
+    Invariant("names fit", names_fit, _set("aws:sfn/stateMachine:StateMachine", "name", "x" * 81)),
+    Invariant("policies fit", names_fit, _set(_WRITES, "policy", "x" * 10_241)),
+    Invariant(
+        "the machine's name is plain",
+        machine_name_is_plain,
+        _set("aws:sfn/stateMachine:StateMachine", "name", "a:b"),
+    ),
+    Invariant(
+        "EC2 takes the descriptions",
+        ec2_takes_the_descriptions,
+        _set("aws:ec2/securityGroup:SecurityGroup", "description", "the workers’ group"),
+    ),
+    Invariant(
+        "environments fit",
+        environments_fit_and_hold_no_secret,
+        _set("aws:lambda/function:Function", "environment.variables", {"GATEWAY_URL": "x" * 4096}),
+    ),
+    Invariant(
+        "environments hold no secret",
+        environments_fit_and_hold_no_secret,
+        _set("aws:lambda/function:Function", "environment.variables", {"GATEWAY_API_KEY": "x"}),
+    ),
+    Invariant(
+        "functions are traced",
+        functions_are_as_agreed,
+        _set("aws:lambda/function:Function", "tracingConfig.mode", "PassThrough"),
+    ),
+    Invariant(
+        "functions run on arm64",
+        functions_are_as_agreed,
+        _set("aws:lambda/function:Function", "architectures", ["x86_64"]),
+    ),
+    Invariant(
+        "functions are inside",
+        functions_are_as_agreed,
+        _set("aws:lambda/function:Function", "vpcConfig.subnetIds", []),
+    ),
+    Invariant(
+        "nothing comes in",
+        nothing_comes_in,
+        _set(
+            "aws:ec2/securityGroup:SecurityGroup",
+            "ingress",
+            [{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": ["0.0.0.0/0"]}],
+            "workers",
+        ),
+    ),
+    Invariant(
+        "only TLS goes out",
+        nothing_comes_in,
+        _set("aws:ec2/securityGroup:SecurityGroup", "egress.0.toPort", 65_535, "workers"),
+    ),
+    Invariant(
+        "the default group is empty",
+        nothing_comes_in,
+        _set("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "egress", [{"protocol": "-1"}]),
+    ),
+    Invariant(
+        "alarms have actions",
+        alarms_reach_the_topic,
+        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmActions", []),
+    ),
+    Invariant(
+        "alarms say what to do",
+        alarms_say_what_to_do,
+        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmDescription", "[page] Alarm"),
+    ),
+    Invariant(
+        "alarms keep CloudWatch's periods",
+        alarms_say_what_to_do,
+        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "period", 90_000),
+    ),
+    Invariant(
+        "components hold everything",
+        components_hold_everything,
+        lambda record: setattr(record.all("aws:sqs/queue:Queue")[0], "parent", ""),
+    ),
+    Invariant(
+        "the schedule gives up",
+        schedule_gives_up_and_tells,
+        _set("aws:scheduler/schedule:Schedule", "target.retryPolicy", None),
+    ),
+    Invariant(
+        "the schedule tells",
+        schedule_gives_up_and_tells,
+        _set("aws:scheduler/schedule:Schedule", "target.deadLetterConfig", None),
+    ),
+    Invariant(
+        "data is sealed with our key",
+        data_is_sealed_with_our_key,
+        _set("aws:dynamodb/table:Table", "serverSideEncryption.kmsKeyArn", None),
+    ),
+    Invariant(
+        "no secret's value is in the state",
+        data_is_sealed_with_our_key,
+        lambda record: record.resources.append(
+            dataclasses.replace(record.all("aws:secretsmanager/secret:Secret")[0], type="x:SecretVersion")
+        ),
+    ),
+    Invariant(
+        "key policies trust this account",
+        key_policies_trust_this_account,
+        _set(
+            "aws:kms/key:Key",
+            "policy",
+            json.dumps({"Statement": [{"Sid": "All", "Principal": "*", "Action": "kms:*"}]}),
+        ),
+    ),
+    Invariant(
+        "the index is sparse and lean",
+        index_is_sparse_and_lean,
+        _set("aws:dynamodb/table:Table", "globalSecondaryIndexes.0.projectionType", "ALL"),
+    ),
+    Invariant(
+        "keys rotate",
+        _expect("aws:kms/key:Key", "enableKeyRotation", True),
+        _set("aws:kms/key:Key", "enableKeyRotation", False),
+    ),
+    Invariant(
+        "the table is on demand",
+        _expect("aws:dynamodb/table:Table", "billingMode", "PAY_PER_REQUEST"),
+        _set("aws:dynamodb/table:Table", "billingMode", "PROVISIONED"),
+    ),
+    Invariant(
+        "the run is traced",
+        _expect("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", True),
+        _set("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", False),
+    ),
+    Invariant(
+        "logs of runs hold no data",
+        _expect("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", False),
+        _set("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", True),
+    ),
+    Invariant(
+        "the schedule is in UTC",
+        _expect("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "UTC"),
+        _set("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "Europe/Berlin"),
+    ),
+    Invariant(
+        "flow logs hold all traffic",
+        _expect("aws:ec2/flowLog:FlowLog", "trafficType", "ALL"),
+        _set("aws:ec2/flowLog:FlowLog", "trafficType", "REJECT"),
+    ),
+)

@@ -1,0 +1,327 @@
+"""Every key, every rule between keys, and what the user is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from components import settings
+from components.settings import (
+    BATCH_OVERHEAD,
+    ENVIRONMENTS,
+    ID_BYTES,
+    KEYS,
+    PAYLOAD_LIMIT,
+    RESULT_BYTES,
+    Environment,
+    NatStrategy,
+    SettingsError,
+    parse,
+)
+from tests.program.recording import PROJECT, ROOT, record, stack_config
+
+LEAST = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
+
+
+def problems(**changes: object) -> list[settings.Problem]:
+    with pytest.raises(SettingsError) as caught:
+        parse(LEAST | changes)
+    return list(caught.value.problems)
+
+
+def test_three_keys_are_enough() -> None:
+    parsed = parse(LEAST)
+    assert (parsed.environment, parsed.work.pending_shards, parsed.network.nat_strategy) == ("dev", 4, "single")
+    assert parsed.functions.reserved_concurrency is None
+    assert parsed.gateway.url == "https://payments.example.com"
+
+
+def test_values_come_as_text_from_pulumi_and_typed_from_tests() -> None:
+    as_text = {"batchSize": "50", "interfaceEndpoints": '["kms"]', "lambdaReservedConcurrency": "-1"}
+    typed = {"batchSize": 50, "interfaceEndpoints": ["kms"], "lambdaReservedConcurrency": -1}
+    assert parse(LEAST | as_text) == parse(LEAST | typed)
+    assert parse(LEAST | typed).network.interface_endpoints == ("kms",)
+
+
+def test_prod_gets_what_its_environment_has() -> None:
+    parsed = parse(LEAST | {"environment": "prod", "alarmEmail": "a@example.com"})
+    assert parsed.network.nat_strategy is NatStrategy.ONE_PER_ZONE
+    assert parsed.sizing.deletion_protection
+    assert parsed.functions.reserved_concurrency == parsed.run.map_concurrency
+    assert parsed.log_retention_days == 365
+
+
+def test_what_is_set_wins_over_the_environment() -> None:
+    parsed = parse(
+        LEAST
+        | {"environment": "prod", "alarmEmail": "a@example.com"}
+        | {"natStrategy": "single", "pendingShards": 7, "logRetentionDays": 400, "availabilityZones": 3}
+        | {"lambdaReservedConcurrency": -1}
+    )
+    assert parsed.network.nat_strategy is NatStrategy.SINGLE
+    assert (parsed.work.pending_shards, parsed.log_retention_days, parsed.network.availability_zones) == (7, 400, 3)
+    assert parsed.functions.reserved_concurrency is None
+
+
+WRONG: list[tuple[str, object]] = [
+    ("alternative", "lambda"),
+    ("environment", "production"),
+    ("owner", ""),
+    ("owner", "a b"),
+    ("costCenter", "x" * 65),
+    ("vpcCidr", "10.0.0.0/8"),
+    ("vpcCidr", "10.0.0.0/29"),
+    ("vpcCidr", "10.0.0.1/16"),
+    ("vpcCidr", "ten"),
+    ("availabilityZones", 1),
+    ("availabilityZones", "4"),
+    ("natStrategy", "both"),
+    ("interfaceEndpoints", ["dynamodb"]),
+    ("interfaceEndpoints", ["kms", "kms"]),
+    ("interfaceEndpoints", "kms"),
+    ("interfaceEndpoints", [{"name": "kms"}]),
+    ("gatewayUrl", ""),
+    ("gatewayUrl", "payments.example.com"),
+    ("gatewayUrl", "ftp://payments.example.com"),
+    ("gatewayUrl", "https://user:password@payments.example.com"),
+    ("gatewayUrl", "https://payments.example.com?key=1"),
+    ("gatewayUrl", "https://payments.example.com:port"),
+    ("gatewayTimeoutSeconds", 0),
+    ("gatewayConcurrency", 501),
+    ("gatewayRateLimit", "fast"),
+    ("gatewayGraceSeconds", 0),
+    ("gatewayKeyWindowHours", -1),
+    ("schedule", "every minute"),
+    ("schedule", "rate(1 minutes)"),
+    ("schedule", "rate(0 minutes)"),
+    ("schedule", "rate(90 seconds)"),
+    ("schedule", "cron(* * * * *)"),
+    ("schedule", "cron(0 10 1 * MON *)"),
+    ("schedule", "cron(0 10 ? * ? *)"),
+    ("schedule", "at(2026-11-24T10:00:00)"),
+    ("batchSize", 0),
+    ("batchSize", "1e3"),
+    ("batchSize", True),
+    ("batchSize", 99.5),
+    ("mapConcurrency", 1001),
+    ("batchesPerPlan", 0),
+    ("leaseSeconds", 9),
+    ("maxAttempts", 0),
+    ("retryBaseSeconds", 0),
+    ("retryCapSeconds", 86_401),
+    ("pendingShards", 101),
+    ("reviewHours", 0),
+    ("reviewOwner", ""),
+    ("clockSkewSeconds", 61),
+    ("lambdaMemoryMb", 127),
+    ("lambdaTimeoutSeconds", 901),
+    ("lambdaReservedConcurrency", -2),
+    ("logRetentionDays", 31),
+    ("alarmEmail", "on-call"),
+    ("oldestPendingAlarmSeconds", 59),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=lambda value: str(value)[:30])
+def test_a_wrong_value_is_refused_with_key_found_allowed_and_mend(key: str, value: object) -> None:
+    (problem,) = problems(**{key: value})
+    row = next(row for row in KEYS if row.name == key)
+    assert problem.key == key
+    assert problem.found == ("nothing" if value == "" else json.dumps(value))
+    assert problem.allowed == row.allowed
+    mended = parse(LEAST | {key: problem.mend})
+    assert mended is not None
+    assert f"{PROJECT}:{key}: {json.dumps(problem.mend)}" in str(problem)
+
+
+def test_every_key_has_a_wrong_value_above() -> None:
+    assert {key for key, _ in WRONG} == {key.name for key in KEYS}
+
+
+def test_missing_keys_are_named_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({})
+    assert {problem.key for problem in caught.value.problems} == {"owner", "costCenter", "gatewayUrl"}
+    assert all(problem.found == "nothing" for problem in caught.value.problems)
+
+
+def test_all_mistakes_come_in_one_message_without_a_stack_trace() -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({"batchsize": "50", "environment": "live", "leaseSeconds": "soon"})
+    text = str(caught.value)
+    assert isinstance(caught.value, pulumi.RunError)
+    assert text.startswith("6 mistakes in the settings")
+    for line in (
+        'batchsize: found a key that does not exist (= "50"); allowed: did you mean batchSize?',
+        "confirm-transactions:batchSize: 50",
+        'environment: found "live"; allowed: dev, staging or prod',
+        'confirm-transactions:environment: "dev"',
+        'leaseSeconds: found "soon"; allowed: 10 to 3,600 seconds',
+        "owner: found nothing",
+    ):
+        assert line in text
+
+
+def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
+    (problem,) = problems(colour="blue")
+    assert problem.mend is None
+    assert "remove the line" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "says", "also"),
+    [
+        ({"alternative": "fargate"}, "alternative", "not built yet", ()),
+        ({"batchSize": 2000, "gatewayConcurrency": 500, "gatewayRateLimit": 100_000}, "batchSize", "262,144 bytes", ()),
+        ({"batchesPerPlan": 900}, "batchesPerPlan", "262,144 bytes", ()),
+        ({"gatewayRateLimit": 9}, "gatewayRateLimit", "mapConcurrency", ()),
+        ({"gatewayTimeoutSeconds": 30}, "lambdaTimeoutSeconds", "what a batch can need", ()),
+        ({"gatewayRateLimit": 15}, "lambdaTimeoutSeconds", "1.5 a second", ("leaseSeconds",)),
+        ({"batchSize": 1500}, "batchSize", "Express child ends after 300 s", ()),
+        (
+            {"lambdaTimeoutSeconds": 280, "leaseSeconds": 300},
+            "lambdaTimeoutSeconds",
+            "Express child ends after 300 s",
+            (),
+        ),
+        ({"leaseSeconds": 120}, "leaseSeconds", "outlives the Lambda", ()),
+        ({"leaseSeconds": 122}, "leaseSeconds", "clocks' difference (2 s)", ()),
+        ({"retryBaseSeconds": 1000}, "retryBaseSeconds", "retryCapSeconds (900 s)", ()),
+        (
+            {"gatewayGraceSeconds": 3500, "gatewayKeyWindowHours": 1},
+            "gatewayGraceSeconds",
+            "resend is no longer safe",
+            (),
+        ),
+        ({"lambdaReservedConcurrency": 5}, "lambdaReservedConcurrency", "throttle", ()),
+        ({"vpcCidr": "10.0.0.0/26"}, "vpcCidr", "/25 or wider for 2 zones", ()),
+        ({"vpcCidr": "10.0.0.0/25", "availabilityZones": 3}, "vpcCidr", "/24 or wider for 3 zones", ()),
+        ({"natStrategy": "none"}, "natStrategy", "way out to payments.example.com", ()),
+        ({"gatewayUrl": "http://payments.example.com"}, "gatewayUrl", "https", ()),
+        ({"environment": "prod"}, "alarmEmail", "reach a person", ()),
+        (
+            {"environment": "prod", "alarmEmail": "a@example.com", "gatewayUrl": "http://127.0.0.1:8080"},
+            "gatewayUrl",
+            "https in prod",
+            (),
+        ),
+        ({"schedule": "rate(1 hour)"}, "oldestPendingAlarmSeconds", "never rests", ()),
+    ],
+    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else str(value)[:20],
+)
+def test_contradictions_are_refused_and_the_mends_mend(
+    config: dict[str, Any], key: str, says: str, also: tuple[str, ...]
+) -> None:
+    found = problems(**config)
+    assert found[0].key == key
+    assert says in found[0].allowed + found[0].found
+    assert {problem.key for problem in found} <= {key, *also}
+    parse(LEAST | config | {problem.key: problem.mend for problem in found})
+
+
+def test_several_contradictions_come_together() -> None:
+    found = problems(leaseSeconds=60, retryBaseSeconds=2000, natStrategy="none")
+    assert {problem.key for problem in found} == {"leaseSeconds", "retryBaseSeconds", "natStrategy"}
+
+
+def test_the_edges_that_are_still_allowed() -> None:
+    largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
+    fast = {"gatewayConcurrency": 500, "gatewayRateLimit": 100_000, "lambdaTimeoutSeconds": 200, "leaseSeconds": 300}
+    parse(LEAST | fast | {"batchSize": largest})
+    assert [p.key for p in problems(**fast, batchSize=largest + 1)] == ["batchSize"]
+    parse(LEAST | {"leaseSeconds": 123})
+    parse(LEAST | {"vpcCidr": "10.0.0.0/25"})
+    parse(LEAST | {"natStrategy": "none", "gatewayUrl": "https://10.1.2.3/v1"})
+    parse(LEAST | {"natStrategy": "none", "gatewayUrl": "https://payments.internal"})
+    parse(LEAST | {"gatewayUrl": "http://127.0.0.1:8080", "schedule": "cron(0/5 * * * ? *)"})
+
+
+def test_the_largest_payloads_really_fit() -> None:
+    batch = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
+    item = {"run": "r" * 80, "batch": 10_000, "ids": ["i" * 128] * batch}
+    assert len(json.dumps(item, separators=(",", ":"))) <= PAYLOAD_LIMIT
+    names = ("claimed", "confirmed", "rejected", "retried", "review", "lost", "not_tried", "failed")
+    assert len(json.dumps(dict.fromkeys(names, 10_000))) < RESULT_BYTES
+    error = "Lambda.ClientExecutionTimeoutException"
+    assert len(json.dumps({"failed": 1, "batch": 10_000, "error": error})) < RESULT_BYTES
+
+
+# -- Pulumi.yaml and the stacks' files
+
+
+def test_pulumi_yaml_declares_each_key_as_settings_has_it() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    assert declared["name"] == PROJECT
+    assert list(declared["config"]) == [key.name for key in KEYS]
+    for key in KEYS:
+        row = declared["config"][key.name]
+        default = list(key.default) if isinstance(key.default, tuple) else key.default
+        assert row == {
+            "type": key.type,
+            "default": default,
+            "description": key.description,
+            **({"items": {"type": "string"}} if key.type == "array" else {}),
+        }
+
+
+def test_the_tracked_stacks_are_valid_but_for_fargate() -> None:
+    prefix = f"{PROJECT}:"
+    configs = {
+        stack: {k.removeprefix(prefix): v for k, v in stack_config(stack).items() if k.startswith(prefix)}
+        for stack in ("serverless", "fargate")
+    }
+    assert parse(configs["serverless"]).alternative == "serverless"
+    with pytest.raises(SettingsError, match="the fargate alternative is not built yet"):
+        parse(configs["fargate"])
+
+
+def test_fargate_builds_nothing() -> None:
+    with pytest.raises(SettingsError, match="not built yet"):
+        record("fargate")
+
+
+def test_the_program_reads_the_config_of_its_own_project_only() -> None:
+    with pytest.raises(SettingsError) as caught:
+        record("serverless", batchSise="100")
+    assert [problem.instead for problem in caught.value.problems] == ["batchSize"]
+
+
+def test_a_stack_name_too_long_for_aws_is_refused() -> None:
+    with pytest.raises(pulumi.RunError, match="up to 40 letters"):
+        record("serverless", as_stack="s" * 41)
+
+
+# -- environments
+
+ORDER: dict[str, Callable[[Any], float]] = {
+    "availability_zones": float,
+    "nat_strategy": lambda value: list(NatStrategy).index(value),
+    "pending_shards": float,
+    "reserve_concurrency": float,
+    "log_retention_days": float,
+    "deletion_protection": float,
+    "point_in_time_recovery": float,
+    "contributor_insights": float,
+    "warm_write_units": float,
+    "key_deletion_days": float,
+}
+"""What stronger means for each value of an environment."""
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(settings.Sizing)])
+def test_prod_is_never_weaker(field: str) -> None:
+    dev, staging, prod = (ORDER[field](getattr(ENVIRONMENTS[name], field)) for name in Environment)
+    assert dev <= staging <= prod
+
+
+def test_prod_loses_nothing_by_mistake() -> None:
+    prod = ENVIRONMENTS[Environment.PROD]
+    assert prod.deletion_protection
+    assert prod.point_in_time_recovery
+    assert prod.nat_strategy is NatStrategy.ONE_PER_ZONE
