@@ -193,10 +193,7 @@ class Vpc(pulumi.ComponentResource):
         name = f"{self._name}-{zone + 1}"
         tags = {**(self._args.get("tags") or {}), "Name": name}
         given = (self._args.get("natGateways") or {}).get("elasticIpAllocationIds")
-        if given:
-            address = given[zone]
-        else:
-            address = self._child("Eip", name, {"tags": tags}, subnet).id
+        address = given[zone] if given else self._child("Eip", name, {"tags": tags}, subnet).id
         self._child("NatGateway", name, {"subnetId": subnet.id, "allocationId": address, "tags": tags}, subnet)  # type: ignore[attr-defined]
 
     def _route(self, name: str, table: pulumi.CustomResource, target: Mapping[str, Any]) -> None:

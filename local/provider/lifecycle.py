@@ -78,7 +78,7 @@ class Lifecycle:
         resource = self.resource
         result = {"region", *resource.recorded, *resource.handled, *resource.configures}
         if resource.name:
-            result |= {resource.name.property, resource.name.prefix}
+            result |= {resource.name.property, resource.name.prefix} - {""}
         if resource.tagging or not resource.service:
             result.add("tags")
         if not resource.service:
@@ -144,13 +144,14 @@ class Lifecycle:
         if olds is None:
             state = {key: UNKNOWN for key in types.outputs if key not in types.inputs}
             return {**state, **inputs, **_tags_all(types.outputs, inputs)}
-        before = old_inputs or {}
-        changed = {key for key in {*before, *inputs} if not same(before.get(key), inputs.get(key))}
-        state = {key: value for key, value in olds.items() if key in inputs or key not in before}
-        for key, causes in self.resource.volatile.items():
-            if changed & set(causes):
-                state[key] = UNKNOWN
-        return {**state, **inputs, **_tags_all(types.outputs, inputs)}
+        state = self._expected(inputs, olds, old_inputs or {})
+        changed = _changed(old_inputs or {}, inputs)
+        return {**state, **{key: UNKNOWN for key, causes in self.resource.volatile.items() if changed & set(causes)}}
+
+    def _expected(self, inputs: Props, olds: Props, old_inputs: Props) -> Props:
+        """The state after an update, as far as it can be told: without the inputs that were dropped."""
+        state = {key: value for key, value in olds.items() if key in inputs or key not in old_inputs}
+        return {**state, **inputs, **_tags_all(_types(self.resource).outputs, inputs)}
 
     def create(self, name: str, inputs: Props) -> tuple[str, Props]:
         """Makes the resource; returns id and state. On failure nothing of it stays behind."""
@@ -198,7 +199,7 @@ class Lifecycle:
         self._record(name, news)
         scope = self._scope({**olds, **news}, identity)
         if resource.service:
-            changed = {key for key in {*old_inputs, *news} if not same(old_inputs.get(key), news.get(key))}
+            changed = _changed(old_inputs, news)
             calls = self.calls if resource.upsert else resource.updates
             for call in calls:
                 if changed & set(self.covered(call)):
@@ -207,7 +208,7 @@ class Lifecycle:
                 self._hook(resource.configure, self.client(scope), scope)
             if "tags" in changed:
                 self._retag(old_inputs.get("tags") or {}, news.get("tags") or {}, scope)
-        return {**self.preview(news, olds, old_inputs), **self._outputs(news, scope)}
+        return {**self._expected(news, olds, old_inputs), **self._outputs(news, scope)}
 
     def delete(self, identity: str, state: Props) -> None:
         """Deletes the resource; one that is gone already is fine."""
@@ -368,7 +369,7 @@ class Lifecycle:
         if removed and not tagging.whole:
             shape = input_shape(client, tagging.remove)
             target = next(name for key, name in members(shape).items() if key in ("tagkeys", "keys", "tags"))
-            pairs = shape_at(shape, [target]).member.type_name == "structure"  # type: ignore[attr-defined]
+            pairs = shape_at(shape, [target]).member.type_name == "structure"
             keys: Any = [{"Key": key} for key in removed] if pairs else removed
             self.session.call(client, tagging.remove, {**where, target: keys})
         if news or tagging.whole:
@@ -394,6 +395,10 @@ def _tags_all(outputs: Mapping[str, str], inputs: Mapping[str, Any]) -> Props:
     return {"tagsAll": dict(inputs.get("tags") or {})} if "tagsAll" in outputs else {}
 
 
+def _changed(olds: Props, news: Props) -> set[str]:
+    return {key for key in {*olds, *news} if not same(olds.get(key), news.get(key))}
+
+
 def _member(found: Any, key: str) -> Any:
     if not isinstance(found, dict):
         return None
@@ -405,7 +410,7 @@ def _named(rule: Name, logical: str, inputs: Props, olds: Props, seed: bytes) ->
     """The inputs with a physical name: the given one, the one it had, or a new one from the engine's random seed."""
     if inputs.get(rule.property) is not None:
         return inputs
-    prefix = inputs.get(rule.prefix)
+    prefix = inputs.get(rule.prefix) if rule.prefix else None
     old = olds.get(rule.property)
     kept = isinstance(old, str) and old != UNKNOWN and olds.get(rule.prefix) == prefix
     if kept:

@@ -24,8 +24,8 @@ Encoder = Callable[[Any], Mapping[str, Any]]
 """One property's value as parameters, where no rename can say it."""
 
 
-Composer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""All properties of a call as parameters, where they only make sense together."""
+Composer = Callable[[Mapping[str, Any], Scope], Mapping[str, Any]]
+"""All properties of a call, and the scope, as parameters, where they only make sense together."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def operation_model(client: Any, operation: str) -> OperationModel:
     name = client.meta.method_to_api_mapping.get(operation)
     if name is None:
         raise KeyError(f"{client.meta.service_model.service_name} has no operation {operation}")
-    return client.meta.service_model.operation_model(name)  # type: ignore[no-any-return]
+    return client.meta.service_model.operation_model(name)
 
 
 def input_shape(client: Any, operation: str) -> StructureShape:

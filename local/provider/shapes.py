@@ -65,7 +65,7 @@ def parameters(call: Call, shape: Shape, values: Mapping[str, Any], scope: Scope
     """The parameters of a call for these property values; RefusedError where one does not fit the input's shape."""
     result: dict[str, Any] = {}
     if call.compose:
-        result.update(call.compose(values) if values else {})
+        result.update(call.compose(values, scope) if values else {})
         values = {}
     for name, value in values.items():
         if value is None:

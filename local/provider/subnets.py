@@ -91,9 +91,7 @@ def _explicit(vpc: str, zones: int, specs: Sequence[Mapping[str, Any]]) -> list[
     for index, spec in enumerate(specs):
         count = len(spec.get("cidrBlocks") or ())
         if count != zones:
-            raise LayoutError(
-                f"subnetSpecs[{index}].cidrBlocks has {count} blocks, one for each of {zones} zones is needed"
-            )
+            raise LayoutError(f"subnetSpecs[{index}].cidrBlocks has {count} blocks and there are {zones} zones")
     result = [_subnet(vpc, spec, zone, spec["cidrBlocks"][zone]) for zone in range(zones) for spec in specs]
     _no_overlap(result)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from local.provider.model import Call, Name, Read, Resource, Tagging
+from local.provider.model import Call, Encoder, Name, Read, Resource, Scope, Tagging
 
 
 def _index_keys(index: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -61,8 +61,25 @@ def _encryption(value: Mapping[str, Any]) -> dict[str, Any]:
     return {"SSESpecification": given}
 
 
+def _set_indexes(client: Any, scope: Scope) -> None:
+    """AWS adds and removes one index a call; a changed one is removed and made again, as the real provider does."""
+    table = client.describe_table(TableName=scope["name"])["Table"]
+    wanted = {item["name"]: _index(item) for item in scope.get("globalSecondaryIndexes") or ()}
+    for index in table.get("GlobalSecondaryIndexes", []):
+        name = index["IndexName"]
+        if name in wanted and all(index[key] == wanted[name][key] for key in ("KeySchema", "Projection")):
+            del wanted[name]
+        else:
+            client.update_table(TableName=scope["name"], GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": name}}])
+    given = [{"AttributeName": item["name"], "AttributeType": item["type"]} for item in scope["attributes"]]
+    for new in wanted.values():
+        client.update_table(
+            TableName=scope["name"], AttributeDefinitions=given, GlobalSecondaryIndexUpdates=[{"Create": new}]
+        )
+
+
 TABLE = {"TableName": "{name}"}
-ENCODE = {
+ENCODE: Mapping[str, Encoder] = {
     "hashKey": lambda name: {"KeySchema": [{"AttributeName": name, "KeyType": "HASH"}]},
     "rangeKey": lambda name: {"KeySchema": [{"AttributeName": name, "KeyType": "RANGE"}]},
     "globalSecondaryIndexes": lambda items: (
@@ -118,9 +135,11 @@ RESOURCES = (
             ),
             Call("update_time_to_live", takes=("ttl",), encode={"ttl": _expiry}, where=TABLE),
         ),
+        configure=_set_indexes,
+        configures=("globalSecondaryIndexes", "attributes"),
         read=Read("describe_table", TABLE, "Table"),
         delete=Call("delete_table", where=TABLE),
-        name=Name(limit=255),
+        name=Name(prefix="", limit=255),
         tagging=Tagging({"ResourceArn": "{arn}"}),
         outputs={"arn": "TableArn", "streamArn": "LatestStreamArn", "streamLabel": "LatestStreamLabel"},
         recorded={"warmThroughput": "the emulator has no throughput limits"},

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from local.provider.model import Call, Name, Read, Resource, Tagging
+from typing import Any
+
+from local.provider.model import Call, Name, Read, Resource, Scope, Tagging
 
 KEY = {"KeyId": "{id}"}
+
+
+def _alias(found: Any, scope: Scope) -> Any:
+    return next((alias for alias in found if alias["AliasName"] == scope["name"]), None)
+
 
 RESOURCES = (
     Resource(
@@ -52,7 +59,3 @@ RESOURCES = (
         drift=False,
     ),
 )
-
-
-def _alias(found, scope):  # type: ignore[no-untyped-def]
-    return next((alias for alias in found if alias["AliasName"] == scope["name"]), None)

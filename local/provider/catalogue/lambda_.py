@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import Any
 
 from local.provider.model import Call, Name, Read, Resource, Scope, Tagging
-from local.provider.values import archive_bytes
 
 FUNCTION = {"FunctionName": "{name}"}
 CODE = {
@@ -24,12 +21,6 @@ INVOKED = {"FunctionName": "{functionName}"}
 def _invoke_arn(_: Any, scope: Scope) -> str:
     arn = f"arn:aws:lambda:{scope['region']}:{scope['account']}:function:{scope['name']}"
     return f"arn:aws:apigateway:{scope['region']}:lambda:path/2015-03-31/functions/{arn}/invocations"
-
-
-def _hash(found: Any, scope: Scope) -> str | None:
-    if scope.get("code"):
-        return base64.b64encode(hashlib.sha256(archive_bytes(scope["code"])).digest()).decode()
-    return found["Configuration"].get("CodeSha256") if "Configuration" in found else None
 
 
 RESOURCES = (
@@ -73,13 +64,13 @@ RESOURCES = (
         ),
         read=Read("get_function", FUNCTION, "Configuration"),
         delete=Call("delete_function", where=FUNCTION),
-        name=Name(limit=64),
+        name=Name(prefix="", limit=64),
         tagging=Tagging({"Resource": "{arn}"}),
         outputs={
             "arn": "FunctionArn",
             "invokeArn": _invoke_arn,
             "qualifiedArn": "{arn}:{version}",
-            "sourceCodeHash": _hash,
+            "sourceCodeHash": "CodeSha256",
             "version": "Version",
             "sourceCodeSize": "CodeSize",
         },

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from local.provider.model import Call, Name, Read, Resource, Tagging
 
 MACHINE = {"stateMachineArn": "{id}"}
+
+
+def _logging(value: Mapping[str, Any]) -> dict[str, Any]:
+    result = {key: value[key] for key in ("level", "includeExecutionData") if value.get(key) is not None}
+    if value.get("logDestination"):
+        result["destinations"] = [{"cloudWatchLogsLogGroup": {"logGroupArn": value["logDestination"]}}]
+    return {"loggingConfiguration": result}
+
 
 RESOURCES = (
     Resource(
@@ -12,14 +23,13 @@ RESOURCES = (
         "stepfunctions",
         create=Call(
             "create_state_machine",
-            rename={"loggingConfiguration.logDestination": "destinations"},
-            encode={"loggingConfiguration": lambda value: {"loggingConfiguration": _logging(value)}},
+            encode={"loggingConfiguration": _logging},
         ),
         id="stateMachineArn",
         updates=(
             Call(
                 "update_state_machine",
-                encode={"loggingConfiguration": lambda value: {"loggingConfiguration": _logging(value)}},
+                encode={"loggingConfiguration": _logging},
                 where=MACHINE,
                 update_only=True,
             ),
@@ -35,10 +45,3 @@ RESOURCES = (
         },
     ),
 )
-
-
-def _logging(value):  # type: ignore[no-untyped-def]
-    result = {key: value[key] for key in ("level", "includeExecutionData") if value.get(key) is not None}
-    if value.get("logDestination"):
-        result["destinations"] = [{"cloudWatchLogsLogGroup": {"logGroupArn": value["logDestination"]}}]
-    return result

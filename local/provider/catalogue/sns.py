@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from local.provider.model import Call, Name, Read, Resource, Tagging
 
@@ -10,13 +11,13 @@ TOPIC = {"TopicArn": "{id}"}
 SUBSCRIPTION = {"SubscriptionArn": "{id}"}
 
 
-def _attribute(operation: str, where: dict[str, str], name: str, attribute: str = "", **more: object) -> Call:
+def _attribute(operation: str, where: dict[str, str], name: str) -> Call:
     """SNS sets one attribute a call."""
     return Call(
         operation,
         takes=(name,),
         rename={name: "AttributeValue"},
-        where={**where, "AttributeName": attribute or name[0].upper() + name[1:]},
+        where={**where, "AttributeName": name[0].upper() + name[1:]},
         unset={name: {"AttributeValue": ""}},
         update_only=True,
     )
@@ -24,6 +25,28 @@ def _attribute(operation: str, where: dict[str, str], name: str, attribute: str 
 
 TOPIC_ATTRIBUTES = ("displayName", "policy", "deliveryPolicy", "kmsMasterKeyId", "signatureVersion", "tracingConfig")
 SUBSCRIPTION_ATTRIBUTES = ("deliveryPolicy", "filterPolicy", "filterPolicyScope", "rawMessageDelivery", "redrivePolicy")
+
+
+def _default_policy(_: Any, scope: dict[str, Any]) -> None:
+    """AWS has no topic without a policy: deleting one puts the default back, which lets the owner do everything."""
+    statement = {
+        "Sid": "__default_statement_ID",
+        "Effect": "Allow",
+        "Principal": {"AWS": "*"},
+        "Action": [
+            "SNS:Publish",
+            "SNS:Subscribe",
+            "SNS:GetTopicAttributes",
+            "SNS:SetTopicAttributes",
+            "SNS:DeleteTopic",
+        ],
+        "Resource": scope["arn"],
+        "Condition": {"StringEquals": {"AWS:SourceOwner": scope["account"]}},
+    }
+    scope["defaultPolicy"] = json.dumps(
+        {"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]}
+    )
+
 
 RESOURCES = (
     Resource(
@@ -67,7 +90,7 @@ RESOURCES = (
             },
         ),
         outputs={"owner": "{account}"},
-        before_delete=lambda _, scope: _default_policy(scope),
+        before_delete=_default_policy,
         delete_first=True,
     ),
     Resource(
@@ -93,24 +116,3 @@ RESOURCES = (
         drift=False,
     ),
 )
-
-
-def _default_policy(scope):  # type: ignore[no-untyped-def]
-    """AWS has no topic without a policy: deleting one puts the default back, which lets the owner do everything."""
-    statement = {
-        "Sid": "__default_statement_ID",
-        "Effect": "Allow",
-        "Principal": {"AWS": "*"},
-        "Action": [
-            "SNS:Publish",
-            "SNS:Subscribe",
-            "SNS:GetTopicAttributes",
-            "SNS:SetTopicAttributes",
-            "SNS:DeleteTopic",
-        ],
-        "Resource": scope["arn"],
-        "Condition": {"StringEquals": {"AWS:SourceOwner": scope["account"]}},
-    }
-    scope["defaultPolicy"] = json.dumps(
-        {"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]}
-    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from local.provider.catalogue.ec2 import TAGGING
-from local.provider.model import Call, Read, Resource
+from local.provider.model import Call, Read, Resource, Scope
 
 
-def _permission(values: dict[str, Any]) -> dict[str, Any]:
+def _permission(values: Mapping[str, Any], _: Scope) -> dict[str, Any]:
     note = {"Description": values["description"]} if values.get("description") else {}
     ranges = {
         "cidrIpv4": ("IpRanges", "CidrIp"),
@@ -26,7 +27,7 @@ def _permission(values: dict[str, Any]) -> dict[str, Any]:
     return {"IpPermissions": [one]}
 
 
-def _rule(values: dict[str, Any]) -> dict[str, Any]:
+def _modified(values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     names = {
         "ipProtocol": "IpProtocol",
         "fromPort": "FromPort",
@@ -37,11 +38,13 @@ def _rule(values: dict[str, Any]) -> dict[str, Any]:
         "referencedSecurityGroupId": "ReferencedGroupId",
         "description": "Description",
     }
-    return {names[key]: value for key, value in values.items() if value is not None and key in names}
+    rule = {names[key]: value for key, value in values.items() if value is not None}
+    return {"SecurityGroupRules": [{"SecurityGroupRuleId": scope.get("id"), "SecurityGroupRule": rule}]}
 
 
 PROPERTIES = (
-    "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId", "description",
+    "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId",
+    "description",
 )  # fmt: skip
 GROUP = {"GroupId": "{securityGroupId}"}
 
@@ -57,7 +60,7 @@ def _resource(direction: str) -> Resource:
             Call(
                 "modify_security_group_rules",
                 takes=PROPERTIES,
-                compose=lambda values: {"SecurityGroupRules": [{"SecurityGroupRule": _rule(dict(values))}]},
+                compose=_modified,
                 where=GROUP,
                 update_only=True,
             ),
