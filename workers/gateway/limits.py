@@ -7,6 +7,7 @@ puts the three in front of any gateway's calls.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
@@ -29,7 +30,7 @@ class RateLimiter:
     """
 
     def __init__(self, clock: Clock, per_second: float, burst: int | None = None) -> None:
-        if per_second < 0 or (burst is not None and burst < 1):
+        if not 0 <= per_second < math.inf or (burst is not None and burst < 1):
             raise ValueError(f"a rate is 0 or more and a burst 1 or more, found {per_second} and {burst}")
         self._clock = clock
         self._interval = 1 / per_second if per_second else 0.0

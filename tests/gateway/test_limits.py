@@ -1,0 +1,410 @@
+"""Rate limit, breaker and guard, under a clock that is set by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.gateway.support import HandClock, quietly
+from workers.domain.outcomes import Confirmed, Rejected, Retryable
+from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, State
+
+FINE = Called(Confirmed("r", 1, "USD"), healthy=True)
+POLICY = BreakerPolicy(consecutive=3, window=10, ratio=0.5, open_seconds=5, open_cap_seconds=15)
+
+
+def near(seconds: float | list[float]) -> object:
+    """A clock in microseconds since 1970 is no more exact."""
+    return pytest.approx(seconds, abs=1e-4)
+
+
+# --- the rate limit
+
+
+def test_lets_a_burst_through_and_then_the_rate() -> None:
+    clock = HandClock()
+    limiter = RateLimiter(clock, per_second=10, burst=3)
+    assert [limiter.reserve(9) for _ in range(5)] == near([0, 0, 0, 0.1, 0.2])
+    clock.move(0.25)
+    assert limiter.reserve(9) == near(0.05)
+    clock.move(60)  # a full bucket holds the burst and no more
+    assert [limiter.reserve(9) for _ in range(4)] == near([0, 0, 0, 0.1])
+
+
+def test_a_wait_that_is_too_long_takes_no_token() -> None:
+    limiter = RateLimiter(HandClock(), per_second=1, burst=1)
+    assert limiter.reserve(0) == 0
+    assert [limiter.reserve(0.9) for _ in range(5)] == [None] * 5
+    assert limiter.reserve(1.1) == near(1)
+
+
+def test_no_limit_is_no_limit_until_the_gateway_asks_for_a_pause() -> None:
+    clock = HandClock()
+    limiter = RateLimiter(clock, per_second=0)
+    assert {limiter.reserve(0) for _ in range(1000)} == {0}
+    limiter.pause(2)
+    limiter.pause(1)  # does not shorten it
+    assert limiter.reserve(1.9) is None
+    assert limiter.reserve(2.1) == near(2)
+    clock.move(2)
+    assert limiter.reserve(0) == 0
+
+
+def test_a_borrowed_token_is_paid_back_by_the_next() -> None:
+    limiter = RateLimiter(HandClock(), per_second=10, burst=1)
+    limiter.borrow()
+    limiter.borrow()
+    assert limiter.reserve(9) == near(0.2)
+
+
+def test_a_clock_set_back_makes_nobody_wait() -> None:
+    clock = HandClock()
+    limiter = RateLimiter(clock, per_second=10, burst=1)
+    limiter.reserve(9)
+    limiter.pause(1)
+    clock.move(-3600)
+    assert limiter.reserve(9) == near(1)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(-1, None), (1, 0), (float("nan"), None)])
+def test_refuses_rates_that_are_none(rate: float, burst: int | None) -> None:
+    with pytest.raises(ValueError, match="a rate is 0 or more"):
+        RateLimiter(HandClock(), rate, burst)
+
+
+@given(st.floats(1, 200), st.integers(1, 20), st.lists(st.floats(0, 0.5), min_size=5, max_size=60))
+def test_no_window_ever_sees_more_than_burst_and_rate_allow(rate: float, burst: int, gaps: list[float]) -> None:
+    clock = HandClock()
+    limiter = RateLimiter(clock, rate, burst)
+    used = []
+    for gap in gaps:
+        clock.move(gap)
+        delay = limiter.reserve(3)
+        if delay is not None:
+            used.append(clock.now().timestamp() + delay)
+    for i, start in enumerate(used):
+        for j in range(i, len(used)):
+            assert j - i + 1 <= burst + rate * (used[j] - start) + 0.01
+
+
+# --- the breaker
+
+
+def state(circuit: CircuitBreaker) -> State:
+    return circuit.state
+
+
+def breaker(policy: BreakerPolicy = POLICY) -> tuple[HandClock, CircuitBreaker]:
+    clock = HandClock()
+    return clock, CircuitBreaker(clock, policy)
+
+
+def call(circuit: CircuitBreaker, healthy: bool | None) -> None:
+    permit = circuit.enter()
+    assert permit is not None
+    circuit.leave(permit, healthy)
+
+
+def open_up(circuit: CircuitBreaker) -> None:
+    for _ in range(POLICY.consecutive):
+        call(circuit, False)
+    assert state(circuit) is State.OPEN
+
+
+def test_opens_after_failures_in_a_row_and_no_sooner() -> None:
+    _, circuit = breaker()
+    for healthy in (False, False, True, False, False):
+        call(circuit, healthy)
+    assert state(circuit) is State.CLOSED
+    call(circuit, False)
+    assert state(circuit) is State.OPEN
+    assert not circuit.ready()
+    assert circuit.enter() is None
+
+
+def test_opens_when_too_many_of_the_last_calls_failed() -> None:
+    _, circuit = breaker(replace(POLICY, consecutive=100))
+    for number in range(9):
+        call(circuit, number % 2 == 0)
+    assert state(circuit) is State.CLOSED  # not enough calls yet to tell
+    call(circuit, False)
+    assert state(circuit) is State.OPEN
+
+
+def test_failures_long_ago_do_not_open_it() -> None:
+    _, circuit = breaker(replace(POLICY, consecutive=100))
+    for healthy in [False] * 4 + [True] * 10 + [False] * 4:
+        call(circuit, healthy)
+    assert state(circuit) is State.CLOSED
+    call(circuit, False)
+    assert state(circuit) is State.OPEN
+
+
+def test_lets_one_probe_through_when_its_time_has_come() -> None:
+    clock, circuit = breaker()
+    open_up(circuit)
+    clock.move(4.999)
+    assert not circuit.ready()
+    clock.move(0.001)
+    assert state(circuit) is State.HALF_OPEN
+    assert circuit.ready()
+    probe = circuit.enter()
+    assert probe is not None
+    assert not circuit.ready()
+    assert circuit.enter() is None
+    circuit.leave(probe, True)
+    assert state(circuit) is State.CLOSED
+    assert circuit.ready()
+
+
+def test_each_probe_that_fails_doubles_the_wait_up_to_the_cap_and_success_forgets_it() -> None:
+    clock, circuit = breaker()
+    open_up(circuit)
+    for seconds in (5, 10, 15, 15):
+        clock.move(seconds - 0.001)
+        assert not circuit.ready()
+        clock.move(0.001)
+        call(circuit, False)
+        assert state(circuit) is State.OPEN
+    clock.move(15)
+    call(circuit, True)
+    open_up(circuit)
+    clock.move(5)
+    assert circuit.ready()
+
+
+def test_a_probe_that_was_cancelled_leaves_the_circuit_open() -> None:
+    clock, circuit = breaker()
+    open_up(circuit)
+    clock.move(5)
+    call(circuit, None)
+    assert state(circuit) is State.OPEN
+    clock.move(60)
+    assert circuit.ready()
+
+
+def test_stragglers_from_before_decide_nothing() -> None:
+    clock, circuit = breaker()
+    early = [circuit.enter() for _ in range(3)]
+    open_up(circuit)
+    clock.move(5)
+    probe = circuit.enter()
+    assert probe is not None
+    assert early[0] is not None
+    assert early[1] is not None
+    circuit.leave(early[0], True)
+    circuit.leave(early[1], False)
+    assert state(circuit) is State.HALF_OPEN
+    assert circuit.enter() is None
+    circuit.leave(probe, True)
+    assert state(circuit) is State.CLOSED
+
+
+def test_a_cancelled_call_is_no_news() -> None:
+    _, circuit = breaker()
+    for healthy in (False, False, None, None, False):
+        assert state(circuit) is State.CLOSED
+        call(circuit, healthy)
+    assert state(circuit) is State.OPEN
+
+
+# --- the guard
+
+
+def guard(
+    rate: float = 0, burst: int = 1, concurrency: int = 2, wait_seconds: float = 3
+) -> tuple[HandClock, Guard, CircuitBreaker]:
+    clock = HandClock()
+    circuit = CircuitBreaker(clock, POLICY)
+    limiter = RateLimiter(clock, rate, burst)
+    return clock, Guard(clock, limiter, circuit, concurrency=concurrency, wait_seconds=wait_seconds), circuit
+
+
+class Calls:
+    """Counts the calls made, and how many at once."""
+
+    def __init__(self, *results: Called, hold: bool = False) -> None:
+        self.results = list(results)
+        self.made = self.now = self.most = 0
+        self.go = asyncio.Event()
+        if not hold:
+            self.go.set()
+
+    async def __call__(self) -> Called:
+        self.made += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await self.go.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.now -= 1
+        return self.results.pop(0) if self.results else FINE
+
+
+def test_never_more_calls_at_once_than_agreed() -> None:
+    async def run() -> None:
+        _, limits, _ = guard(concurrency=3)
+        calls = Calls()
+        assert await asyncio.gather(*(limits.run(calls) for _ in range(20))) == [FINE.outcome] * 20
+        assert (calls.made, calls.most) == (20, 3)
+
+    quietly(run)
+
+
+def test_a_turn_is_given_back_when_its_holder_is_cancelled_or_fails() -> None:
+    async def run() -> None:
+        _, limits, _ = guard(concurrency=1)
+        calls = Calls(hold=True)
+        first = asyncio.create_task(limits.run(calls))
+        waiting = asyncio.create_task(limits.run(calls))
+        await asyncio.sleep(0.001)
+        waiting.cancel()
+        first.cancel()
+        await asyncio.gather(first, waiting, return_exceptions=True)
+
+        async def broken() -> Called:
+            raise KeyError("a defect")
+
+        with pytest.raises(KeyError):
+            await limits.run(broken)
+        assert await limits.run(Calls()) == FINE.outcome
+
+    quietly(run)
+
+
+def test_the_wait_is_in_the_turn_and_the_call_starts_at_once() -> None:
+    async def run() -> None:
+        clock, limits, _ = guard(rate=1, burst=1)
+        async with limits.turn():
+            await limits.run(Calls())
+        assert clock.slept == []
+        async with limits.turn():
+            assert clock.slept == near([1])
+            await limits.run(Calls())
+            assert len(clock.slept) == 1
+
+    quietly(run)
+
+
+def test_a_second_call_in_a_turn_does_not_wait_and_is_paid_by_the_next() -> None:
+    async def run() -> None:
+        clock, limits, _ = guard(rate=1, burst=1)
+        async with limits.turn():
+            await limits.run(Calls())
+            await limits.run(Calls())
+        assert clock.slept == []
+        async with limits.turn():
+            assert clock.slept == near([2])
+
+    quietly(run)
+
+
+def test_calls_in_several_turns_pay_for_themselves() -> None:
+    async def run() -> None:
+        clock, limits, _ = guard(rate=10, burst=1, concurrency=5)
+
+        async def one() -> None:
+            async with limits.turn():
+                await asyncio.sleep(0)
+                await limits.run(Calls())
+
+        await asyncio.gather(*(one() for _ in range(5)))
+        assert limits.limiter.reserve(9) == near(0.5 - (clock.now() - HandClock().now()).total_seconds())
+
+    quietly(run)
+
+
+def test_a_call_that_would_wait_too_long_is_not_made_and_costs_no_attempt() -> None:
+    async def run() -> None:
+        clock, limits, _ = guard(rate=0.1, burst=1, wait_seconds=3)
+        calls = Calls()
+        assert await limits.run(calls) == FINE.outcome
+        outcome = await limits.run(calls)
+        assert outcome == Retryable("not sent: the rate limit leaves no turn in time", counts=False)
+        assert (calls.made, clock.slept) == (1, [])
+
+    quietly(run)
+
+
+def test_a_pause_that_the_gateway_asks_for_holds_back_the_next_call() -> None:
+    async def run() -> None:
+        clock, limits, _ = guard()
+        busy = Retryable("429", counts=False)
+        assert await limits.run(Calls(Called(busy, healthy=True, pause_seconds=2))) == busy
+        assert await limits.run(Calls()) == FINE.outcome
+        assert clock.slept == near([2])
+
+    quietly(run)
+
+
+def test_an_open_breaker_refuses_at_once_unsent() -> None:
+    async def run() -> None:
+        clock, limits, circuit = guard(rate=1, burst=1)
+        open_up(circuit)
+        assert not limits.ready()
+        calls = Calls()
+        outcome = await limits.run(calls)
+        assert outcome == Retryable("not sent: the circuit breaker is open", counts=False)
+        assert (calls.made, clock.slept) == (0, [])
+
+    quietly(run)
+
+
+def test_a_breaker_that_opens_during_the_wait_still_stops_the_call() -> None:
+    async def run() -> None:
+        _, limits, circuit = guard()
+        calls = Calls()
+        async with limits.turn():
+            open_up(circuit)
+            outcome = await limits.run(calls)
+        assert outcome == Retryable("not sent: the circuit breaker is open", counts=False)
+        assert calls.made == 0
+
+    quietly(run)
+
+
+@pytest.mark.parametrize(
+    ("result", "opens"),
+    [
+        (Called(Rejected("insufficient_funds"), healthy=True), False),
+        (Called(Retryable("503"), healthy=False), True),
+    ],
+)
+def test_refusals_leave_the_circuit_closed_and_failures_open_it(result: Called, opens: bool) -> None:
+    async def run() -> None:
+        clock, limits, circuit = guard()
+        for _ in range(POLICY.consecutive):
+            await limits.run(Calls(result))
+        assert limits.ready() is not opens
+        if opens:
+            clock.move(5)
+            assert await limits.run(Calls()) == FINE.outcome
+        assert state(circuit) is State.CLOSED
+
+    quietly(run)
+
+
+def test_a_cancelled_probe_does_not_block_the_circuit_for_ever() -> None:
+    async def run() -> None:
+        clock, limits, circuit = guard()
+        open_up(circuit)
+        clock.move(5)
+        probe = asyncio.create_task(limits.run(Calls(hold=True)))
+        await asyncio.sleep(0.001)
+        assert not limits.ready()
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
+        clock.move(60)
+        assert await limits.run(Calls()) == FINE.outcome
+
+    quietly(run)
+
+
+def test_refuses_a_concurrency_of_none() -> None:
+    with pytest.raises(ValueError, match="1 or more, found 0"):
+        guard(concurrency=0)
