@@ -37,7 +37,8 @@ def open_aws(target: Target) -> Desk:
         max_pool_connections=CONNECTIONS,
         connect_timeout=5,
         read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        # The local AWS either answers or is not running: then say so at once.
+        retries={"mode": "standard", "total_max_attempts": 1 if target.endpoint else 4},
     )
     try:
         table = boto3.client("dynamodb", config=config)
@@ -111,7 +112,7 @@ def totals(events: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
     for event in events:
         details = event.get("stateExitedEventDetails", {})
         if details.get("name") == "Report":
-            report = json.loads(details["output"])
+            report = json.loads(details.get("output") or "{}")
             total.update({name: report[name] for name in COUNTS if name in report})
     return dict(total)
 
@@ -176,7 +177,7 @@ _NO_ACCESS = frozenset(
 
 
 def explained(error: BaseException, target: Target) -> Trouble:
-    """An error of boto3 or the store as one line that says what to do."""
+    """An error of boto3 or the store as one line that says what to do; any other error is raised as it is."""
     cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
     match cause:
         case EndpointConnectionError() if target.endpoint:
@@ -214,4 +215,6 @@ def explained(error: BaseException, target: Target) -> Trouble:
                 "see the network, the profile and the region, then try again",
                 Exit.NO_ACCESS,
             )
-    return Trouble(f"the store failed ({error})", "try again in a minute; what is there was left as it is")
+        case StoreError():
+            return Trouble(f"the store failed ({error})", "try again in a minute; what is there was left as it is")
+    raise error

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from errno import ENOSPC
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NoReturn, TypeVar
 
@@ -240,7 +241,8 @@ class _Import:
                 return self._run(stream, progress, desk)
         except OSError as error:
             what = f"{error.filename or self.source.name}: {error.strerror or error}"
-            raise Trouble(what, f"correct the path or its permissions{self._again()}") from None
+            fix = "make room" if error.errno == ENOSPC else "correct the path or its permissions"
+            raise Trouble(what + self._so_far(), fix + self._again()) from None
         except KeyboardInterrupt:
             raise Trouble(f"stopped{self._so_far()}", self._again().lstrip("; "), Exit.INTERRUPTED) from None
 
@@ -307,6 +309,8 @@ class _Import:
 
     def _so_far(self) -> str:
         done = self.loaded
+        if not done.rows:
+            return ""
         return f" (after line {done.last_line:,}: {done.new:,} new, {done.already:,} already there)"
 
     def _again(self) -> str:
@@ -342,7 +346,7 @@ async def _found(desk: Desk, id_: str) -> Transaction:
     if record := await desk.store.find(id_):
         return record
     near = await _nearest(desk, id_)
-    hint = f"did you mean {' or '.join(near)}" if near else "see the id in the file or system that it came from"
+    hint = f"the nearest ids are {' and '.join(near)}" if near else "see the id in the file or system that it came from"
     raise Trouble(f"there is no transaction {id_} in {desk.target}", hint)
 
 

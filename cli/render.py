@@ -106,6 +106,7 @@ def record(transaction: Transaction) -> None:
         ("due", _time(transaction.next_attempt_at)),
         ("lease until", _time(transaction.lease_until)),
         ("first sent", _time(transaction.first_sent_at)),
+        ("last sent", _time(transaction.last_sent_at)),
         ("settled", _time(transaction.settled_at)),
         ("reference", discreet(transaction.gateway_reference, account)),
         ("reason", discreet(transaction.reason, account)),

@@ -146,6 +146,7 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "next_attempt_at": moment(record.next_attempt_at),
         "lease_until": moment(record.lease_until),
         "first_sent_at": moment(record.first_sent_at),
+        "last_sent_at": moment(record.last_sent_at),
         "settled_at": moment(record.settled_at),
         "gateway_reference": discreet(record.gateway_reference, record.account),
         "reason": discreet(record.reason, record.account),

@@ -1,0 +1,362 @@
+"""`confirm status`, `show`, `review` and `redrive`: what they say, their JSON, their exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cli import main, target, views
+from cli.exits import Exit, Trouble
+from tests.cli.conftest import Cli
+from tests.fakes import START
+from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
+from workers.domain.ports import Move
+from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Answer, decide
+
+ACCOUNT = "DE89370400440532013000"
+
+
+def add(confirm: Cli, *ids: str) -> None:
+    day = timedelta(hours=24)
+    rows = [Transaction(id_, ACCOUNT, 1250, "USD", START, START + day) for id_ in ids]
+    asyncio.run(confirm.store.add(rows))
+
+
+def settle(confirm: Cli, id_: str, outcome: Outcome, times: int = 1) -> None:
+    """Let a worker claim it and get `outcome`, `times` times."""
+
+    async def work() -> None:
+        for _ in range(times):
+            confirm.clock.advance(1000)
+            (held,) = await confirm.store.claim(token="t0ken", by="run-1/7", limit=1, ids=[id_])
+            now, policy = confirm.clock.now(), confirm.store.policy
+            await confirm.store.settle([Move(held, decide(held, Answer(outcome, "run-1/7"), now, policy))])
+
+    asyncio.run(work())
+
+
+def in_review(confirm: Cli, id_: str = "lost") -> None:
+    add(confirm, id_)
+    settle(confirm, id_, Unknown("time-out"), times=2)
+    assert confirm.store.records[id_].status is Status.REVIEW
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+def test_status_ends_with_8_while_something_is_open_and_with_0_after(confirm: Cli) -> None:
+    assert confirm("status").code == Exit.OK
+    add(confirm, "a")
+    assert confirm("status").code == Exit.NOT_YET_FINAL
+    settle(confirm, "a", Confirmed("r", 1250, "USD"))
+    done = confirm("status")
+    assert done.code == Exit.OK
+    assert "every transaction is in a final state" in done.out
+    in_review(confirm)
+    assert confirm("status").code == Exit.NOT_YET_FINAL
+
+
+def test_status_in_words(confirm: Cli) -> None:
+    add(confirm, "a", "b")
+    in_review(confirm)
+    out = confirm("status", "--all").out
+    lines = {line.split("  ")[0]: line for line in out.splitlines()}
+    assert "stack serverless (dev, AWS, us-east-1)" in out
+    assert lines["open"].split()[1] == "2"
+    assert lines["due"].split()[1] == "2"
+    assert "33 min 20 s" in lines["oldest"]
+    assert lines["in review"].split()[2] == "1"
+    assert "2 attempts used up; last: unknown: time-out" in out
+    assert "nothing was due" in lines["last run"]
+    assert "10.0 settled per second: 590 confirmed, 10 rejected" in lines["last with work"]
+    assert "25.00 USD" in out
+    assert "waits for its turn" in out
+
+
+def test_json_of_status_is_stable(confirm: Cli) -> None:
+    add(confirm, "a")
+    in_review(confirm)
+    value = json.loads(confirm("status", "--json", "--all").out)
+    work = value.pop("last_run_with_work")
+    assert work == {
+        "name": "busy",
+        "status": "SUCCEEDED",
+        "started_at": "2026-01-05T08:55:00.000Z",
+        "stopped_at": "2026-01-05T08:56:00.000Z",
+        "seconds": 60.0,
+        "counts": {"confirmed": 590, "rejected": 10},
+        "settled_per_second": 10.0,
+        "error": None,
+    }
+    assert value.pop("last_run")["name"] == "idle"
+    nothing = {"count": 0, "amounts_minor": {}}
+    one = {"count": 1, "amounts_minor": {"USD": 1250}}
+    assert value == {
+        "stack": "serverless",
+        "environment": "dev",
+        "region": "us-east-1",
+        "at": "2026-01-05T09:33:20.000Z",
+        "final": False,
+        "open": 1,
+        "due": 1,
+        "exact": True,
+        "oldest_due_at": "2026-01-05T09:00:00.000Z",
+        "oldest_due_seconds": 2000.0,
+        "review": 1,
+        "review_reasons": [{"reason": "2 attempts used up; last: unknown: time-out", "count": 1}],
+        "states": {"PENDING": one, "PROCESSING": nothing, "CONFIRMED": nothing, "REJECTED": nothing, "REVIEW": one},
+    }
+
+
+def test_status_before_the_first_run(confirm: Cli) -> None:
+    confirm.runs.newest = confirm.runs.busy = None
+    assert "has not started one yet" in confirm("status").out
+    value = json.loads(confirm("status", "--json").out)
+    assert (value["last_run"], value["last_run_with_work"], value["states"]) == (None, None, None)
+
+
+# --- show ------------------------------------------------------------------------------------------------------------
+
+
+def test_show_tells_a_life_from_pending_to_its_end(confirm: Cli) -> None:
+    add(confirm, "a")
+    settle(confirm, "a", Unknown("time-out"))
+    settle(confirm, "a", Confirmed("ref-9", 1250, "USD"))
+    result = confirm("show", "a")
+    assert result.code == Exit.OK
+    for said in ("12.50 USD", "****3000", "ref-9", "unknown: time-out", "run-1/7", "t0ken", "2026-01-05 09:33:20.000"):
+        assert said in result.out
+    states = [line.split("│")[4].strip() for line in result.out.splitlines() if line.startswith("│")]
+    assert states == ["PENDING", "PROCESSING", "PENDING", "PROCESSING", "CONFIRMED"]
+
+
+def test_show_ends_with_8_when_it_is_not_over(confirm: Cli) -> None:
+    add(confirm, "a", "b")
+    assert confirm("show", "a").code == Exit.NOT_YET_FINAL
+    settle(confirm, "a", Rejected("no funds"))
+    assert confirm("show", "a").code == Exit.OK
+    in_review(confirm, "c")
+    assert confirm("show", "c").code == Exit.NOT_YET_FINAL
+
+
+def test_json_of_show_is_stable(confirm: Cli) -> None:
+    add(confirm, "a")
+    settle(confirm, "a", Rejected("no funds"))
+    value = json.loads(confirm("show", "a", "--json").out)
+    history = value.pop("history")
+    assert value == {
+        "id": "a",
+        "account": "****3000",
+        "amount_minor": 1250,
+        "currency": "USD",
+        "status": "REJECTED",
+        "final": True,
+        "attempt": 1,
+        "created_at": "2026-01-05T09:00:00.000Z",
+        "deadline": "2026-01-06T09:00:00.000Z",
+        "next_attempt_at": None,
+        "lease_until": None,
+        "first_sent_at": "2026-01-05T09:16:40.000Z",
+        "last_sent_at": None,
+        "settled_at": "2026-01-05T09:16:40.000Z",
+        "gateway_reference": None,
+        "reason": "no funds",
+        "owner": None,
+        "review_by": None,
+    }
+    assert history[0] == {
+        "at": "2026-01-05T09:00:00.000Z",
+        "by": "producer",
+        "from": None,
+        "to": "PENDING",
+        "attempt": 0,
+        "token": None,
+        "why": "added",
+    }
+    assert [(entry["from"], entry["to"], entry["why"]) for entry in history[1:]] == [
+        ("PENDING", "PROCESSING", "claimed"),
+        ("PROCESSING", "REJECTED", "gateway refused: no funds"),
+    ]
+
+
+def test_an_unknown_id_gets_the_nearest(confirm: Cli) -> None:
+    add(confirm, "order-2026-0001", "other")
+    result = confirm("show", "order-2026-001")
+    assert result.code == Exit.ERROR
+    assert result.err.count("\n") == 1
+    assert "there is no transaction order-2026-001 in stack serverless" in result.err
+    assert "nearest ids are order-2026-0001" in result.err
+    assert "nearest ids are order-2026-0001" in confirm("show", "ORDER-2026-0001").err
+    assert "see the id in the file" in confirm("show", "zzz").err
+
+
+@pytest.mark.parametrize("id_", ["#run", "a b", "x" * 129, ""])
+def test_what_cannot_be_an_id_is_wrong_usage(confirm: Cli, id_: str) -> None:
+    result = confirm("show", id_)
+    assert result.code == Exit.USAGE
+    assert "an id is 1 to 128" in result.err
+
+
+def test_texts_from_outside_neither_steer_the_terminal_nor_show_accounts(confirm: Cli) -> None:
+    add(confirm, "a")
+    settle(confirm, "a", Rejected(f"[red]\x1b[31m card 4111 1111 1111 1111 of {ACCOUNT} expired"))
+    for result in (confirm("show", "a"), confirm("show", "a", "--json")):
+        assert "\x1b" not in result.out
+        assert "4111 1111" not in result.out
+        assert ACCOUNT not in result.out
+        assert "[red]" in result.out
+        assert "****1111" in result.out
+
+
+# --- review and redrive ----------------------------------------------------------------------------------------------
+
+
+def test_review_lists_the_desk(confirm: Cli) -> None:
+    assert "nothing is in review" in confirm("review").out
+    in_review(confirm)
+    result = confirm("review")
+    assert result.code == Exit.OK
+    for said in (
+        "lost",
+        "12.50 USD",
+        "****3000",
+        "2 attempts used up",
+        "payment-operations",
+        "2026-01-06 09:33:20.000",
+    ):
+        assert said in result.out
+    confirm.clock.advance(2 * 86400)
+    assert "(passed)" in confirm("review").out
+    assert json.loads(confirm("review", "--json").out) == {
+        "review": [
+            {
+                "id": "lost",
+                "account": "****3000",
+                "amount_minor": 1250,
+                "currency": "USD",
+                "attempt": 2,
+                "reason": "2 attempts used up; last: unknown: time-out",
+                "owner": "payment-operations",
+                "review_by": "2026-01-06T09:33:20.000Z",
+                "deadline": "2026-01-06T09:00:00.000Z",
+            }
+        ]
+    }
+
+
+def redrive(confirm: Cli, id_: str = "lost", by: str = "ana", approved_by: str = "ben", why: str = "never came") -> Any:
+    return confirm("redrive", id_, "--by", by, "--approved-by", approved_by, "--why", why)
+
+
+def test_two_people_send_it_round_again(confirm: Cli) -> None:
+    in_review(confirm)
+    result = redrive(confirm, why="never\n came")
+    assert result.code == Exit.OK
+    record = confirm.store.records["lost"]
+    assert record.status is Status.PENDING
+    assert record.history[-1].by == "ana"
+    assert record.history[-1].why == "redrive approved by ben: never came"
+    assert "REVIEW" in result.out
+
+
+@pytest.mark.parametrize(
+    ("by", "approved_by", "why"),
+    [("ana", "ana", "x"), ("ana", " ANA ", "x"), ("ana", "ben", " "), ("", "ben", "x"), ("ana", " ", "x")],
+)
+def test_one_person_alone_may_not(confirm: Cli, by: str, approved_by: str, why: str) -> None:
+    in_review(confirm)
+    before = confirm.store.records["lost"]
+    result = redrive(confirm, by=by, approved_by=approved_by, why=why)
+    assert result.code == Exit.REFUSED
+    assert "To fix:" in result.err
+    assert confirm.store.records["lost"] == before
+
+
+def test_only_what_is_in_review_goes_round_again(confirm: Cli) -> None:
+    add(confirm, "a")
+    settle(confirm, "a", Confirmed("r", 1250, "USD"))
+    before = confirm.store.records["a"]
+    assert redrive(confirm, "a").code == Exit.REFUSED
+    assert confirm.store.records["a"] == before
+    assert redrive(confirm, "none").code == Exit.ERROR
+    assert confirm("redrive", "a", "--by", "ana").code == Exit.USAGE
+
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["status", "show", "review", "redrive", "import"])
+def test_each_command_has_help_with_an_example(confirm: Cli, command: str) -> None:
+    result = confirm(command, "--help")
+    assert result.code == Exit.OK
+    assert f"Example: confirm {command}" in " ".join(result.out.split())
+    assert command in confirm("--help").out
+
+
+def test_the_help_lists_every_exit_code(confirm: Cli) -> None:
+    said = " ".join(confirm("--help").out.split())
+    for code in Exit:
+        if code is not Exit.INTERRUPTED:
+            assert f" {code.value} " in said
+
+
+def test_wrong_usage_has_its_own_code(confirm: Cli) -> None:
+    assert confirm("nonsense").code == Exit.USAGE
+    assert confirm("show").code == Exit.USAGE
+    assert confirm("status", "--nonsense").code == Exit.USAGE
+
+
+def test_no_error_shows_a_stack_trace(confirm: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_stack(_: object) -> None:
+        raise Trouble("there is no stack", "make one", Exit.NO_ACCESS)
+
+    monkeypatch.setattr(target, "find", no_stack)
+    result = confirm("status")
+    assert (result.code, result.err) == (Exit.NO_ACCESS, "confirm: there is no stack. To fix: make one.\n")
+
+    def breaks(_: object) -> None:
+        raise ZeroDivisionError("secret 4111111111111111")
+
+    monkeypatch.setattr(target, "find", breaks)
+    result = confirm("status")
+    assert result.code == Exit.ERROR
+    assert "ZeroDivisionError" in result.err
+    assert "Traceback" not in result.err
+    assert "4111" not in result.err
+
+
+def test_only_cards_are_masked_in_texts() -> None:
+    for card in ("4111111111111111", "4111-1111-1111-1111", "3782 822463 10005", "378282246310005"):
+        assert views.discreet(f"card {card}!") == f"card ****{card[-4:]}!"
+    for number in range(2000):
+        text = (
+            f"{number:05d}-19970101-{number % 100:02d} order-{number * 7919} 2026-11-24T08:00:00.{number % 1000:03d}Z"
+        )
+        assert views.discreet(text) == text
+
+
+@pytest.mark.parametrize(
+    ("account", "shown"), [("", "****"), ("7", "****"), ("00004", "****04"), (ACCOUNT, "****3000")]
+)
+def test_a_masked_account_shows_at_most_four_and_never_more_than_half(account: str, shown: str) -> None:
+    assert views.masked(account) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (18120, "5 h 2 min"), (273600, "3 d 4 h")]
+)
+def test_spans_for_people(seconds: int, text: str) -> None:
+    assert views.age(timedelta(seconds=seconds)) == text
+
+
+def test_the_entry_point_is_what_pyproject_names() -> None:
+    import tomllib
+    from pathlib import Path
+
+    project = tomllib.loads((Path(main.__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert project["scripts"]["confirm"] == f"{main.__name__}:{main.run.__name__}"
