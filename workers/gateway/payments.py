@@ -68,7 +68,12 @@ class GatewaySettings:
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
 
     def __post_init__(self) -> None:
-        for name, least in (("timeout_seconds", 0.001), ("concurrency", 1), ("rate_limit_per_second", 0.0)):
+        for name, least in (
+            ("timeout_seconds", 0.001),
+            ("concurrency", 1),
+            ("rate_limit_per_second", 0),
+            ("wait_seconds", 0),
+        ):
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be {least:g} or more, found {getattr(self, name)!r}")
         if self.api_key and urlsplit(self.url).scheme != "https" and urlsplit(self.url).hostname not in _THIS_MACHINE:

@@ -1,0 +1,486 @@
+"""PaymentGateway: what each answer is worth as evidence, and what must never be told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.gateway import PROFILES, Fault, Ledger, SimulatedGateway
+from tests.gateway.support import (
+    ACCOUNT,
+    SECRET,
+    HandClock,
+    get,
+    http,
+    payments,
+    quietly,
+    raw_server,
+    saying,
+    simulated,
+    transaction,
+    until,
+)
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
+from workers.gateway import payments as module
+from workers.gateway.http import Answer
+from workers.gateway.limits import BreakerPolicy, Called
+from workers.gateway.payments import GatewaySettings, PaymentGateway
+
+ONE = transaction()
+DONE = {"id": "t-1", "status": "confirmed", "reference": "ref-1", "amount": 1234, "currency": "USD"}
+REFUSED = {"id": "t-1", "status": "rejected", "reason": "insufficient_funds"}
+
+
+def read(verb: str, status: int, document: Any, headers: dict[str, str] | None = None) -> Called:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    reader = module._read_confirm if verb == "confirm" else module._read_ask
+    return reader(Answer(status, headers or {}, body), ONE)
+
+
+CONFIRMED = Confirmed("ref-1", 1234, "USD")
+UNAVAILABLE = {"status": "unavailable"}
+PROCESSING = {"status": "processing"}
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "outcome", "healthy"),
+    [
+        (200, DONE, CONFIRMED, True),
+        (200, DONE | {"amount": 9, "currency": "EUR"}, Confirmed("ref-1", 9, "EUR"), True),  # the core compares
+        (422, REFUSED, Rejected("insufficient_funds"), True),
+        (409, PROCESSING, Unknown, True),
+        (409, b"", Unknown, True),
+        (429, {}, Retryable("gateway's rate limit (429)", counts=False), True),
+        (503, UNAVAILABLE, Retryable("gateway unavailable (503)"), False),
+        (401, b"", Retryable("gateway refuses our credentials (401)", counts=False), False),
+        (403, b"", Retryable("gateway refuses our credentials (403)", counts=False), False),
+        (400, b"", Retryable("gateway answered 400"), True),
+        (404, {"id": "t-1", "status": "not_found"}, Retryable("gateway answered 404"), True),
+        (418, b"<html>", Retryable("gateway answered 418"), True),
+        (503, b"<html>", Unknown, False),
+        (503, {"status": "maintenance"}, Unknown, False),
+        (500, UNAVAILABLE, Unknown("gateway answered 500"), False),
+        (502, b"", Unknown, False),
+        (504, b"", Unknown, False),
+        (201, DONE, Unknown, False),
+        (202, DONE, Unknown, False),
+        (204, b"", Unknown, False),
+        (301, b"", Unknown, False),
+        (307, DONE, Unknown, False),
+    ],
+)
+def test_what_confirm_makes_of_an_answer(status: int, document: Any, outcome: Any, healthy: bool) -> None:
+    called = read("confirm", status, document)
+    assert outcome in (called.outcome, type(called.outcome))
+    assert called.healthy is healthy
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "outcome", "healthy"),
+    [
+        (200, DONE, CONFIRMED, True),
+        (200, REFUSED, Rejected("insufficient_funds"), True),
+        (200, {"id": "t-1", **PROCESSING}, Unknown, True),
+        (200, {"id": "t-1", "status": "not_found"}, Unknown, False),
+        (404, {"id": "t-1", "status": "not_found"}, NotFound(), True),
+        (404, {"id": "t-2", "status": "not_found"}, Unknown, False),
+        (404, {"status": "not_found"}, Unknown, False),
+        (404, {"id": "t-1", "status": "no such page"}, Unknown, False),
+        (404, b"<html>not found</html>", Unknown, False),
+        (404, b"", Unknown, False),
+        (429, {}, Retryable("gateway's rate limit (429)", counts=False), True),
+        (401, b"", Retryable("gateway refuses our credentials (401)", counts=False), False),
+        (400, b"", Unknown, True),  # says nothing about the effect
+        (422, REFUSED, Unknown, True),
+        (410, b"", Unknown, True),
+        (503, UNAVAILABLE, Unknown, False),
+        (500, b"", Unknown, False),
+        (302, b"", Unknown, False),
+    ],
+)
+def test_what_ask_makes_of_an_answer(status: int, document: Any, outcome: Any, healthy: bool) -> None:
+    called = read("ask", status, document)
+    assert outcome in (called.outcome, type(called.outcome))
+    assert called.healthy is healthy
+
+
+ODD_200 = [
+    (b"", "not JSON"),
+    (b"<html>", "not JSON"),
+    (b"\xff\xfe", "not JSON"),
+    (b"[" * 100_000, "not JSON"),
+    (json.dumps(DONE).encode()[:-1], "not JSON"),
+    (json.dumps(DONE).encode() + b"x", "not JSON"),
+    (json.dumps(DONE)[:-1].encode() + b', "amount": 1}', "not JSON"),  # two amounts
+    (json.dumps(DONE | {"amount": float("nan")}).encode(), "not JSON"),
+    ([DONE], "not a JSON object"),
+    ("confirmed", "not a JSON object"),
+    (None, "not a JSON object"),
+    ({}, "another transaction"),
+    (DONE | {"id": "t-2"}, "another transaction"),
+    (DONE | {"id": 1}, "another transaction"),
+    (DONE | {"id": None}, "another transaction"),
+    (DONE | {"status": "CONFIRMED"}, "unknown status"),
+    (DONE | {"status": "pending"}, "unknown status"),
+    (DONE | {"status": ["confirmed"]}, "unknown status"),
+    (DONE | {"amount": 1234.0}, "whole amount"),
+    (DONE | {"amount": "1234"}, "whole amount"),
+    (DONE | {"amount": True}, "whole amount"),
+    (DONE | {"amount": None}, "whole amount"),
+    (DONE | {"currency": "usd"}, "currency"),
+    (DONE | {"currency": None}, "currency"),
+    (DONE | {"currency": "USD\n"}, "currency"),
+    (DONE | {"currency": 840}, "currency"),
+    (DONE | {"reference": ""}, "reference"),
+    (DONE | {"reference": None}, "reference"),
+    (DONE | {"reference": 7}, "reference"),
+    (DONE | {"reference": "a\nb"}, "reference"),
+    (DONE | {"reference": "r" * 129}, "reference"),
+    (DONE | {"reference": f"ref-{ACCOUNT}"}, "reference"),
+    ({name: value for name, value in DONE.items() if name != "amount"}, "whole amount"),
+]
+
+
+@pytest.mark.parametrize(("document", "reason"), ODD_200)
+@pytest.mark.parametrize("verb", ["confirm", "ask"])
+def test_an_odd_confirmation_proves_nothing(verb: str, document: Any, reason: str) -> None:
+    called = read(verb, 200, document)
+    assert isinstance(called.outcome, Unknown)
+    assert reason in called.outcome.reason
+    assert len(called.outcome.reason) < 80
+    assert not called.healthy
+    for told in ("t-2", "pending", ACCOUNT, "1234"):
+        assert told not in called.outcome.reason
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"<html>blocked by the firewall</html>",
+        {"detail": "amount: field required"},  # how web frameworks say 422
+        REFUSED | {"id": "t-2"},
+        REFUSED | {"status": "confirmed"},
+        REFUSED | {"reason": ""},
+        REFUSED | {"reason": 51},
+        {"id": "t-1", "status": "rejected"},
+    ],
+)
+def test_a_422_in_other_words_is_no_refusal(document: Any) -> None:
+    """REJECTED is final: a proxy's or a framework's 422 must not make it so."""
+    assert isinstance(read("confirm", 422, document).outcome, Unknown)
+
+
+@given(st.integers(100, 599), st.binary(max_size=60) | st.text().map(str.encode))
+def test_no_answer_breaks_the_reading_and_none_of_it_becomes_evidence(status: int, body: bytes) -> None:
+    for verb in ("confirm", "ask"):
+        outcome = read(verb, status, body).outcome
+        assert isinstance(outcome, Retryable | Unknown)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("insufficient_funds", "insufficient_funds"),
+        ("code 51", "code 51"),
+        ("AC04", "AC04"),
+        ("card 4111 1111 1111 1111 declined", "card xxxx xxxx xxxx xxxx declined"),
+        ("card 4-1-1-1-1-1 declined", "card x-x-x-x-x-x declined"),
+        ("cvv 123", "cvv xxx"),
+        ("card ٤١١١١١١١١١١١١١١١", "card xxxxxxxxxxxxxxxx"),
+        (f"account {ACCOUNT} closed", "account [account] closed"),
+        ("two\nlines\x00\x1b[31m", "two lines [31m"),
+        ("w" * 300, "w" * 100),
+    ],
+)
+def test_a_refusal_keeps_its_words_and_no_account(said: str, kept: str) -> None:
+    assert read("confirm", 422, REFUSED | {"reason": said}).outcome == Rejected(kept)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.1),
+        ("999999", 60.0),
+        ("", 1.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0),
+        ("-3", 1.0),
+        ("²", 1.0),
+    ],
+)
+def test_obeys_retry_after_within_reason(said: str, seconds: float) -> None:
+    assert read("confirm", 429, b"", {"retry-after": said}).pause_seconds == seconds
+
+
+# --- over the wire
+
+
+def test_speaks_the_protocol() -> None:
+    async def run() -> None:
+        async with (
+            raw_server(saying(http(200, DONE), hold=True)) as server,
+            payments(server.url + "/v2", api_key=SECRET) as gateway,
+        ):
+            assert await gateway.confirm(ONE, "t-1") == CONFIRMED
+            assert await gateway.ask(replace(ONE, id="t-1"), "a/b?c") == CONFIRMED
+            confirm, ask = server.requests
+            head, _, body = confirm.partition(b"\r\n\r\n")
+            assert head.startswith(b"POST /v2/confirmations HTTP/1.1\r\n")
+            assert (
+                f"\r\nIdempotency-Key: t-1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+                in head.decode()
+            )
+            assert f"\r\nAuthorization: Bearer {SECRET}\r\n".encode() in head
+            assert json.loads(body) == {"id": "t-1", "account": ACCOUNT, "amount": 1234, "currency": "USD"}
+            assert ask.startswith(b"GET /v2/confirmations/a%2Fb%3Fc HTTP/1.1\r\n")
+
+    quietly(run)
+
+
+AFTER = [fault for fault in Fault if fault.has_effect]
+BEFORE = [fault for fault in Fault if not fault.has_effect]
+EXPECTED: dict[Fault, type[Outcome]] = {Fault.UNAVAILABLE: Retryable, Fault.WRONG_AMOUNT: Confirmed}
+
+
+@pytest.mark.parametrize("fault", [*AFTER, *BEFORE])
+def test_each_fault_is_told_for_what_it_is_and_asking_brings_the_truth(fault: Fault, tmp_path: Path) -> None:
+    async def run() -> None:
+        changes = {"script": {"t-1": [fault]}, "latency_seconds": [0.001, 0.001]}
+        async with simulated(tmp_path / "l", changes) as (_, url), payments(url, timeout_seconds=0.1) as gateway:
+            outcome = await gateway.confirm(ONE, "t-1")
+            assert isinstance(outcome, EXPECTED.get(fault, Unknown))
+            if fault is Fault.WRONG_AMOUNT:
+                assert outcome == Confirmed("sim-1-1", 1235, "USD")
+            await asyncio.sleep(0.01)
+            ledger = await get(url, "/_ledger")
+            asked = await gateway.ask(ONE, "t-1")
+            if fault in AFTER:
+                assert [effect["id"] for effect in ledger["effects"]] == ["t-1"]
+                assert asked == Confirmed("sim-1-1", 1234, "USD")
+            else:
+                assert ledger["effects"] == []
+                assert asked == NotFound()
+            # the same key again: one effect, however the first call ended
+            assert await gateway.confirm(ONE, "t-1") == Confirmed("sim-1-1", 1234, "USD")
+            stats = await get(url, "/_stats")
+            assert (stats["effects"], stats["doubles"], stats["sums"]) == (1, 0, {"USD": 1234})
+
+    quietly(run)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.UNAVAILABLE,
+        Fault.ERROR_AFTER,
+        Fault.TIMEOUT_AFTER,
+        Fault.GARBAGE,
+        Fault.NOT_HTTP,
+        Fault.HUGE,
+        Fault.WRONG_ID,
+        Fault.FLOAT_AMOUNT,
+        Fault.CLOSE_MID_BODY,
+        Fault.REDIRECT,
+    ],
+)
+def test_no_fault_of_ask_is_taken_for_not_found(fault: Fault, tmp_path: Path) -> None:
+    async def run() -> None:
+        changes = {"script": {"ask:t-1": [fault, fault]}}
+        async with simulated(tmp_path / "l", changes) as (_, url), payments(url, timeout_seconds=0.05) as gateway:
+            await gateway.confirm(ONE, "t-1")
+            assert isinstance(await gateway.ask(ONE, "t-1"), Unknown)
+
+    quietly(run)
+
+
+def test_a_closed_port_was_not_sent_and_costs_no_attempt(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with simulated(tmp_path / "l") as (_, url):
+            pass
+        async with payments(url) as gateway:
+            for outcome in (await gateway.confirm(ONE, "t-1"), await gateway.ask(ONE, "t-1")):
+                assert outcome == Retryable("not sent: could not connect: connection refused", counts=False)
+
+    quietly(run)
+
+
+def test_wrong_credentials_cost_no_attempt(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with simulated(tmp_path / "l", api_key=SECRET) as (_, url):
+            async with payments(url, api_key="wrong") as gateway:
+                outcome = await gateway.confirm(ONE, "t-1")
+                assert outcome == Retryable("gateway refuses our credentials (401)", counts=False)
+            async with payments(url, api_key=SECRET) as gateway:
+                assert isinstance(await gateway.confirm(ONE, "t-1"), Confirmed)
+
+    quietly(run)
+
+
+def test_never_more_calls_at_the_gateway_than_agreed(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            simulated(tmp_path / "l", {"latency_seconds": [0.005, 0.005]}) as (simulation, url),
+            payments(url, concurrency=7) as gateway,
+        ):
+            many = [transaction(f"t-{number}") for number in range(60)]
+            outcomes = await asyncio.gather(*(gateway.confirm(one, one.id) for one in many))
+            assert all(isinstance(outcome, Confirmed) for outcome in outcomes)
+            assert (simulation.max_in_flight, len(simulation.ledger.effects)) == (7, 60)
+
+    quietly(run)
+
+
+def test_keeps_to_its_own_rate(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            simulated(tmp_path / "l") as (simulation, url),
+            payments(url, rate_limit_per_second=200) as gateway,
+        ):
+            many = [transaction(f"t-{number}") for number in range(80)]
+            await asyncio.gather(*(gateway.confirm(one, one.id) for one in many))
+            times = [effect.at for effect in simulation.ledger.effects]
+            assert 0.28 < times[-1] - times[0] < 0.6  # a burst of 20, then 60 at 200 per second
+
+    quietly(run)
+
+
+def test_the_gateways_own_rate_limit_costs_no_attempt_and_pauses_us(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            simulated(tmp_path / "l", {"rate_limit_per_second": 4}) as (_, url),
+            payments(url, wait_seconds=0.01) as gateway,
+        ):
+            outcomes = [await gateway.confirm(transaction(f"t-{n}"), f"t-{n}") for n in range(4)]
+            assert [type(outcome) for outcome in outcomes] == [Confirmed, Retryable, Retryable, Retryable]
+            assert outcomes[1] == Retryable("gateway's rate limit (429)", counts=False)
+            assert outcomes[3] == Retryable("not sent: the rate limit leaves no turn in time", counts=False)
+            assert (await get(url, "/_stats"))["answers"] == {"confirm 200": 1, "confirm 429": 1}
+
+    quietly(run)
+
+
+def test_an_outage_opens_the_breaker_and_a_probe_closes_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = HandClock()
+        async with simulated(tmp_path / "l", {"profile": "down"}) as (simulation, url):
+            settings = GatewaySettings(url, timeout_seconds=1, breaker=BreakerPolicy(consecutive=3, open_seconds=5))
+            gateway = PaymentGateway(settings, clock)
+            for _ in range(3):
+                assert gateway.ready()
+                assert await gateway.confirm(ONE, "t-1") == Retryable("gateway unavailable (503)")
+            assert not gateway.ready()
+            refused = Retryable("not sent: the circuit breaker is open", counts=False)
+            assert await gateway.confirm(ONE, "t-1") == refused
+            assert await gateway.ask(ONE, "t-1") == refused
+            assert simulation.ledger.count("t-1", "confirm") == 3
+            simulation.profile = PROFILES["calm"]
+            clock.move(5)
+            assert gateway.ready()
+            assert isinstance(await gateway.confirm(ONE, "t-1"), Confirmed)
+            assert gateway.ready()
+            await gateway.close()
+
+    quietly(run)
+
+
+def test_a_hundred_refusals_do_not_open_the_breaker(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with simulated(tmp_path / "l", {"refused": 1}) as (_, url):
+            gateway = PaymentGateway(GatewaySettings(url), HandClock())
+            for number in range(100):
+                outcome = await gateway.confirm(transaction(f"t-{number}"), f"t-{number}")
+                assert outcome == Rejected("insufficient_funds")
+            assert gateway.ready()
+            await gateway.close()
+
+    quietly(run)
+
+
+def test_a_restarted_gateway_costs_nothing(tmp_path: Path) -> None:
+    """Its connections were closed while idle; the next call finds that out before it sends."""
+
+    async def run() -> None:
+        first = SimulatedGateway(Ledger(tmp_path / "l"), profile=PROFILES["calm"])
+        url = await first.serve()
+        async with payments(url) as gateway:
+            many = [transaction(f"t-{number}") for number in range(5)]
+            done = await asyncio.gather(*(gateway.confirm(one, one.id) for one in many))
+            await first.stop()
+            second = SimulatedGateway(Ledger(tmp_path / "l"), profile=PROFILES["calm"])
+            await second.serve(int(url.rpartition(":")[2]))
+            assert await asyncio.gather(*(gateway.confirm(one, one.id) for one in many)) == done
+            assert second.stats()["doubles"] == 0
+            await second.stop()
+
+    quietly(run)
+
+
+def test_a_key_that_no_header_can_hold_is_not_sent() -> None:
+    async def run() -> None:
+        async with raw_server(saying(http(200, DONE))) as server, payments(server.url) as gateway:
+            outcome = await gateway.confirm(ONE, "t-1\r\nX: y")
+            assert isinstance(outcome, Retryable)
+            assert outcome.counts
+            assert server.connections == 0
+
+    quietly(run)
+
+
+def test_a_cancelled_call_leaves_no_trace_in_the_next(tmp_path: Path) -> None:
+    async def run() -> None:
+        changes = {"latency_seconds": [0.03, 0.03]}
+        async with simulated(tmp_path / "l", changes) as (simulation, url), payments(url, concurrency=1) as gateway:
+            task = asyncio.create_task(gateway.confirm(transaction("a"), "a"))
+            await until(lambda: simulation.in_flight == 1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(await gateway.confirm(transaction("b"), "b"), Confirmed)
+
+    quietly(run)
+
+
+# --- settings and secrets
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timeout_seconds": 0}, "timeout_seconds must be 0.001 or more, found 0"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds"),
+        ({"concurrency": 0}, "concurrency must be 1 or more, found 0"),
+        ({"rate_limit_per_second": -1}, "rate_limit_per_second must be 0 or more, found -1"),
+        ({"wait_seconds": -1}, "wait_seconds must be 0 or more, found -1"),
+        ({"url": "http://gateway.example", "api_key": SECRET}, "url must be https://"),
+    ],
+)
+def test_settings_name_what_is_wrong(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        GatewaySettings(**({"url": "https://gateway.example"} | change))
+    assert SECRET not in str(caught.value)
+
+
+def test_the_secret_shows_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def run() -> None:
+        outcomes: list[Outcome] = []
+        for fault in Fault:
+            async with (
+                simulated(tmp_path / fault, {"faults": {fault: 1}}, api_key=SECRET) as (_, url),
+                payments(url, api_key=SECRET, timeout_seconds=0.02) as gateway,
+            ):
+                outcomes += [await gateway.confirm(ONE, "t-1"), await gateway.ask(ONE, "t-1")]
+                shown = repr([vars(gateway), outcomes, gateway])
+            assert SECRET not in shown
+            assert ACCOUNT not in shown
+            assert ACCOUNT.encode() not in (tmp_path / fault).read_bytes()
+        assert SECRET not in repr(GatewaySettings("https://x", api_key=SECRET))
+
+    quietly(run)
+    assert "".join(capsys.readouterr()) == ""
