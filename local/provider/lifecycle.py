@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from local.provider.shapes import (
     fill,
     filled,
     members,
+    merge,
     parameters,
     plain,
     scalar,
@@ -305,7 +307,7 @@ class Lifecycle:
             )
             for name, cleared in call.unset.items():
                 if name in changed and name not in inputs and name in (olds or {}):
-                    given.update(cleared)
+                    merge(given, copy.deepcopy(dict(cleared)))
         self.session.patiently(lambda: self.session.call(client, operation, given))
 
     def _outputs(self, inputs: Props, scope: Scope, response: Any = None, found: Any = None) -> Props:
