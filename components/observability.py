@@ -264,6 +264,10 @@ _FUNCTION_METRICS: tuple[tuple[str, Statistic], ...] = (
 )
 
 
+def _is_percentile(metric: Metric) -> bool:
+    return metric.statistic.startswith("p")
+
+
 def dashboard(drawn: Sequence[Widget], region: str) -> dict[str, object]:
     """The dashboard's body, laid out from left to right in rows of 24 columns."""
     height, x, y = 6, 0, 0
@@ -358,7 +362,8 @@ class Observability(pulumi.ComponentResource):
                 namespace=row.metric.namespace,
                 metric_name=row.metric.name,
                 dimensions=row.metric.dimensions,
-                statistic=row.metric.statistic,
+                statistic=None if _is_percentile(row.metric) else row.metric.statistic,
+                extended_statistic=row.metric.statistic if _is_percentile(row.metric) else None,
                 period=row.period,
                 evaluation_periods=row.periods,
                 threshold=row.threshold,

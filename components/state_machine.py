@@ -143,7 +143,7 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
                 **_unlock(parts, "Give the lock back, if it is still ours"),
                 "Catch": [
                     {"ErrorEquals": [CONDITION_FAILED], "ResultPath": None, "Next": "LockLost"},
-                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "RunFailed"},
+                    {"ErrorEquals": ["States.ALL"], "Next": "RunFailed"},
                 ],
                 "End": True,
             },
@@ -156,8 +156,8 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
             "RunFailed": {
                 "Type": "Fail",
                 "Comment": "An alarm sees it; leases bring unfinished work back in the next run",
-                "ErrorPath": "$.error.Error",
-                "CausePath": "$.error.Cause",
+                "ErrorPath": "$.Error",
+                "CausePath": "$.Cause",
             },
         },
     }
@@ -188,11 +188,7 @@ def _begin(parts: Parts, lease_seconds: int) -> dict[str, object]:
         "Retry": DYNAMODB_RETRY,
         "Catch": [
             {"ErrorEquals": [CONDITION_FAILED], "Next": "AlreadyRunning"},
-            {
-                "ErrorEquals": ["States.ALL"],
-                "Output": {"error": "{% $states.errorOutput %}"},
-                "Next": "RunFailed",
-            },
+            {"ErrorEquals": ["States.ALL"], "Output": "{% $states.errorOutput %}", "Next": "RunFailed"},
         ],
         "Next": "Plan",
     }
@@ -222,13 +218,15 @@ def _confirm(parts: Parts, concurrency: int) -> dict[str, object]:
                     "Parameters": {"FunctionName": parts.confirm_function, "Payload.$": "$"},
                     "OutputPath": "$.Payload",
                     "Retry": RETRY,
-                    "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "BatchFailed"}],
+                    # The error takes the ids' place: beside them its text could exceed the payload's limit, and
+                    # no Catch sees that (States.DataLimitExceeded).
+                    "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.ids", "Next": "BatchFailed"}],
                     "End": True,
                 },
                 "BatchFailed": {
                     "Type": "Pass",
                     "Comment": "Counted by Report; the others go on, and leases bring this one back",
-                    "Parameters": {"failed": 1, "batch.$": "$.batch", "error.$": "$.error.Error"},
+                    "Parameters": {"failed": 1, "batch.$": "$.batch", "error.$": "$.ids.Error"},
                     "End": True,
                 },
             },
@@ -240,7 +238,8 @@ def _confirm(parts: Parts, concurrency: int) -> dict[str, object]:
 
 
 def _abandon() -> list[dict[str, object]]:
-    return [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Abandon"}]
+    """The error becomes the whole state: beside the results its text could exceed the payload's limit."""
+    return [{"ErrorEquals": ["States.ALL"], "Next": "Abandon"}]
 
 
 def _unlock(parts: Parts, comment: str) -> dict[str, object]:

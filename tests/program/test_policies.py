@@ -1,0 +1,96 @@
+"""Every policy of every stack through an independent linter, and the endpoints' in particular."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from components import iam
+from tests.program.invariants import WILDCARDS
+from tests.program.recording import ACCOUNT, Record
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools deprecates
+    import parliament
+
+KNOWN: set[tuple[str, str]] = {
+    # where, issue: why the linter is wrong
+    # AWS documents ArnLike for this very key (CloudWatch Logs, "Encrypt log data using KMS")
+    ("aws:kms/key:Key logs policy", "MISMATCHED_TYPE"),
+    # AWS's own policy for Distributed Map names executions; the linter's data only knows Express ones
+    ("aws:iam/rolePolicy:RolePolicy state-machine policy", "RESOURCE_MISMATCH"),
+}
+
+
+def findings(document: dict[str, Any]) -> list[Any]:
+    return list(parliament.analyze_policy_string(json.dumps(document)).findings)
+
+
+def test_the_linter_finds_nothing_that_is_not_known(recorded: Record) -> None:
+    seen: set[tuple[str, str]] = set()
+    new = []
+    for where, document in recorded.policies():
+        if where.endswith("assumeRolePolicy"):  # what trusts has no resource, and the linter wants one
+            document = {**document, "Statement": [{**s, "Resource": "*"} for s in document["Statement"]]}
+        for finding in findings(document):
+            # stars have a list of their own (WILDCARDS), and in a key's policy they mean that key
+            if finding.issue == "RESOURCE_STAR":
+                continue
+            seen.add((where, finding.issue))
+            if (where, finding.issue) not in KNOWN:
+                new.append((where, finding.issue, finding.detail))
+    assert new == []
+    assert seen == KNOWN, "an exception that is no longer needed"
+
+
+@pytest.mark.parametrize(
+    ("change", "issue"),
+    [
+        ({"Action": ["dynamodb:Querry"]}, "UNKNOWN_ACTION"),
+        ({"Resource": "arn:aws:s3:::bucket/key"}, "RESOURCE_MISMATCH"),
+        ({"Condition": {"StringEquals": {"dynamodb:Keys": "#run"}}}, "UNKNOWN_CONDITION_FOR_ACTION"),
+    ],
+)
+def test_the_linter_notices_mistakes(records: dict[str, Record], change: dict[str, Any], issue: str) -> None:
+    document = json.loads(records["dev"].one("aws:iam/rolePolicy:RolePolicy", "report").inputs["policy"])
+    statement = {**document["Statement"][0], **change}
+    assert issue in {finding.issue for finding in findings({**document, "Statement": [statement]})}
+
+
+def test_a_wildcard_without_a_reason_cannot_even_be_written() -> None:
+    with pytest.raises(ValueError, match="resource \\* needs a reason"):
+        iam.Statement("All", ("s3:GetObject",), ("*",))
+    with pytest.raises(ValueError, match="name each action"):
+        iam.Statement("All", ("s3:*",), ("arn:aws:s3:::bucket",))
+    assert all(WILDCARDS.values())
+
+
+def test_endpoints_let_our_account_through_alone(recorded: Record) -> None:
+    (vpc,) = recorded.all("awsx:ec2:Vpc")
+    table = recorded.one("aws:dynamodb/table:Table", "transactions").outputs["arn"]
+    for spec in vpc.inputs["vpcEndpointSpecs"]:
+        (statement,) = json.loads(spec["policy"])["Statement"]
+        assert statement["Condition"]["StringEquals"]["aws:PrincipalAccount"] == ACCOUNT
+        if spec["serviceName"].endswith("dynamodb"):
+            assert statement["Resource"] == [table, f"{table}/index/*"]
+        else:
+            assert statement["Condition"]["StringEquals"]["aws:ResourceAccount"] == ACCOUNT
+
+
+def test_endpoints_let_through_what_the_workers_may(recorded: Record) -> None:
+    """A grant that the endpoint refuses is none."""
+    (vpc,) = recorded.all("awsx:ec2:Vpc")
+    open_ = {
+        action
+        for spec in vpc.inputs["vpcEndpointSpecs"]
+        for statement in json.loads(spec["policy"])["Statement"]
+        for action in statement["Action"]
+    }
+    for function in ("plan", "confirm", "report"):
+        document = json.loads(recorded.one("aws:iam/rolePolicy:RolePolicy", function).inputs["policy"])
+        wanted = {a for s in document["Statement"] for a in s["Action"] if a.startswith(("dynamodb:", "s3:"))}
+        assert wanted
+        assert wanted <= open_
