@@ -178,7 +178,14 @@ def test_what_fails_half_way_leaves_nothing_behind(
     monkeypatch.setattr(Session, "call", staticmethod(call))
     attributes = [{"name": "id", "type": "S"}]
     with pytest.raises(AwsError, match="UpdateTimeToLive: AccessDeniedException: no"):
-        stack.make("aws:dynamodb/table:Table", name="half", hashKey="id", attributes=attributes, ttl={"enabled": True})
+        stack.make(
+            "aws:dynamodb/table:Table",
+            name="half",
+            hashKey="id",
+            attributes=attributes,
+            billingMode="PAY_PER_REQUEST",
+            ttl={"enabled": True},
+        )
     assert "half" not in aws.client("dynamodb").list_tables()["TableNames"]
 
 
