@@ -60,6 +60,8 @@ class Watch:
 def main(stack: str) -> int:
     """Run it; 0 when every promise was kept, 1 otherwise."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
     started = time.monotonic()
     folder = ROOT / ".local"
     _begin_anew(folder)
@@ -265,10 +267,10 @@ def _show_history(console: Console, records: Sequence[Transaction]) -> None:
     record = max(records, key=eventful)
     console.print(f"\n[bold]One of them:[/] {record.id}, {_dollars(record.amount)} {record.currency}\n")
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("when (UTC)", "by", "from", "to", "attempt", "why"):
+    for heading in ("when (UTC)", "by", "attempt", "becomes", "why"):
         table.add_column(heading, no_wrap=heading != "why")
     for line in record.history:
-        table.add_row(f"{line.at:%H:%M:%S.%f}"[:-3], line.by, line.was or "", line.now, str(line.attempt), line.why)
+        table.add_row(f"{line.at:%H:%M:%S.%f}"[:-3], line.by, str(line.attempt), line.now, line.why)
     console.print(table)
 
 
@@ -296,8 +298,12 @@ def _show_times(console: Console, aws: LocalAws, outputs: dict[str, Any]) -> Non
 
 def _draw(records: Sequence[Transaction], watch: Watch, file: Path, stack: str) -> None:
     settled = [record.settled_at.timestamp() - watch.began for record in records if record.settled_at]
+    taken = [
+        line.at.timestamp() - watch.began for record in records for line in record.history if line.why == TAKEN_OVER
+    ]
+    marks = [*watch.marks, *([Mark(min(taken), f"its {len(taken)} taken over")] if taken else [])]
     title = f"{len(records):,} transactions through the {stack} stack on the local AWS"
-    draw(watch.samples, settled, watch.marks, title, file)
+    draw(watch.samples, settled, marks, title, file)
 
 
 def _show_next(console: Console, stack: str, picture: Path, verdict: Verdict, records: Sequence[Transaction]) -> None:

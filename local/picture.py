@@ -52,7 +52,7 @@ def draw(samples: Sequence[Sample], settled: Sequence[float], marks: Sequence[Ma
     )
     if samples:
         top = max(samples, key=lambda s: s.backlog)
-        upper.annotate(f"open {top.backlog:,}", (top.seconds, top.backlog), xytext=(6, -12), **_offset(orange))
+        upper.annotate(f"open {top.backlog:,}", (top.seconds, top.backlog), xytext=(6, 5), **_offset(orange))
     width = max(end / 80, 0.25)
     edges = [n * width for n in range(int(end / width) + 2)]
     lower.hist(times, bins=edges, weights=[1 / width] * len(times), color=blue, alpha=0.75)
@@ -63,8 +63,9 @@ def draw(samples: Sequence[Sample], settled: Sequence[float], marks: Sequence[Ma
     for n, mark in enumerate(marks):
         for axes in (upper, lower):
             axes.axvline(mark.seconds, color=ink, linewidth=1, linestyle=(0, (3, 3)))
-        at = (mark.seconds, top_of_chart * (0.55 - 0.12 * (n % 4)))
-        upper.annotate(mark.text, at, xytext=(5, 0), **_offset(ink), fontsize=9)
+        at = (mark.seconds, top_of_chart * (0.62 - 0.13 * (n % 4)))
+        paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+        upper.annotate(mark.text, at, xytext=(5, 0), **_offset(ink), fontsize=9, bbox=paper)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(grey)
