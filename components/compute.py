@@ -338,7 +338,7 @@ class Compute(pulumi.ComponentResource):
             place=place,
             description="The run: calls the functions, holds the run lock",
             parent=self,
-            source_arn=itself,
+            source_arns=[itself, f"{itself}/{state_machine.LABEL}"],  # the machine, and its Map's children
         )
         definition = state_machine.definition(
             state_machine.Parts(
@@ -391,7 +391,7 @@ class Compute(pulumi.ComponentResource):
             place=self._place,
             description="Starts the run on schedule",
             parent=self,
-            source_arn=group.arn,
+            source_arns=[group.arn],
         )
         schedule = aws.scheduler.Schedule(
             "run",

@@ -67,11 +67,11 @@ def role(
     place: Place,
     description: str,
     parent: pulumi.Resource,
-    source_arn: pulumi.Input[str] | None = None,
+    source_arns: Sequence[pulumi.Input[str]] = (),
 ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
     """A role that `service` of this account alone may take, and its one policy.
 
-    With `source_arn` only that resource may: else another customer's could use our role through the service
+    With `source_arns` only these resources may: else another customer's could use our role through the service
     (the confused deputy). Lambda sends no source, so its roles go without.
     """
     trust: dict[str, object] = {
@@ -79,10 +79,10 @@ def role(
         "Principal": {"Service": service},
         "Action": "sts:AssumeRole",
     }
-    if source_arn is not None:
+    if source_arns:
         trust["Condition"] = {
             "StringEquals": {"aws:SourceAccount": place.account},
-            "ArnLike": {"aws:SourceArn": source_arn},
+            "ArnLike": {"aws:SourceArn": list(source_arns)},
         }
     made = aws.iam.Role(
         name,

@@ -99,10 +99,11 @@ class Network(pulumi.ComponentResource):
                 aws.ec2.SecurityGroupEgressArgs(
                     description="The payment gateway and AWS, by TLS",
                     protocol="tcp",
-                    from_port=443,
-                    to_port=443,
+                    from_port=port,
+                    to_port=port,
                     cidr_blocks=["0.0.0.0/0"],
                 )
+                for port in sorted({443, args.settings.gateway.port})
             ],
             opts=mine,
         )
@@ -166,7 +167,7 @@ class Network(pulumi.ComponentResource):
             place=place,
             description="Writes the VPC's flow logs",
             parent=self,
-            source_arn=place.arn("ec2", "vpc-flow-log/*"),
+            source_arns=[place.arn("ec2", "vpc-flow-log/*")],
         )
         aws.ec2.FlowLog(
             "flow-logs",

@@ -30,7 +30,7 @@ EXPRESS_LIMIT = 300  # seconds that an Express child of a Distributed Map may ta
 LAMBDA_RETRY_WAITS = 31  # seconds: 1 + 2 + 4 + 8 + 16, the waits between the tries of state_machine.RETRY
 CALLS_PER_TRANSACTION = 2  # at worst `ask` and then `confirm`
 BATCH_MARGIN = 15  # seconds of a batch beside its calls: cold start in a VPC, claim, settle, the last line of log
-SMALLEST_SUBNET = 28  # AWS takes no smaller one
+SMALLEST_SUBNET = 27  # 27 addresses: AWS's own least, /28, leaves 11 for NAT, endpoints and Lambda's interfaces
 
 
 class Alternative(StrEnum):
@@ -337,6 +337,12 @@ class GatewaySettings:
     grace_seconds: int
     key_window_seconds: int
 
+    @property
+    def port(self) -> int:
+        """Where TLS goes out to; 443 for a gateway on this machine, which needs no way out."""
+        parts = urlsplit(self.url)
+        return 443 if is_local(parts.hostname or "") else parts.port or 443
+
 
 @dataclass(frozen=True, slots=True)
 class WorkSettings:
@@ -634,13 +640,13 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
 
     zones = s.network.availability_zones
     prefix = int(s.network.vpc_cidr.rpartition("/")[2])
-    # awsx halves the range until each zone has its part, and each part holds a private and a public subnet
-    widest = SMALLEST_SUBNET - math.ceil(math.log2(zones)) - 2
+    # awsx halves the range until each zone has its part, and that once more for its private and its public subnet
+    widest = SMALLEST_SUBNET - math.ceil(math.log2(zones)) - 1
     if prefix > widest:
         yield Problem(
             "vpcCidr",
             f'"{s.network.vpc_cidr}"',
-            f"/{widest} or wider for {zones} zones with a public and a private subnet of /28 or more each",
+            f"/{widest} or wider for {zones} zones with a public and a private subnet of /27 or more each",
             f"10.0.0.0/{min(widest, 16)}",
         )
     if s.network.nat_strategy is NatStrategy.NONE and not _is_private(host):

@@ -14,6 +14,7 @@ STACKS: dict[str, dict[str, str]] = {
     "extremes": {
         "environment": "prod",
         "alarmEmail": "on-call@example.com",
+        "gatewayUrl": "https://payments.example.com:8443/v2",
         "availabilityZones": "3",
         "interfaceEndpoints": '["secretsmanager", "kms"]',
         "schedule": "cron(0/15 * * * ? *)",

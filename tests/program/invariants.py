@@ -84,6 +84,7 @@ AUTONAME_LIMITS = {
     "aws:scheduler/scheduleGroup:ScheduleGroup": 64,
     "aws:sqs/queue:Queue": 80,
 }
+TLS_PORTS = (443, 8443)  # AWS's, and that of the gateway in the stack `extremes`
 PLAIN_TEXT = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]*"  # all that EC2 takes in a description
 
 
@@ -356,7 +357,7 @@ def nothing_comes_in(record: Record) -> Complaints:
             if rule.get("cidrBlocks") or rule.get("ipv6CidrBlocks") or rule.get("prefixListIds"):
                 yield f"{group} lets addresses in"
         for rule in group.inputs["egress"]:
-            if (rule["protocol"], rule["fromPort"], rule["toPort"]) != ("tcp", 443, 443):
+            if rule["protocol"] != "tcp" or rule["fromPort"] != rule["toPort"] or rule["toPort"] not in TLS_PORTS:
                 yield f"{group} lets more out than TLS"
     for group in record.all("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"):
         if group.inputs.get("ingress") or group.inputs.get("egress"):

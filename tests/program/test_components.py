@@ -53,6 +53,17 @@ def test_the_way_out_has_fixed_addresses(records: dict[str, Record], stack: str,
     assert len(record.outputs["egressAddresses"]) == len(eips) == addresses
 
 
+@pytest.mark.parametrize(("stack", "ports"), [("dev", [443]), ("extremes", [443, 8443])])
+def test_the_workers_reach_aws_and_the_gateways_port(records: dict[str, Record], stack: str, ports: list[int]) -> None:
+    workers = records[stack].one("aws:ec2/securityGroup:SecurityGroup", "workers")
+    assert [rule["toPort"] for rule in workers.inputs["egress"]] == ports
+    assert workers.inputs["ingress"] == []
+
+
+def test_a_gateway_on_this_machine_opens_no_port() -> None:
+    assert parse(CONFIG | {"gatewayUrl": "http://127.0.0.1:8080"}).gateway.port == 443
+
+
 def test_interface_endpoints_come_by_setting(records: dict[str, Record]) -> None:
     endpoints = records["extremes"].all("aws:ec2/vpcEndpoint:VpcEndpoint")
     assert {endpoint.inputs["serviceName"].rpartition(".")[2] for endpoint in endpoints} == {"secretsmanager", "kms"}
