@@ -95,21 +95,26 @@ class Lifecycle:
         """The inputs with names, defaults and default tags, and what is wrong with them as (property, reason)."""
         resource, types = self.resource, _types(self.resource)
         inputs = {key: value for key, value in news.items() if value is not None and key != "__defaults"}
-        known, failures = self.supported(), []
-        for key in inputs:
-            if key not in types.inputs:
-                failures.append((key, f"{resource.type} has no property {key}"))
-            elif key not in known:
-                failures.append((key, f"the local AWS does not support {key} of {resource.type}"))
-        if failures:
-            return inputs, failures
         for key, value in resource.defaults.items():
             inputs.setdefault(key, value)
         if resource.name:
             inputs = _named(resource.name, urn_name, inputs, olds, seed)
         if "tags" in types.inputs and (tags := {**self.session.default_tags, **(inputs.get("tags") or {})}):
             inputs["tags"] = tags
-        return inputs, self._unsendable(inputs)
+        if inputs == {key: value for key, value in olds.items() if key != "__defaults"}:
+            return inputs, []  # what was accepted once; AWS's service models need not be loaded for it
+        return inputs, self._unsupported(inputs) or self._unsendable(inputs)
+
+    def _unsupported(self, inputs: Props) -> list[tuple[str, str]]:
+        """Properties that the type lacks, or that the entry does not know."""
+        token, types, known = self.resource.type, _types(self.resource), self.supported()
+        failures = []
+        for key in inputs:
+            if key not in types.inputs:
+                failures.append((key, f"{token} has no property {key}"))
+            elif key not in known:
+                failures.append((key, f"the local AWS does not support {key} of {token}"))
+        return failures
 
     def _unsendable(self, inputs: Props) -> list[tuple[str, str]]:
         """Renders every call without making it: a nested property that AWS lacks is refused before anything runs."""
