@@ -132,11 +132,9 @@ class Problem:
     """The key that was meant, where the name itself is wrong."""
 
     def __str__(self) -> str:
-        if self.mend is None:
-            mend = "remove the line"
-        else:
-            mend = f"{PROJECT}:{self.instead or self.key}: {json.dumps(self.mend)}"
-        return f"  {self.key}: found {self.found}; allowed: {self.allowed}\n      {mend}"
+        allowed = f"did you mean {self.instead}?" if self.instead else f"allowed: {self.allowed}"
+        line = f"{PROJECT}:{self.instead or self.key}: {json.dumps(self.mend)}"
+        return f"  {self.key}: found {self.found}; {allowed}\n      {'remove the line' if self.mend is None else line}"
 
 
 class SettingsError(pulumi.RunError):
@@ -144,8 +142,8 @@ class SettingsError(pulumi.RunError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         count = f"{len(problems)} mistakes" if len(problems) > 1 else "1 mistake"
-        mends = "each with the line for its `config:` section"
-        super().__init__(f"{count} in the settings (Pulumi.<stack>.yaml), {mends}:\n\n" + "\n".join(map(str, problems)))
+        head = f"{count} in the stack's config (section `config:` of Pulumi.<stack>.yaml), and what mends it:"
+        super().__init__("\n".join([head, "", *map(str, problems)]))
         self.problems = problems
 
 
@@ -480,7 +478,7 @@ def _unknown(config: Mapping[str, object]) -> Iterator[Problem]:
         found = f"a key that does not exist (= {json.dumps(config[name], default=str)})"
         if near:
             meant = folded[near[0]]
-            yield Problem(name, found, f"did you mean {meant}?", _as_found(names[meant], config[name]), meant)
+            yield Problem(name, found, "the keys that Pulumi.yaml lists", _as_found(names[meant], config[name]), meant)
         else:
             yield Problem(name, found, "the keys that Pulumi.yaml lists")
 
@@ -583,7 +581,7 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
     host = urlsplit(gateway.url).hostname or ""
 
     if s.alternative is Alternative.FARGATE:
-        yield Problem("alternative", '"fargate"', "serverless: the fargate alternative is not built yet", "serverless")
+        yield Problem("alternative", '"fargate"', "serverless (fargate is not built yet)", "serverless")
 
     largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
     if batch > largest:

@@ -156,9 +156,9 @@ def test_all_mistakes_come_in_one_message_without_a_stack_trace() -> None:
         parse({"batchsize": "50", "environment": "live", "leaseSeconds": "soon"})
     text = str(caught.value)
     assert isinstance(caught.value, pulumi.RunError)
-    assert text.startswith("6 mistakes in the settings")
+    assert text.startswith("6 mistakes in the stack's config")
     for line in (
-        'batchsize: found a key that does not exist (= "50"); allowed: did you mean batchSize?',
+        'batchsize: found a key that does not exist (= "50"); did you mean batchSize?',
         "confirm-transactions:batchSize: 50",
         'environment: found "live"; allowed: dev, staging or prod',
         'confirm-transactions:environment: "dev"',
@@ -277,7 +277,7 @@ def test_the_tracked_stacks_are_valid_but_for_fargate() -> None:
         for stack in ("serverless", "fargate")
     }
     assert parse(configs["serverless"]).alternative == "serverless"
-    with pytest.raises(SettingsError, match="the fargate alternative is not built yet"):
+    with pytest.raises(SettingsError, match="fargate is not built yet"):
         parse(configs["fargate"])
 
 
