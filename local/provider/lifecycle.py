@@ -134,7 +134,7 @@ class Lifecycle:
         changes: list[Change] = []
         in_place: set[str] | None = None
         for key in sorted({*olds, *news} - {"__defaults"}):
-            if key in ignored or same(olds.get(key), news.get(key)):
+            if same(olds.get(key), news.get(key)):
                 continue
             if in_place is None:
                 in_place = self.changeable()

@@ -225,7 +225,7 @@ def test_archives_are_deterministic(tmp_path: Path) -> None:
     (folder / "b.py").write_text("b")
     (folder / "deep" / "a.py").write_text("a")
     text = {SIGNATURE: ASSET, "text": "hello"}
-    whole = {SIGNATURE: ARCHIVE, "assets": {"workers": {SIGNATURE: ARCHIVE, "path": str(folder)}, "x.txt": text}}
+    whole = {SIGNATURE: ARCHIVE, "assets": {"x.txt": text, "workers": {SIGNATURE: ARCHIVE, "path": str(folder)}}}
     first = archive_bytes(whole)
     for file in folder.rglob("*.py"):
         file.touch()
