@@ -276,6 +276,21 @@ def roles_are_used_once(record: Record) -> Complaints:
             yield f"{role} is used {count} times"
 
 
+def grants_come_before_use(record: Record) -> Complaints:
+    """AWS checks the permission when the function, the machine, the schedule is made, not only when it runs."""
+    policies = {policy.name: policy.urn for policy in record.all("aws:iam/rolePolicy:RolePolicy")}
+    users = {
+        "aws:lambda/function:Function": "{name}",
+        "aws:sfn/stateMachine:StateMachine": "state-machine",
+        "aws:scheduler/schedule:Schedule": "scheduler",
+        "aws:ec2/flowLog:FlowLog": "flow-logs",
+    }
+    for type_, role in users.items():
+        for resource in record.all(type_):
+            if policies[role.format(name=resource.name)] not in resource.dependencies:
+                yield f"{resource} may be made before its role may anything"
+
+
 def lock_grants_end_at_the_lock(record: Record) -> Complaints:
     for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
         if "dynamodb:UpdateItem" in _listed(statement["Action"]):
@@ -499,6 +514,26 @@ INVARIANTS = (
             record.one("aws:iam/role:Role", "report").outputs["arn"],
             "plan",
         )(record),
+    ),
+    Invariant(
+        "functions come after their grants",
+        grants_come_before_use,
+        lambda record: record.all("aws:lambda/function:Function")[0].dependencies.clear(),
+    ),
+    Invariant(
+        "the run comes after its grants",
+        grants_come_before_use,
+        lambda record: record.all("aws:sfn/stateMachine:StateMachine")[0].dependencies.clear(),
+    ),
+    Invariant(
+        "the schedule comes after its grants",
+        grants_come_before_use,
+        lambda record: record.all("aws:scheduler/schedule:Schedule")[0].dependencies.clear(),
+    ),
+    Invariant(
+        "flow logs come after their grants",
+        grants_come_before_use,
+        lambda record: record.all("aws:ec2/flowLog:FlowLog")[0].dependencies.clear(),
     ),
     Invariant(
         "only the lock may be written around the core",

@@ -58,6 +58,8 @@ class Recorded:
     parent: str
     provider: str
     """URN and id of the provider; for components the one of `aws` that children get."""
+    dependencies: list[str]
+    """URNs of what must be there before."""
     protect: bool
     custom: bool
 
@@ -155,6 +157,7 @@ class _Monitor(mocks.MockMonitor):
                 urn=response.urn,
                 parent=request.parent,
                 provider=request.provider or providers.get("aws", ""),
+                dependencies=list(request.dependencies),
                 protect=request.protect,
                 custom=request.custom,
             )

@@ -43,6 +43,7 @@ def test_only_python_goes_in_sorted_with_fixed_times_and_modes(workers: Path, tm
     ]
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+    assert {entry.create_system for entry in entries} == {3}
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
 
 

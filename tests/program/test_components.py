@@ -85,6 +85,7 @@ def test_prod_is_protected_twice_and_dev_is_not(records: dict[str, Record]) -> N
         assert table.inputs["deletionProtectionEnabled"] is protected
         assert table.inputs["pointInTimeRecovery"] == {"enabled": protected}
         assert records[stack].one("aws:kms/key:Key", "data").protect is protected
+        assert {eip.protect for eip in records[stack].all("aws:ec2/eip:Eip")} == {protected}  # allow-listed elsewhere
     assert records["prod"].one("aws:dynamodb/table:Table", "transactions").inputs["warmThroughput"] == {
         "readUnitsPerSecond": 12_000,
         "writeUnitsPerSecond": 8_000,
