@@ -1,4 +1,4 @@
-"""What holds for the DynamoDB adapter alone: lost answers, throttling, crashes between API calls, foreign items, cost."""
+"""What holds for the DynamoDB adapter alone: lost answers, throttling, crashes between calls, foreign items, cost."""
 
 from __future__ import annotations
 

@@ -119,8 +119,8 @@ def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
 
 
 def extended(record: Transaction, now: datetime, policy: Policy) -> Transaction:
-    """The record with its lease renewed: a heartbeat, not a change of state, so no history."""
-    return replace(record, lease_until=utc(now) + policy.lease, version=record.version + 1)
+    """The record with its lease renewed: a heartbeat, not a change of state, so no history and no new version."""
+    return replace(record, lease_until=utc(now) + policy.lease)
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,10 @@ def same_content(a: Transaction, b: Transaction) -> bool:
     return (a.account, a.amount, a.currency) == (b.account, b.amount, b.currency)
 
 
+def _fence(record: Transaction | None) -> tuple[int, str | None] | None:
+    return record and (record.version, record.token)
+
+
 @dataclass
 class MemoryStore:
     """All transactions in a dict."""
@@ -72,7 +76,7 @@ class MemoryStore:
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         won = []
         for move in moves:
-            stands = self.records.get(move.before.id) == move.before
+            stands = _fence(self.records.get(move.before.id)) == _fence(move.before)
             if stands:
                 self.records[move.before.id] = move.after
             won.append(stands)
