@@ -99,8 +99,8 @@ class Store(Protocol):
     async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
 
-        Returns those now held by the caller in PROCESSING, with their history at least from this claim on. Whatever may not be tried again (attempts used up,
-        deadline passed) moves to REVIEW in passing and is not returned.
+        Returns those now held by the caller in PROCESSING, with their history at least from this claim on. Whatever
+        may not be tried again (attempts used up, deadline passed) moves to REVIEW in passing and is not returned.
         """
         ...
 
