@@ -132,7 +132,7 @@ def http(status: int, document: Any, headers: str = "") -> bytes:
 
 
 @asynccontextmanager
-async def client(url: str, timeout_seconds: float = 0.3, **options: Any) -> AsyncIterator[HttpClient]:
+async def client(url: str, timeout_seconds: float = 5.0, **options: Any) -> AsyncIterator[HttpClient]:
     http_client = HttpClient(url, timeout_seconds=timeout_seconds, **options)
     try:
         yield http_client
@@ -143,7 +143,7 @@ async def client(url: str, timeout_seconds: float = 0.3, **options: Any) -> Asyn
 @asynccontextmanager
 async def payments(url: str, **settings: Any) -> AsyncIterator[PaymentGateway]:
     """Our client, with a breaker that stays out of the way unless asked for."""
-    settings = {"timeout_seconds": 0.25, "breaker": BreakerPolicy(consecutive=10**6, ratio=2), **settings}
+    settings = {"timeout_seconds": 5.0, "breaker": BreakerPolicy(consecutive=10**6, ratio=2), **settings}
     gateway = PaymentGateway(GatewaySettings(url, **settings), WallClock())
     try:
         yield gateway

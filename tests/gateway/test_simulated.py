@@ -19,7 +19,7 @@ import pytest
 
 from local.errors import LocalError
 from local.gateway import PROFILES, Fault, Ledger, Profile, ProfileError, decide
-from tests.gateway.support import ACCOUNT, client, get, quietly, simulated
+from tests.gateway.support import ACCOUNT, client, get, quietly, simulated, until
 
 BODY = {"id": "t-1", "account": ACCOUNT, "amount": 1234, "currency": "USD"}
 REPOSITORY = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 async def post(url: str, changes: dict[str, Any] | None = None, key: str = "", path: str = "/confirmations") -> Any:
     """A raw POST: status and JSON, or the error's name."""
     document = BODY | (changes or {}) if path == "/confirmations" else changes
-    async with client(url, 1.0) as calls:
+    async with client(url) as calls:
         answer = await calls.request(
             "POST",
             path,
@@ -116,7 +116,7 @@ BODY_DONE = {"id": "t-1", "status": "confirmed", "reference": "sim-1-1", "amount
 
 def test_two_calls_at_once_make_one_effect(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"latency_seconds": [0.02, 0.02]}) as (_, url):
+        async with simulated(tmp_path / "l", {"latency_seconds": [0.2, 0.2]}) as (_, url):
             answers = await asyncio.gather(*(post(url) for _ in range(5)))
             assert sorted(status for status, _ in answers) == [200, 409, 409, 409, 409]
             assert (409, {"id": "t-1", "status": "processing"}) in answers
@@ -141,13 +141,13 @@ def test_the_same_key_for_another_payment_is_refused_and_on_record(change: dict[
 
 def test_the_ledger_convicts_a_key_per_attempt_and_a_resend_past_the_window(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"key_window_seconds": 0.05}) as (_, url):
+        async with simulated(tmp_path / "l", {"key_window_seconds": 0.4}) as (_, url):
             await post(url, key="a-1")
             await post(url, key="a-2")
             await post(url, {"id": "b"}, key="b")
             await post(url, {"id": "b"}, key="b")
             assert (await get(url, "/_stats"))["doubles"] == 1
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.45)
             await post(url, {"id": "b"}, key="b")
             stats = await get(url, "/_stats")
             assert (stats["effects"], stats["ids"], stats["doubles"], stats["sums"]) == (4, 2, 2, {"USD": 4 * 1234})
@@ -197,10 +197,10 @@ def test_a_refusal_stays_a_refusal(tmp_path: Path) -> None:
 
 def test_an_effect_may_be_seen_late(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"late": 1, "late_seconds": 0.08}) as (_, url):
+        async with simulated(tmp_path / "l", {"late": 1, "late_seconds": 0.3}) as (_, url):
             await post(url)
             assert (await get(url, "/confirmations/t-1"))["status"] == "not_found"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.35)
             assert (await get(url, "/confirmations/t-1"))["status"] == "confirmed"
 
     quietly(run)
@@ -208,9 +208,9 @@ def test_an_effect_may_be_seen_late(tmp_path: Path) -> None:
 
 def test_asking_during_the_call_says_processing(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"latency_seconds": [0.05, 0.05]}) as (simulation, url):
+        async with simulated(tmp_path / "l", {"latency_seconds": [0.3, 0.3]}) as (simulation, url):
             task = asyncio.create_task(post(url))
-            await asyncio.sleep(0.02)
+            await until(lambda: simulation.in_flight == 1)
             simulation.profile = PROFILES["calm"]
             assert (await get(url, "/confirmations/t-1")) == {"id": "t-1", "status": "processing"}
             await task
@@ -390,7 +390,8 @@ def test_stops_quietly(number: signal.Signals, tmp_path: Path) -> None:
 
         async def interrupted() -> None:
             task = asyncio.create_task(post(url))
-            await asyncio.sleep(0.05)
+            while not (await get(url, "/_stats"))["in_flight"]:
+                await asyncio.sleep(0.01)
             child.send_signal(number)
             with pytest.raises(Exception, match="closed before the answer"):
                 await task

@@ -81,7 +81,7 @@ class BreakerPolicy:
     window: int = 50
     """... or when among the last so many calls ..."""
     ratio: float = 0.5
-    """... this share failed."""
+    """... this share of the window failed."""
     open_seconds: float = 5.0
     """Then lets one probe through; each probe that fails doubles the wait ..."""
     open_cap_seconds: float = 60.0
@@ -143,10 +143,8 @@ class CircuitBreaker:
             self._failed -= 1
         self._recent.append(healthy)
         self._failed += not healthy
-        full = len(self._recent) == self._policy.window
-        if self._in_a_row >= self._policy.consecutive or (
-            full and not healthy and self._failed >= self._policy.ratio * self._policy.window
-        ):
+        too_many = not healthy and self._failed >= self._policy.ratio * self._policy.window
+        if too_many or self._in_a_row >= self._policy.consecutive:
             self._open()
 
     def _open(self) -> None:
