@@ -53,11 +53,6 @@ OUTPUTS = {
 }
 
 
-def refuse(reason: str) -> pulumi.InputPropertiesError:
-    """An error that the engine shows as it is, without a stack trace."""
-    return pulumi.InputPropertiesError(f"awsx:ec2:Vpc on the local AWS: {reason}")
-
-
 def zone_count(args: Mapping[str, Any]) -> int:
     """How many zones the VPC spans."""
     names, number = args.get("availabilityZoneNames"), args.get("numberOfAvailabilityZones")
@@ -152,7 +147,9 @@ class Vpc(pulumi.ComponentResource):
         def at(index: int) -> pulumi.Output[str]:
             def pick(answer: Any) -> str:
                 if len(answer["names"]) < count:
-                    raise refuse(f"the region has {len(answer['names'])} availability zones, {count} are asked for")
+                    raise LayoutError(
+                        f"the region has {len(answer['names'])} availability zones, {count} are asked for"
+                    )
                 return str(answer["names"][index])
 
             return found.apply(pick)
@@ -206,10 +203,10 @@ class Vpc(pulumi.ComponentResource):
         for spec in self._args.get("vpcEndpointSpecs") or ():
             unknown = sorted(set(spec) - set(ENDPOINT_PROPERTIES))
             if unknown:
-                raise refuse(f"vpcEndpointSpecs: {', '.join(unknown)} is not supported")
+                raise LayoutError(f"vpcEndpointSpecs: {', '.join(unknown)} is not supported")
             if automatic and spec.get("vpcEndpointType") == "Interface":
                 if not spec.get("securityGroupIds"):
-                    raise refuse(f"the interface endpoint {spec['serviceName']} needs its securityGroupIds given")
+                    raise LayoutError(f"the interface endpoint {spec['serviceName']} needs its securityGroupIds given")
                 spec = {"privateDnsEnabled": True, **spec}
             result.append(dict(spec))
         return result
@@ -248,16 +245,22 @@ class Awsx(Provider):
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:
         if resource_type != "awsx:ec2:Vpc":
-            raise pulumi.InputPropertiesError(f"the component {resource_type} is not supported by the local AWS yet")
-        try:
-            vpc = Vpc(name, inputs, options or pulumi.ResourceOptions())
-        except LayoutError as error:
-            raise refuse(str(error)) from None
+            raise LayoutError(f"the component {resource_type} is not supported yet")
+        vpc = Vpc(name, inputs, options or pulumi.ResourceOptions())
         return ConstructResult(vpc.urn, vpc.outputs)
 
 
 class Servicer(ProviderServicer):
-    """The SDK's servicer, and the parts of the protocol that a component alone does not need."""
+    """The SDK's servicer, with errors in one line and the parts of the protocol that a component does not need."""
+
+    async def Construct(self, request: Any, context: Any) -> Any:  # noqa: N802
+        try:
+            return await self._construct(request, context)
+        except Exception as error:  # the SDK's own way to report it ends in a stack trace
+            first = _root(error)
+            kind = "" if isinstance(first, LayoutError) else f"{type(first).__name__}: "
+            text = f"{request.type} on the local AWS: {kind}{' '.join(str(first).split())}"
+        return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
 
     async def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         return proto.CheckResponse(inputs=request.news)
@@ -267,6 +270,13 @@ class Servicer(ProviderServicer):
 
     async def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         return empty_pb2.Empty()
+
+
+def _root(error: BaseException) -> BaseException:
+    """What went wrong first: the SDK wraps an error once for each value that depends on it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
 
 
 async def _serve() -> None:
