@@ -6,6 +6,7 @@ modes, nothing that Python leaves behind, and stored rather than deflated (zlib'
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ LIMIT = 5 * 1024 * 1024  # bytes; AWS takes 50 MB directly, ours is the smaller 
 
 
 def build(workers: Path = WORKERS, target: Path = TARGET) -> Path:
-    """Write the zip and return its path. Untouched when its content would be the same.
+    """Write the zip and return its path.
 
     Raises:
         OSError: the folder is missing, or the disk is full.
@@ -28,16 +29,20 @@ def build(workers: Path = WORKERS, target: Path = TARGET) -> Path:
     if not files:
         raise FileNotFoundError(f"no Python files in {workers}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_suffix(".new")
-    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
-        for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(workers.parent).as_posix(), MOMENT)
-            entry.create_system = 3  # Unix, whatever built it
-            entry.external_attr = REGULAR_FILE
-            archive.writestr(entry, path.read_bytes())
-    size = fresh.stat().st_size
-    if size > LIMIT:
-        fresh.unlink()
-        raise ValueError(f"the Lambda zip has {size:,} bytes; allowed: {LIMIT:,}. Look for large files in {workers}")
-    fresh.replace(target)
+    fresh = target.with_suffix(f".{os.getpid()}")  # its own: a preview and a test may build at the same time
+    try:
+        with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
+            for path in files:
+                entry = zipfile.ZipInfo(path.relative_to(workers.parent).as_posix(), MOMENT)
+                entry.create_system = 3  # Unix, whatever built it
+                entry.external_attr = REGULAR_FILE
+                archive.writestr(entry, path.read_bytes())
+        size = fresh.stat().st_size
+        if size > LIMIT:
+            raise ValueError(
+                f"the Lambda zip has {size:,} bytes; allowed: {LIMIT:,}. Look for large files in {workers}"
+            )
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
     return target
