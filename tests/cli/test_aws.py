@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from botocore.exceptions import (
 )
 
 from cli import main
-from cli.aws import TableCensus, explained, totals
+from cli.aws import TableCensus, explained, open_aws, totals
 from cli.exits import Exit
 from cli.target import Target
 from tests.cli.conftest import TARGET
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
-from workers.stores.dynamodb import StoreError
+from workers.stores.dynamodb import DynamoDbStore, StoreError
 
 HEADER = "id,account,amount_minor,currency"
 REPORT = {"confirmed": 7, "rejected": 1, "retried": 2, "failed": 0, "loop.$": "States.MathAdd($.loop, 1)"}
@@ -142,6 +143,13 @@ def test_a_local_aws_that_does_not_run(stack: dict[str, Any], run: Run, monkeypa
     assert code == Exit.NO_ACCESS
     assert "the local AWS at http://127.0.0.1:9 does not answer" in err
     assert "make shell" in err
+
+
+@pytest.mark.parametrize(("endpoint", "attempts"), [("http://127.0.0.1:9", 1), (None, 4)])
+def test_only_the_real_aws_is_worth_another_try(endpoint: str | None, attempts: int, stack: dict[str, Any]) -> None:
+    store = open_aws(replace(TARGET, endpoint=endpoint)).store
+    assert isinstance(store, DynamoDbStore)
+    assert store.client.meta.config.retries["total_max_attempts"] == attempts
 
 
 def client_error(code: str) -> ClientError:

@@ -241,6 +241,14 @@ def read(raw: bytes, format_: Format) -> tuple[list[Row | Refused], BadFile | No
         return [], bad
 
 
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
+def test_a_mark_of_utf_16_refuses_the_file_at_once(mark: bytes) -> None:
+    for format_ in Format:
+        _, bad = read(mark + GOOD.encode("utf-16-le"), format_)
+        assert bad
+        assert bad.faults[0].found == "UTF-16 (its byte order mark)"
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 @pytest.mark.parametrize("format_", list(Format))
 def test_utf_16_is_refused_as_a_whole_or_row_by_row(encoding: str, format_: Format) -> None:
@@ -390,6 +398,13 @@ def test_an_account_in_the_wrong_column_is_never_told(field: int, secret: str) -
     said = " ".join(map(str, faults(bad)))
     assert secret not in said
     assert ACCOUNT not in said
+
+
+def test_an_account_that_looks_like_a_date_is_not_told_where_another_column_repeats_it() -> None:
+    (bad,) = csv_rows("a,12-34-5678,1,USD,12-34-5678", header=HEADER + ",created_at")
+    (fault,) = faults(bad)
+    assert (fault.field, fault.found) == ("created_at", "the account")
+    assert "12-34" not in str(fault)
 
 
 def test_the_currencies_are_iso_4217() -> None:
