@@ -32,7 +32,7 @@ def same_content(a: Transaction, b: Transaction) -> bool:
 
 
 def _fence(record: Transaction | None) -> tuple[int, str | None] | None:
-    return record and (record.version, record.token)
+    return None if record is None else (record.version, record.token)
 
 
 @dataclass
