@@ -54,6 +54,12 @@ def test_no_limit_is_no_limit_until_the_gateway_asks_for_a_pause() -> None:
     assert limiter.reserve(0) == 0
 
 
+def test_not_even_a_full_bucket_shortens_a_pause() -> None:
+    limiter = RateLimiter(HandClock(), per_second=10, burst=5)
+    limiter.pause(2)
+    assert [limiter.reserve(9) for _ in range(6)] == near([2, 2, 2, 2, 2, 2.1])
+
+
 def test_a_borrowed_token_is_paid_back_by_the_next() -> None:
     limiter = RateLimiter(HandClock(), per_second=10, burst=1)
     limiter.borrow()
@@ -278,6 +284,21 @@ def test_a_turn_is_given_back_when_its_holder_is_cancelled_or_fails() -> None:
     quietly(run)
 
 
+def test_whoever_is_cancelled_while_he_waits_gives_his_place_back() -> None:
+    async def run() -> None:
+        clock, limits, _ = guard(rate=1, burst=1, concurrency=1)
+        await limits.run(Calls())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clock, "sleep", lambda _: asyncio.sleep(10))
+            waiting = asyncio.create_task(limits.run(Calls()))
+            await asyncio.sleep(0.001)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        assert await asyncio.wait_for(limits.run(Calls()), 1) == FINE.outcome
+
+    quietly(run)
+
+
 def test_the_wait_is_in_the_turn_and_the_call_starts_at_once() -> None:
     async def run() -> None:
         clock, limits, _ = guard(rate=1, burst=1)
@@ -346,6 +367,8 @@ def test_a_pause_that_the_gateway_asks_for_holds_back_the_next_call() -> None:
 def test_an_open_breaker_refuses_at_once_unsent() -> None:
     async def run() -> None:
         clock, limits, circuit = guard(rate=1, burst=1)
+        async with limits.turn():
+            pass  # takes the only token
         open_up(circuit)
         assert not limits.ready()
         calls = Calls()

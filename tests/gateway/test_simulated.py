@@ -45,7 +45,10 @@ def test_the_same_seed_id_and_call_meet_the_same_fate() -> None:
     fates = [decide(7, f"t-{n}", call, PROFILES["hostile"]) for n in range(50) for call in (1, 2, 3)]
     assert fates == [decide(7, f"t-{n}", call, PROFILES["hostile"]) for n in range(50) for call in (1, 2, 3)]
     assert fates != [decide(8, f"t-{n}", call, PROFILES["hostile"]) for n in range(50) for call in (1, 2, 3)]
-    assert decide(7, "t-0", 1, PROFILES["demo"]) != decide(7, "t-0", 1, PROFILES["demo"], "ask")
+    assert len({fate.latency_seconds for fate in fates}) == len(fates)
+    first = decide(7, "t-0", 1, PROFILES["demo"])
+    assert first.latency_seconds != decide(8, "t-0", 1, PROFILES["demo"]).latency_seconds
+    assert first.latency_seconds != decide(7, "t-0", 1, PROFILES["demo"], "ask").latency_seconds
 
 
 def test_the_demos_shares_are_what_they_say() -> None:
