@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -28,8 +25,10 @@ def up(aws: LocalAws) -> int:
     """make the stack as the program and its config say"""
     code = aws.pulumi("up", "--yes", "--skip-preview", "--stack", aws.stack).returncode
     if code == 0:
-        print(recorded_only(aws.recorded_only_file))
-        print(f"Next: `make shell STACK={aws.stack}`, and there `pulumi stack output`, `confirm status`, ...")
+        if lines := aws.recorded_only():
+            print("\nOnly recorded here, because the emulator does not have it; AWS will:")
+            print("\n".join(f"  {line}" for line in lines))
+        print(f"\nNext: make shell STACK={aws.stack}, and there: pulumi stack output, confirm status, ...")
     return code
 
 
@@ -44,19 +43,6 @@ COMMANDS: dict[str, Callable[[LocalAws], int]] = {
     "destroy": destroy,
     "shell": shell.run,
 }
-
-
-def recorded_only(file: Path) -> str:
-    """The resources that the emulator does not have: the provider keeps their properties, and nothing acts on them."""
-    try:
-        lines = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-    except OSError:
-        lines = []
-    if not lines:
-        return "Every resource was made by the emulator."
-    counts = Counter(line["type"] for line in lines)
-    listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
-    return f"Recorded only, because the emulator does not have them (AWS will make them): {listed}."
 
 
 def main(arguments: list[str]) -> int:

@@ -72,6 +72,10 @@ class Emulator:
                 "S3_DATA_DIR": str(folder / "s3"),
             }
         self._temporary = temporary
+        self._running = folder / "running"  # there while the emulator runs; it removes it when it has saved its state
+        environment["CONFIRM_RUNNING"] = str(self._running)
+        self.lost_state = False
+        """After `start()`: the run before was killed, so the state is that of an earlier orderly end."""
         self._child = Child(
             "local.overlay",
             [],
@@ -93,6 +97,7 @@ class Emulator:
     def start(self) -> Emulator:
         """Start it and wait until it answers; ends a former one of the same folder first."""
         self._child.end_former()
+        self.lost_state = self._running.exists()
         self._empty_temporary()
         self._child.start()
         return self

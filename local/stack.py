@@ -202,7 +202,7 @@ class LocalAws:
         at_our_end = signal.SIGHUP if hang_up else signal.SIGINT
         guarded = [sys.executable, "-SE", str(ROOT / "local" / "guard.py"), str(os.getpid())]
         pipe = subprocess.PIPE if capture or on_line else None
-        with _left_to_the_child() as told:
+        with _left_to_the_child():
             process = subprocess.Popen(
                 [*guarded, str(int(at_our_end)), *command],
                 cwd=self.program,
@@ -211,15 +211,28 @@ class LocalAws:
                 stderr=subprocess.STDOUT if on_line else pipe,
                 text=True,
             )
-            told.append(process)
             try:
                 if on_line:
                     for line in process.stdout or ():
                         on_line(line.rstrip("\n"))
                 output, errors = process.communicate()
             finally:
-                _end_softly(process)
+                _end_softly(process, at_our_end)
         return subprocess.CompletedProcess(list(command), process.returncode, output or "", errors or "")
+
+    def recorded_only(self) -> list[str]:
+        """What of the stack the emulator does not have, or has only on paper: a line for each kind."""
+        try:
+            lines = [json.loads(line) for line in self.recorded_only_file.read_text().splitlines()]
+            deployment = json.loads(self._state_file.read_text())["checkpoint"]["latest"]
+        except FileNotFoundError:
+            return []
+        there = {(one["type"], one["urn"].rpartition("::")[2]) for one in deployment.get("resources") or ()}
+        names: dict[tuple[str, str], set[str]] = {}
+        for line in lines:
+            if (line["type"], line["name"]) in there:
+                names.setdefault((line["type"], line["what"]), set()).add(line["name"])
+        return [f"{kind} ({', '.join(sorted(which))}): {what}" for (kind, what), which in sorted(names.items())]
 
     def exists(self) -> bool:
         """Was the stack made?"""
@@ -281,6 +294,11 @@ class LocalAws:
             self._children.append(gateway)
             gateway.launch()
         emulator.start()
+        if emulator.lost_state and any((self.folder / "state").rglob("*.json")):
+            self._say(
+                "The local AWS was killed before it could save its state: what `pulumi` takes for there may be gone. "
+                "Run `pulumi refresh` in `make shell`, or start anew with `make clean`."
+            )
         if gateway:
             gateway.await_health()
         self.endpoint_url = emulator.endpoint_url
@@ -416,14 +434,13 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _left_to_the_child() -> Iterator[list[subprocess.Popen[str]]]:
+def _left_to_the_child() -> Iterator[None]:
     """While a command runs in our terminal, a Ctrl-C is its own affair: `pulumi` finishes its step and ends.
 
     Not SIG_IGN, which the child would inherit.
     """
-    told: list[subprocess.Popen[str]] = []
     if threading.current_thread() is not threading.main_thread():
-        yield told
+        yield
         return
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -431,14 +448,14 @@ def _left_to_the_child() -> Iterator[list[subprocess.Popen[str]]]:
 
     former = signal.signal(signal.SIGINT, leave)
     try:
-        yield told
+        yield
     finally:
         signal.signal(signal.SIGINT, former)
 
 
-def _end_softly(process: subprocess.Popen[str]) -> None:
-    """When we are to end while it runs: as by Ctrl-C first, so that it writes its state."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+def _end_softly(process: subprocess.Popen[str], first: signal.Signals) -> None:
+    """When we are to end while it runs. `first` is what it takes best: `pulumi` writes its state on SIGINT."""
+    for number in (first, signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
         process.send_signal(number)

@@ -42,7 +42,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
     Use `aws` unless the default account is wanted: it is shared by all tests.
     """
-    with Emulator(tmp_path_factory.mktemp("emulator"), persist=False, scheduler_speed=30) as running:
+    with Emulator(tmp_path_factory.mktemp("emulator"), persist=False, scheduler_speed=60) as running:
         yield running
 
 

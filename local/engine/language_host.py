@@ -18,8 +18,8 @@ from concurrent import futures
 from importlib.metadata import version
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
-from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+import grpc
+from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from local.engine import program

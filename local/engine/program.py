@@ -14,7 +14,7 @@ import sys
 import traceback
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import pulumi
 from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 from local import overlay
 from local.errors import LocalError
@@ -18,7 +20,10 @@ def main() -> None:
         sys.exit(str(error))
     from ministack import app
 
-    app.main()
+    running = Path(os.environ["CONFIRM_RUNNING"])
+    running.touch()
+    app.main()  # returns after SIGTERM, when the state is saved
+    running.unlink(missing_ok=True)
 
 
 main()

@@ -1,8 +1,8 @@
 """Metric alarms as AWS evaluates them.
 
-Gaps: ministack compares the points of *all* dimensions of a metric, looks only when somebody calls PutMetricData, knows
-neither DatapointsToAlarm nor TreatMissingData, and so never leaves ALARM by itself. Here an alarm sees the points of its
-own dimensions, in `EvaluationPeriods` periods that end now, and is looked at whenever a metric arrives and every 2 s.
+Gaps: ministack compares the points of *all* dimensions of a metric, looks only on a PutMetricData, knows neither
+DatapointsToAlarm nor TreatMissingData, and so never leaves ALARM by itself. Here an alarm sees the points of its own
+dimensions, in `EvaluationPeriods` periods that end now, and is looked at whenever a metric arrives and every 2 s.
 Periods are divided by the Scheduler's speed, so that an alarm of minutes clears within a demo's seconds.
 Alarms on metric math and anomaly bands stay as ministack has them.
 """

@@ -160,7 +160,7 @@ def test_executions_leave_metrics_and_raise_an_alarm_that_clears(aws: AwsAccount
             MetricName="ExecutionsFailed",
             Dimensions=[{"Name": "StateMachineArn", "Value": arn}],
             Statistic="Sum",
-            Period=60,  # 2 s here: the emulator of the tests runs 30 times as fast
+            Period=60,  # 1 s here: the emulator of the tests runs 60 times as fast
             EvaluationPeriods=1,
             Threshold=1,
             ComparisonOperator="GreaterThanOrEqualToThreshold",
@@ -235,7 +235,7 @@ def test_a_fast_minute_and_the_schedulers_context(aws: AwsAccount) -> None:
     began = time.monotonic()
     states = aws.client("stepfunctions")
     until(lambda: len(states.list_executions(stateMachineArn=arn)["executions"]) >= 2)
-    assert 2 < time.monotonic() - began < 8  # two minutes at 30 times the speed are 4 s
+    assert 1 < time.monotonic() - began < 6  # two minutes at 60 times the speed are 2 s
     aws.client("scheduler").delete_schedule(Name="minutely")
     first = states.list_executions(stateMachineArn=arn)["executions"][0]["executionArn"]
     given = json.loads(states.describe_execution(executionArn=first)["input"])
