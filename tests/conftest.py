@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from local.emulator import REGION, Emulator
+from local.postgres import Postgres
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """
     with Emulator(tmp_path_factory.mktemp("emulator"), persist=False, scheduler_speed=60) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server, once per test run."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield server.start()
+    finally:
+        server.remove()
 
 
 @pytest.fixture(scope="module")

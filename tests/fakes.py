@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Unknown
 from workers.domain.transaction import Transaction
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+T = TypeVar("T")
+LOOP = asyncio.new_event_loop()
+
+
+def run(call: Coroutine[Any, Any, T]) -> T:
+    """Run it on the tests' one loop: a database's connections belong to the loop that made them."""
+    return LOOP.run_until_complete(call)
 
 
 @dataclass

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import pytest
 
+from local.postgres import Postgres
 from tests.conftest import AwsAccount
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, run
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
+from workers.migrations import migrate
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.memory import MemoryStore
+from workers.stores.postgres import SESSION, PostgresStore
 
 POLICY = Policy(max_attempts=4)
 SHARDS = 3
@@ -48,13 +53,43 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(params=["memory", "dynamodb", "postgres"])
 def store(request: pytest.FixtureRequest, clock: FakeClock) -> Store:
     if request.param == "memory":
         return MemoryStore(clock, POLICY)
+    if request.param == "postgres":
+        database: Database = request.getfixturevalue("database")
+        return PostgresStore(database.pool, POLICY, clock)
     aws: AwsAccount = request.getfixturevalue("aws")
     client = aws.client("dynamodb")
     return DynamoDbStore(client, make_table(client), "pending", SHARDS, clock, POLICY)
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty schema of its own on the test run's PostgreSQL, migrated."""
+
+    postgres: Postgres
+    schema: str
+    pool: asyncpg.Pool
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    schema = f"test_{uuid.uuid4().hex[:12]}"
+
+    async def make() -> asyncpg.Pool:
+        connection = await asyncpg.connect(postgres.url())
+        await connection.execute(f'CREATE SCHEMA "{schema}"; SET search_path TO "{schema}"')
+        await migrate(connection)
+        await connection.close()
+        return await asyncpg.create_pool(
+            postgres.url(), min_size=1, max_size=6, server_settings={**SESSION, "search_path": schema}
+        )
+
+    pool = run(make())
+    yield Database(postgres, schema, pool)
+    run(pool.close())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import POLICY
-from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find, run
-from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments
+from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find
+from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
 from workers.domain.transaction import Status
 from workers.domain.transitions import Refused
@@ -227,4 +226,3 @@ def test_an_ordinary_life_fits_one_write_unit(dynamodb: Make, clock: FakeClock) 
     size = sum(len(name) for name in item) + lists
     size += sum(len(next(iter(value.values()))) for name, value in item.items() if name != "history")
     assert size < 1024
-    assert asyncio.run(store.find(long.id)) is not None

