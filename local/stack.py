@@ -43,10 +43,11 @@ Value = str | int | float | bool
 OVERRIDES: Mapping[str, Value] = {
     # A minute of the Scheduler lasts 10 s here (SCHEDULER_SPEED), so what waits for minutes on AWS waits for seconds.
     "leaseSeconds": 30,
-    "gatewayTimeoutSeconds": 2,
+    "gatewayTimeoutSeconds": 1,
     "gatewayGraceSeconds": 5,
     "retryBaseSeconds": 2,
     "retryCapSeconds": 20,
+    "maxAttempts": 4,
     "lambdaTimeoutSeconds": 25,
     # One Lambda is one process of some 50 MB here, and the machine may have two cores.
     "mapConcurrency": 4,
