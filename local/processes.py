@@ -4,8 +4,8 @@ Every server of the local AWS (the emulator, the simulated gateway) is a `Child`
 the end of the parent for whatever reason (`kill -9` included), and the next run, which finds what is left.
 
 The parent holds the write end of a pipe that is the child's stdin: the *lifeline*. When the parent dies, the kernel
-closes it, and the child, which runs `hold_to_lifeline()`, ends itself. It works on every POSIX system, needs no
-polling, and is not disturbed by which thread started the child (`PR_SET_PDEATHSIG` is).
+closes it, and the child, which runs `hold_to_lifeline()` (local/child.py), ends itself. It works on every POSIX
+system, needs no polling, and is not disturbed by which thread started the child (`PR_SET_PDEATHSIG` is).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def end(pid: int, *, seconds: float = _STOP_SECONDS) -> None:
 
 
 class Child:
-    """One server of the local AWS: `python -m <module> <arguments>`, healthy when `health_url` answers 200."""
+    """One server of the local AWS: the module, as by `python -m`, healthy when `health_url` answers 200."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Child:
         self.log = folder / f"{self.name}.log"
         self.pid_file = folder / f"{self.name}.pid"
         self.health_url = health_url
-        self._command = [sys.executable, "-m", module, *arguments]
+        self._command = [sys.executable, "-m", "local.child", module, *arguments]
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -188,7 +188,7 @@ class Child:
     def end_former(self) -> None:
         """End what a former run left behind. A pid that now belongs to another program is left alone."""
         noted = self.pid_file.read_text().strip() if self.pid_file.exists() else ""
-        if noted.isdigit() and f"-m {self.module} " in command_of(int(noted)) + " ":
+        if noted.isdigit() and f"-m local.child {self.module} " in command_of(int(noted)) + " ":
             end(int(noted))
         self.pid_file.unlink(missing_ok=True)
 

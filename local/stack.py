@@ -34,7 +34,7 @@ from local.emulator import REGION, Emulator
 from local.engine import home as engine_home
 from local.engine.cli import Finder, Say, say_on_stderr
 from local.errors import LocalError
-from local.processes import HOST, ROOT, Child, end, explain, kept_port
+from local.processes import HOST, ROOT, Child, command_of, end, explain, kept_port
 
 PROJECT = "confirm-transactions"
 
@@ -120,7 +120,7 @@ class LocalAws:
             self._home = engine_home.prepare(self.folder, pulumi, self._providers)
             self.owner = self._take_lock()
             if self.owner:
-                self._run_file.unlink(missing_ok=True)  # of a run that was killed
+                self._clear_what_a_killed_run_left()
                 self._start_services()
             else:
                 self._borrow_services()
@@ -286,6 +286,16 @@ class LocalAws:
             return False
         self._lock = lock
         return True
+
+    def _clear_what_a_killed_run_left(self) -> None:
+        """We hold the lock, so no other `python -m local` runs here. A `pulumi` that was killed has left its own lock,
+        which would refuse every further command; one whose process is gone protects nothing."""
+        self._run_file.unlink(missing_ok=True)
+        for lock in (self.folder / "state" / ".pulumi" / "locks").rglob("*.json"):
+            with contextlib.suppress(ValueError, AttributeError):
+                holder = json.loads(lock.read_text()).get("pid")
+                if not (isinstance(holder, int) and "pulumi" in command_of(holder)):
+                    lock.unlink()
 
     def _start_services(self) -> None:
         emulator = Emulator(self.folder / "aws", scheduler_speed=self._scheduler_speed)

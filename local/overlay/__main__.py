@@ -1,4 +1,4 @@
-"""`python -m local.overlay`: the emulator's process. It ends with its parent."""
+"""`python -m local.overlay`: the emulator's process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 
 from local import overlay
 from local.errors import LocalError
-from local.processes import hold_to_lifeline
 
 
 def main() -> None:
     """Apply the overlays and serve until SIGTERM."""
-    hold_to_lifeline()
     try:
         overlay.apply()
     except LocalError as error:

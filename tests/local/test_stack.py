@@ -174,6 +174,45 @@ def test_a_killed_emulator_is_reported(repo: Path) -> None:
         assert "killed before it could save its state" in said[0]
 
 
+def test_the_lock_of_a_killed_pulumi_is_cleared_and_a_living_ones_kept(repo: Path) -> None:
+    locks = repo / ".local" / "state" / ".pulumi" / "locks" / "organization" / "p" / "s"
+    locks.mkdir(parents=True)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    living = subprocess.Popen(["sh", "-c", "sleep 30; : pulumi"])
+    try:
+        for process in (dead, living):
+            (locks / f"{process.pid}.json").write_text(json.dumps({"pid": process.pid}))
+        LocalAws(root=repo)._clear_what_a_killed_run_left()
+        assert [file.stem for file in locks.iterdir()] == [str(living.pid)]
+    finally:
+        living.kill()
+        living.wait()
+
+
+def test_a_gateway_that_knows_nothing_of_lifelines_ends_all_the_same(tmp_path: Path) -> None:
+    """Any module that `Child` starts ends with its parent."""
+    (tmp_path / "server.py").write_text(
+        "import http.server, sys\n"
+        "http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')\n"
+    )
+    script = (
+        "import sys, time; from pathlib import Path; from local.processes import Child, free_port\n"
+        "port = free_port()\n"
+        "child = Child('server', [str(port)], environment={'PYTHONPATH': sys.argv[1]}, folder=Path(sys.argv[1]), "
+        "health_url=f'http://127.0.0.1:{port}/')\n"
+        "child.start(); print(child.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout
+    server = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert gone(server, 3)
+
+
 def test_clean_ends_what_runs_and_removes_all(repo: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(repo)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
