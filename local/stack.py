@@ -322,7 +322,7 @@ class LocalAws:
         self.gateway_url = f"http://{HOST}:{port}"
         return Child(
             "local.gateway",
-            ["--port", str(port), "--ledger", str(folder / "ledger.sqlite"), *self._gateway_arguments],
+            ["--port", str(port), "--ledger", str(folder / "ledger.jsonl"), *self._gateway_arguments],
             environment={k: v for k, v in os.environ.items() if not is_foreign(k)},
             folder=folder,
             health_url=f"{self.gateway_url}/_health",
