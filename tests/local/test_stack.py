@@ -30,6 +30,10 @@ if lease == "7":
     raise pulumi.RunError("leaseSeconds: found 7; allowed: 10 to 3600")
 if lease == "8":
     {}["missing"]
+if lease == "9":
+    import time
+    print("working", flush=True)
+    time.sleep(60)
 pulumi.export("lease", lease)
 """
 
@@ -95,6 +99,75 @@ def test_an_error_for_the_user_has_no_stack_trace(running: LocalAws) -> None:
     assert '__main__.py", line 9' in text
     assert "runpy" not in text
     assert "local/engine" not in text
+
+
+PACK = """
+from pulumi_policy import EnforcementLevel, PolicyPack, StackValidationPolicy
+def never(args, report):
+    report("no")
+PolicyPack(
+    name="rules",
+    enforcement_level=EnforcementLevel.MANDATORY,
+    policies=[StackValidationPolicy(name="never", description="nothing is good enough", validate=never)],
+)
+"""
+
+
+def test_a_policy_pack_is_run(running: LocalAws, repo: Path) -> None:
+    pack = repo / "policies"
+    pack.mkdir()
+    (pack / "PulumiPolicy.yaml").write_text("description: rules\nruntime: python\n")
+    (pack / "__main__.py").write_text(PACK)
+    assert running.pulumi("preview", capture=True).returncode == 0
+    answer = running.pulumi("preview", "--policy-pack", str(pack), capture=True)
+    assert answer.returncode != 0
+    assert "nothing is good enough" in answer.stdout + answer.stderr
+
+
+CTRL_C = """
+import sys
+from pathlib import Path
+from local.stack import LocalAws
+with LocalAws("serverless", root=Path(sys.argv[1]), gateway=False, providers={}) as aws:
+    aws.pulumi("config", "set", "leaseSeconds", "9")
+    print("code", aws.pulumi("preview").returncode, flush=True)
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_program_ends_quietly(repo: Path) -> None:
+    """As on a terminal: SIGINT to the whole group. The engine cancels, and its plugins and the program end with it."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, str(repo)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert holder.stdout
+    seen = ""
+    while "working" not in seen:
+        seen += holder.stdout.readline()
+    started = subprocess.run(["pgrep", "-f", "local.engine"], capture_output=True, text=True, check=False).stdout
+    mine = [int(pid) for pid in started.split() if str(repo) in folder_of(int(pid))]
+    assert len(mine) == 2  # the host and the program
+    os.killpg(holder.pid, signal.SIGINT)
+    began = time.monotonic()
+    seen += holder.stdout.read()
+    assert holder.wait(1) == 0
+    assert time.monotonic() - began < 8
+    assert "code 0" not in seen
+    assert "Traceback" not in seen
+    assert all(gone(pid, 2) for pid in mine)
+
+
+def folder_of(pid: int) -> str:
+    """The folder that a process works in."""
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        lines = subprocess.run(["lsof", "-a", "-p", str(pid), "-d", "cwd", "-Fn"], capture_output=True, text=True)
+        return lines.stdout
 
 
 def test_commands_see_the_local_aws_and_nothing_of_the_users(
