@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -180,7 +179,7 @@ def test_whatever_the_gateway_does_every_transaction_ends(answer: Outcome, end: 
 
 def test_an_answer_for_another_amount_is_a_persons_matter() -> None:
     world = World()
-    record = replace(world.only, amount=1)
+    record = world.only._replace(amount=1)
     world.store.records["p-0"] = record
     world.gateway._done = lambda transaction: LedgerGateway._done(payment(transaction.id, 999))  # type: ignore[method-assign]
     assert world.run() == Tally(claimed=1, review=1)

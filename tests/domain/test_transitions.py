@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -147,14 +146,14 @@ def test_a_poison_that_kills_its_workers_ends_on_a_desk() -> None:
 
 
 def test_not_found_waits_out_the_grace_period_then_resends_then_never_again() -> None:
-    again = held(20, replace(answered(Unknown("timed out")), next_attempt_at=START))
+    again = held(20, answered(Unknown("timed out"))._replace(next_attempt_at=START))
     early = answered(NotFound(), 21, again, asked=True)
     assert (early.status, early.next_attempt_at) == (Status.PENDING, START + timedelta(seconds=61))
     assert early.attempt == 1, "waiting is no attempt"
     assert not may_resend(again, START + timedelta(seconds=60), POLICY)
     assert may_resend(again, START + timedelta(seconds=61), POLICY)
     assert not may_resend(again, START + POLICY.key_window, POLICY)
-    patient = replace(again, deadline=START + timedelta(days=9))
+    patient = again._replace(deadline=START + timedelta(days=9))
     late = answered(NotFound(), 86_400, patient, asked=True)
     assert late.status is Status.REVIEW
     assert "key window" in (late.reason or "")
@@ -163,7 +162,7 @@ def test_not_found_waits_out_the_grace_period_then_resends_then_never_again() ->
 def test_the_deadline_decides() -> None:
     day = 86_400
     assert held(day, pending()).status is Status.REVIEW, "never sent: it must not go out late"
-    asking = held(day + 1, replace(answered(Unknown("timed out")), next_attempt_at=START))
+    asking = held(day + 1, answered(Unknown("timed out"))._replace(next_attempt_at=START))
     assert asking.status is Status.PROCESSING, "it may have happened: ask once more"
     assert answered(NotFound(), day + 2, asking, asked=True).status is Status.REVIEW
     assert answered(Unknown("down"), day + 2, asking, asked=True).status is Status.REVIEW
@@ -171,12 +170,12 @@ def test_the_deadline_decides() -> None:
 
 
 def test_a_retry_comes_at_the_deadline_at_the_latest() -> None:
-    record = replace(held(), deadline=START + timedelta(seconds=5))
+    record = held()._replace(deadline=START + timedelta(seconds=5))
     assert answered(Retryable("busy"), 1, record).next_attempt_at == START + timedelta(seconds=5)
 
 
 def test_a_redrive_takes_two_people_and_keeps_the_key() -> None:
-    record = answered(Unknown("timed out"), record=replace(held(), attempt=3))
+    record = answered(Unknown("timed out"), record=held()._replace(attempt=3))
     assert record.status is Status.REVIEW
     for by, approver in [("ana", "ana"), ("ana", " Ana "), ("", "ben"), ("ana", "")]:
         with pytest.raises(Refused):
@@ -190,7 +189,7 @@ def test_a_redrive_takes_two_people_and_keeps_the_key() -> None:
 @pytest.mark.parametrize("event", [Claim("t", "w"), Answer(DONE, "w"), Redrive("a", "b", "c")])
 def test_final_is_final(status: Status, event: Event) -> None:
     with pytest.raises(Refused):
-        decide(replace(pending(), status=status), event, START + timedelta(days=1), POLICY)
+        decide(pending()._replace(status=status), event, START + timedelta(days=1), POLICY)
 
 
 OUTCOMES = st.sampled_from(

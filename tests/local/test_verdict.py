@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,8 +47,8 @@ def test_a_clean_run_holds_and_adds_up() -> None:
 Change = Callable[[dict[str, Transaction], list[Effect]], object]
 FAULTS: dict[str, tuple[str, Change]] = {
     "lost": ("every transaction that came in is here", lambda r, _: r.pop("a")),
-    "foreign": ("nothing is here that did not come in", lambda r, _: r.update(x=replace(r["a"], id="x"))),
-    "changed": ("every amount is the one that came in", lambda r, _: r.update(c=replace(r["c"], amount=1))),
+    "foreign": ("nothing is here that did not come in", lambda r, _: r.update(x=r["a"]._replace(id="x"))),
+    "changed": ("every amount is the one that came in", lambda r, _: r.update(c=r["c"]._replace(amount=1))),
     "open": ("every one is final", lambda r, _: r.update(c=arrived(payment("c"), START))),
     "doubled": ("no effect happened twice", lambda _, e: e.append(e[0])),
     "no effect": ("each confirmed one has its effect", lambda _, e: e.pop(0)),
@@ -57,10 +56,10 @@ FAULTS: dict[str, tuple[str, Change]] = {
     "other money": ("each confirmed one has its effect", lambda _, e: e.__setitem__(0, Effect("a", 2933, "EUR"))),
     "rejected, moved": ("no rejected one has an effect", lambda _, e: e.append(Effect("c", 2933, "USD"))),
     "unexplained": ("no effect is unexplained", lambda _, e: e.append(Effect("z", 1, "USD"))),
-    "no reason": ("each one on a desk has a reason", lambda r, _: r.update(d=replace(r["d"], reason=None))),
-    "no deadline": ("each one on a desk has a reason", lambda r, _: r.update(d=replace(r["d"], review_by=None))),
-    "gap": ("every history is whole", lambda r, _: r.update(a=replace(r["a"], history=r["a"].history[::2]))),
-    "no history": ("every history is whole", lambda r, _: r.update(a=replace(r["a"], history=()))),
+    "no reason": ("each one on a desk has a reason", lambda r, _: r.update(d=r["d"]._replace(reason=None))),
+    "no deadline": ("each one on a desk has a reason", lambda r, _: r.update(d=r["d"]._replace(review_by=None))),
+    "gap": ("every history is whole", lambda r, _: r.update(a=r["a"]._replace(history=r["a"].history[::2]))),
+    "no history": ("every history is whole", lambda r, _: r.update(a=r["a"]._replace(history=()))),
 }
 
 
@@ -79,7 +78,7 @@ def test_a_violation_at_the_gateway_is_convicted() -> None:
 
 
 def test_the_most_frequent_reason_comes_first() -> None:
-    desk = [replace(RECORDS["d"], reason=reason) for reason in ("late", "odd", "odd")]
+    desk = [RECORDS["d"]._replace(reason=reason) for reason in ("late", "odd", "odd")]
     assert list(reasons(desk).items()) == [("odd", 2), ("late", 1)]
 
 

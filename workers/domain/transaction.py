@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Status(StrEnum):
@@ -21,8 +21,7 @@ class Status(StrEnum):
         return self in (Status.CONFIRMED, Status.REJECTED)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(NamedTuple):
     """One change of state: when, by whom, from what to what, in which attempt, under which token, and why."""
 
     at: datetime
@@ -34,9 +33,8 @@ class HistoryEntry:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """One pending payment and all that is known of it.
+class Transaction(NamedTuple):
+    """One pending payment and all that is known of it. A tuple, since a worker makes some 100,000 a second of them.
 
     Times are aware UTC with millisecond resolution; `amount` is in minor units of `currency` (ISO 4217).
     """
@@ -83,6 +81,8 @@ def utc(value: datetime) -> datetime:
     Raises:
         ValueError: `value` carries no time zone.
     """
+    if value.tzinfo is UTC and not value.microsecond % 1000:
+        return value
     if value.tzinfo is None:
         raise ValueError(f"a time needs a zone, found {value.isoformat()}")
     value = value.astimezone(UTC)

@@ -6,8 +6,9 @@ no clock and does no I/O: what to write and under which condition is the store's
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
@@ -120,7 +121,7 @@ def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
 
 def extended(record: Transaction, now: datetime, policy: Policy) -> Transaction:
     """The record with its lease renewed: a heartbeat, not a change of state, so no history and no new version."""
-    return replace(record, lease_until=utc(now) + policy.lease)
+    return record._replace(lease_until=utc(now) + policy.lease)
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def _claim(case: _Case, event: Claim) -> Transaction:
     crashed = record.status is Status.PROCESSING
     if crashed:
         # Whoever held it may have sent until its lease ended, and said nothing since.
-        record = replace(record, last_sent_at=record.lease_until)
+        record = record._replace(last_sent_at=record.lease_until)
     if case.used_up:
         return _review(case, record, event.by, f"{record.attempt} attempts used up without an end")
     if case.overdue and not record.sent_earlier:
@@ -219,14 +220,31 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
 # --- how a record moves ----------------------------------------------------------------------------------------------
 
 
-def _moved(record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: object) -> Transaction:
-    after = replace(record, status=to, version=record.version + 1, **changes)  # type: ignore[arg-type]
-    token = after.token if to is Status.PROCESSING else record.token
-    entry = HistoryEntry(at, by, record.status, to, after.attempt, token, why)
-    return replace(after, history=(*record.history, entry))
+def _moved(
+    record: Transaction,
+    at: datetime,
+    by: str,
+    to: Status,
+    why: str,
+    *,
+    attempt: int | None = None,
+    token: str | None = None,
+    **changes: Any,
+) -> Transaction:
+    """`record` in state `to`, one version on, with the line of history that says so."""
+    attempt = record.attempt if attempt is None else attempt
+    entry = HistoryEntry(at, by, record.status, to, attempt, token or record.token, why)
+    return record._replace(
+        status=to,
+        attempt=attempt,
+        token=token,
+        version=record.version + 1,
+        history=(*record.history, entry),
+        **changes,
+    )
 
 
-def _settled(record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: object) -> Transaction:
+def _settled(record: Transaction, at: datetime, by: str, to: Status, why: str, **changes: Any) -> Transaction:
     open_only: dict[str, object] = {
         "next_attempt_at": None,
         "lease_until": None,
@@ -236,7 +254,7 @@ def _settled(record: Transaction, at: datetime, by: str, to: Status, why: str, *
     return _moved(record, at, by, to, why, **{**open_only, "settled_at": at, **changes})
 
 
-def _review(case: _Case, record: Transaction, by: str, why: str, **changes: object) -> Transaction:
+def _review(case: _Case, record: Transaction, by: str, why: str, **changes: Any) -> Transaction:
     policy = case.policy
     return _moved(
         record,
@@ -246,7 +264,6 @@ def _review(case: _Case, record: Transaction, by: str, why: str, **changes: obje
         why,
         next_attempt_at=None,
         lease_until=None,
-        token=None,
         reason=why,
         owner=policy.review_owner,
         review_by=case.now + policy.review_within,
@@ -272,7 +289,6 @@ def _release(
         attempt=record.attempt - 1 if back else record.attempt,
         next_attempt_at=None if due is None else utc(min(due, late)),
         lease_until=None,
-        token=None,
         reason=why,
     )
 
@@ -281,5 +297,5 @@ def _sent(case: _Case, sent: bool) -> Transaction:
     """The record with what is known of its sending: now, or (if no earlier attempt sent either) never."""
     record = case.record
     if sent:
-        return replace(record, last_sent_at=case.now)
-    return record if record.sent_earlier else replace(record, first_sent_at=None)
+        return record._replace(last_sent_at=case.now)
+    return record if record.sent_earlier else record._replace(first_sent_at=None)

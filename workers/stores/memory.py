@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from workers.domain.policy import Policy
@@ -17,8 +17,7 @@ _INSERTED = "added"
 def arrived(transaction: Transaction, now: datetime) -> Transaction:
     """`transaction` as every store inserts it: PENDING, due at once, with the first line of its history."""
     entry = HistoryEntry(utc(now), "producer", None, Status.PENDING, 0, None, _INSERTED)
-    return replace(
-        transaction,
+    return transaction._replace(
         created_at=utc(transaction.created_at),
         deadline=utc(transaction.deadline),
         next_attempt_at=utc(now),

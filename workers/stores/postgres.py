@@ -7,7 +7,7 @@ a claim has them in SQL, since the rows are there: the conformance suite holds b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class PostgresStore:
         ids, tokens = [t.id for t in transactions], [t.token for t in transactions]
         rows = await self.pool.fetch(SQL["extend"], self._now(), self.policy.lease, ids, tokens)
         renewed = {row["id"]: row["lease_until"] for row in rows}
-        return [replace(t, lease_until=renewed[t.id]) for t in transactions if t.id in renewed]
+        return [t._replace(lease_until=renewed[t.id]) for t in transactions if t.id in renewed]
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         if not moves:
@@ -180,7 +180,7 @@ class PostgresStore:
         arrived = HistoryEntry(row["arrived_at"], "producer", None, Status.PENDING, 0, None, "added")
         record = _record(row)
         lines = [line for one in told for line in _lines(one)]
-        return replace(record, history=(arrived, *lines, *record.history))
+        return record._replace(history=(arrived, *lines, *record.history))
 
     async def _already(self, moves: Sequence[Move]) -> set[str]:
         """The ids whose move was written before: by us, in a statement whose answer was lost with its connection."""
