@@ -1,0 +1,489 @@
+"""What a month costs on AWS, in US dollars: both alternatives, a naive design, and cron on one machine.
+
+List prices of us-east-1, 2025-2026, a month of 730 hours, free allowances not subtracted. What is not a price is a
+field of `Load`, `Env` or `Work`, or a named constant: `Work` holds what a transaction makes the serverless alternative
+do, either assumed (the defaults, from before there was any code) or counted (`benchmarks/__main__.py`).
+Each model returns a `Bill`, US dollars by line, so a difference between two bills can be read line by line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+HOURS = 730
+MILLION = 1_000_000
+GB = 1e9
+
+Bill = dict[str, float]
+"""US dollars a month by line."""
+
+
+class Mark(StrEnum):
+    """How sure a price is."""
+
+    FOUND = "F"
+    """Found in a public text, which `Price.source` names."""
+    KNOWN = "K"
+    """General knowledge: verify before quoting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One list price."""
+
+    usd: float
+    unit: str
+    mark: Mark
+    source: str
+
+
+def _found(usd: float, unit: str, source: str) -> Price:
+    return Price(usd, unit, Mark.FOUND, source)
+
+
+PRICES: Mapping[str, Price] = MappingProxyType(
+    {
+        # Step Functions, Lambda, Scheduler
+        "sfn_transition": _found(
+            25 / MILLION,
+            "Standard state transition",
+            "AWS Step Functions Pricing page; infracost golden sfn_state_machine",
+        ),
+        "sfn_express_request": _found(
+            1 / MILLION, "Express request", "AWS Step Functions Pricing page; infracost golden sfn_state_machine"
+        ),
+        "sfn_express_gb_h": _found(
+            0.06, "Express GB-hour, the first 1,000", "AWS Step Functions Pricing page, pricing examples"
+        ),
+        "sfn_express_gb_h_over_1000": _found(
+            0.03, "Express GB-hour, the next 4,000", "AWS Step Functions Pricing page, pricing examples"
+        ),
+        "sfn_express_gb_h_over_5000": _found(
+            0.0164, "Express GB-hour, the rest", "AWS Step Functions Pricing page, pricing examples"
+        ),
+        "lambda_request": _found(0.20 / MILLION, "request", "infracost golden lambda_function (arm64)"),
+        "lambda_gb_s": _found(
+            0.0000133334, "arm64 GB-second, the first 7.5 G", "infracost golden lambda_function (arm64)"
+        ),
+        "scheduler": _found(1 / MILLION, "schedule invocation", "CloudBurn, Amazon EventBridge Pricing, Mar 2026"),
+        # DynamoDB
+        "wru": _found(
+            0.625 / MILLION,
+            "on-demand write unit",
+            "infracost golden dynamodb_table, 2024-11-15; Airbyte, DynamoDB Pricing, Jul 2025",
+        ),
+        "rru": _found(
+            0.125 / MILLION,
+            "on-demand read unit",
+            "infracost golden dynamodb_table, 2024-11-15; Airbyte, DynamoDB Pricing, Jul 2025",
+        ),
+        "ddb_storage": _found(0.25, "GB-month", "infracost golden dynamodb_table"),
+        "ddb_pitr": _found(0.20, "GB-month of table size", "infracost golden dynamodb_table"),
+        # Fargate, Aurora
+        "fargate_vcpu": _found(0.03238, "arm64 vCPU-hour", "Vantage, AWS Fargate Pricing Explained"),
+        "fargate_gb": _found(0.00356, "arm64 GB-hour", "Vantage, AWS Fargate Pricing Explained"),
+        "spot_factor": _found(
+            0.40, "share of on-demand paid on FARGATE_SPOT", "fortem.dev, AWS Fargate Spot: 50-70 % off, moves"
+        ),
+        "acu": _found(0.12, "Aurora Serverless v2 ACU-hour", "infracost golden rds_cluster_instance, 2025-03"),
+        "aurora_storage": _found(0.10, "GB-month", "infracost golden rds_cluster"),
+        "aurora_io": _found(0.20 / MILLION, "Aurora Standard I/O request", "infracost golden rds_cluster"),
+        "aurora_backup": _found(0.021, "GB-month beyond the free 1 x size", "infracost golden rds_cluster"),
+        "ecr": _found(0.10, "GB-month", "infracost golden ecr_repository"),
+        # network
+        "nat_hour": _found(0.045, "NAT gateway-hour", "infracost golden nat_gateway; zacfukuda.com, Jun 2026"),
+        "nat_gb": _found(0.045, "GB through NAT, either way", "infracost golden nat_gateway; zacfukuda.com, Jun 2026"),
+        "ipv4": _found(
+            0.005, "public IPv4 address-hour", "infracost golden eip; CloudBurn, AWS NAT Gateway Pricing, Feb 2026"
+        ),
+        "egress": _found(0.09, "GB to the internet", "wring.co, AWS Data Transfer Pricing, 2026"),
+        "endpoint": _found(
+            0.01, "interface endpoint-hour per zone", "infracost golden vpc_endpoint; zacfukuda.com, Jun 2026"
+        ),
+        # what watches and protects
+        "logs_gb": _found(0.50, "GB ingested", "infracost golden cloudwatch_log_group"),
+        "logs_store": _found(0.03, "GB-month kept", "infracost golden cloudwatch_log_group"),
+        "alarm": _found(0.10, "alarm metric-month", "infracost golden cloudwatch_metric_alarm"),
+        "dashboard": _found(3.00, "dashboard-month", "infracost golden cloudwatch_dashboard"),
+        "metric": _found(0.30, "custom metric-month", "SigNoz, CloudWatch Pricing, Feb 2026"),
+        "xray": _found(5 / MILLION, "trace recorded", "AWS X-Ray Pricing page"),
+        "kms_key": _found(1.00, "customer key-month", "infracost golden kms_key"),
+        "kms_request": _found(0.03 / 10_000, "request", "infracost golden kms_key"),
+        "secret": _found(0.40, "secret-month", "infracost golden secretsmanager_secret"),
+        # one machine and one database, for the comparison with cron
+        "t4g_small": _found(0.0168, "EC2 hour", "several public READMEs, one checked 2026-09"),
+        "ebs_gp3": _found(0.08, "GB-month", "a public README (35 GB = $2.80)"),
+        "db_t4g_medium": _found(0.065, "RDS PostgreSQL Single-AZ hour", "infratally, AWS RDS Pricing Explained 2026"),
+        "rds_gp3": _found(0.115, "GB-month", "infracost golden db_instance; usage.ai, Jun 2026"),
+    }
+)
+
+
+def price(name: str, quantity: float = 1.0) -> float:
+    """`quantity` units of `name`, in US dollars."""
+    return PRICES[name].usd * quantity
+
+
+# --- what is assumed --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the world makes of a transaction, whatever the alternative."""
+
+    attempts: float = 1.05
+    """Calls per transaction: 5 % are answered "try later" once."""
+    latency_seconds: float = 0.175
+    """Of the gateway, on average: 50-300 ms, uniform."""
+    slowest_seconds: float = 0.30
+    """The tail that ends a batch."""
+    wire_out_bytes: float = 2_000
+    """Per call with keep-alive; a TLS handshake for each would add some 5,000."""
+    wire_in_bytes: float = 2_000
+    log_bytes: float = 400
+    """Of the container's log, per call: one structured line."""
+    retention_months: float = 3
+    """How long settled transactions stay in the datastore."""
+    item_kb: float = 1.0
+    """A DynamoDB item with its history."""
+    row_kb: float = 1.8
+    """A PostgreSQL row with three rows of history, indexes and bloat."""
+    busy_hours: float = 176
+    """8 hours on 22 days ..."""
+    busy_share: float = 0.80
+    """... carry this share of the volume."""
+
+    def phases(self, volume: float) -> Iterator[tuple[float, float]]:
+        """(hours, transactions) of the busy part of a month and of the rest."""
+        yield self.busy_hours, volume * self.busy_share
+        yield HOURS - self.busy_hours, volume * (1 - self.busy_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """The fixed part of a stack."""
+
+    name: str
+    nats: int
+    aurora_instances: int
+    min_acu: float
+    min_tasks: int
+    alarms: int = 15
+    metrics: int = 12
+    """Custom ones, through the embedded metric format."""
+    keys: int = 2
+    """KMS: data, logs."""
+
+
+PROD = Env("prod", nats=2, aurora_instances=2, min_acu=0.5, min_tasks=2)
+PROD_INSIGHTS = replace(PROD, name="prod, min 2 ACU", min_acu=2)
+"""AWS Database Blog: Performance Insights needs at least 2 ACU."""
+DEV = Env("dev", nats=1, aurora_instances=1, min_acu=0.5, min_tasks=1)
+LOAD = Load()
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """DynamoDB write units of each step, base table plus index (the rules are in `benchmarks/units.py`)."""
+
+    ingest: float
+    claim: float
+    settle: float
+    release: float
+    """Back to PENDING for a retry."""
+
+    def per_transaction(self, load: Load = LOAD) -> float:
+        return self.ingest + self.claim * load.attempts + self.settle + self.release * (load.attempts - 1)
+
+
+LEAN = Writes(ingest=1 + 1, claim=1 + 0, settle=1 + 1, release=1 + 2)
+"""Ours: a sparse KEYS_ONLY index whose keys the claim leaves alone, and the history inside an item of up to 1 KiB."""
+CLAIM_MOVES_KEY = Writes(ingest=1 + 1, claim=1 + 2, settle=1 + 1, release=1 + 2)
+"""As ours, but the claim changes `next_attempt_at`, the index's sort key."""
+NAIVE = Writes(ingest=2 + 2, claim=2 + 4, settle=2 + 2, release=2 + 4)
+"""The status as index key, projection ALL, items of 1.5 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the serverless alternative does for a transaction. Assumed by default; counted values replace it."""
+
+    write_units: float = LEAN.per_transaction()
+    """DynamoDB's, per transaction, ingest and retries included."""
+    write_units_per_run: float = 2
+    """Of the run lock, by every run, idle or not."""
+    read_units_per_attempt: float = 1 / 80
+    """Pages of the index; the claim's write is taken to return the item."""
+    read_units_per_run: float = 10 * 0.5
+    """Ten shards, half a unit for an empty page."""
+    transitions_per_idle_run: float = 5
+    """Start, Begin, Plan, AnyWork, Release."""
+    transitions_per_working_run: float = 8
+    """Confirm, Report, MoreWork more; without the children."""
+    transitions_per_child: float = 1
+    """For an Express child; a Standard one pays its own states and its start."""
+    log_bytes_per_attempt: float = 400
+    log_bytes_per_child: float = 600 + 1_500
+    """START, END and REPORT of Lambda, and a summary."""
+    log_bytes_per_idle_run: float = 2 * 600 + 1_000
+    log_bytes_per_working_run: float = 2 * 600 + 1_000
+    cpu_ms: float = 2 * 1.2 + 0.8
+    """Milliseconds of a whole core per attempt: two UpdateItem by boto3 and one HTTP call."""
+
+
+ASSUMED = Work()
+
+LAMBDA_GB = 0.5
+LAMBDA_CPU = 512 / 1769
+"""The share of a core that Lambda gives to 512 MB (1,769 MB are one)."""
+CALLS_IN_FLIGHT = 50
+"""Of one Lambda to the gateway."""
+INVOKE_SECONDS = 0.03
+"""What every invocation takes beside its work."""
+PLAN_AND_REPORT_SECONDS = 0.10
+COLD_SHARE, COLD_SECONDS = 0.02, 0.7
+"""Since August 2025 INIT is billed like the rest."""
+EXPRESS_GB = 64 / 1024
+TRACED_SHARE = 0.05
+KMS_REQUESTS = 100_000
+
+# --- serverless -------------------------------------------------------------------------------------------------------
+
+
+def batch_seconds(size: float, load: Load = LOAD, work: Work = ASSUMED) -> float:
+    """How long a Lambda works on a batch: bound by its share of a core, or by the gateway's latency."""
+    calls = math.ceil(size / CALLS_IN_FLIGHT) * load.latency_seconds
+    cpu = size * work.cpu_ms / 1000 / LAMBDA_CPU
+    return INVOKE_SECONDS + max(calls, cpu) + load.slowest_seconds - load.latency_seconds
+
+
+def express(count: float, seconds: float) -> float:
+    """`count` Express executions of `seconds` each: 64 MB, in steps of 100 ms, cheaper by volume."""
+    gb_hours = count * math.ceil(seconds * 10) / 10 * EXPRESS_GB / 3600
+    return (
+        price("sfn_express_request", count)
+        + price("sfn_express_gb_h", min(gb_hours, 1_000))
+        + price("sfn_express_gb_h_over_1000", min(max(gb_hours - 1_000, 0), 4_000))
+        + price("sfn_express_gb_h_over_5000", max(gb_hours - 5_000, 0))
+    )
+
+
+def serverless(
+    volume: float,
+    env: Env = PROD,
+    load: Load = LOAD,
+    *,
+    work: Work = ASSUMED,
+    batch: int = 100,
+    every_minutes: float = 1,
+    backlog: bool = False,
+) -> Bill:
+    """`volume` transactions a month through Scheduler, Step Functions, Lambda and DynamoDB.
+
+    `backlog`: every run finds full batches; otherwise transactions arrive evenly over each phase of the month, and
+    batches only fill when more than a batch arrives between two runs.
+    """
+    runs = working = children = lambda_seconds = dispatch = 0.0
+    for hours, share in load.phases(volume):
+        runs_here, attempts = hours * 60 / every_minutes, share * load.attempts
+        per_run = attempts / runs_here
+        working_here = runs_here * (1 - math.exp(-per_run))  # arrivals at random: the runs that find any
+        if backlog:
+            batches = attempts / batch
+        else:
+            batches = working_here * math.ceil(max(per_run, 1) / batch) if attempts else 0.0
+        took = batch_seconds(attempts / batches if batches else 0, load, work)
+        runs, working, children = runs + runs_here, working + working_here, children + batches
+        lambda_seconds += batches * took
+        dispatch += express(batches, took + 0.1)
+    idle = runs - working
+    transitions = (
+        idle * work.transitions_per_idle_run
+        + working * work.transitions_per_working_run
+        + children * work.transitions_per_child
+    )
+    invocations = runs * 2 + children  # Plan, Report, Confirm
+    lambda_seconds += runs * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
+    stored_gb = volume * load.retention_months * (load.item_kb * 1000 + 100) / GB  # 100 bytes of index
+    log_gb = (
+        volume * load.attempts * work.log_bytes_per_attempt
+        + children * work.log_bytes_per_child
+        + idle * work.log_bytes_per_idle_run
+        + working * work.log_bytes_per_working_run
+    ) / GB
+    reads = volume * load.attempts * work.read_units_per_attempt + runs * work.read_units_per_run
+    return {
+        "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", runs),
+        "Lambda": price("lambda_request", invocations) + price("lambda_gb_s", LAMBDA_GB * lambda_seconds),
+        "DynamoDB writes": price("wru", volume * work.write_units + runs * work.write_units_per_run),
+        "DynamoDB reads": price("rru", reads),
+        "DynamoDB storage + PITR": price("ddb_storage", stored_gb) + price("ddb_pitr", stored_gb),
+        "KMS, secrets": price("kms_key", env.keys) + price("kms_request", KMS_REQUESTS) + price("secret"),
+        **_network(env, volume * load.attempts, load),
+        **_watch(env, log_gb, (runs + children) * TRACED_SHARE),
+    }
+
+
+# --- fargate ----------------------------------------------------------------------------------------------------------
+
+ACU_VCPU, ACU_CACHE_GB = 0.25, 1.5
+POSTGRES_MS = 0.4
+"""Of a whole core per attempt: set-based claim, settle and history. An assumption."""
+TASK_VCPU, TASK_GB, TASK_CALLS = 0.5, 1.0, 100
+TASK_MS = 1.5
+"""Of a whole core per attempt: an asyncio worker. An assumption."""
+BUSY = 0.6
+"""The share of a core that is planned for."""
+TASK_RATE = min(TASK_CALLS / LOAD.latency_seconds, TASK_VCPU / (TASK_MS / 1000) * BUSY)
+ACU_RATE = ACU_VCPU / (POSTGRES_MS / 1000) * BUSY
+"""Attempts a second that one task, and one ACU, bear."""
+HOT_HOURS = 4
+"""Of recent rows in Aurora's cache."""
+
+
+def fargate(
+    volume: float, env: Env = PROD, load: Load = LOAD, *, io_per_transaction: float = 1.0, endpoints: int = 0
+) -> Bill:
+    """`volume` transactions a month through Fargate (one task on demand, the rest on Spot) and Aurora Serverless v2.
+
+    `io_per_transaction`: 1 for set-based statements and time-ordered keys, 4 row by row, 7 with random UUID keys too.
+    """
+    acu_hours = on_demand_hours = spot_hours = 0.0
+    for hours, share in load.phases(volume):
+        rate = share * load.attempts / (hours * 3600)
+        cache = rate * 3600 * HOT_HOURS * load.row_kb / 1e6 / ACU_CACHE_GB
+        need = math.ceil(max(rate / ACU_RATE, cache) * 2) / 2  # in steps of half an ACU
+        acu_hours += hours * max(env.min_acu, need) * env.aurora_instances  # a tier 0-1 reader follows the writer
+        on_demand_hours += hours
+        spot_hours += hours * (max(env.min_tasks, math.ceil(rate / TASK_RATE)) - 1)
+    task = price("fargate_vcpu", TASK_VCPU) + price("fargate_gb", TASK_GB)
+    stored_gb = 1 + volume * load.retention_months * load.row_kb * 1000 / GB
+    log_gb = 1 + volume * load.attempts * load.log_bytes / GB
+    own_traffic_gb = 5 + (0 if endpoints else log_gb)
+    return {
+        "Aurora ACU": price("acu", acu_hours),
+        # polling and vacuum when idle: one request in five seconds
+        "Aurora I/O": price("aurora_io", volume * io_per_transaction + HOURS * 3600 * 0.2),
+        "Aurora storage + backup": price("aurora_storage", stored_gb) + price("aurora_backup", stored_gb),
+        "Fargate": (on_demand_hours + price("spot_factor", spot_hours)) * task + price("ecr", 0.3),
+        "KMS, secrets": price("kms_key", env.keys) + price("kms_request", KMS_REQUESTS / 2) + price("secret", 2),
+        "interface endpoints": price("endpoint", endpoints * 2 * HOURS),
+        **_network(env, volume * load.attempts, load, own_traffic_gb),
+        **_watch(env, log_gb, volume * load.attempts / 100 * TRACED_SHARE),
+    }
+
+
+# --- what both are compared with --------------------------------------------------------------------------------------
+
+SERIAL_RATE = 1 / (LOAD.latency_seconds + 0.010)
+"""Transactions a second of a script that confirms one after another."""
+
+
+def baseline(volume: float, load: Load = LOAD) -> Bill:
+    """Cron on one t4g.small with RDS in one zone: nothing redundant, one after another, a few plain log lines."""
+    if volume * load.attempts / HOURS / 3600 > SERIAL_RATE:
+        return {"never catches up": math.inf}
+    return {
+        "EC2 + disk": price("t4g_small", HOURS) + price("ebs_gp3", 20),
+        "IPv4": price("ipv4", HOURS),
+        "RDS": price("db_t4g_medium", HOURS),
+        "RDS storage": price("rds_gp3", max(20, volume * load.retention_months * 0.8e-6)),
+        "egress": price("egress", volume * load.attempts * (load.wire_out_bytes + 5000) / GB),
+        "alarms": price("alarm", 3),
+    }
+
+
+NAIVE_TRANSITIONS = 6
+
+
+def naive(volume: float, env: Env = PROD, load: Load = LOAD) -> Bill:
+    """One Standard execution and one waiting Lambda per transaction, everything in the index, chatty logs."""
+    calls = volume * load.attempts
+    stored_gb = volume * load.retention_months * 3200 / GB  # 1.5 KB of item, and again in the index
+    seconds = INVOKE_SECONDS + load.latency_seconds + 2 * 0.008 + COLD_SHARE * COLD_SECONDS
+    log_bytes = 600 + 2_500 + 6_000  # Lambda's own lines, five of ours, execution log at level ALL
+    return {
+        "Step Functions": price("sfn_transition", calls * NAIVE_TRANSITIONS),
+        "Lambda": price("lambda_request", calls) + price("lambda_gb_s", calls * LAMBDA_GB * seconds),
+        "DynamoDB writes": price("wru", volume * NAIVE.per_transaction(load)),
+        "DynamoDB storage + PITR": price("ddb_storage", stored_gb) + price("ddb_pitr", stored_gb / 2),
+        "KMS, secrets": price("kms_key", env.keys) + price("secret"),
+        **_network(env, calls, replace(load, wire_out_bytes=4500, wire_in_bytes=7000)),
+        **_watch(env, calls * log_bytes / GB, calls * TRACED_SHARE),
+    }
+
+
+def _network(env: Env, calls: float, load: Load, own_traffic_gb: float = 0.0) -> Bill:
+    out, back = calls * load.wire_out_bytes / GB, calls * load.wire_in_bytes / GB
+    return {
+        "NAT hours + IPv4": env.nats * (price("nat_hour", HOURS) + price("ipv4", HOURS)),
+        "NAT data + egress": price("nat_gb", out + back + own_traffic_gb) + price("egress", out),
+    }
+
+
+def _watch(env: Env, log_gb: float, traces: float) -> Bill:
+    return {
+        "logs": price("logs_gb", log_gb) + price("logs_store", log_gb),
+        "alarms, dashboard, metrics": price("alarm", env.alarms) + price("dashboard") + price("metric", env.metrics),
+        "X-Ray": price("xray", traces),
+    }
+
+
+# --- questions to the models ------------------------------------------------------------------------------------------
+
+Model = Callable[[float], Bill]
+"""Transactions a month -> its bill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """One month of a model, with what stands behind its total."""
+
+    volume: float
+    bill: Bill
+    fixed: float
+    """US dollars without a single transaction."""
+
+    @property
+    def total(self) -> float:
+        return total(self.bill)
+
+    @property
+    def variable(self) -> float:
+        return self.total - self.fixed
+
+    @property
+    def dominating(self) -> tuple[str, float]:
+        """The largest line, and its share of the total."""
+        line = max(self.bill, key=lambda name: self.bill[name])
+        return line, self.bill[line] / self.total
+
+    @property
+    def per_million(self) -> float:
+        """The variable part, by million transactions."""
+        return self.variable / self.volume * MILLION
+
+
+def month(model: Model, volume: float) -> Month:
+    """`volume` transactions a month by `model`."""
+    return Month(volume, model(volume), total(model(0)))
+
+
+def total(bill: Bill) -> float:
+    """US dollars of all lines."""
+    return sum(bill.values())
+
+
+def break_even(a: Model, b: Model) -> float | None:
+    """The transactions a month below which `a` is cheaper than `b`; None where it always is."""
+    low, high = 1.0, 1e10
+    if total(a(high)) < total(b(high)):
+        return None
+    for _ in range(80):  # halves the logarithm: far below a cent
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if total(a(middle)) < total(b(middle)) else (low, middle)
+    return low
