@@ -1,4 +1,4 @@
-"""What a worker is told by its environment (components/compute.py writes it), read once and checked."""
+"""What a worker is told by its environment (components/ writes it), read once and checked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypedDict
 
 from workers.domain.policy import Policy
 
@@ -15,83 +16,179 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """One worker's settings. Names of AWS resources come from the stack, numbers from its settings."""
+class GatewayConfig:
+    """Where the gateway is, and how hard this one worker may press it."""
+
+    url: str
+    concurrency: int
+    rate_limit: float
+    """Calls a second of this worker; 0 for no limit."""
+    secret_arn: str
+    """Where the gateway's API key is kept; "" for a gateway that wants none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every worker knows. Names of AWS resources come from the stack, numbers from its settings."""
 
     alternative: str
     environment: str
+    metric_namespace: str
+    batch_size: int
+    gateway: GatewayConfig
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaConfig(Common):
+    """What the Lambda functions know besides."""
+
     table: str
     index: str
     shards: int
     plan_bucket: str
-    batch_size: int
     batches_per_plan: int
     run_lease: timedelta
     """How long a run may hold the run lock without renewing it."""
-    gateway_url: str
-    gateway_concurrency: int
-    gateway_rate_limit: float
-    """Calls a second of this worker; 0 for no limit."""
-    gateway_secret_arn: str
-    """Where the gateway's API key is kept; "" for a gateway that wants none."""
-    metric_namespace: str
-    policy: Policy
 
 
-def read(environment: Mapping[str, str] = os.environ) -> WorkerConfig:
-    """The settings in `environment`.
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Where the database is, and as whom to come."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig(Common):
+    """What the service on Fargate knows besides."""
+
+    database: DatabaseConfig
+    poll: timedelta
+    """How often it looks for what no notification told: retries, expired leases, lost connections."""
+    stop_within: timedelta
+    """After SIGTERM; ECS kills some seconds later."""
+    metrics_every: timedelta
+    heartbeat_file: str
+
+
+def read_lambda(environment: Mapping[str, str] = os.environ) -> LambdaConfig:
+    """The settings of a Lambda function.
 
     Raises:
         ConfigError: names every variable that is missing or is no number.
     """
-    faults: list[str] = []
+    values = Values(environment)
+    config = LambdaConfig(
+        **_common(values),
+        table=values.text("TABLE_NAME"),
+        index=values.text("INDEX_NAME"),
+        shards=values.whole("PENDING_SHARDS"),
+        plan_bucket=values.text("PLAN_BUCKET"),
+        batches_per_plan=values.whole("BATCHES_PER_PLAN"),
+        run_lease=values.seconds("RUN_LEASE_SECONDS"),
+    )
+    values.check()
+    return config
 
-    def text(name: str, default: str | None = None) -> str:
-        value = environment.get(name, default)
+
+def read_service(environment: Mapping[str, str] = os.environ) -> ServiceConfig:
+    """The settings of the service.
+
+    Raises:
+        ConfigError: names every variable that is missing or is no number.
+    """
+    values = Values(environment)
+    config = ServiceConfig(
+        **_common(values),
+        database=database(values, "DATABASE_USER"),
+        poll=values.seconds("POLL_SECONDS"),
+        stop_within=values.seconds("STOP_SECONDS"),
+        metrics_every=values.seconds("METRICS_SECONDS"),
+        heartbeat_file=values.text("HEARTBEAT_FILE"),
+    )
+    values.check()
+    return config
+
+
+def database(values: Values, user: str) -> DatabaseConfig:
+    """Where the database is; its user by the variable `user`."""
+    return DatabaseConfig(
+        host=values.text("DATABASE_HOST"),
+        port=values.whole("DATABASE_PORT"),
+        name=values.text("DATABASE_NAME"),
+        user=values.text(user),
+    )
+
+
+class Values:
+    """Variables, read with all their faults."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._environment = environment
+        self._faults: list[str] = []
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._environment.get(name, default)
         if value is None:
-            faults.append(f"{name} is missing")
+            self._faults.append(f"{name} is missing")
         return value or ""
 
-    def number(name: str) -> float:
-        value = text(name)
+    def number(self, name: str) -> float:
+        value = self.text(name)
         try:
             return float(value)
         except ValueError:
             if value:
-                faults.append(f"{name} must be a number, found {value!r}")
+                self._faults.append(f"{name} must be a number, found {value!r}")
             return 1.0
 
-    def seconds(name: str) -> timedelta:
-        return timedelta(seconds=number(name))
+    def whole(self, name: str) -> int:
+        return int(self.number(name))
 
-    config = WorkerConfig(
-        alternative=text("ALTERNATIVE"),
-        environment=text("ENVIRONMENT"),
-        table=text("TABLE_NAME"),
-        index=text("INDEX_NAME"),
-        shards=int(number("PENDING_SHARDS")),
-        plan_bucket=text("PLAN_BUCKET"),
-        batch_size=int(number("BATCH_SIZE")),
-        batches_per_plan=int(number("BATCHES_PER_PLAN")),
-        run_lease=seconds("RUN_LEASE_SECONDS"),
-        gateway_url=text("GATEWAY_URL"),
-        gateway_concurrency=int(number("GATEWAY_CONCURRENCY")),
-        gateway_rate_limit=number("GATEWAY_RATE_LIMIT"),
-        gateway_secret_arn=text("GATEWAY_SECRET_ARN", ""),
-        metric_namespace=text("METRIC_NAMESPACE"),
-        policy=Policy(
-            lease=seconds("LEASE_SECONDS"),
-            clock_skew=seconds("CLOCK_SKEW_SECONDS"),
-            max_attempts=int(number("MAX_ATTEMPTS")),
-            retry_base=seconds("RETRY_BASE_SECONDS"),
-            retry_cap=seconds("RETRY_CAP_SECONDS"),
-            call_timeout=seconds("GATEWAY_TIMEOUT_SECONDS"),
-            grace=seconds("GRACE_SECONDS"),
-            key_window=seconds("KEY_WINDOW_SECONDS"),
-            review_within=seconds("REVIEW_SECONDS"),
-            review_owner=text("REVIEW_OWNER"),
+    def seconds(self, name: str) -> timedelta:
+        return timedelta(seconds=self.number(name))
+
+    def check(self) -> None:
+        """Raises ConfigError where there were faults."""
+        if self._faults:
+            raise ConfigError("; ".join(self._faults))
+
+
+class _Common(TypedDict):
+    alternative: str
+    environment: str
+    metric_namespace: str
+    batch_size: int
+    gateway: GatewayConfig
+    policy: Policy
+
+
+def _common(values: Values) -> _Common:
+    return {
+        "alternative": values.text("ALTERNATIVE"),
+        "environment": values.text("ENVIRONMENT"),
+        "metric_namespace": values.text("METRIC_NAMESPACE"),
+        "batch_size": values.whole("BATCH_SIZE"),
+        "gateway": GatewayConfig(
+            url=values.text("GATEWAY_URL"),
+            concurrency=values.whole("GATEWAY_CONCURRENCY"),
+            rate_limit=values.number("GATEWAY_RATE_LIMIT"),
+            secret_arn=values.text("GATEWAY_SECRET_ARN", ""),
         ),
-    )
-    if faults:
-        raise ConfigError("; ".join(faults))
-    return config
+        "policy": Policy(
+            lease=values.seconds("LEASE_SECONDS"),
+            clock_skew=values.seconds("CLOCK_SKEW_SECONDS"),
+            max_attempts=values.whole("MAX_ATTEMPTS"),
+            retry_base=values.seconds("RETRY_BASE_SECONDS"),
+            retry_cap=values.seconds("RETRY_CAP_SECONDS"),
+            call_timeout=values.seconds("GATEWAY_TIMEOUT_SECONDS"),
+            grace=values.seconds("GRACE_SECONDS"),
+            key_window=values.seconds("KEY_WINDOW_SECONDS"),
+            review_within=values.seconds("REVIEW_SECONDS"),
+            review_owner=values.text("REVIEW_OWNER"),
+        ),
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests.conftest import AwsAccount
 from tests.contract.conftest import make_table
 from tests.fakes import LedgerGateway, payment
 from workers.clock import SystemClock
-from workers.config import ConfigError, read
+from workers.config import ConfigError, read_lambda
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
@@ -208,28 +207,8 @@ def test_desk_and_failures_are_metrics(gateway: LedgerGateway, capsys: pytest.Ca
     assert asyncio.run(handlers.app().store.review())[0].status is Status.REVIEW
 
 
-def test_the_gateways_key_is_found_when_it_comes_and_changes_without_a_deployment(
-    aws: AwsAccount, gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    client = aws.client("secretsmanager")
-    arn = client.create_secret(Name="gateway-key")["ARN"]
-    monkeypatch.setenv("GATEWAY_SECRET_ARN", arn)
-    handlers.app().loop.close()
-    handlers.app.cache_clear()
-    now = SystemClock().now()
-    assert handlers._api_key(now) == ""
-    assert emitted(capsys)[0]["event"] == "gateway key missing"
-    client.put_secret_value(SecretId=arn, SecretString="first")
-    assert handlers._api_key(now + handlers.KEY_MISSED) == "first"
-    client.put_secret_value(SecretId=arn, SecretString="second")
-    later = now + handlers.KEY_MISSED + handlers.KEY_KEPT
-    assert handlers._api_key(later - timedelta(seconds=1)) == "first"
-    assert handlers._api_key(later) == "second"
-    assert capsys.readouterr().out == ""
-
-
 def test_the_environment_is_checked_whole() -> None:
     with pytest.raises(ConfigError) as error:
-        read({**NUMBERS, "BATCH_SIZE": "many"})
+        read_lambda({**NUMBERS, "BATCH_SIZE": "many"})
     assert "TABLE_NAME is missing" in str(error.value)
     assert "BATCH_SIZE must be a number, found 'many'" in str(error.value)

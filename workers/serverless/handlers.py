@@ -10,7 +10,7 @@ import json
 import random
 import secrets
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -18,9 +18,10 @@ import boto3
 from botocore.config import Config
 
 from workers.clock import SystemClock
-from workers.config import WorkerConfig, read
+from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
-from workers.gateway.payments import GatewaySettings, PaymentGateway
+from workers.gateway.api_key import ApiKey, settings_of
+from workers.gateway.payments import PaymentGateway
 from workers.serverless.run_lock import RunLock
 from workers.stores.dynamodb import DynamoDbStore
 from workers.telemetry import Telemetry
@@ -28,16 +29,12 @@ from workers.telemetry import Telemetry
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
 
-KEY_KEPT = timedelta(minutes=5)
-KEY_MISSED = timedelta(seconds=10)
-"""How long a warm worker goes on with the API key that it read, or did not find."""
-
 
 @dataclass(frozen=True)
 class App:
     """What a warm Lambda keeps between invocations: clients, connections and the loop that they belong to."""
 
-    config: WorkerConfig
+    config: LambdaConfig
     clock: SystemClock
     store: DynamoDbStore
     lock: RunLock
@@ -48,7 +45,7 @@ class App:
 @cache
 def app() -> App:
     """Made at the first invocation, so that importing this module costs little and does no I/O."""
-    config, clock = read(), SystemClock()
+    config, clock = read_lambda(), SystemClock()
     client = boto3.client("dynamodb", config=_client_config())
     store = DynamoDbStore(client, config.table, config.index, config.shards, clock, config.policy)
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
@@ -57,20 +54,19 @@ def app() -> App:
 
 def gateway() -> PaymentGateway:
     """The gateway's client; its breaker and its connections outlive an invocation."""
-    return _gateway(_api_key(app().clock.now()))
+    return _gateway(_key().current(app().clock.now()))
 
 
 @cache
 def _gateway(api_key: str) -> PaymentGateway:
     config = app().config
-    settings = GatewaySettings(
-        url=config.gateway_url,
-        timeout_seconds=config.policy.call_timeout.total_seconds(),
-        concurrency=config.gateway_concurrency,
-        rate_limit_per_second=config.gateway_rate_limit,
-        api_key=api_key,
-    )
-    return PaymentGateway(settings, app().clock)
+    return PaymentGateway(settings_of(config.gateway, config.policy, api_key), app().clock)
+
+
+@cache
+def _key() -> ApiKey:
+    client = boto3.client("secretsmanager", config=_client_config())
+    return ApiKey(client, app().config.gateway.secret_arn, app().telemetry)
 
 
 @cache
@@ -163,32 +159,3 @@ def _client_config() -> Config:
     return Config(
         connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 4}, max_pool_connections=16
     )
-
-
-_keys: dict[str, tuple[str, datetime]] = {}
-"""Secret's ARN -> its value, and until when it is taken for the present one."""
-
-
-def _api_key(now: datetime) -> str:
-    """The gateway's API key, read again from time to time: a rotation needs no deployment.
-
-    "" while nobody has put it into the secret: the gateway then refuses us, which burns no attempts.
-    """
-    arn = app().config.gateway_secret_arn
-    if not arn:
-        return ""
-    key, until = _keys.get(arn, ("", now))
-    if now >= until:
-        key = _read_secret(arn)
-        if not key:
-            app().telemetry.event("gateway key missing", now, secret=arn)
-        _keys[arn] = key, now + (KEY_KEPT if key else KEY_MISSED)
-    return key
-
-
-def _read_secret(arn: str) -> str:
-    client = boto3.client("secretsmanager", config=_client_config())
-    try:
-        return str(client.get_secret_value(SecretId=arn).get("SecretString", "")).strip()
-    except client.exceptions.ResourceNotFoundException:  # the secret is there, a value is not
-        return ""
