@@ -33,9 +33,8 @@ from components.settings import Settings, parse
 from local.emulator import Emulator
 from tests.contract.conftest import make_table
 from workers.clock import SystemClock
-from workers.config import WorkerConfig
+from workers.config import read_lambda
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable
-from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, RunLock
@@ -362,39 +361,41 @@ def count(progress: Progress, transactions: int = TRANSACTIONS) -> Counts:
 
 def _app(meter: Meter, clock: SetClock, settings: Settings, table: str) -> handlers.App:
     """As `handlers.app` makes it, with the meter for a client."""
-    work, gateway = settings.work, settings.gateway
-    policy = Policy(
-        lease=timedelta(seconds=work.lease_seconds),
-        clock_skew=timedelta(seconds=work.clock_skew_seconds),
-        max_attempts=work.max_attempts,
-        retry_base=timedelta(seconds=work.retry_base_seconds),
-        retry_cap=timedelta(seconds=work.retry_cap_seconds),
-        call_timeout=timedelta(seconds=gateway.timeout_seconds),
-        grace=timedelta(seconds=gateway.grace_seconds),
-        key_window=timedelta(seconds=gateway.key_window_seconds),
-        review_within=timedelta(seconds=work.review_seconds),
-        review_owner=work.review_owner,
-    )
-    config = WorkerConfig(
-        alternative=settings.alternative.value,
-        environment=settings.environment.value,
-        table=table,
-        index=INDEX,
-        shards=work.pending_shards,
-        plan_bucket=table,
-        batch_size=work.batch_size,
-        batches_per_plan=settings.run.batches_per_plan,
-        run_lease=timedelta(seconds=settings.run.lease_seconds),
-        gateway_url=gateway.url,
-        gateway_concurrency=gateway.concurrency,
-        gateway_rate_limit=0,
-        gateway_secret_arn="",
-        metric_namespace="ConfirmTransactions",
-        policy=policy,
-    )
-    store = DynamoDbStore(meter, table, INDEX, config.shards, clock, policy)
+    config = read_lambda(_environment(settings, table))
+    store = DynamoDbStore(meter, table, INDEX, config.shards, clock, config.policy)
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
     return handlers.App(config, clock, store, RunLock(meter, table), telemetry, asyncio.new_event_loop())
+
+
+def _environment(settings: Settings, table: str) -> dict[str, str]:
+    """A Lambda's, as components/compute.py makes it of the settings."""
+    work, gateway, run = settings.work, settings.gateway, settings.run
+    values = {
+        "ALTERNATIVE": settings.alternative,
+        "ENVIRONMENT": settings.environment,
+        "METRIC_NAMESPACE": "ConfirmTransactions",
+        "TABLE_NAME": table,
+        "INDEX_NAME": INDEX,
+        "PENDING_SHARDS": work.pending_shards,
+        "PLAN_BUCKET": table,
+        "BATCH_SIZE": work.batch_size,
+        "BATCHES_PER_PLAN": run.batches_per_plan,
+        "RUN_LEASE_SECONDS": run.lease_seconds,
+        "LEASE_SECONDS": work.lease_seconds,
+        "CLOCK_SKEW_SECONDS": work.clock_skew_seconds,
+        "MAX_ATTEMPTS": work.max_attempts,
+        "RETRY_BASE_SECONDS": work.retry_base_seconds,
+        "RETRY_CAP_SECONDS": work.retry_cap_seconds,
+        "REVIEW_SECONDS": work.review_seconds,
+        "REVIEW_OWNER": work.review_owner,
+        "GATEWAY_URL": gateway.url,
+        "GATEWAY_TIMEOUT_SECONDS": gateway.timeout_seconds,
+        "GATEWAY_CONCURRENCY": gateway.concurrency,
+        "GATEWAY_RATE_LIMIT": 0,
+        "GRACE_SECONDS": gateway.grace_seconds,
+        "KEY_WINDOW_SECONDS": gateway.key_window_seconds,
+    }
+    return {name: str(value) for name, value in values.items()}
 
 
 def records(count: int, now: datetime) -> list[Transaction]:
