@@ -25,6 +25,7 @@ CREATE TABLE transactions (
     owner             text,
     review_by         timestamptz(3),
     version           integer NOT NULL DEFAULT 1,
+    CONSTRAINT deadline_is_a_date CHECK (deadline < '9999-01-01'),  -- also refuses infinity
     CHECK ((due_at IS NOT NULL) = (status IN ('PENDING', 'PROCESSING'))),
     CHECK ((lease_until IS NOT NULL) = (status = 'PROCESSING')),
     CHECK ((settled_at IS NOT NULL) = (status IN ('CONFIRMED', 'REJECTED'))),

@@ -11,6 +11,7 @@ WITH clock AS (
     SELECT t.ctid AS place, t.id, t.version, t.status, t.attempt, t.token, t.lease_until,
            t.claimed_at, t.claimed_by, t.taken_over,
            CASE
+               WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
                WHEN t.attempt >= $7::int THEN t.attempt || ' attempts used up without an end'
                WHEN t.deadline <= clock.now AND t.last_sent_at IS NULL AND t.lease_until IS NULL
                    THEN 'deadline passed before it could be sent'
@@ -34,22 +35,25 @@ WITH clock AS (
     SELECT id, version + 1, token, clock.now, $3::text, status, 'REVIEW', attempt, desk
     FROM picked, clock
     WHERE desk IS NOT NULL
+), changed AS (
+    UPDATE transactions t
+    SET status        = CASE WHEN p.desk IS NULL THEN 'PROCESSING' ELSE 'REVIEW' END,
+        attempt       = t.attempt + CASE WHEN p.desk IS NULL THEN 1 ELSE 0 END,
+        due_at        = CASE WHEN p.desk IS NULL THEN t.due_at END,
+        lease_until   = CASE WHEN p.desk IS NULL THEN clock.now + $5::interval END,
+        token         = CASE WHEN p.desk IS NULL THEN $2::text END,
+        claimed_at    = clock.now,
+        claimed_by    = $3::text,
+        taken_over    = p.lease_until IS NOT NULL,
+        first_sent_at = CASE WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, clock.now) ELSE t.first_sent_at END,
+        last_sent_at  = coalesce(p.lease_until, t.last_sent_at),
+        reason        = p.desk,
+        owner         = CASE WHEN p.desk IS NULL THEN t.owner ELSE $9::text END,
+        review_by     = CASE WHEN p.desk IS NULL THEN t.review_by ELSE clock.now + $8::interval END,
+        version       = t.version + 1
+    FROM picked p, clock
+    WHERE t.ctid = p.place
+    RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.status, t.attempt, t.due_at,
+              t.lease_until, t.token, t.claimed_at, t.claimed_by, t.taken_over, t.first_sent_at, t.last_sent_at, t.version
 )
-UPDATE transactions t
-SET status        = CASE WHEN p.desk IS NULL THEN 'PROCESSING' ELSE 'REVIEW' END,
-    attempt       = t.attempt + CASE WHEN p.desk IS NULL THEN 1 ELSE 0 END,
-    due_at        = CASE WHEN p.desk IS NULL THEN t.due_at END,
-    lease_until   = CASE WHEN p.desk IS NULL THEN clock.now + $5::interval END,
-    token         = CASE WHEN p.desk IS NULL THEN $2::text END,
-    claimed_at    = clock.now,
-    claimed_by    = $3::text,
-    taken_over    = p.lease_until IS NOT NULL,
-    first_sent_at = CASE WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, clock.now) ELSE t.first_sent_at END,
-    last_sent_at  = coalesce(p.lease_until, t.last_sent_at),
-    reason        = p.desk,
-    owner         = CASE WHEN p.desk IS NULL THEN t.owner ELSE $9::text END,
-    review_by     = CASE WHEN p.desk IS NULL THEN t.review_by ELSE clock.now + $8::interval END,
-    version       = t.version + 1
-FROM picked p, clock
-WHERE t.ctid = p.place
-RETURNING t.*
+SELECT * FROM changed WHERE status = 'PROCESSING'

@@ -1,0 +1,278 @@
+"""What holds for the PostgreSQL adapter alone: its clock, its plan, its roles, lost answers, rows of odd content."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.contract.conftest import POLICY, Database
+from tests.contract.test_store import answer, claim, done, find
+from tests.fakes import FakeClock, payment, payments, run
+from workers.domain.outcomes import Retryable
+from workers.domain.transaction import Status
+from workers.migrations import Migration, SchemaError, check, migrate, migrations
+from workers.stores.postgres import SESSION, SQL, PostgresStore
+
+
+def store_of(database: Database, clock: FakeClock | None = None) -> PostgresStore:
+    return PostgresStore(database.pool, POLICY, clock)
+
+
+def test_the_databases_own_clock_counts(database: Database) -> None:
+    store = store_of(database)
+    now = datetime.now(UTC)
+    run(store.add([payment("p-0", created_at=now)]))
+    [record] = claim(store)
+    assert record.lease_until is not None
+    assert abs(record.lease_until - now - POLICY.lease) < timedelta(seconds=5)
+    assert run(store.backlog()).oldest_due_at is not None
+
+
+@pytest.mark.parametrize("deadline", ["infinity", "294276-01-01"])
+def test_a_row_that_python_cannot_read_goes_to_a_desk_and_stops_nobody(database: Database, deadline: str) -> None:
+    store = store_of(database)
+    run(database.pool.execute("ALTER TABLE transactions DROP CONSTRAINT deadline_is_a_date"))
+    run(store.add([payment("a", created_at=datetime.now(UTC)), payment("c", created_at=datetime.now(UTC))]))
+    run(
+        database.pool.execute(
+            f"INSERT INTO transactions (id, account, amount, currency, deadline) VALUES ('b', 'x', 1, 'EUR', '{deadline}')"
+        )
+    )
+    assert {record.id for record in claim(store)} == {"a", "c"}
+    [broken] = run(store.review())
+    assert (broken.id, broken.owner) == ("b", POLICY.review_owner)
+    assert "unreadable: deadline" in (broken.reason or "")
+    assert find(store, "b").history[-1].now is Status.REVIEW
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "('p', 'x', -1, 'EUR')",
+        "('p', 'x', 1, 'eur')",
+        "('p', 'x', 1, 'EURO')",
+        "('#run', 'x', 1, 'EUR')",
+        "('', 'x', 1, 'EUR')",
+        "('p', NULL, 1, 'EUR')",
+        "('p', 'x', 9000000000000001, 'EUR')",
+    ],
+)
+def test_the_table_refuses_what_is_no_payment(database: Database, values: str) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        run(database.pool.execute(f"INSERT INTO transactions (id, account, amount, currency) VALUES {values}"))
+    assert run(database.pool.fetchval("SELECT count(*) FROM transactions")) == 0
+
+
+def test_a_settle_whose_answer_was_lost_is_recognised(database: Database, clock: FakeClock) -> None:
+    store = store_of(database, clock)
+    run(store.add(list(payments(3))))
+    moves = [answer(record, clock, done(record)) for record in claim(store)]
+    assert run(store.settle(moves)) == [True, True, True]
+    assert run(store.settle(moves)) == [True, True, True], "the same moves again are the same writes"
+    assert len(find(store).history) == 3
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again(database: Database, clock: FakeClock) -> None:
+    store = store_of(database, clock)
+    run(store.add(list(payments(3))))
+    held = claim(store, "lost")
+    again = run(store.held("lost"))
+    assert sorted(again) == sorted(held)
+    assert run(store.held("another")) == []
+
+
+def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database, clock: FakeClock) -> None:
+    store = store_of(database, clock)
+    run(store.add(list(payments(3))))
+    records = run(store.claim_next(token="t1", by="w", limit=3))
+    run(store.settle([answer(record, clock, Retryable("busy")) for record in records]))
+    late = payment("0-late", created_at=clock.now())
+    clock.advance(-1)
+    run(store.add([late]))  # a producer whose transaction began before ours and committed after it
+    clock.advance(3601)
+    run(store.add([payment("z-new", created_at=clock.now())]))
+    assert {r.id for r in run(store.claim_next(token="t2", by="w", limit=9))} >= {"z-new"}
+    assert "0-late" not in {r.id for r in run(store.claim_next(token="t3", by="w", limit=9))}
+    store.sweep()
+    assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9))}
+
+
+def test_new_work_is_announced(database: Database) -> None:
+    async def listen() -> list[str]:
+        heard: list[str] = []
+        async with database.pool.acquire() as connection:
+            await connection.add_listener("transactions", lambda *_: heard.append("x"))
+            await store_of(database).add([payment("p-0", created_at=datetime.now(UTC))])
+            await asyncio.sleep(0.2)
+            await connection.reset(timeout=5)
+        return heard
+
+    assert run(listen()) == ["x"]
+
+
+# --- who may do what
+
+
+FORBIDDEN = {
+    "confirm_worker": [
+        "INSERT INTO transactions (id, account, amount, currency) VALUES ('x', 'x', 1, 'EUR')",
+        "DELETE FROM transactions",
+        "UPDATE transactions SET amount = 1",
+        "UPDATE transactions SET account = 'mine'",
+        "UPDATE transactions SET id = 'other'",
+        "UPDATE history SET why = 'rewritten'",
+        "DELETE FROM history",
+        "TRUNCATE transactions",
+        "DROP TABLE history",
+        "ALTER TABLE transactions ADD COLUMN x int",
+        "CREATE TABLE mine (x int)",
+        "SELECT * FROM schema_migrations",
+    ],
+    "confirm_producer": [
+        "UPDATE transactions SET status = 'CONFIRMED'",
+        "INSERT INTO transactions (id, account, amount, currency, status) VALUES ('x', 'x', 1, 'EUR', 'CONFIRMED')",
+        "DELETE FROM transactions",
+        "INSERT INTO history (transaction_id, version) VALUES ('p-0', 9)",
+    ],
+    "confirm_reader": ["UPDATE transactions SET status = 'CONFIRMED'", "DELETE FROM history"],
+}
+
+
+@pytest.mark.parametrize(("role", "statement"), [(r, s) for r, many in FORBIDDEN.items() for s in many])
+def test_a_role_can_do_no_more_than_it_needs(database: Database, role: str, statement: str) -> None:
+    async def attempt() -> None:
+        async with database.pool.acquire() as connection:
+            await connection.execute(f"SET ROLE {role}")
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.execute("RESET ROLE")
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        run(attempt())
+
+
+def test_the_workers_role_can_do_all_that_a_worker_does(database: Database, clock: FakeClock) -> None:
+    run(store_of(database, clock).add(list(payments(4))))
+
+    async def as_worker(connection: asyncpg.Connection) -> None:
+        await connection.execute("SET ROLE confirm_worker")
+
+    async def work() -> None:
+        settings = {**SESSION, "search_path": database.schema}
+        async with asyncpg.create_pool(
+            database.postgres.url(), min_size=1, max_size=1, server_settings=settings, setup=as_worker
+        ) as pool:
+            store = PostgresStore(pool, POLICY, clock)
+            records = await store.claim(token="t", by="w", limit=4)
+            assert len(await store.extend(records)) == 4
+            assert all(await store.settle([answer(record, clock, done(record)) for record in records]))
+            assert (await store.backlog()).open == 0
+            assert (await store.find("p-0")) is not None
+
+    run(work())
+
+
+# --- the plan and the schema
+
+
+async def _plan(connection: asyncpg.Connection, limit: int) -> dict[str, Any]:
+    import json
+
+    for name, value in SESSION.items():
+        await connection.execute(f"SET {name} = '{value}'")
+    first = ["NULL::timestamptz", "'t'", "'w'", str(limit), "interval '60 s'", "interval '0'", "8", "interval '1 day'"]
+    values = [*first, "'o'", "'-infinity'::timestamptz", "''", "NULL::text[]"]
+    types = "timestamptz, text, text, int, interval, interval, int, interval, text, timestamptz, text, text[]"
+    await connection.execute(f"PREPARE claiming ({types}) AS {SQL['claim']}")
+    try:
+        row = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claiming ({', '.join(values)})"
+        )
+    finally:
+        await connection.execute("DEALLOCATE claiming")
+    plan: dict[str, Any] = json.loads(row)[0]["Plan"]
+    return plan
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", []) for node in _nodes(child))]
+
+
+def test_a_claim_keeps_to_its_index_at_a_million_rows(database: Database) -> None:
+    async def measure() -> list[tuple[list[dict[str, Any]], int]]:
+        async with database.pool.acquire() as connection:
+            await connection.execute(
+                """
+                INSERT INTO transactions (id, account, amount, currency, deadline, due_at)
+                SELECT 'p-' || n, 'acct', n, 'USD', now() + interval '1 day',
+                       now() - interval '1 h' + n * interval '1 ms'
+                FROM generate_series(1, 1000000) n
+                """
+            )
+            found = []
+            for fresh in (False, True):
+                if fresh:
+                    await connection.execute("ANALYZE transactions")
+                for limit in (100, 900):
+                    plan = await _plan(connection, limit)
+                    found.append((_nodes(plan), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]))
+            return found
+
+    for nodes, blocks in run(measure()):
+        scans = {(n["Node Type"], n.get("Index Name", "")) for n in nodes if n.get("Relation Name") == "transactions"}
+        assert ("Index Scan", "transactions_due") in scans
+        assert {kind for kind, _ in scans} <= {"Index Scan", "Tid Scan", "ModifyTable"}, scans
+        assert blocks < 20_000, "a claim touches its batch, not the table"
+
+
+def test_migrations_wait_for_each_other_and_come_once(database: Database) -> None:
+    async def race() -> list[list[str]]:
+        async def one() -> list[str]:
+            connection = await asyncpg.connect(
+                database.postgres.url(), server_settings={"search_path": database.schema}
+            )
+            try:
+                return await migrate(connection)
+            finally:
+                await connection.close()
+
+        await database.pool.execute(f'DROP SCHEMA "{database.schema}" CASCADE; CREATE SCHEMA "{database.schema}"')
+        return await asyncio.gather(*(one() for _ in range(4)))
+
+    applied = run(race())
+    assert sorted(name for names in applied for name in names) == [m.name for m in migrations()]
+
+
+def test_a_schema_of_another_version_is_named(database: Database) -> None:
+    async def attempts() -> list[str]:
+        said = []
+        async with database.pool.acquire() as connection:
+            known = migrations()
+            await check(connection)
+            newer = [*known, Migration(len(known) + 1, f"{len(known) + 1:04}_more.sql", "SELECT 1")]
+            for act in (
+                lambda: check(connection, newer),
+                lambda: migrate(connection, known[:-1]),
+                lambda: migrate(connection, [Migration(1, known[0].name, "changed"), *known[1:]]),
+            ):
+                try:
+                    await act()
+                except SchemaError as error:
+                    said.append(str(error))
+            await connection.execute("DROP TABLE schema_migrations")
+            try:
+                await check(connection)
+            except SchemaError as error:
+                said.append(str(error))
+        return said
+
+    older, newer, changed, none = run(attempts())
+    assert "run the migrations" in older
+    assert "deploy the newer one" in newer
+    assert "never change a migration" in changed
+    assert "no schema yet" in none
