@@ -22,6 +22,7 @@ from benchmarks.costs import (
     baseline,
     batch_seconds,
     break_even,
+    express,
     fargate,
     month,
     naive,
@@ -112,6 +113,7 @@ def test_write_units_of_the_lean_design() -> None:
         ("write_units", 1, "DynamoDB writes", 62.5),
         ("read_units_per_attempt", 1, "DynamoDB reads", 13.125),
         ("log_bytes_per_attempt", 400, "logs", 42 * 0.53),
+        ("transitions_per_child", 1, "Step Functions", 1_077_480 * 25 / MILLION),
     ],
 )
 def test_counted_work_changes_its_line_alone(name: str, more: float, line: str, dollars: float) -> None:
@@ -124,6 +126,12 @@ def test_counted_work_changes_its_line_alone(name: str, more: float, line: str, 
 def test_less_cpu_shortens_a_batch_until_the_gateway_binds() -> None:
     assert batch_seconds(100) == pytest.approx(1.26, abs=0.005)
     assert batch_seconds(100, work=replace(ASSUMED, cpu_ms=0.1)) == pytest.approx(0.03 + 2 * 0.175 + 0.125)
+
+
+def test_express_gets_cheaper_by_volume() -> None:
+    requests = 345_600_000  # of a second each: 6,000 GB-hours at 64 MB
+    assert express(requests, 1.0) == pytest.approx(345.6 + 1_000 * 0.06 + 4_000 * 0.03 + 1_000 * 0.0164)
+    assert express(1_000, 0.11) == express(1_000, 0.2), "in steps of 100 ms"
 
 
 def test_every_price_says_where_it_is_from() -> None:

@@ -52,6 +52,7 @@ def test_a_type_without_a_rule_is_refused() -> None:
 
 
 FINAL = item(600, shard=None)
+HALF = item(shard=None) | {"pending_shard": {"S": "3"}}
 LATER = item(due="2026-01-05T09:00:30.000Z")
 
 
@@ -64,6 +65,7 @@ LATER = item(due="2026-01-05T09:00:30.000Z")
         ("release: another key, so a delete and a put", item(), LATER, Units(1, 2)),
         ("review: another shard", item(), item(shard="review"), Units(1, 2)),
         ("outside the index", FINAL, item(700, shard=None), Units(1, 0)),
+        ("with one of its keys only it is not in the index", None, HALF, Units(1, 0)),
         ("exactly a KiB", item(KIB), item(KIB), Units(1, 0)),
         ("a byte more", item(KIB), item(KIB + 1), Units(2, 0)),
         ("the larger of before and after counts", item(3 * KIB), item(), Units(3, 0)),
