@@ -34,11 +34,15 @@ class Emulator:
         scheduler_speed: float = 1.0,
         persist: bool = True,
         enforce_iam: bool = False,
+        postgres: Path | None = None,
+        code: Path | None = None,
         extra_environment: Mapping[str, str] | None = None,
     ) -> None:
         """`folder` takes all that it writes. `scheduler_speed` 6 makes a minute of EventBridge Scheduler last 10 s.
 
         `persist`: the state outlives `stop()`. `enforce_iam`: Lambdas may do only what their role allows.
+        `postgres`: the folder of the PostgreSQL server that an RDS cluster gets; without it a cluster is a name alone.
+        `code`: what stands for the code in an image of ECS, instead of this repository.
         """
         folder = folder.resolve()
         self.port = kept_port(folder / "port")
@@ -71,6 +75,10 @@ class Emulator:
                 "S3_PERSIST": "1",
                 "S3_DATA_DIR": str(folder / "s3"),
             }
+        if postgres:
+            environment["CONFIRM_POSTGRES"] = str(postgres.resolve())
+        if code:
+            environment["CONFIRM_CODE"] = str(code.resolve())
         self._temporary = temporary
         self._running = folder / "running"  # there while the emulator runs; it removes it when it has saved its state
         environment["CONFIRM_RUNNING"] = str(self._running)

@@ -2,6 +2,9 @@
 
 PostgreSQL refuses to run as root. Run by root, it is therefore handed to the user `nobody`, who must be able to read
 binaries and data: both then live in a folder of their own below the system's temporary folder.
+
+`python -m local.child local.postgres FOLDER` is the server as a child of another one of ours (local/processes.py).
+SIGUSR1 lets it crash and come back, as a failover looks to its clients.
 """
 
 from __future__ import annotations
@@ -11,8 +14,11 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Mapping
@@ -20,9 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from local.errors import LocalError
-from local.processes import HOST, explain, kept_port
+from local.processes import HOST, Child, explain, kept_port
 
-MASTER = "confirm_master"
+MASTER = "rdsadmin"
+"""The superuser: on RDS it has this name too, and is AWS's own. Nobody's master user can have it."""
+
+TRUSTED = "confirm_service"
+"""The user that may log in without a proof: on AWS it has an IAM token, which only AWS can verify."""
+
 DATABASE = "transactions"
 
 SETTINGS: Mapping[str, str] = {
@@ -40,19 +51,31 @@ SETTINGS: Mapping[str, str] = {
 class Postgres:
     """One server on 127.0.0.1, as long as this object is started. Its data outlive it."""
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None, port: int | None = None) -> None:
         """`folder` takes port and password, and the data unless root runs it."""
         self.folder = folder.resolve()
-        self.port = kept_port(self.folder / "port")
+        self.port = port or kept_port(self.folder / "port")
         self._settings = {**SETTINGS, **(settings or {})}
         self._root = os.geteuid() == 0
         self._home = self.folder
         if self._root:
-            mark = f"{zlib.crc32(str(self.folder).encode()):08x}"
-            self._home = Path(tempfile.gettempdir()) / f"confirm-transactions-postgres-{mark}"
+            self._home = self._home_of_nobody()
         self.data = self._home / "data"
         self.log = self._home / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def running(cls, folder: Path) -> Postgres:
+        """The server of that folder that another process runs: where it is, and the password."""
+        return cls(folder, port=int((folder / "port").read_text()))
+
+    def _home_of_nobody(self) -> Path:
+        """Noted, since another process of ours may have another idea of the temporary folder."""
+        note = self.folder / "home"
+        if not note.exists():
+            mark = f"{zlib.crc32(str(self.folder).encode()):08x}"
+            note.write_text(str(Path(tempfile.gettempdir()) / f"confirm-transactions-postgres-{mark}"))
+        return Path(note.read_text())
 
     @property
     def password(self) -> str:
@@ -125,6 +148,17 @@ class Postgres:
     # --- parts
 
     def _prepare(self) -> None:
+        self._make()
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(
+            f"host all {TRUSTED} 127.0.0.1/32 trust\n"
+            "host all all 127.0.0.1/32 scram-sha-256\n"
+            "local all all scram-sha-256\n"
+        )
+        if self._root:
+            _own(rules)
+
+    def _make(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         if self._root:
             _own(self._home)
@@ -227,3 +261,69 @@ def _own(path: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     os.chown(path, nobody.pw_uid, nobody.pw_gid)
     path.chmod(0o700)
+
+
+# --- as a child of another server of ours
+
+
+def child(folder: Path, environment: Mapping[str, str]) -> Child:
+    """The server of that folder, to be started and stopped by the one who calls."""
+    ready = folder / "ready"
+    ready.unlink(missing_ok=True)
+    return Child(
+        "local.postgres", [str(folder)], environment=environment, folder=folder, healthy=lambda: ready.exists()
+    )
+
+
+def crash(folder: Path, *, seconds: float = 20.0) -> None:
+    """Let the child of that folder lose its server and start it again; returns when it answers.
+
+    Raises:
+        LocalError: there is none, or it does not come back.
+    """
+    ready, noted = folder / "ready", folder / "postgres.pid"
+    if not (ready.exists() and noted.exists()):
+        raise LocalError("The local PostgreSQL does not run: the stack `fargate` is not up.")
+    ready.unlink()
+    os.kill(int(noted.read_text()), signal.SIGUSR1)
+    until = time.monotonic() + seconds
+    while not ready.exists():
+        if time.monotonic() > until:
+            raise LocalError(f"The local PostgreSQL did not come back within {seconds:.0f} s; see {folder}.")
+        time.sleep(0.02)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM. A server that was killed is started again."""
+    folder = Path(arguments[0])
+    ready, wake = folder / "ready", threading.Event()
+    asked: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        asked.append(number)
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, note)
+    server = Postgres(folder)
+    try:
+        server.start()
+        ready.touch()
+        while not {signal.SIGTERM, signal.SIGINT} & set(asked):
+            if signal.SIGUSR1 in asked or server.pid is None:
+                asked[:] = [number for number in asked if number != signal.SIGUSR1]
+                server.restart(immediate=True)
+                ready.touch()
+            wake.wait(0.2)
+            wake.clear()
+    except LocalError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        ready.unlink(missing_ok=True)
+        server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

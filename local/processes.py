@@ -21,7 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -110,7 +110,8 @@ def end(pid: int, *, seconds: float = _STOP_SECONDS) -> None:
 
 
 class Child:
-    """One server of the local AWS: the module, as by `python -m`, healthy when `health_url` answers 200."""
+    """One server of the local AWS: the module, as by `python -m`, healthy when `health_url` answers 200, or when
+    `healthy` says so."""
 
     def __init__(
         self,
@@ -119,7 +120,8 @@ class Child:
         *,
         environment: Mapping[str, str],
         folder: Path,
-        health_url: str,
+        health_url: str = "",
+        healthy: Callable[[], bool] | None = None,
     ) -> None:
         """`folder` takes the log (`<name>.log`) and the pid file (`<name>.pid`); name is the module's last part."""
         self.module = module
@@ -127,6 +129,7 @@ class Child:
         self.log = folder / f"{self.name}.log"
         self.pid_file = folder / f"{self.name}.pid"
         self.health_url = health_url
+        self._healthy = healthy or self._answers
         self._command = [sys.executable, "-m", "local.child", module, *arguments]
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -196,18 +199,23 @@ class Child:
         process = self._process
         if process is None:
             raise LocalError(f"The local AWS's {self.name} was not started.")
-        # never through a proxy: HTTP_PROXY of a company must not see the local AWS
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if process.poll() is not None:
                 raise LocalError(
                     f"The local AWS's {self.name} ended while starting ({self.log}): {last_line(self.log)}"
                 )
-            with contextlib.suppress(urllib.error.URLError, OSError), opener.open(self.health_url, timeout=2):
+            if self._healthy():
                 return
             time.sleep(0.03)
         raise LocalError(f"The local AWS's {self.name} did not answer within {seconds:.0f} s; its log is {self.log}.")
+
+    def _answers(self) -> bool:
+        # never through a proxy: HTTP_PROXY of a company must not see the local AWS
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(self.health_url, timeout=2):
+            return True
+        return False
 
 
 def last_line(file: Path) -> str:

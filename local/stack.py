@@ -9,6 +9,7 @@ Everything lives in `.local`, which git ignores:
     .local/bin, .local/pulumi, .local/state   the engine (local/engine/home.py)
     .local/program                            where `pulumi` runs: the tracked program by links, its config by copies
     .local/aws, .local/gateway                the emulator's and the simulated gateway's state and logs
+    .local/postgres                           PostgreSQL, which the emulator starts for an Aurora cluster
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from local.emulator import REGION, Emulator
 from local.engine import home as engine_home
 from local.engine.cli import Finder, Say, say_on_stderr
 from local.errors import LocalError
+from local.postgres import Postgres, crash
 from local.processes import HOST, ROOT, Child, command_of, end, explain, kept_port
 
 PROJECT = "confirm-transactions"
@@ -251,6 +253,10 @@ class LocalAws:
         """The stack's config as it is here, keys as in the file."""
         return dict(_read(self.program / f"Pulumi.{self.stack}.yaml").get("config") or {})
 
+    def crash_database(self) -> None:
+        """What a failover looks like: all connections break, and a moment later a server answers again."""
+        crash(self.folder / "postgres")
+
     def client(self, service: str) -> Any:
         """A boto3 client of the stack's account and region."""
         import boto3
@@ -298,7 +304,12 @@ class LocalAws:
                     lock.unlink()
 
     def _start_services(self) -> None:
-        emulator = Emulator(self.folder / "aws", scheduler_speed=self._scheduler_speed)
+        emulator = Emulator(
+            self.folder / "aws",
+            scheduler_speed=self._scheduler_speed,
+            postgres=self.folder / "postgres",
+            code=self.root,
+        )
         self._children.append(emulator)
         gateway = self._gateway() if self._with_gateway else None
         if gateway:
@@ -485,8 +496,10 @@ def clean(folder: Path) -> None:
         owner = None
     if isinstance(owner, int) and owner != os.getpid() and _locked(folder):
         end(owner, seconds=30)
-    for pid_file, module in ((folder / "aws", "local.overlay"), (folder / "gateway", "local.gateway")):
-        Child(module, [], environment={}, folder=pid_file, health_url="").end_former()
+    for name, module in (("aws", "local.overlay"), ("gateway", "local.gateway"), ("postgres", "local.postgres")):
+        Child(module, [], environment={}, folder=folder / name).end_former()
+    if (folder / "postgres").exists():
+        Postgres(folder / "postgres").remove()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -61,6 +61,8 @@ def prepare(folder: Path, pulumi: Path, providers: Mapping[str, str] = PROVIDERS
         home.state.mkdir(parents=True, exist_ok=True)
         _place(pulumi, home.bin / "pulumi")
         _launcher(home.bin / "pulumi-language-python", "local.engine.language_host")
+        # where the engine looks for the provider of `pulumi.dynamic` resources; the SDK brings the server
+        _launcher(home.bin / "pulumi-resource-pulumi-python", "local.engine.plugin pulumi.dynamic")
         plugins = home.folder / "pulumi" / "plugins"
         wanted = {name: plugins / f"resource-{name}-v{version(f'pulumi_{name}')}" for name in providers}
         for left in set(plugins.glob("resource-*")) - set(wanted.values()):  # of a former pin

@@ -21,6 +21,8 @@ NAMES: tuple[str, ...] = (
     "alarms",
     "queue_metrics",
     "scheduler",
+    "ecs_tasks",
+    "rds_postgres",
 )
 """The overlays, in the order in which they are applied: later ones wrap earlier ones."""
 

@@ -18,9 +18,13 @@ def main() -> None:
         sys.exit(str(error))
     from ministack import app
 
+    from local.overlay import ecs_tasks, rds_postgres
+
     running = Path(os.environ["CONFIRM_RUNNING"])
     running.touch()
     app.main()  # returns after SIGTERM, when the state is saved
+    ecs_tasks.stop_all()
+    rds_postgres.stop()
     running.unlink(missing_ok=True)
 
 

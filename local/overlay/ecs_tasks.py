@@ -1,0 +1,650 @@
+"""ECS tasks run: the commands of their containers as processes of this machine.
+
+Gap: without Docker ministack keeps only the books of ECS. With an engine at `_get_docker()` its scheduler does the
+rest: services keep their desired count, a deployment starts its tasks before those of the one before it are stopped,
+the circuit breaker counts failures. This is such an engine, for processes. It also closes what ministack leaves open
+with Docker: stopping takes its time (SIGTERM, `stopTimeout`, SIGKILL) and tells the true exit code, health checks are
+run, what dies again and again is started with growing waits, a stopped task of a service is replaced, and the metrics
+RunningTaskCount and DesiredTaskCount are there.
+
+What is as on AWS: command, environment and secrets of the task definition, `python` being this very Python and the
+repository its code; each container has a folder of its own for /tmp. A container that does not name its program (a
+sidecar, whose image knows it) is recorded as running, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local.processes import HOST, ROOT
+
+logger = logging.getLogger("overlay.ecs_tasks")
+
+STOP_SECONDS = 30.0
+"""ECS's `stopTimeout` where the task definition has none."""
+
+STABLE_SECONDS = 10.0
+"""A task that lived as long is no crash loop; its successor starts at once."""
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds before a service's next task when the ones before it died young."""
+
+SHUTDOWN_SECONDS = 8.0
+"""For all tasks together when the emulator itself is to end."""
+
+LONGEST_LINE = 256 * 1024
+"""Bytes of one CloudWatch log event."""
+
+CODE = "CONFIRM_CODE"
+"""Names the folder that stands for the image's code; the repository unless given."""
+
+_TMP = re.compile(r"(?<![\w.-])/tmp(?![\w.-])")
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """Times in seconds; those that pace it are divided by the Scheduler's speed, so that a demo sees it act."""
+
+    command: tuple[str, ...]
+    interval: float
+    timeout: float
+    retries: int
+    start_period: float
+
+    @classmethod
+    def of(cls, definition: Mapping[str, Any], folder: Path, speed: float) -> HealthCheck | None:
+        """As the container definition has it, with ECS's defaults."""
+        given = definition.get("healthCheck") or {}
+        words = list(given.get("command") or ())
+        if not words or words[0] == "NONE":
+            return None
+        kind, rest = (words[0], words[1:]) if words[0] in ("CMD", "CMD-SHELL") else ("CMD", words)
+        command = ["/bin/sh", "-c", " ".join(rest)] if kind == "CMD-SHELL" else rest
+        return cls(
+            tuple(own_words(command, folder)),
+            float(given.get("interval") or 30) / speed,
+            float(given.get("timeout") or 5),
+            int(given.get("retries") or 3),
+            float(given.get("startPeriod") or 0) / speed,
+        )
+
+
+@dataclass
+class Container:
+    """One container of a task; `process` is None where it is only recorded."""
+
+    name: str
+    essential: bool
+    record: dict[str, Any]
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_seconds: float = STOP_SECONDS
+    check: HealthCheck | None = None
+    process: subprocess.Popen[bytes] | None = None
+    code: int | None = None
+
+    def start(self, command: Sequence[str]) -> None:
+        """Its process group is its own, so that all that it starts ends with it."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-SE", str(ROOT / "local" / "contain.py"), *command],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def ended(self) -> bool:
+        """Has it ended? Then its exit code is known, and what it left behind has ended too."""
+        if self.process is None or self.code is not None:
+            return self.code is not None
+        code = self.process.poll()
+        if code is None:
+            return False
+        self.kill()
+        self.code = code if code >= 0 else 128 - code
+        self.record.update(lastStatus="STOPPED", exitCode=self.code)
+        return True
+
+    def terminate(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group."""
+        if self.process:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class Task:
+    """The life of one task, in a thread of its own."""
+
+    running: dict[str, Task] = {}
+    """Those that live, by ARN."""
+
+    def __init__(
+        self, record: dict[str, Any], definition: Mapping[str, Any], overrides: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.record, self.definition, self.overrides = record, definition, overrides
+        self.arn = str(record["taskArn"])
+        self.id = self.arn.rsplit("/", 1)[-1]
+        self.folder = Path(tempfile.gettempdir()) / "tasks" / self.id
+        self.containers: list[Container] = []
+        self.asked_to_stop = threading.Event()
+        self.unhealthy = threading.Event()
+        self.over = threading.Event()
+
+    @property
+    def service(self) -> str | None:
+        """The key of its service, `cluster/name`, if one started it."""
+        group = str(self.record.get("group") or "")
+        if not group.startswith("service:"):
+            return None
+        return f"{self.record['clusterArn'].rsplit('/', 1)[-1]}/{group.partition(':')[2]}"
+
+    def live(self) -> None:
+        """From PROVISIONING to STOPPED."""
+        from ministack.services import ecs
+
+        self.running[self.arn] = self
+        reason, code = "", ""
+        try:
+            if self.asked_to_stop.wait(Restarts.wait(self.service)):
+                return
+            if ecs._mark_task_pending(self.arn, self.record) and ecs._mark_task_activating(self.arn, self.record):
+                self.start()
+                if ecs._mark_task_running(self.arn, self.record):
+                    self.settle_in()
+                    reason, code = self.watch()
+        except ecs._SecretResolutionError as error:
+            reason = f"ResourceInitializationError: unable to pull secrets or registry auth: {error}"
+            code = "TaskFailedToStart"
+        except (StartError, OSError) as error:
+            reason, code = f"ResourceInitializationError: {error}", "TaskFailedToStart"
+        except Exception:
+            logger.exception("task %s: fault in the local AWS", self.id)
+            reason, code = "InternalError: see the emulator's log", "TaskFailedToStart"
+        finally:
+            self.stop_containers()
+            self.running.pop(self.arn, None)
+            self.finish(reason, code)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.over.set()
+
+    # --- start
+
+    def start(self) -> None:
+        """All containers, in the order of the task definition."""
+        from ministack.core.responses import get_region
+        from ministack.services import ecs
+
+        definitions = self.definition.get("containerDefinitions") or []
+        for definition, record in zip(definitions, self.record["containers"], strict=True):
+            override = ecs._container_override_for(self.overrides, definition["name"])
+            command = override.get("command") or definition.get("command") or []
+            words = [*(definition.get("entryPoint") or ()), *command]
+            folder = self.folder / definition["name"]
+            container = Container(definition["name"], bool(definition.get("essential", True)), record, folder)
+            self.containers.append(container)
+            record["lastStatus"] = "RUNNING"
+            if not names_a_program(words):
+                continue
+            (folder / "tmp").mkdir(parents=True, exist_ok=True)
+            container.stop_seconds = float(definition.get("stopTimeout") or STOP_SECONDS)
+            container.environment = environment(
+                {**pairs(definition.get("environment")), **pairs(override.get("environment"))},
+                ecs._resolve_container_secrets(definition),
+                folder,
+                self.record["taskArn"].split(":")[4],
+                get_region(),
+            )
+            container.check = HealthCheck.of(definition, folder, SPEED)
+            log = ecs._awslogs_config(definition, self.id, self.id)
+            if log and not ecs._ensure_awslogs_stream(log):
+                raise StartError(
+                    "failed to validate logger args: create stream has been retried 1 times: ResourceNotFoundException: "
+                    f"The specified log group {log['group']} does not exist."
+                )
+            if self.asked_to_stop.is_set():
+                return
+            container.start(own_words(words, folder))
+            assert container.process
+            record["runtimeId"] = f"{self.id.replace('-', '')}-{container.process.pid}"
+            (folder / "pid").write_text(f"{container.process.pid}\n")
+            _in_background(forward, container, log)
+
+    def settle_in(self) -> None:
+        """The service may count on it when it is healthy; without a health check, when it has stayed for a second."""
+        from ministack.core.responses import get_account_id, get_region
+        from ministack.services import ecs
+
+        checked = [container for container in self.containers if container.check]
+        for container in checked:
+            _in_background(self.watch_health, container)
+        if not any(container.essential for container in checked) and self.service:
+            ecs._schedule_service_deployment_completion(
+                self.service.split("/")[0], self.service, get_account_id(), get_region(), healthy_task=self.record
+            )
+
+    # --- watch
+
+    def watch(self) -> tuple[str, str]:
+        """Wait for its end; AWS's reason and code for it."""
+        while not self.asked_to_stop.wait(_LOOK_SECONDS):
+            over = [container for container in self.containers if container.ended()]
+            if any(container.essential for container in over):
+                return "Essential container in task exited", "EssentialContainerExited"
+            if over and len(over) == sum(container.process is not None for container in self.containers):
+                return "All containers in task exited", "EssentialContainerExited"
+            if self.unhealthy.is_set():
+                return "Task failed container health checks", "ServiceSchedulerInitiated"
+        return "", ""
+
+    def watch_health(self, container: Container) -> None:
+        """Its health check, from the start to its end. Until it is healthy for the first time we look once a second;
+        failures count at the interval of the definition, and only after its start period, as on AWS."""
+        check, began = container.check, time.monotonic()
+        assert check
+        failures, counted = 0, began
+        while not self.asked_to_stop.wait(min(check.interval, 1.0) if failures == 0 else check.interval):
+            fine = healthy(check, container)
+            if container.code is not None:
+                return
+            now = time.monotonic()
+            if fine:
+                failures = 0
+                self.set_health(container, "HEALTHY")
+                if self.asked_to_stop.wait(check.interval):
+                    return
+            elif now - began > check.start_period and now - counted >= check.interval * 0.9:
+                failures, counted = failures + 1, now
+                if failures >= check.retries:
+                    self.set_health(container, "UNHEALTHY")
+                    if container.essential and self.service:  # a task that nobody's service started goes on, as on AWS
+                        self.unhealthy.set()
+                        return
+
+    def set_health(self, container: Container, status: str) -> None:
+        """On container and task; the first time that a service's task is healthy, its deployment may go on."""
+        from ministack.core.responses import get_account_id, get_region
+        from ministack.services import ecs
+
+        if container.record.get("healthStatus") == status:
+            return
+        container.record["healthStatus"] = status
+        all_of = {one.record.get("healthStatus") for one in self.containers if one.check and one.essential}
+        before = self.record.get("healthStatus")
+        worst = next((state for state in ("UNHEALTHY", "UNKNOWN") if state in all_of), "HEALTHY")
+        self.record["healthStatus"] = worst
+        if worst == "HEALTHY" != before and self.service:
+            ecs._schedule_service_deployment_completion(
+                self.service.split("/")[0], self.service, get_account_id(), get_region(), healthy_task=self.record
+            )
+
+    # --- stop
+
+    def stop_containers(self) -> None:
+        """SIGTERM, `stopTimeout`, SIGKILL; each container by its own time."""
+        self.asked_to_stop.set()
+        began = time.monotonic()
+        for container in self.containers:
+            container.terminate()
+        while alive := [one for one in self.containers if one.process and not one.ended()]:
+            for container in alive:
+                if time.monotonic() - began > container.stop_seconds:
+                    container.kill()
+            time.sleep(_LOOK_SECONDS)
+        for container in self.containers:
+            container.record["lastStatus"] = "STOPPED"
+
+    def finish(self, reason: str, code: str) -> None:
+        """STOPPED. A service replaces it."""
+        from ministack.services import ecs
+
+        if ecs._tasks.get(self.arn) is not self.record:  # the emulator was reset meanwhile
+            return
+        if ecs._task_is_active(self.arn, self.record):  # it ended by itself
+            Restarts.note(self.service, lived(self.record))
+            ecs._mark_task_stopped(self.arn, self.record, reason or "Task stopped", code or "UserInitiated")
+            if code == "ServiceSchedulerInitiated":
+                ecs._record_service_task_failure(self.record)
+            return
+        stopped(self.record)
+        cluster, _, name = (self.service or "").partition("/")
+        ecs._recount_cluster(self.record["clusterArn"].rsplit("/", 1)[-1])
+        if name:
+            ecs._refresh_service_state(cluster, f"service:{name}")
+            close(cluster, name)
+
+
+class StartError(Exception):
+    """Why a task cannot start, in ECS's words."""
+
+
+class Restarts:
+    """How long a service waits before its next task: not at all, unless tasks die young."""
+
+    _young: dict[str, int] = {}
+    _lock = threading.Lock()
+
+    @classmethod
+    def note(cls, service: str | None, seconds: float) -> None:
+        """A task of the service ended by itself after so many seconds."""
+        if service is None:
+            return
+        with cls._lock:
+            cls._young[service] = cls._young.get(service, 0) + 1 if seconds < STABLE_SECONDS else 0
+
+    @classmethod
+    def wait(cls, service: str | None) -> float:
+        """Seconds."""
+        with cls._lock:
+            deaths = cls._young.get(service or "", 0)
+        return min(FIRST_WAIT * 2.0 ** (deaths - 1), LONGEST_WAIT) if deaths else 0.0
+
+
+# --- what a process of a container gets
+
+
+def names_a_program(words: Sequence[str]) -> bool:
+    """Is the program in the definition, and not in an image that we don't have?"""
+    return bool(words) and not words[0].startswith("-") and shutil.which(own_words(words, Path("/"))[0]) is not None
+
+
+def own_words(words: Sequence[str], folder: Path) -> list[str]:
+    """The words of a command with our Python and the container's own /tmp."""
+    own = [_TMP.sub(str(folder / "tmp"), word) for word in words]
+    return [sys.executable, *own[1:]] if own and own[0] in ("python", "python3") else own
+
+
+def environment(
+    given: Mapping[str, str], secrets: Mapping[str, str], folder: Path, account: str, region: str
+) -> dict[str, str]:
+    """What the image has, what Fargate adds, then what the task definition says."""
+    inherited = {name: os.environ[name] for name in ("LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
+    port = os.environ.get("GATEWAY_PORT", "4566")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    own = {name: _TMP.sub(str(folder / "tmp"), value) for name, value in given.items()}
+    return {
+        **inherited,
+        "PATH": path,
+        "HOME": str(folder),
+        "TMPDIR": str(folder / "tmp"),
+        "PYTHONPATH": os.environ.get(CODE, str(ROOT)),
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": f"{HOST},localhost",
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_ACCESS_KEY_ID": "test" if account == "000000000000" else account,
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+        **own,
+        **secrets,
+    }
+
+
+def pairs(items: Any) -> dict[str, str]:
+    return {item["name"]: str(item["value"]) for item in items or ()}
+
+
+def healthy(check: HealthCheck, container: Container) -> bool:
+    """Did the check's command succeed within its time?"""
+    try:
+        answer = subprocess.run(
+            check.command,
+            cwd=container.folder,
+            env=container.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=check.timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0
+
+
+# --- logs
+
+
+def forward(container: Container, log: Mapping[str, Any] | None) -> None:
+    """What it writes, into its log stream, line by line; nowhere if its definition has no log driver."""
+    from ministack.core.responses import get_account_id, get_region, request_scope
+    from ministack.services import cloudwatch_logs
+
+    assert container.process and container.process.stdout
+    with request_scope(get_account_id(), (log or {}).get("region") or get_region()):
+        for lines in batches(container.process.stdout.fileno()):
+            now = int(time.time() * 1000)
+            events = [{"timestamp": now, "message": line} for line in lines if line]
+            if log and events:
+                cloudwatch_logs._put_log_events(
+                    {"logGroupName": log["group"], "logStreamName": log["stream"], "logEvents": events}
+                )
+
+
+def batches(descriptor: int) -> Iterator[list[str]]:
+    """Whole lines as they come; a longer one than an event may be is cut."""
+    rest = b""
+    while chunk := os.read(descriptor, 64 * 1024):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        yield [line.decode(errors="replace").rstrip("\r")[:LONGEST_LINE] for line in lines]
+    yield [rest.decode(errors="replace")]
+
+
+# --- ministack's side
+
+
+def stop_by(code: str, default: str) -> Any:
+    """The StopTask of the API (`UserInitiated`), or of the service scheduler."""
+
+    def stop_task(data: Mapping[str, Any]) -> Any:
+        from ministack.core.concurrency import resource_lock
+        from ministack.core.responses import error_response_json, json_response
+        from ministack.services import ecs
+
+        cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
+        if cluster is None:
+            return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
+        record = ecs._resolve_task(data.get("task", ""), cluster)
+        if not record:
+            return error_response_json("InvalidParameterException", "The referenced task was not found.", 400)
+        arn = record["taskArn"]
+        with resource_lock("ecs-task", arn):
+            active = ecs._task_is_active(arn, record)
+            if active:
+                ecs._bump_task_version(record)
+                record.update(
+                    desiredStatus="STOPPED",
+                    lastStatus="STOPPING",
+                    stoppingAt=ecs._iso(),
+                    stoppedReason=data.get("reason") or default,
+                    stopCode=code,
+                )
+        if active:
+            if task := Task.running.get(arn):
+                task.asked_to_stop.set()
+            else:
+                stopped(record)
+            ecs._recount_cluster(cluster)
+            ecs._refresh_service_state(cluster, record.get("group", ""))
+            if code == "UserInitiated" and str(record.get("group")).startswith("service:"):
+                ecs._reconcile_service_tasks(cluster, f"{cluster}/{record['group'].partition(':')[2]}")
+        return json_response({"task": ecs._sanitize(record)})
+
+    return stop_task
+
+
+def stopped(record: dict[str, Any]) -> None:
+    from ministack.services import ecs
+
+    ecs._bump_task_version(record)
+    now = ecs._iso()
+    record.update(lastStatus="STOPPED", desiredStatus="STOPPED", stoppedAt=now, executionStoppedAt=now)
+
+
+def lived(record: Mapping[str, Any]) -> float:
+    """Seconds since it was RUNNING."""
+    from ministack.services import ecs
+
+    return time.time() - ecs._ts_to_epoch(record["startedAt"]) if record.get("startedAt") else 0.0
+
+
+def close(cluster: str, name: str) -> None:
+    """A deleted service is DRAINING until its last task has stopped."""
+    from ministack.services import ecs
+
+    service = ecs._services.get(f"{cluster}/{name}")
+    if service and service["status"] == "DRAINING" and not _tasks_of(service):
+        service["status"] = "INACTIVE"
+
+
+def _tasks_of(service: Mapping[str, Any]) -> list[dict[str, Any]]:
+    from ministack.services import ecs
+
+    return [
+        task
+        for task in list(ecs._tasks.values())
+        if task.get("group") == f"service:{service['serviceName']}"
+        and task.get("clusterArn") == service["clusterArn"]
+        and task.get("lastStatus") != "STOPPED"
+    ]
+
+
+def _in_background(function: Any, *arguments: Any) -> None:
+    """A thread with the account and region of this one."""
+    from ministack.core.concurrency import spawn_background
+
+    spawn_background(function, *arguments, thread_name=f"ecs-{function.__name__}")
+
+
+SPEED = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
+
+
+def apply() -> None:
+    """Put the engine where ministack looks for Docker."""
+    from ministack.core.responses import request_scope
+    from ministack.services import ecs
+
+    engine = object()
+    make_deployment, delete_service, restore, reset = (
+        ecs._make_deployment,
+        ecs._delete_service,
+        ecs._restore_state,
+        ecs.reset,
+    )
+
+    def run(record: dict[str, Any], definition: Any, overrides: Any, _engine: Any, account: str, region: str) -> None:
+        with request_scope(account, region):
+            Task(record, definition, overrides).live()
+
+    def deployment(task_definition: str, desired: int, status: str = "PRIMARY") -> dict[str, Any]:
+        """One is not complete before its tasks run; and there are no image tags to resolve."""
+        made: dict[str, Any] = make_deployment(task_definition, desired, status)
+        return made | {
+            "rolloutState": "IN_PROGRESS",
+            "rolloutStateReason": "ECS deployment in progress.",
+            "_image_resolution_disabled": True,
+        }
+
+    def delete(data: dict[str, Any]) -> Any:
+        status, headers, body = delete_service(data)
+        if status < 400:
+            service = ecs._services[_key_of(json.loads(body)["service"])]
+            service["status"] = "DRAINING"
+            close(*_key_of(service).split("/"))
+            return ecs.json_response({"service": ecs._sanitize(service)})
+        return status, headers, body
+
+    def restored(data: Any) -> None:
+        restore(data)
+        for record in ecs._tasks._data.values():
+            if record.get("desiredStatus") != "STOPPED":
+                stopped(record)
+                record.update(stoppedReason="The local AWS was stopped", stopCode="TerminationNotice")
+
+    def wiped() -> None:
+        tasks = list(Task.running.values())
+        reset()
+        for task in tasks:
+            for container in task.containers:
+                container.kill()
+
+    ecs._get_docker = lambda: engine
+    ecs._run_task_worker = run
+    ecs._stop_task = stop_by("ServiceSchedulerInitiated", "Scaling activity initiated by the service")
+    ecs._ACTION_MAP["StopTask"] = stop_by("UserInitiated", "Task stopped by user")
+    ecs._maybe_mark_stopped = lambda *_: None
+    ecs._cleanup_task_resources = lambda *_: None
+    ecs._make_deployment = deployment
+    ecs._delete_service = ecs._ACTION_MAP["DeleteService"] = delete
+    ecs._restore_state = restored
+    ecs.reset = wiped
+    threading.Thread(target=_count_forever, name="task-metrics", daemon=True).start()
+
+
+def _key_of(service: Mapping[str, Any]) -> str:
+    return f"{service['clusterArn'].rsplit('/', 1)[-1]}/{service['serviceName']}"
+
+
+def stop_all() -> None:
+    """When the emulator ends in good order: SIGTERM for all, SIGKILL for those that take too long."""
+    tasks = list(Task.running.values())
+    until = time.monotonic() + SHUTDOWN_SECONDS
+    for task in tasks:
+        task.asked_to_stop.set()
+    for task in tasks:
+        if not task.over.wait(max(0.0, until - time.monotonic())):
+            for container in task.containers:
+                container.kill()
+
+
+def _count_forever() -> None:
+    """ContainerInsights has a point of each service a minute; so has this, by the Scheduler's clock."""
+    from ministack.core.responses import request_scope
+    from ministack.services import cloudwatch, ecs
+
+    while True:
+        time.sleep(60 / SPEED)
+        try:
+            for (account, region, _), service in list(ecs._services._data.items()):
+                with request_scope(account, region):
+                    cluster = ecs._clusters.get(service["clusterArn"].rsplit("/", 1)[-1]) or {}
+                    watched = {
+                        one["value"] for one in cluster.get("settings") or () if one["name"] == "containerInsights"
+                    }
+                    if service["status"] != "ACTIVE" or not watched & {"enabled", "enhanced"}:
+                        continue
+                    dimensions = {"ClusterName": cluster["clusterName"], "ServiceName": service["serviceName"]}
+                    for name, value in (
+                        ("RunningTaskCount", service["runningCount"]),
+                        ("PendingTaskCount", service["pendingCount"]),
+                        ("DesiredTaskCount", service["desiredCount"]),
+                    ):
+                        cloudwatch.record_metric("ECS/ContainerInsights", name, value, "Count", dimensions)
+        except Exception:
+            logger.exception("counting tasks")
