@@ -39,7 +39,8 @@ def test_a_row_that_python_cannot_read_goes_to_a_desk_and_stops_nobody(database:
     run(store.add([payment("a", created_at=datetime.now(UTC)), payment("c", created_at=datetime.now(UTC))]))
     run(
         database.pool.execute(
-            f"INSERT INTO transactions (id, account, amount, currency, deadline) VALUES ('b', 'x', 1, 'EUR', '{deadline}')"
+            "INSERT INTO transactions (id, account, amount, currency, deadline) "
+            f"VALUES ('b', 'x', 1, 'EUR', '{deadline}')"
         )
     )
     assert {record.id for record in claim(store)} == {"a", "c"}
@@ -130,7 +131,7 @@ FORBIDDEN = {
         "DROP TABLE history",
         "ALTER TABLE transactions ADD COLUMN x int",
         "CREATE TABLE mine (x int)",
-        "SELECT * FROM schema_migrations",
+        "UPDATE schema_migrations SET number = 0",
     ],
     "confirm_producer": [
         "UPDATE transactions SET status = 'CONFIRMED'",

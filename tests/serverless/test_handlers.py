@@ -185,14 +185,16 @@ def test_a_report_sums_up_and_ends_when_nothing_is_left(gateway: LedgerGateway) 
     assert item["last_run"]["M"]["confirmed"] == {"N": "15"}
 
 
-def test_a_report_goes_on_while_work_is_left_and_progress_is_made(gateway: LedgerGateway) -> None:
-    add(12)
+def test_a_report_goes_on_while_a_batch_is_left_and_progress_is_made(gateway: LedgerGateway) -> None:
+    add(25)
     planned = plan()
-    first, _ = batches(planned)
+    first, second, _ = batches(planned)
     counts = handlers.confirm(first, CONTEXT)
     assert report(planned, counts, {"failed": 1})["more"]
     stuck = {"claimed": 4, "not_tried": 4}
     assert not report(planned, stuck)["more"], "work is left, but no way to do it now"
+    counts = handlers.confirm(second, CONTEXT)
+    assert not report(planned, counts)["more"], "stragglers wait for the next run"
 
 
 def test_desk_and_failures_are_metrics(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:

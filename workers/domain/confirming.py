@@ -56,6 +56,8 @@ class Confirmer:
     policy: Policy
     by: str
     """Who is at work, for the history."""
+    lease_of: Callable[[Transaction], datetime | None] = lambda record: record.lease_until
+    """Until when a held one is ours; a worker that renews leases knows better than the record."""
 
     async def confirm_batch(
         self, limit: int, ids: Sequence[str] | None = None, stop_at: datetime | None = None
@@ -74,7 +76,7 @@ class Confirmer:
         won = await self.store.settle(moves)
         settled = self.clock.now()
         return Batch(
-            _tally(moves, won),
+            tally(moves, won),
             tuple(move.after for move, ok in zip(moves, won, strict=True) if ok),
             (claimed - start).total_seconds(),
             (called - claimed).total_seconds(),
@@ -112,7 +114,8 @@ class Confirmer:
     def _no_call(self, record: Transaction, stop_at: datetime | None) -> NotTried | None:
         """Why no call may start now, checked right before each one: a slow batch outlives its leases."""
         ends = self.clock.now() + self.policy.call_timeout
-        if record.lease_until is None or ends > record.lease_until:
+        lease_until = self.lease_of(record)
+        if lease_until is None or ends > lease_until:
             return NotTried("too little of the lease left for a call")
         if stop_at is not None and ends > stop_at:
             return NotTried("too little time left for a call")
@@ -121,7 +124,8 @@ class Confirmer:
         return None
 
 
-def _tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
+def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
+    """Count moves by what became of them."""
     count = dict.fromkeys(Tally.__slots__, 0)
     count["claimed"] = len(moves)
     for move, ok in zip(moves, won, strict=True):

@@ -16,7 +16,7 @@ $$;
 
 -- The worker changes states and writes history. It can neither make nor delete transactions, nor touch whom and how
 -- much they pay, nor rewrite history.
-GRANT SELECT ON transactions, history TO confirm_worker;
+GRANT SELECT ON transactions, history, schema_migrations TO confirm_worker;
 GRANT UPDATE (status, attempt, due_at, lease_until, token, claimed_at, claimed_by, taken_over, first_sent_at,
               last_sent_at, settled_at, gateway_reference, reason, owner, review_by, version, deadline)
     ON transactions TO confirm_worker;

@@ -139,19 +139,24 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
 
 
 def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
-    """Sum up a plan's batches, and say whether another plan is worth it: some progress was made and work is left."""
+    """Sum up a plan's batches, and say whether another plan is worth it.
+
+    It is while progress is made and a full batch is left: a few stragglers (retries mostly) wait for the next run,
+    since each loop costs five transitions and a read of every shard, however little it finds.
+    """
     now, store = app().clock.now(), app().store
     run, loop = str(event["run"]), int(event["plan"]["loop"])
     results = event["results"]
     names = Tally.__slots__
     total = Tally(*(sum(int(result.get(name, 0)) for result in results) for name in names))
     failed = sum(1 for result in results if result.get("failed"))
-    left = app().loop.run_until_complete(store.due(1))
+    left = app().loop.run_until_complete(store.due(app().config.batch_size))
     app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8])
     counts = {**asdict(total), "failed": failed}
     app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
     progress = total.claimed > total.not_tried + total.lost
-    return {"run": run, "loop": loop + 1, "more": progress and bool(left.ids), **counts}
+    full = len(left.ids) == app().config.batch_size
+    return {"run": run, "loop": loop + 1, "more": progress and full, **counts}
 
 
 def _client_config() -> Config:

@@ -1,0 +1,100 @@
+"""A database and a gateway for real worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from local.gateway import PROFILES, Ledger, SimulatedGateway
+from local.postgres import Postgres
+from local.processes import HOST
+from tests.fakes import run
+from tests.service.harness import Place
+from workers.config import DatabaseConfig
+from workers.domain.policy import Policy
+from workers.migrations.__main__ import run as migrate_and_let_in
+from workers.stores.postgres import SESSION, PostgresStore
+
+
+@pytest.fixture(scope="session")
+def service_postgres(postgres: Postgres) -> Postgres:
+    """The server, letting the service's role in without looking at its IAM token, as the local AWS does."""
+    hba = postgres.data / "pg_hba.conf"
+    line = f"host all confirm_service {HOST}/32 trust\n"
+    if line not in (text := hba.read_text()):
+        hba.write_text(line + text)
+
+    async def reload() -> None:
+        connection = await asyncpg.connect(postgres.url())
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+
+    run(reload())
+    return postgres
+
+
+class Gateway:
+    """The simulated gateway in a thread of its own: a worker's silence must not silence it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger = Ledger(folder / "ledger.jsonl")
+        self.simulated = SimulatedGateway(self.ledger, profile=PROFILES["calm"])
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.url = asyncio.run_coroutine_threadsafe(self.simulated.serve(), self._loop).result(5)
+
+    def behave(self, **changes: Any) -> None:
+        self.simulated.profile = self.simulated.profile.changed(changes)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.simulated.stop(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path)
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def place(service_postgres: Postgres, gateway: Gateway, tmp_path: Path) -> Iterator[Place]:
+    name = f"service_{uuid.uuid4().hex[:10]}"
+
+    async def make() -> None:
+        connection = await asyncpg.connect(service_postgres.url(database="postgres"))
+        await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.close()
+        config = DatabaseConfig(HOST, service_postgres.port, name, "confirm_service")
+        user, password = service_postgres.url().split("//")[1].split("@")[0].split(":")
+        await migrate_and_let_in(config, user, password)
+
+    async def drop() -> None:
+        connection = await asyncpg.connect(service_postgres.url(database="postgres"))
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await connection.close()
+
+    run(make())
+    yield Place(service_postgres, name, gateway.url, tmp_path)
+    run(drop())
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[PostgresStore]:
+    """The tests' own way into the database."""
+
+    async def connect() -> asyncpg.Pool:
+        url = place.postgres.url(database=place.database)
+        return await asyncpg.create_pool(url, min_size=0, max_size=3, server_settings=SESSION)
+
+    pool = run(connect())
+    yield PostgresStore(pool, Policy())
+    run(pool.close())

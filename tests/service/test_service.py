@@ -1,0 +1,236 @@
+"""The service as a real process: it confirms, stops in good order, and survives what the world does to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.fakes import run
+from tests.service.conftest import Gateway
+from tests.service.harness import Place
+from workers.domain.transaction import Status, Transaction
+from workers.stores.postgres import PostgresStore
+
+Statuses = Counter[str]
+
+
+def add(store: PostgresStore, count: int, start: int = 0) -> None:
+    now = datetime.now(UTC)
+    records = [
+        Transaction(f"p-{n:05}", "acct-1", 100 + n, "USD", now, now + timedelta(hours=1))
+        for n in range(start, start + count)
+    ]
+    assert len(run(store.add(records)).new) == count
+
+
+def statuses(store: PostgresStore) -> Statuses:
+    rows = run(store.pool.fetch("SELECT status, count(*) AS n FROM transactions GROUP BY status"))
+    return Counter({row["status"]: row["n"] for row in rows})
+
+
+def wait(what: Callable[[], bool], seconds: float = 15) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def all_final(store: PostgresStore, count: int) -> Callable[[], bool]:
+    return lambda: statuses(store)["CONFIRMED"] + statuses(store)["REJECTED"] == count
+
+
+def once_each(gateway: Gateway, store: PostgresStore) -> None:
+    """Exactly one effect for each confirmed one, none for the others."""
+    confirmed = {row["id"] for row in run(store.pool.fetch("SELECT id FROM transactions WHERE status = 'CONFIRMED'"))}
+    effects = Counter(effect.id for effect in gateway.ledger.effects)
+    assert set(effects) == confirmed
+    assert set(effects.values()) <= {1}
+    assert gateway.ledger.violations == []
+
+
+def test_it_confirms_what_is_there_and_what_comes_and_says_so(
+    place: Place, store: PostgresStore, gateway: Gateway
+) -> None:
+    gateway.behave(refused=0.1)
+    add(store, 300)
+    with place.worker() as worker:
+        wait(all_final(store, 300))
+        add(store, 50, start=300)
+        wait(all_final(store, 350))
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(10) == 0
+    once_each(gateway, store)
+    record = run(store.find("p-00000"))
+    assert record is not None
+    assert [line.now for line in record.history] == [Status.PENDING, Status.PROCESSING, record.status]
+    assert worker.events("stopped")[0]["held"] == 0
+    metrics = [line for line in worker.lines() if "_aws" in line]
+    assert sum(line["Confirmed"] + line["Rejected"] for line in metrics) == 350
+    assert metrics[-1]["Backlog"] == 0
+    logged = [line["tx"] for line in worker.lines() if "tx" in line]
+    assert sorted(logged) == [f"p-{n:05}" for n in range(350)]
+    assert "acct-1" not in worker.log.read_text()
+
+
+def test_new_work_wakes_it_before_its_poll(place: Place, store: PostgresStore) -> None:
+    with place.worker(POLL_SECONDS="5") as worker:
+        worker.await_event("started")
+        time.sleep(0.5)
+        took = []
+        for n in range(5):
+            began = time.monotonic()
+            add(store, 1, start=n)
+            wait(all_final(store, n + 1), seconds=4)
+            took.append(time.monotonic() - began)
+    assert max(took) < 2.5, "a poll alone would have taken up to 5 s"
+
+
+def test_faults_of_the_gateway_double_and_lose_nothing(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    faults = ("timeout-after", "error-after", "unavailable", "close-before")
+    gateway.behave(faults=dict.fromkeys(faults, 0.05), hang_seconds=3)
+    add(store, 120)
+    with place.worker(GATEWAY_TIMEOUT_SECONDS="0.4", MAX_ATTEMPTS="20"):
+        wait(all_final(store, 120), seconds=30)
+    once_each(gateway, store)
+
+
+def test_sigterm_ends_calls_and_releases_the_rest(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    gateway.behave(latency_seconds=[0.3, 0.3])
+    add(store, 200)
+    with place.worker(GATEWAY_CONCURRENCY="10") as worker:
+        wait(lambda: statuses(store)["CONFIRMED"] > 0)
+        began = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(10) == 0
+        assert time.monotonic() - began < 5
+    after = statuses(store)
+    assert after["PROCESSING"] == 0, "every lease is settled or given back"
+    assert after["PENDING"] > 0
+    attempts = run(store.pool.fetchval("SELECT max(attempt) FROM transactions WHERE status = 'PENDING'"))
+    assert attempts == 0, "what was not tried burned no attempt"
+    once_each(gateway, store)
+
+
+def test_a_killed_worker_is_relieved_when_its_leases_are_over(
+    place: Place, store: PostgresStore, gateway: Gateway
+) -> None:
+    gateway.behave(latency_seconds=[0.2, 0.2])
+    add(store, 150)
+    with place.worker("first") as first:
+        wait(lambda: statuses(store)["CONFIRMED"] > 10)
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        stuck = statuses(store)["PROCESSING"]
+        assert stuck > 0
+        with place.worker("second"):
+            wait(all_final(store, 150), seconds=20)
+    once_each(gateway, store)
+    told = run(store.pool.fetchval("SELECT count(*) FROM history WHERE taken_over"))
+    assert told == stuck
+
+
+def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    gateway.behave(latency_seconds=[0.2, 0.2])
+    add(store, 100)
+    with place.worker("frozen") as frozen:
+        wait(lambda: statuses(store)["CONFIRMED"] > 5)
+        frozen.process.send_signal(signal.SIGSTOP)
+        time.sleep(4.5)  # beyond its leases
+        with place.worker("other"):
+            wait(all_final(store, 100), seconds=20)
+            frozen.process.send_signal(signal.SIGCONT)
+            time.sleep(1)
+        frozen.process.send_signal(signal.SIGTERM)
+        assert frozen.process.wait(10) == 0
+    once_each(gateway, store)
+    assert statuses(store) == {"CONFIRMED": 100}
+
+
+def test_leases_of_slow_calls_are_renewed(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    gateway.behave(latency_seconds=[0.5, 0.5])
+    add(store, 10)
+    one_by_one = {"LEASE_SECONDS": "2", "GATEWAY_CONCURRENCY": "1"}  # the last one waits for 4.5 s
+    with place.worker("slow", **one_by_one), place.worker("rival", **one_by_one):
+        wait(all_final(store, 10), seconds=25)
+    once_each(gateway, store)
+    assert run(store.pool.fetchval("SELECT count(*) FROM history WHERE taken_over")) == 0
+
+
+@pytest.mark.parametrize("immediate", [False, True], ids=["fast", "crash"])
+def test_a_restart_of_the_database_is_waited_out_and_told_once(
+    place: Place, store: PostgresStore, gateway: Gateway, immediate: bool
+) -> None:
+    gateway.behave(latency_seconds=[0.05, 0.05])
+    add(store, 200)
+    with place.worker(GATEWAY_CONCURRENCY="5") as worker:
+        wait(lambda: statuses(store)["CONFIRMED"] > 20)
+        run(store.pool.expire_connections())
+        place.postgres.restart(immediate=immediate)
+        worker.await_event("database back")
+        wait(lambda: _final_or_away(store) == 200, seconds=25)
+        assert len(worker.events("database lost")) == 1
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(10) == 0
+    once_each(gateway, store)
+
+
+def _final_or_away(store: PostgresStore) -> int:
+    try:
+        return statuses(store)["CONFIRMED"]
+    except Exception:
+        return -1
+
+
+def test_an_outage_of_the_gateway_burns_no_attempts(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    gateway.behave(profile="down")
+    add(store, 60)
+    with place.worker():
+        time.sleep(3)
+        assert statuses(store)["CONFIRMED"] == 0
+        assert statuses(store)["REVIEW"] == 0
+        gateway.behave(profile="calm")
+        wait(all_final(store, 60), seconds=40)
+    once_each(gateway, store)
+
+
+def test_a_flood_of_notifications_changes_nothing(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    with place.worker() as worker:
+        worker.await_event("started")
+        flood = "SELECT pg_notify('transactions', n::text) FROM generate_series(1, 20000) n"
+        run(store.pool.execute(flood))
+        add(store, 100)
+        wait(all_final(store, 100))
+    once_each(gateway, store)
+
+
+def test_it_will_not_start_on_an_older_schema(place: Place, store: PostgresStore) -> None:
+    run(store.pool.execute("DELETE FROM schema_migrations WHERE number = (SELECT max(number) FROM schema_migrations)"))
+    with place.worker() as worker:
+        assert worker.process.wait(10) == 1
+    said = worker.log.read_text()
+    assert "run the migrations" in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_setting_is_named(place: Place) -> None:
+    with place.worker(BATCH_SIZE="many") as worker:
+        assert worker.process.wait(10) == 1
+    assert "BATCH_SIZE must be a number, found 'many'" in worker.log.read_text()
+
+
+def test_its_heart_beats_and_the_check_sees_it(place: Place, tmp_path: object) -> None:
+    from workers.service.health import OLDEST_SECONDS, age_of
+
+    with place.worker() as worker:
+        worker.await_event("started")
+        assert age_of(worker.heartbeat) < OLDEST_SECONDS
+        old = time.time() - OLDEST_SECONDS - 5
+        os.utime(worker.heartbeat, (old, old))
+        wait(lambda: age_of(worker.heartbeat) < OLDEST_SECONDS, seconds=4)
+    assert age_of(worker.heartbeat.with_name("nothing")) == float("inf")

@@ -1,0 +1,206 @@
+"""`python -m workers.service`: the container's process. SIGTERM ends it in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import asyncpg
+import boto3
+
+from workers.clock import SystemClock
+from workers.config import ConfigError, ServiceConfig, read_service
+from workers.domain.confirming import Confirmer
+from workers.domain.transaction import Transaction
+from workers.gateway.api_key import ApiKey, settings_of
+from workers.gateway.payments import PaymentGateway
+from workers.migrations import SchemaError, check
+from workers.service.database import LOST, Database, DatabaseClock, iam_token, listen, open_pool
+from workers.service.pipeline import Pipeline, Totals
+from workers.stores.postgres import PostgresStore
+from workers.telemetry import Telemetry
+
+BEAT_SECONDS = 1.0
+SYNCHRONISE_EVERY = 30
+"""Beats between two looks at the database's clock and at the gateway's key."""
+
+
+class Service:
+    """One worker process: the pipeline, and what goes on beside it."""
+
+    def __init__(self, config: ServiceConfig, pool: asyncpg.Pool, key: ApiKey, telemetry: Telemetry, by: str) -> None:
+        self.config, self.pool, self.telemetry, self.by = config, pool, telemetry, by
+        self.clock = DatabaseClock()
+        self._key = key
+        self._stopping = asyncio.Event()
+        self._beats = 0
+        self.store = PostgresStore(pool, config.policy)
+        self.database = Database(
+            self.store,
+            telemetry,
+            self.clock,
+            lambda: secrets.token_hex(8),
+            by,
+            patience=config.policy.lease * 10,
+        )
+        self.pipeline = Pipeline(
+            self.database,
+            lambda: self._confirmer,
+            batch=config.batch_size,
+            callers=config.gateway.concurrency,
+            poll=config.poll,
+            report=self._report,
+            stop_within=config.stop_within,
+        )
+        self._api_key, self._confirmer = "", self._make_confirmer("")
+
+    async def run(self) -> None:
+        """Until `stop`; everything that is held is settled or released then."""
+        await self.database.wait_out(self._check_schema)
+        await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
+        await self._follow_key()
+        self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
+        self._beat()
+        beside = [
+            asyncio.create_task(listen(self.pool, self.pipeline.wake.set, self.database)),
+            asyncio.create_task(self._keep_beating()),
+            asyncio.create_task(self._keep_measuring()),
+        ]
+        pipeline = asyncio.create_task(self.pipeline.run(self._stopping))
+        try:
+            await asyncio.wait([pipeline, *beside], return_when=asyncio.FIRST_COMPLETED)
+            for task in beside:
+                if task.done():  # none of them ends by itself
+                    task.result()
+            await pipeline
+        finally:
+            for task in [pipeline, *beside]:
+                task.cancel()
+            await asyncio.gather(pipeline, *beside, return_exceptions=True)
+            with contextlib.suppress(*LOST):
+                await self._measure()
+            await self._confirmer.gateway.close()  # type: ignore[attr-defined]
+            self._event("stopped", held=len(self.pipeline.held))
+
+    def stop(self, reason: str) -> None:
+        """Claim no more, end what was begun."""
+        if not self._stopping.is_set():
+            self._event("stopping", reason=reason, held=len(self.pipeline.held))
+            self._stopping.set()
+
+    # --- parts
+
+    async def _check_schema(self) -> None:
+        async with self.pool.acquire() as connection:
+            await check(connection)
+
+    def _make_confirmer(self, api_key: str) -> Confirmer:
+        gateway = PaymentGateway(settings_of(self.config.gateway, self.config.policy, api_key), self.clock)
+        return Confirmer(
+            self.store,
+            gateway,
+            self.clock,
+            random.SystemRandom(),
+            lambda: "",
+            self.config.policy,
+            self.by,
+            self.pipeline.lease_of,
+        )
+
+    async def _follow_key(self) -> None:
+        """A rotated key makes a new client; calls that run on the old one end there."""
+        key = await asyncio.to_thread(self._key.current, SystemClock().now())
+        if key != self._api_key:
+            self._api_key, self._confirmer = key, self._make_confirmer(key)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._beats += 1
+            self._beat()
+            if self._beats % SYNCHRONISE_EVERY == 0:
+                await self._follow_key()
+                with contextlib.suppress(*LOST):
+                    await self.clock.synchronise(self.pool)
+
+    def _beat(self) -> None:
+        """The health check looks at the file's age: a loop that hangs beats no more."""
+        Path(self.config.heartbeat_file).touch()
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.metrics_every.total_seconds())
+            with contextlib.suppress(*LOST):
+                await self._measure()
+
+    async def _measure(self) -> None:
+        backlog = await self.store.backlog()
+        now, totals = self.clock.now(), self.pipeline.totals
+        self.pipeline.totals = Totals()
+        age = max((now - backlog.oldest_due_at).total_seconds(), 0) if backlog.oldest_due_at else 0
+        done = asdict(totals.tally)
+        settled = sum(done[name] for name in ("confirmed", "rejected", "retried", "review", "not_tried")) or 1
+        self.telemetry.metrics(
+            {
+                "Backlog": (backlog.due, "Count"),
+                "OldestPendingAge": (round(age, 3), "Seconds"),
+                "InReview": (backlog.review, "Count"),
+                "Confirmed": (done["confirmed"], "Count"),
+                "Rejected": (done["rejected"], "Count"),
+                "Retried": (done["retried"], "Count"),
+                "Review": (done["review"], "Count"),
+                "NotTried": (done["not_tried"], "Count"),
+                "LostFences": (done["lost"], "Count"),
+                "DatabaseLosses": (self.database.losses, "Count"),
+                "ClaimMs": (round(totals.claim_seconds * 1000 / settled, 3), "Milliseconds"),
+                "ConfirmMs": (round(totals.call_seconds * 1000 / settled, 3), "Milliseconds"),
+                "SettleMs": (round(totals.settle_seconds * 1000 / settled, 3), "Milliseconds"),
+            },
+            now,
+            by=self.by,
+        )
+        self.database.losses = 0
+
+    def _report(self, records: Sequence[Transaction]) -> None:
+        self.telemetry.transactions(records, self.by)
+
+    def _event(self, name: str, **fields: object) -> None:
+        self.telemetry.event(name, self.clock.now(), by=self.by, **fields)
+
+
+async def serve(config: ServiceConfig) -> None:
+    """Run the service until SIGTERM or SIGINT."""
+    session = boto3.Session()
+    telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
+    pool = await open_pool(config.database, iam_token(config.database, session.client("rds")), size=5)
+    key = ApiKey(session.client("secretsmanager"), config.gateway.secret_arn, telemetry)
+    service = Service(config, pool, key, telemetry, f"{socket.gethostname()[:24]}-{os.getpid()}")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop, signal.Signals(number).name)
+    try:
+        await service.run()
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(pool.close(), 5)
+
+
+def main() -> None:
+    """Exit code 0 after a stop in good order, 1 with a sentence otherwise."""
+    try:
+        asyncio.run(serve(read_service()))
+    except (ConfigError, SchemaError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

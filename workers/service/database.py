@@ -1,0 +1,215 @@
+"""The database as the service sees it: connections that prove who we are, and losses that are waited out."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+
+from workers.config import DatabaseConfig
+from workers.domain.ports import Clock, Move
+from workers.domain.transaction import Transaction
+from workers.stores.postgres import SESSION, PostgresStore
+from workers.telemetry import Telemetry
+
+T = TypeVar("T")
+CA_FILE = Path("/app/rds-ca.pem")
+"""Amazon's CAs for RDS, put into the image by workers/Dockerfile; system trust stores lack them."""
+CONNECT_SECONDS = 20.0  # Aurora resumes from a pause in about 15
+COMMAND_SECONDS = 30.0
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between tries, doubled and jittered
+
+LOST = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says when it finds its connection cut in the middle of a message
+    asyncpg.CannotConnectNowError,  # starting up or shutting down
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,  # the old writer, after a failover
+    asyncpg.InvalidPasswordError,  # a token that was made just before a rotation or a clock's jump
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+)
+"""What passes by itself: the statement is sent again, on a new connection. Each is safe to send twice."""
+
+
+def is_here(host: str) -> bool:
+    """Whether `host` is this very machine, the only place where TLS may be off."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls_of(host: str, ca_file: Path = CA_FILE) -> ssl.SSLContext | bool:
+    """TLS with the server's name and certificate checked; none on this machine."""
+    if is_here(host):
+        return False
+    return ssl.create_default_context(cafile=str(ca_file) if ca_file.exists() else None)
+
+
+def iam_token(config: DatabaseConfig, client: Any) -> Callable[[], str]:
+    """A password for each connection: an IAM token, good for 15 minutes, signed here without a call."""
+    return lambda: str(client.generate_db_auth_token(DBHostname=config.host, Port=config.port, DBUsername=config.user))
+
+
+async def open_pool(
+    config: DatabaseConfig, password: str | Callable[[], str], *, size: int = 4, name: str = "confirm"
+) -> asyncpg.Pool:
+    """Connections held on the queue's index by their session's settings; made one by one as they are needed."""
+    return await asyncpg.create_pool(
+        host=config.host,
+        port=config.port,
+        database=config.name,
+        user=config.user,
+        password=password,
+        ssl=tls_of(config.host),
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS,
+        max_inactive_connection_lifetime=300,
+        server_settings={**SESSION, "application_name": name},
+    )
+
+
+@dataclass
+class DatabaseClock:
+    """The database's time, kept by this machine's monotonic clock: whoever sets the wall clock here changes nothing."""
+
+    _offset: timedelta | None = None
+
+    def now(self) -> datetime:
+        if self._offset is None:
+            return datetime.now(UTC)
+        return self._monotonic() + self._offset
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def synchronise(self, pool: asyncpg.Pool) -> None:
+        """Ask the database for its time; the answer is as exact as half its way."""
+        before = self._monotonic()
+        theirs: datetime = await pool.fetchval("SELECT clock_timestamp()")
+        middle = before + (self._monotonic() - before) / 2
+        self._offset = theirs - middle
+
+    @staticmethod
+    def _monotonic() -> datetime:
+        return datetime.fromtimestamp(asyncio.get_running_loop().time(), UTC)
+
+
+@dataclass
+class Database:
+    """The store behind its losses: every call is repeated until it gets through, and each loss is told once."""
+
+    store: PostgresStore
+    telemetry: Telemetry
+    clock: Clock
+    new_token: Callable[[], str]
+    by: str
+    patience: timedelta
+    """How long a loss is borne; after it, whatever was held has long been taken over."""
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    lost_at: datetime | None = None
+    losses: int = 0
+
+    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
+        token = self.new_token()
+        tried = False
+
+        async def once() -> list[Transaction]:
+            nonlocal tried
+            if tried and (held := await self.store.held(token)):
+                return held  # the statement had got through, only its answer had not
+            tried = True
+            if sweep:
+                self.store.sweep()
+            return await self.store.claim_next(token=token, by=self.by, limit=limit)
+
+        return await self.wait_out(once)
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        return await self.wait_out(lambda: self.store.settle(moves))
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        return await self.wait_out(lambda: self.store.extend(transactions))
+
+    async def wait_out(self, call: Callable[[], Awaitable[T]]) -> T:
+        """`call`, again and again while the database is away.
+
+        Raises:
+            Exception: what `call` raised, if it does not pass by itself or has not for `patience`.
+        """
+        wait, gave_up_at = FIRST_WAIT, self.clock.now() + self.patience
+        while True:
+            try:
+                answer = await call()
+            except LOST as error:
+                await self._lost(error)
+                if self.clock.now() >= gave_up_at:
+                    raise
+                await self.clock.sleep(wait * (0.5 + self.chance.random() / 2))
+                wait = min(wait * 2, LONGEST_WAIT)
+                continue
+            self._back()
+            return answer
+
+    async def _lost(self, error: BaseException) -> None:
+        await self.store.pool.expire_connections()  # a server that restarted knows none of them
+        if self.lost_at is None:
+            self.lost_at = self.clock.now()
+            self.losses += 1
+            self.telemetry.event("database lost", self.lost_at, error=type(error).__name__)
+
+    def _back(self) -> None:
+        if self.lost_at is not None:
+            now = self.clock.now()
+            away = round((now - self.lost_at).total_seconds(), 1)
+            self.telemetry.event("database back", now, seconds=away)
+            self.lost_at = None
+
+
+async def listen(pool: asyncpg.Pool, heard: Callable[[], None], database: Database) -> None:
+    """Call `heard` at each announcement of new work, for ever, and after each connection lost and made anew."""
+    while True:
+        gone = asyncio.Event()
+
+        async def connect(gone: asyncio.Event = gone) -> asyncpg.Connection:
+            connection = await pool.acquire()
+            try:
+                connection.add_termination_listener(lambda _: gone.set())
+                await connection.add_listener("transactions", lambda *_: heard())
+            except LOST:
+                connection.terminate()
+                await _give_back(pool, connection)
+                raise
+            return connection
+
+        connection = await database.wait_out(connect)
+        try:
+            heard()
+            await gone.wait()
+        finally:
+            await asyncio.shield(_give_back(pool, connection))
+
+
+async def _give_back(pool: asyncpg.Pool, connection: Any) -> None:
+    try:
+        await pool.release(connection, timeout=2)
+    except LOST:
+        return

@@ -1,0 +1,224 @@
+"""The stream: claims, calls and settles overlap, so neither gateway nor database ever waits for the other.
+
+    claimer ──▶ ready ──▶ callers (as many as calls may run at once) ──▶ done ──▶ settler
+
+Each part waits for its own thing only. What is held is bounded by `window`; leases of slow calls are renewed meanwhile.
+Nothing here knows the database: it is the `Source` that may be lost and come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from workers.domain.confirming import Confirmer, Tally, tally
+from workers.domain.outcomes import NotTried
+from workers.domain.ports import Move
+from workers.domain.transaction import Transaction
+from workers.domain.transitions import Answer, decide
+
+WINDOW = 3
+"""Batches held at most: one at the callers, one settling, one on its way."""
+RENEW_AT = 3
+"""Leases are renewed when a third of them has passed."""
+SETTLE_RESERVE = timedelta(seconds=5)
+"""Kept of the time to stop in: no call begins that could eat into it."""
+
+
+class Source(Protocol):
+    """Where transactions come from and settled ones go; each call waits out a lost database by itself."""
+
+    async def claim(self, limit: int, sweep: bool) -> list[Transaction]: ...
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]: ...
+
+
+@dataclass
+class Totals:
+    """What was done since it was last taken, for metrics."""
+
+    tally: Tally = field(default_factory=Tally)
+    claim_seconds: float = 0.0
+    call_seconds: float = 0.0
+    settle_seconds: float = 0.0
+
+
+Report = Callable[[Sequence[Transaction]], None]
+"""Told of the transactions of a batch whose moves were written."""
+
+
+@dataclass
+class Pipeline:
+    """One stream over one source; `run` it until `stop` is set."""
+
+    source: Source
+    confirmer: Callable[[], Confirmer]
+    """The present one: a new API key makes a new one."""
+    batch: int
+    callers: int
+    poll: timedelta
+    report: Report
+    stop_within: timedelta = timedelta(seconds=100)
+    totals: Totals = field(default_factory=Totals)
+    held: dict[str, Transaction] = field(default_factory=dict)
+    """In our hands, by id, with the lease as renewed last."""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be something new to claim."""
+
+    def __post_init__(self) -> None:
+        self._ready: deque[Transaction] = deque()
+        self._done: list[Move] = []
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._settling = asyncio.Event()
+        self._room = asyncio.Event()
+        self._stopping = False
+        self._stop_at: datetime | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; then claims no more, ends or releases what is held, and returns.
+
+        Whatever fails for good (a defect, the database gone for longer than leases last) is raised.
+        """
+        claimer, stopper = asyncio.create_task(self._claim(stop)), asyncio.create_task(stop.wait())
+        callers = [asyncio.create_task(self._call()) for _ in range(self.callers)]
+        settler, renewer = asyncio.create_task(self._settle()), asyncio.create_task(self._renew())
+        everything = {claimer, *callers, settler, renewer, stopper}
+        try:
+            await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+            for task in everything - {stopper}:
+                if task.done():
+                    task.result()
+            with contextlib.suppress(TimeoutError):  # what is still held then comes back when its lease is over
+                async with asyncio.timeout(self.stop_within.total_seconds()):
+                    self._stop_at = self.confirmer().clock.now() + self.stop_within - SETTLE_RESERVE
+                    self._room.set()
+                    await claimer
+                    self._release_callers()
+                    await asyncio.gather(*callers)
+                    self._settling.set()
+                    await settler
+        finally:
+            for task in everything:
+                task.cancel()
+            await asyncio.gather(*everything, return_exceptions=True)
+
+    def lease_of(self, record: Transaction) -> datetime | None:
+        """Until when we hold it, renewals included."""
+        return self.held.get(record.id, record).lease_until
+
+    # --- the parts
+
+    async def _claim(self, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        window, poll = WINDOW * max(self.batch, self.callers), self.poll.total_seconds()
+        swept = -poll
+        while not stop.is_set():
+            room = window - len(self.held)
+            if room < min(self.batch, self.callers):
+                self._room.clear()
+                await self._first(self._room, stop)
+                continue
+            if not self.confirmer().gateway.ready():
+                await self._first(stop, timeout=min(poll, 0.5))  # claims nothing that could not be called
+                continue
+            self.wake.clear()
+            now = loop.time()
+            if sweep := now - swept >= poll:
+                swept = now
+            records = await self.source.claim(min(self.batch, room), sweep)
+            self.totals.claim_seconds += loop.time() - now
+            if records:
+                self._take(records)
+            else:
+                await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
+
+    def _take(self, records: Sequence[Transaction]) -> None:
+        for record in records:
+            self.held[record.id] = record
+        self._ready.extend(records)
+        for _ in range(min(len(records), len(self._idle))):
+            self._idle.popleft().set_result(None)
+
+    async def _call(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._ready:
+                if self._stopping:
+                    return
+                waiting: asyncio.Future[None] = loop.create_future()
+                self._idle.append(waiting)
+                await waiting
+                continue
+            record = self._ready.popleft()
+            if self._stopping:
+                self._put(_untouched(record, self.confirmer()))
+                continue
+            began = loop.time()
+            move = await self.confirmer().conclude(record, self._stop_at)
+            self.totals.call_seconds += loop.time() - began
+            self._put(move)
+
+    def _put(self, move: Move) -> None:
+        self._done.append(move)
+        self._settling.set()
+
+    async def _settle(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._done:
+                self._settling.clear()
+                if self._stopping and not self.held:
+                    return
+                await self._settling.wait()
+                continue
+            moves, self._done = self._done[: self.batch], self._done[self.batch :]
+            began = loop.time()
+            won = await self.source.settle(moves)
+            self.totals.settle_seconds += loop.time() - began
+            self.totals.tally += tally(moves, won)
+            for move in moves:
+                self.held.pop(move.before.id, None)
+            self._room.set()
+            self.report([move.after for move, ok in zip(moves, won, strict=True) if ok])
+
+    async def _renew(self) -> None:
+        """Keep the leases of calls that take long; a lease that is lost is simply not renewed, and its fence stands."""
+        while True:
+            confirmer = self.confirmer()
+            lease = confirmer.policy.lease
+            await asyncio.sleep(lease.total_seconds() / RENEW_AT / 2)
+            soon = confirmer.clock.now() + lease * (RENEW_AT - 1) / RENEW_AT
+            old = [record for record in self.held.values() if record.lease_until and record.lease_until < soon]
+            if old:
+                for record in await self.source.extend(old):
+                    if record.id in self.held:
+                        self.held[record.id] = record
+
+    # --- the end
+
+    def _release_callers(self) -> None:
+        self._stopping = True
+        while self._idle:
+            self._idle.popleft().set_result(None)
+
+    @staticmethod
+    async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:
+        """Until one of the events is set, or the time is over."""
+        waiting: list[asyncio.Task[object]] = [asyncio.create_task(event.wait()) for event in events]
+        try:
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+
+def _untouched(record: Transaction, confirmer: Confirmer) -> Move:
+    answer = Answer(NotTried("worker is stopping"), confirmer.by)
+    return Move(record, decide(record, answer, confirmer.clock.now(), confirmer.policy))
