@@ -5,6 +5,7 @@ process; the exit code is the command's, 128 and the signal's number where one e
 is in this process's group, which the emulator ends.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -52,10 +53,8 @@ def hold_to_lifeline(child: int) -> None:
 
 def tell(child: int, number: int) -> None:
     """A signal, unless it has ended meanwhile."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(child, number)
-    except ProcessLookupError:
-        pass
 
 
 if __name__ == "__main__":

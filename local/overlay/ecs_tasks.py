@@ -14,6 +14,7 @@ sidecar, whose image knows it) is recorded as running, and runs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from local.processes import HOST, ROOT
 
@@ -98,7 +99,7 @@ class Container:
     process: subprocess.Popen[bytes] | None = None
     code: int | None = None
 
-    def start(self, command: Sequence[str]) -> None:
+    def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Its process group is its own, so that all that it starts ends with it."""
         self.process = subprocess.Popen(
             [sys.executable, "-SE", str(ROOT / "local" / "contain.py"), *command],
@@ -109,6 +110,7 @@ class Container:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        return self.process
 
     def ended(self) -> bool:
         """Has it ended? Then its exit code is known, and what it left behind has ended too."""
@@ -129,17 +131,12 @@ class Container:
     def kill(self) -> None:
         """SIGKILL to the whole group."""
         if self.process:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 class Task:
     """The life of one task, in a thread of its own."""
-
-    running: dict[str, Task] = {}
-    """Those that live, by ARN."""
 
     def __init__(
         self, record: dict[str, Any], definition: Mapping[str, Any], overrides: Sequence[Mapping[str, Any]]
@@ -161,14 +158,19 @@ class Task:
             return None
         return f"{self.record['clusterArn'].rsplit('/', 1)[-1]}/{group.partition(':')[2]}"
 
+    @property
+    def lineage(self) -> str | None:
+        """What its restarts are counted by: the service and what it runs."""
+        return f"{self.service}@{self.record['taskDefinitionArn']}" if self.service else None
+
     def live(self) -> None:
         """From PROVISIONING to STOPPED."""
         from ministack.services import ecs
 
-        self.running[self.arn] = self
+        _running[self.arn] = self
         reason, code = "", ""
         try:
-            if self.asked_to_stop.wait(Restarts.wait(self.service)):
+            if self.asked_to_stop.wait(_restarts.wait(self.lineage)) or _closing.is_set():
                 return
             if ecs._mark_task_pending(self.arn, self.record) and ecs._mark_task_activating(self.arn, self.record):
                 self.start()
@@ -185,7 +187,7 @@ class Task:
             reason, code = "InternalError: see the emulator's log", "TaskFailedToStart"
         finally:
             self.stop_containers()
-            self.running.pop(self.arn, None)
+            _running.pop(self.arn, None)
             self.finish(reason, code)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.over.set()
@@ -221,26 +223,25 @@ class Task:
             log = ecs._awslogs_config(definition, self.id, self.id)
             if log and not ecs._ensure_awslogs_stream(log):
                 raise StartError(
-                    "failed to validate logger args: create stream has been retried 1 times: ResourceNotFoundException: "
-                    f"The specified log group {log['group']} does not exist."
+                    "failed to validate logger args: create stream has been retried 1 times: "
+                    f"ResourceNotFoundException: The specified log group {log['group']} does not exist."
                 )
             if self.asked_to_stop.is_set():
                 return
-            container.start(own_words(words, folder))
-            assert container.process
-            record["runtimeId"] = f"{self.id.replace('-', '')}-{container.process.pid}"
-            (folder / "pid").write_text(f"{container.process.pid}\n")
-            _in_background(forward, container, log)
+            process = container.start(own_words(words, folder))
+            record["runtimeId"] = f"{self.id.replace('-', '')}-{process.pid}"
+            (folder / "pid").write_text(f"{process.pid}\n")
+            _in_background(forward, process, log)
 
     def settle_in(self) -> None:
         """The service may count on it when it is healthy; without a health check, when it has stayed for a second."""
         from ministack.core.responses import get_account_id, get_region
         from ministack.services import ecs
 
-        checked = [container for container in self.containers if container.check]
-        for container in checked:
-            _in_background(self.watch_health, container)
-        if not any(container.essential for container in checked) and self.service:
+        for container in self.containers:
+            if container.check:
+                _in_background(self.watch_health, container, container.check)
+        if not any(one.check and one.essential for one in self.containers) and self.service:
             ecs._schedule_service_deployment_completion(
                 self.service.split("/")[0], self.service, get_account_id(), get_region(), healthy_task=self.record
             )
@@ -259,11 +260,10 @@ class Task:
                 return "Task failed container health checks", "ServiceSchedulerInitiated"
         return "", ""
 
-    def watch_health(self, container: Container) -> None:
+    def watch_health(self, container: Container, check: HealthCheck) -> None:
         """Its health check, from the start to its end. Until it is healthy for the first time we look once a second;
         failures count at the interval of the definition, and only after its start period, as on AWS."""
-        check, began = container.check, time.monotonic()
-        assert check
+        began = time.monotonic()
         failures, counted = 0, began
         while not self.asked_to_stop.wait(min(check.interval, 1.0) if failures == 0 else check.interval):
             fine = healthy(check, container)
@@ -323,7 +323,7 @@ class Task:
         if ecs._tasks.get(self.arn) is not self.record:  # the emulator was reset meanwhile
             return
         if ecs._task_is_active(self.arn, self.record):  # it ended by itself
-            Restarts.note(self.service, lived(self.record))
+            _restarts.note(self.lineage, lived(self.record))
             ecs._mark_task_stopped(self.arn, self.record, reason or "Task stopped", code or "UserInitiated")
             if code == "ServiceSchedulerInitiated":
                 ecs._record_service_task_failure(self.record)
@@ -343,23 +343,27 @@ class StartError(Exception):
 class Restarts:
     """How long a service waits before its next task: not at all, unless tasks die young."""
 
-    _young: dict[str, int] = {}
-    _lock = threading.Lock()
+    def __init__(self) -> None:
+        self._young: dict[str, int] = {}
+        self._lock = threading.Lock()
 
-    @classmethod
-    def note(cls, service: str | None, seconds: float) -> None:
-        """A task of the service ended by itself after so many seconds."""
-        if service is None:
-            return
-        with cls._lock:
-            cls._young[service] = cls._young.get(service, 0) + 1 if seconds < STABLE_SECONDS else 0
+    def note(self, lineage: str | None, seconds: float) -> None:
+        """One ended by itself after so many seconds."""
+        if lineage:
+            with self._lock:
+                self._young[lineage] = self._young.get(lineage, 0) + 1 if seconds < STABLE_SECONDS else 0
 
-    @classmethod
-    def wait(cls, service: str | None) -> float:
+    def wait(self, lineage: str | None) -> float:
         """Seconds."""
-        with cls._lock:
-            deaths = cls._young.get(service or "", 0)
+        deaths = self._young.get(lineage or "", 0)
         return min(FIRST_WAIT * 2.0 ** (deaths - 1), LONGEST_WAIT) if deaths else 0.0
+
+
+_running: dict[str, Task] = {}
+"""The tasks that live, by ARN."""
+
+_restarts = Restarts()
+_closing = threading.Event()
 
 
 # --- what a process of a container gets
@@ -429,14 +433,13 @@ def healthy(check: HealthCheck, container: Container) -> bool:
 # --- logs
 
 
-def forward(container: Container, log: Mapping[str, Any] | None) -> None:
+def forward(process: subprocess.Popen[bytes], log: Mapping[str, Any] | None) -> None:
     """What it writes, into its log stream, line by line; nowhere if its definition has no log driver."""
     from ministack.core.responses import get_account_id, get_region, request_scope
     from ministack.services import cloudwatch_logs
 
-    assert container.process and container.process.stdout
     with request_scope(get_account_id(), (log or {}).get("region") or get_region()):
-        for lines in batches(container.process.stdout.fileno()):
+        for lines in batches(process.stdout):
             now = int(time.time() * 1000)
             events = [{"timestamp": now, "message": line} for line in lines if line]
             if log and events:
@@ -445,10 +448,10 @@ def forward(container: Container, log: Mapping[str, Any] | None) -> None:
                 )
 
 
-def batches(descriptor: int) -> Iterator[list[str]]:
+def batches(stream: IO[bytes] | None) -> Iterator[list[str]]:
     """Whole lines as they come; a longer one than an event may be is cut."""
     rest = b""
-    while chunk := os.read(descriptor, 64 * 1024):
+    while chunk := os.read(stream.fileno(), 64 * 1024) if stream else b"":
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > LONGEST_LINE:
             lines, rest = [*lines, rest], b""
@@ -486,7 +489,7 @@ def stop_by(code: str, default: str) -> Any:
                     stopCode=code,
                 )
         if active:
-            if task := Task.running.get(arn):
+            if task := _running.get(arn):
                 task.asked_to_stop.set()
             else:
                 stopped(record)
@@ -588,7 +591,7 @@ def apply() -> None:
                 record.update(stoppedReason="The local AWS was stopped", stopCode="TerminationNotice")
 
     def wiped() -> None:
-        tasks = list(Task.running.values())
+        tasks = list(_running.values())
         reset()
         for task in tasks:
             for container in task.containers:
@@ -613,7 +616,8 @@ def _key_of(service: Mapping[str, Any]) -> str:
 
 def stop_all() -> None:
     """When the emulator ends in good order: SIGTERM for all, SIGKILL for those that take too long."""
-    tasks = list(Task.running.values())
+    _closing.set()
+    tasks = list(_running.values())
     until = time.monotonic() + SHUTDOWN_SECONDS
     for task in tasks:
         task.asked_to_stop.set()
