@@ -17,12 +17,14 @@ def main() -> None:
     except LocalError as error:
         sys.exit(str(error))
     from ministack import app
+    from ministack.core import lambda_runtime
 
     from local.overlay import ecs_tasks, rds_postgres
 
     running = Path(os.environ["CONFIRM_RUNNING"])
     running.touch()
     app.main()  # returns after SIGTERM, when the state is saved
+    lambda_runtime.reset()  # Lambdas in the middle of a call would go on to its end
     ecs_tasks.stop_all()
     rds_postgres.stop()
     running.unlink(missing_ok=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,30 @@ def test_a_former_one_that_still_runs_is_ended_and_its_state_kept(tmp_path: Path
             assert second.client("sqs").get_queue_url(QueueName="kept")["QueueUrl"]
     finally:
         first.stop()
+
+
+def test_a_lambda_in_the_middle_of_its_call_ends_with_it(tmp_path: Path) -> None:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("h.py", f"import os, pathlib, time\ndef f(e, c):\n    pathlib.Path({str(tmp_path / 'pid')!r})"
+                         ".write_text(str(os.getpid()))\n    time.sleep(60)\n")  # fmt: skip
+    with Emulator(tmp_path / "aws", persist=False) as emulator:
+        functions = emulator.client("lambda")
+        functions.create_function(
+            FunctionName="slow",
+            Runtime="python3.13",
+            Role="arn:aws:iam::000000000000:role/x",
+            Handler="h.f",
+            Timeout=90,
+            Code={"ZipFile": code.getvalue()},
+        )
+        functions.invoke(FunctionName="slow", InvocationType="Event")
+        until = time.monotonic() + 10
+        while not (tmp_path / "pid").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        pid = int((tmp_path / "pid").read_text())
+        assert command_of(pid)
+    assert command_of(pid) == ""
 
 
 def test_a_pid_that_is_another_programs_now_is_left_alone(tmp_path: Path) -> None:
