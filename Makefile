@@ -50,8 +50,11 @@ shell: $(READY) ## a shell on the local AWS: type pulumi, aws and confirm as you
 bench: $(READY) ## count writes, calls, transitions and log bytes per transaction, and price a month
 	@$(PY) -m benchmarks
 
-lock: $(READY) ## refresh requirements.lock from pyproject.toml
-	@$(PY) -m pip install --quiet uv && $(PY) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+LOCK := -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+lock: $(READY) ## refresh requirements.lock from pyproject.toml, and the image's from workers/requirements.in
+	@$(PY) -m pip install --quiet uv
+	@$(PY) $(LOCK) pyproject.toml --all-extras -o requirements.lock
+	@$(PY) $(LOCK) workers/requirements.in -c requirements.lock --python-version 3.13 -o workers/requirements.lock
 
 clean: ## remove all that the project made in this folder, and stop what runs
 	@if [ -x $(PY) ]; then $(PY) -m local clean; fi

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -26,9 +28,30 @@ class Place:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
     @property
+    def identifier(self) -> str:
+        """The prefix for services that take lower-case letters, digits and single hyphens only, up to 63 (RDS)."""
+        return re.sub("-+", "-", self.prefix.lower().replace("_", "-")).strip("-")
+
+    @property
     def root(self) -> str:
         """The account as a principal: whom IAM policies in this account allow."""
         return f"arn:{self.partition}:iam::{self.account}:root"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """As whom the stack is deployed, as far as config says it; the rest comes from where the AWS CLI takes it."""
+
+    profile: str | None
+    roles: Sequence[Mapping[str, str]]
+    """Taken one after the other: roleArn, and sessionName, externalId where given."""
+
+
+def identity() -> Identity:
+    """What the config `aws:` says."""
+    config = pulumi.Config("aws")
+    roles: list[dict[str, str]] | None = config.get_object("assumeRoles")
+    return Identity(config.get("profile"), tuple(roles or ()))
 
 
 def provider(settings: Settings) -> aws.Provider:
@@ -38,11 +61,11 @@ def provider(settings: Settings) -> aws.Provider:
     """
     config = pulumi.Config("aws")
     accounts: list[str] | None = config.get_object("allowedAccountIds")
-    roles: list[dict[str, str]] | None = config.get_object("assumeRoles")
+    who = identity()
     return aws.Provider(
         "aws",
         region=config.get("region"),
-        profile=config.get("profile"),
+        profile=who.profile,
         allowed_account_ids=accounts,
         assume_roles=[
             aws.ProviderAssumeRoleArgs(
@@ -50,7 +73,7 @@ def provider(settings: Settings) -> aws.Provider:
                 session_name=role.get("sessionName"),
                 external_id=role.get("externalId"),
             )
-            for role in roles or []
+            for role in who.roles
         ]
         or None,
         default_tags=aws.ProviderDefaultTagsArgs(tags=settings.tags),

@@ -6,6 +6,7 @@ modes, nothing that Python leaves behind, and stored rather than deflated (zlib'
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "workers"
 TARGET = ROOT / ".build" / "workers.zip"
+IMAGE_FILES = ("Dockerfile", "requirements.lock", "**/*.py", "**/*.sql")
+"""All that goes into the image, as workers/.dockerignore has it too."""
 MOMENT = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 REGULAR_FILE = 0o100644 << 16
 LIMIT = 5 * 1024 * 1024  # bytes; AWS takes 50 MB directly, ours is the smaller goal: cold starts read all of it
@@ -46,3 +49,27 @@ def build(workers: Path = WORKERS, target: Path = TARGET) -> Path:
     finally:
         fresh.unlink(missing_ok=True)
     return target
+
+
+def digest(*patterns: str, workers: Path = WORKERS) -> str:
+    """A digest of the files of the workers that match: their names and what is in them.
+
+    Raises:
+        FileNotFoundError: a pattern matches nothing.
+    """
+    total = hashlib.sha256()
+    for pattern in patterns:
+        files = sorted(
+            (p for p in workers.glob(pattern) if p.is_file()), key=lambda p: p.relative_to(workers).as_posix()
+        )
+        if not files:
+            raise FileNotFoundError(f"nothing matches {pattern} in {workers}")
+        for path in files:
+            content = path.read_bytes()
+            total.update(f"{path.relative_to(workers).as_posix()} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def image_tag() -> str:
+    """The tag of the workers' image: the same for the same content, whoever builds it."""
+    return digest(*IMAGE_FILES)[:16]

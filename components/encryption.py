@@ -47,19 +47,21 @@ USE = (
     "kms:ReEncryptFrom",
     "kms:ReEncryptTo",
 )
-DATA_SERVICES = ("dynamodb", "s3", "secretsmanager")
 
 
 @dataclass(frozen=True, slots=True)
 class EncryptionArgs:
     settings: Settings
     place: Place
+    data_services: Sequence[str]
+    """The AWS services that may use the data key on our behalf."""
 
 
 class Encryption(pulumi.ComponentResource):
     """Keys, rotated yearly.
 
-    Creates: a key for the table, the plans and the gateway's secret; a key for log groups and the alarms' topic.
+    Creates: a key for the transactions, what goes with them and the gateway's secret; a key for log groups and the
+    alarms' topic.
     """
 
     data_key: aws.kms.Key
@@ -83,7 +85,7 @@ class Encryption(pulumi.ComponentResource):
                     "Condition": {
                         "StringEquals": {
                             "kms:CallerAccount": place.account,
-                            "kms:ViaService": [f"{s}.{place.region}.amazonaws.com" for s in DATA_SERVICES],
+                            "kms:ViaService": [f"{s}.{place.region}.amazonaws.com" for s in args.data_services],
                         }
                     },
                 }
@@ -108,7 +110,10 @@ class Encryption(pulumi.ComponentResource):
                     "Resource": "*",
                     "Condition": {
                         "ArnLike": {
-                            "kms:EncryptionContext:aws:logs:arn": place.arn("logs", f"log-group:*{place.prefix}/*")
+                            "kms:EncryptionContext:aws:logs:arn": [
+                                place.arn("logs", f"log-group:*{name}/*")
+                                for name in sorted({place.prefix, place.identifier})
+                            ]
                         }
                     },
                 },

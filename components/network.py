@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -24,15 +24,18 @@ STRATEGIES = {
 class NetworkArgs:
     settings: Settings
     place: Place
-    table_arn: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
+    gateway_endpoints: Mapping[str, pulumi.Input[str]]
+    """AWS services (dynamodb, s3) that traffic reaches free of charge and off the NAT, with the endpoint's policy."""
+    database_port: int | None = None
+    """Where the workers reach a database inside the VPC."""
 
 
 class Network(pulumi.ComponentResource):
     """VPC, endpoints, security groups and flow logs.
 
     Creates: elastic addresses (payment gateways allow-list them, so they outlive the NAT gateways), a VPC with a
-    public and a private subnet per zone and endpoints for DynamoDB and S3, the default security group emptied,
+    public and a private subnet per zone and the alternative's gateway endpoints, the default security group emptied,
     the workers' own, interface endpoints where settings name them, and flow logs of refused and accepted traffic.
     """
 
@@ -73,15 +76,11 @@ class Network(pulumi.ComponentResource):
             vpc_endpoint_strategy=awsx.ec2.VpcEndpointStrategy.AUTO,  # fills in the route tables
             vpc_endpoint_specs=[
                 awsx.ec2.VpcEndpointSpecArgs(
-                    service_name=f"com.amazonaws.{place.region}.dynamodb",
+                    service_name=f"com.amazonaws.{place.region}.{service}",
                     vpc_endpoint_type="Gateway",
-                    policy=_table_only(args.table_arn, place),
-                ),
-                awsx.ec2.VpcEndpointSpecArgs(
-                    service_name=f"com.amazonaws.{place.region}.s3",
-                    vpc_endpoint_type="Gateway",
-                    policy=_own_buckets_only(place),
-                ),
+                    policy=policy,
+                )
+                for service, policy in args.gateway_endpoints.items()
             ],
             opts=mine,
         )
@@ -95,16 +94,7 @@ class Network(pulumi.ComponentResource):
             description="Workers: nothing in, HTTPS out",
             vpc_id=self.vpc_id,
             ingress=[],
-            egress=[
-                aws.ec2.SecurityGroupEgressArgs(
-                    description="The payment gateway and AWS, by TLS",
-                    protocol="tcp",
-                    from_port=port,
-                    to_port=port,
-                    cidr_blocks=["0.0.0.0/0"],
-                )
-                for port in sorted({443, args.settings.gateway.port})
-            ],
+            egress=_ways_out(args),
             opts=mine,
         )
         self.security_group_id = workers.id
@@ -182,41 +172,26 @@ class Network(pulumi.ComponentResource):
         return group
 
 
-def _table_only(table_arn: pulumi.Input[str], place: Place) -> pulumi.Output[str]:
-    """Through the endpoint goes our account, to our table, and nothing else."""
-    return iam.policy(
-        {
-            "Sid": "OurTable",
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": [
-                "dynamodb:BatchGetItem",
-                "dynamodb:GetItem",
-                "dynamodb:PartiQLSelect",
-                "dynamodb:PartiQLUpdate",
-                "dynamodb:PutItem",
-                "dynamodb:Query",
-                "dynamodb:UpdateItem",
-            ],
-            "Resource": [table_arn, pulumi.Output.concat(table_arn, "/index/*")],
-            "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
-        }
-    )
-
-
-def _own_buckets_only(place: Place) -> str:
-    """Through the endpoint goes our account, to buckets of our account: data cannot be carried to another's."""
-    statement = {
-        "Sid": "OurBuckets",
-        "Effect": "Allow",
-        "Principal": "*",
-        "Action": ["s3:GetObject", "s3:PutObject"],
-        "Resource": f"arn:{place.partition}:s3:::*/*",
-        "Condition": {
-            "StringEquals": {
-                "aws:PrincipalAccount": place.account,
-                "aws:ResourceAccount": place.account,
-            }
-        },
-    }
-    return json.dumps({"Version": iam.VERSION, "Statement": [statement]})
+def _ways_out(args: NetworkArgs) -> list[aws.ec2.SecurityGroupEgressArgs]:
+    ways = [
+        aws.ec2.SecurityGroupEgressArgs(
+            description="The payment gateway and AWS, by TLS",
+            protocol="tcp",
+            from_port=port,
+            to_port=port,
+            cidr_blocks=["0.0.0.0/0"],
+        )
+        for port in sorted({443, args.settings.gateway.port})
+    ]
+    if args.database_port is not None:
+        ways.append(
+            aws.ec2.SecurityGroupEgressArgs(
+                # not its security group: that names ours, and two groups cannot be made each before the other
+                description="The database, by TLS",
+                protocol="tcp",
+                from_port=args.database_port,
+                to_port=args.database_port,
+                cidr_blocks=[args.settings.network.vpc_cidr],
+            )
+        )
+    return ways

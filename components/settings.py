@@ -1,41 +1,38 @@
 """The stack's config, parsed once into frozen typed values. `__main__.py` starts here.
 
 Every key is a row of KEYS; what differs by environment is a row of ENVIRONMENTS; what must hold between keys is
-a rule in `_contradictions`. All mistakes are reported together, each with its mend.
+a rule, here (`_contradictions`) or in the alternative's own `rules.py`. All mistakes are reported together, each with
+its mend. The keys of both alternatives may stand in one file, so that `pulumi config set alternative fargate` switches:
+every value is checked, the rules between them are those of the chosen alternative.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import ipaddress
 import json
 import math
+import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import pulumi
 
 PROJECT = "confirm-transactions"
 
-KIB = 1024
-PAYLOAD_LIMIT = 256 * KIB  # bytes in or out of a Step Functions state (hard limit)
-ID_BYTES = 128 + len('"",')  # the longest transaction id, as an element of a JSON list
-BATCH_OVERHEAD = 512  # bytes of a batch beside its ids: run name (<= 80), number, keys
-RESULT_BYTES = 320  # bytes of one batch's counts at their largest, or of its error
-RUN_OVERHEAD = 4 * KIB  # bytes of a run's state beside the results: plan, totals, names, an error's text
-EXPRESS_LIMIT = 300  # seconds that an Express child of a Distributed Map may take (hard limit)
-LAMBDA_RETRY_WAITS = 31  # seconds: 1 + 2 + 4 + 8 + 16, the waits between the tries of state_machine.RETRY
+ALTERNATIVES = tuple(
+    sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg)
+)
+"""The packages beside this file (components/alternatives.py)."""
+
 CALLS_PER_TRANSACTION = 2  # at worst `ask` and then `confirm`
-BATCH_MARGIN = 15  # seconds of a batch beside its calls: cold start in a VPC, claim, settle, the last line of log
-SMALLEST_SUBNET = 27  # 27 addresses: AWS's own least, /28, leaves 11 for NAT, endpoints and Lambda's interfaces
-
-
-class Alternative(StrEnum):
-    SERVERLESS = "serverless"
-    FARGATE = "fargate"
+SMALLEST_SUBNET = 27  # 27 addresses: AWS's own least, /28, leaves 11 for NAT, endpoints and the workers' interfaces
 
 
 class Environment(StrEnum):
@@ -48,6 +45,15 @@ class NatStrategy(StrEnum):
     NONE = "none"
     SINGLE = "single"
     ONE_PER_ZONE = "one-per-zone"
+
+
+class Insights(StrEnum):
+    """CloudWatch Database Insights. Set explicitly: new databases get the paid mode otherwise."""
+
+    OFF = "off"
+    """Standard mode without Performance Insights."""
+    STANDARD = "standard"
+    ADVANCED = "advanced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,20 @@ class Sizing:
     warm_write_units: int
     """A new on-demand table takes 4,000 writes a second; 0 leaves it so. Warming is a one-off charge."""
     key_deletion_days: int
+    min_capacity_units: float
+    """Aurora; a unit is about 2 GiB of memory and 87.6 US$ a month. Performance Insights wants 2 or more."""
+    max_capacity_units: float
+    database_instances: int
+    """The second takes over within seconds; a single one is made anew, which takes minutes."""
+    database_insights: Insights
+    backup_days: int
+    final_snapshot: bool
+    min_tasks: int
+    max_tasks: int
+    on_demand_base: int
+    """Tasks that no shortage of spot capacity takes away."""
+    spot_weight: int
+    """Percent of the tasks beyond the base that run on FARGATE_SPOT, at 30 to 50 percent of the price."""
 
 
 ENVIRONMENTS: Mapping[Environment, Sizing] = {
@@ -83,6 +103,16 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         contributor_insights=False,
         warm_write_units=0,
         key_deletion_days=7,
+        min_capacity_units=0.5,
+        max_capacity_units=4,
+        database_instances=1,
+        database_insights=Insights.OFF,
+        backup_days=1,
+        final_snapshot=False,
+        min_tasks=1,
+        max_tasks=2,
+        on_demand_base=0,
+        spot_weight=100,
     ),
     Environment.STAGING: Sizing(
         availability_zones=2,
@@ -95,6 +125,16 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         contributor_insights=True,
         warm_write_units=0,
         key_deletion_days=7,
+        min_capacity_units=0.5,
+        max_capacity_units=8,
+        database_instances=2,
+        database_insights=Insights.OFF,
+        backup_days=7,
+        final_snapshot=True,
+        min_tasks=1,
+        max_tasks=4,
+        on_demand_base=1,
+        spot_weight=70,
     ),
     Environment.PROD: Sizing(
         availability_zones=2,
@@ -107,6 +147,16 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         contributor_insights=True,
         warm_write_units=8_000,
         key_deletion_days=30,
+        min_capacity_units=2,
+        max_capacity_units=32,
+        database_instances=2,
+        database_insights=Insights.STANDARD,
+        backup_days=35,
+        final_snapshot=True,
+        min_tasks=2,
+        max_tasks=10,
+        on_demand_base=2,
+        spot_weight=50,
     ),
 }
 
@@ -116,8 +166,17 @@ RETENTION_DAYS: tuple[int, ...] = (
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
 
+# What Performance Insights accepts: 7 days free, else whole months of 31 days, up to two years. 0 is the mode's own.
+INSIGHTS_DAYS: tuple[int, ...] = (0, 7, *(31 * months for months in range(1, 24)), 731)
+
+# What is kept where performanceInsightsDays leaves it to the mode: the free week, and Advanced's least.
+INSIGHTS_DEFAULT_DAYS: Mapping[Insights, int] = {Insights.OFF: 0, Insights.STANDARD: 7, Insights.ADVANCED: 465}
+
 # The interface endpoints that our traffic can use, each about 7.3 US$ a month and zone. DynamoDB and S3 have gateways.
-INTERFACE_ENDPOINTS = ("kms", "lambda", "logs", "monitoring", "secretsmanager", "sns", "sqs", "states", "xray")
+INTERFACE_ENDPOINTS = (
+    *("ecr.api", "ecr.dkr", "kms", "lambda", "logs", "monitoring", "rds-data", "secretsmanager", "sns", "sqs"),
+    *("states", "xray"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +206,7 @@ class SettingsError(pulumi.RunError):
         self.problems = problems
 
 
-Value = str | int | tuple[str, ...]
+Value = str | int | float | tuple[str, ...]
 Reader = Callable[[object], Value]
 """Turns a raw config value into a typed one; raises ValueError with nothing to add, the row says what is allowed."""
 
@@ -159,7 +218,7 @@ class Key:
     name: str
     type: str
     """As Pulumi.yaml has it: string, integer or array."""
-    default: str | int | tuple[str, ...]
+    default: Value
     description: str
     allowed: str
     read: Reader
@@ -191,6 +250,35 @@ def _number(least: int, most: int, *, special: tuple[int, ...] = ()) -> Reader:
             raise ValueError
         number = int(str(raw))
         if number not in special and not least <= number <= most:
+            raise ValueError
+        return number
+
+    return read
+
+
+def _capacity(raw: object) -> Value:
+    """Aurora's capacity units, in steps of a half; "auto" is the environment's own, -1."""
+    if raw == "auto":
+        return -1.0
+    if isinstance(raw, bool) or not re.fullmatch(r"\d{1,3}(\.[05])?", str(raw)):
+        raise ValueError
+    units = float(str(raw))
+    if units > 256:
+        raise ValueError
+    return units
+
+
+def _insights_days(raw: object) -> Value:
+    number = _number(0, 731)(raw)
+    if number not in INSIGHTS_DAYS:
+        raise ValueError
+    return number
+
+
+def _one_of(*numbers: int) -> Reader:
+    def read(raw: object) -> Value:
+        number = _number(0, 1_000_000)(raw)
+        if number not in numbers:
             raise ValueError
         return number
 
@@ -245,11 +333,23 @@ def _schedule(raw: object) -> Value:
     return text
 
 
+# MB of memory that Fargate has for each CPU (in 1/1024 of a core).
+FARGATE_SIZES: Mapping[int, tuple[int, ...]] = {
+    256: (512, 1_024, 2_048),
+    512: tuple(range(1_024, 4_096 + 1, 1_024)),
+    1_024: tuple(range(2_048, 8_192 + 1, 1_024)),
+    2_048: tuple(range(4_096, 16_384 + 1, 1_024)),
+    4_096: tuple(range(8_192, 30_720 + 1, 1_024)),
+    8_192: tuple(range(16_384, 61_440 + 1, 4_096)),
+    16_384: tuple(range(32_768, 122_880 + 1, 8_192)),
+}
+COLLECTOR = "public.ecr.aws/aws-observability/aws-otel-collector:v0.48.0"
+
 _BY_ENVIRONMENT = "0 for the environment's own"
 
 KEYS: tuple[Key, ...] = (
     Key("alternative", "string", "serverless", "Which alternative confirms the transactions: serverless or fargate.",
-        "serverless or fargate", _choice(*Alternative)),
+        " or ".join(ALTERNATIVES), _choice(*ALTERNATIVES)),
     Key("environment", "string", "dev", "Sizes, protection and retention: dev, staging or prod.",
         "dev, staging or prod", _choice(*Environment)),
     Key("owner", "string", "", "Team that answers for the stack; a tag on everything. Required.",
@@ -278,14 +378,14 @@ KEYS: tuple[Key, ...] = (
         "1 to 8,760 hours", _number(1, 8_760)),
     Key("schedule", "string", "rate(1 minute)", "When a run starts, in UTC: EventBridge Scheduler's rate or cron.",
         "rate(N minutes|hours|days) (singular for 1), or cron() with six fields and one of the days `?`", _schedule),
-    Key("batchSize", "integer", 100, "Transactions per batch, that is per Lambda call.",
+    Key("batchSize", "integer", 100, "Transactions per batch, that is per Lambda call or per claim of a task.",
         "1 to 10,000 transactions", _number(1, 10_000)),
     Key("mapConcurrency", "integer", 10, "Batches under way at once.",
         "1 to 1,000 batches", _number(1, 1_000)),
     Key("batchesPerPlan", "integer", 500, "Batches per loop of a run.",
         "1 to 10,000 batches", _number(1, 10_000)),
-    Key("leaseSeconds", "integer", 180, "How long a claim keeps others away.",
-        "10 to 3,600 seconds", _number(10, 3_600)),
+    Key("leaseSeconds", "integer", 0, "How long a claim keeps others away; 0 for the alternative's own (180 and 90).",
+        "10 to 3,600 seconds, or 0 for the alternative's own", _number(10, 3_600, special=(0,))),
     Key("maxAttempts", "integer", 8, "Attempts before a person decides.",
         "1 to 100 attempts", _number(1, 100)),
     Key("retryBaseSeconds", "integer", 30, "First wait between attempts; it doubles, with full jitter.",
@@ -313,6 +413,41 @@ KEYS: tuple[Key, ...] = (
         "an e-mail address, or nothing", _text(r"|[^@\s]+@[^@\s]+\.[^@\s]+"), "on-call@example.com"),
     Key("oldestPendingAlarmSeconds", "integer", 900, "Age of the oldest due transaction that raises an alarm.",
         "60 to 604,800 seconds", _number(60, 604_800)),
+    Key("minCapacityUnits", "string", "auto", "Least capacity of Aurora, in ACU; 0 lets it pause (autoPauseSeconds).",
+        "0 to 256 in steps of 0.5, or auto for the environment's own", _capacity),
+    Key("maxCapacityUnits", "string", "auto", "Most capacity of Aurora, in ACU (about 2 GiB of memory each).",
+        "0.5 to 256 in steps of 0.5, or auto for the environment's own", _capacity),
+    Key("databaseInstances", "integer", 0, "Instances of the Aurora cluster, a writer and readers that stand by.",
+        f"1 to 15, or {_BY_ENVIRONMENT}", _number(1, 15, special=(0,))),
+    Key("databaseInsights", "string", "auto", "Database Insights: off, standard or advanced; auto by environment.",
+        "off, standard, advanced or auto", _choice("auto", *Insights)),
+    Key("performanceInsightsDays", "integer", 0, "Days that Performance Insights keeps; 0 for the mode's own (7, 465).",
+        "7, 731, whole months of 31 days up to 713, or 0 for the mode's own", _insights_days),
+    Key("autoPauseSeconds", "integer", 0, "Idle time after which Aurora pauses (with minCapacityUnits 0); 0 never.",
+        "300 to 86,400 seconds, or 0 for never", _number(300, 86_400, special=(0,))),
+    Key("engineVersion", "string", "17.7", "Version of Aurora PostgreSQL.",
+        "a version 17.x from 17.4 on", _text(r"17\.([4-9]|[1-9]\d)")),
+    Key("taskCpu", "integer", 512, "CPU of a task, in 1/1024 of a core.",
+        ", ".join(f"{cpu:,}" for cpu in FARGATE_SIZES), _one_of(*FARGATE_SIZES)),
+    Key("taskMemoryMb", "integer", 1_024, "Memory of a task.",
+        "512 MB to 122,880 MB, as Fargate has it for taskCpu", _number(512, 122_880)),
+    Key("minTasks", "integer", -1, "Tasks that always run; -1 for the environment's own, 0 to sleep without work.",
+        "0 to 1,000 tasks, or -1 for the environment's own", _number(0, 1_000, special=(-1,))),
+    Key("maxTasks", "integer", 0, "Tasks at the highest backlog; 0 for the environment's own.",
+        f"1 to 1,000 tasks, or {_BY_ENVIRONMENT}", _number(1, 1_000, special=(0,))),
+    Key("onDemandBase", "integer", -1, "Tasks that run on FARGATE, whatever spotWeight; -1 for the environment's own.",
+        "0 to 1,000 tasks, or -1 for the environment's own", _number(0, 1_000, special=(-1,))),
+    Key("spotWeight", "integer", -1, "Percent of the tasks beyond onDemandBase on FARGATE_SPOT; -1 by environment.",
+        "0 to 100 percent, or -1 for the environment's own", _number(0, 100, special=(-1,))),
+    Key("backlogPerTask", "integer", 2_000, "Open transactions per task that scaling aims at.",
+        "1 to 1,000,000 transactions", _number(1, 1_000_000)),
+    Key("imageDigest", "string", "", "The workers' image, repository@sha256:...; nothing to build it from workers/.",
+        "repository@sha256: and 64 hexadecimal digits, or nothing",
+        _text(r"|[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")),
+    Key("stopTimeoutSeconds", "integer", 120, "Time that a task has to end its work before it is killed.",
+        "20 to 120 seconds (Fargate's most)", _number(20, 120)),
+    Key("collectorImage", "string", COLLECTOR, "Image of the OpenTelemetry collector beside each worker.",
+        "an image with tag or digest", _text(r"[a-z0-9][a-z0-9._:/-]*(:[A-Za-z0-9_.-]+|@sha256:[0-9a-f]{64})")),
 )  # fmt: skip
 
 
@@ -379,6 +514,38 @@ class FunctionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Aurora. Capacities are in ACU."""
+
+    engine_version: str
+    min_capacity: float
+    max_capacity: float
+    instances: int
+    insights: Insights
+    insights_days: int
+    """0 with insights off."""
+    auto_pause_seconds: int
+    """0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The tasks of the service."""
+
+    cpu: int
+    memory_mb: int
+    min_tasks: int
+    max_tasks: int
+    on_demand_base: int
+    spot_weight: int
+    backlog_per_task: int
+    image: str | None
+    """None: built from workers/Dockerfile."""
+    stop_seconds: int
+    collector_image: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmSettings:
     email: str | None
     oldest_pending_seconds: int
@@ -386,7 +553,7 @@ class AlarmSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    alternative: Alternative
+    alternative: str
     environment: Environment
     owner: str
     cost_center: str
@@ -397,6 +564,8 @@ class Settings:
     work: WorkSettings
     run: RunSettings
     functions: FunctionSettings
+    database: DatabaseSettings
+    service: ServiceSettings
     alarms: AlarmSettings
 
     @property
@@ -405,7 +574,7 @@ class Settings:
         return {
             "Project": PROJECT,
             "Environment": self.environment.value,
-            "Alternative": self.alternative.value,
+            "Alternative": self.alternative,
             "Owner": self.owner,
             "CostCenter": self.cost_center,
         }
@@ -429,6 +598,12 @@ class _Values:
             raise TypeError(key)
         return value
 
+    def units(self, key: str) -> float:
+        value = self._values[key]
+        if not isinstance(value, float):
+            raise TypeError(key)
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         value = self._values[key]
         if not isinstance(value, tuple):
@@ -444,7 +619,34 @@ def load() -> Settings:
     """
     raw: dict[str, object] = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
     prefix = f"{PROJECT}:"
-    return parse({key.removeprefix(prefix): value for key, value in raw.items() if key.startswith(prefix)})
+    settings = parse({key.removeprefix(prefix): value for key, value in raw.items() if key.startswith(prefix)})
+    for warning in warnings(settings):
+        pulumi.log.warn(warning)
+    return settings
+
+
+def warnings(settings: Settings) -> tuple[str, ...]:
+    """What is allowed and hardly meant."""
+    return tuple(_rules(settings.alternative).warnings(settings))
+
+
+class Rules(Protocol):
+    """What the module `rules` of each alternative offers."""
+
+    LEASE_SECONDS: int
+    """What leaseSeconds is unless set."""
+
+    def contradictions(self, settings: Settings) -> Iterator[Problem]:
+        """What its settings must keep between each other."""
+        ...
+
+    def warnings(self, settings: Settings) -> Iterator[str]:
+        """What is allowed and hardly meant."""
+        ...
+
+
+def _rules(alternative: str) -> Rules:
+    return cast(Rules, importlib.import_module(f"components.{alternative}.rules"))
 
 
 def parse(config: Mapping[str, object]) -> Settings:
@@ -464,7 +666,7 @@ def parse(config: Mapping[str, object]) -> Settings:
             problems.append(Problem(key.name, found, key.allowed, key.mend))
     if {key.name for key in KEYS} == set(values):  # rules between keys need all of them
         settings = _build(_Values(values))
-        problems += _contradictions(settings)
+        problems += [*_contradictions(settings), *_rules(settings.alternative).contradictions(settings)]
     if problems:
         raise SettingsError(tuple(problems))
     return settings
@@ -499,8 +701,10 @@ def _build(values: _Values) -> Settings:
     reserved = number("lambdaReservedConcurrency")
     if reserved == 0 and sizing.reserve_concurrency:
         reserved = number("mapConcurrency")
+    alternative = text("alternative")
+    lease = number("leaseSeconds") or _rules(alternative).LEASE_SECONDS
     return Settings(
-        alternative=Alternative(text("alternative")),
+        alternative=alternative,
         environment=environment,
         owner=text("owner"),
         cost_center=text("costCenter"),
@@ -522,7 +726,7 @@ def _build(values: _Values) -> Settings:
         ),
         work=WorkSettings(
             batch_size=number("batchSize"),
-            lease_seconds=number("leaseSeconds"),
+            lease_seconds=lease,
             max_attempts=number("maxAttempts"),
             retry_base_seconds=number("retryBaseSeconds"),
             retry_cap_seconds=number("retryCapSeconds"),
@@ -535,7 +739,7 @@ def _build(values: _Values) -> Settings:
             schedule=schedule,
             map_concurrency=number("mapConcurrency"),
             batches_per_plan=number("batchesPerPlan"),
-            lease_seconds=min(900, max(300, 2 * number("leaseSeconds"))),
+            lease_seconds=min(900, max(300, 2 * lease)),
             period_seconds=period_seconds(schedule),
         ),
         functions=FunctionSettings(
@@ -543,6 +747,8 @@ def _build(values: _Values) -> Settings:
             timeout_seconds=number("lambdaTimeoutSeconds"),
             reserved_concurrency=reserved if reserved > 0 else None,
         ),
+        database=_database(values, sizing),
+        service=_service(values, sizing),
         alarms=AlarmSettings(
             email=text("alarmEmail") or None,
             oldest_pending_seconds=number("oldestPendingAlarmSeconds"),
@@ -550,17 +756,46 @@ def _build(values: _Values) -> Settings:
     )
 
 
+def _database(values: _Values, sizing: Sizing) -> DatabaseSettings:
+    number, text, units = values.number, values.text, values.units
+    least, most, insights = units("minCapacityUnits"), units("maxCapacityUnits"), text("databaseInsights")
+    mode = sizing.database_insights if insights == "auto" else Insights(insights)
+    return DatabaseSettings(
+        engine_version=text("engineVersion"),
+        min_capacity=sizing.min_capacity_units if least < 0 else least,
+        max_capacity=sizing.max_capacity_units if most < 0 else most,
+        instances=number("databaseInstances") or sizing.database_instances,
+        insights=mode,
+        insights_days=number("performanceInsightsDays") or INSIGHTS_DEFAULT_DAYS[mode],
+        auto_pause_seconds=number("autoPauseSeconds"),
+    )
+
+
+def _service(values: _Values, sizing: Sizing) -> ServiceSettings:
+    number, text = values.number, values.text
+
+    def own(key: str, environments: int) -> int:
+        value = number(key)
+        return environments if value < 0 else value
+
+    return ServiceSettings(
+        cpu=number("taskCpu"),
+        memory_mb=number("taskMemoryMb"),
+        min_tasks=own("minTasks", sizing.min_tasks),
+        max_tasks=number("maxTasks") or sizing.max_tasks,
+        on_demand_base=own("onDemandBase", sizing.on_demand_base),
+        spot_weight=own("spotWeight", sizing.spot_weight),
+        backlog_per_task=number("backlogPerTask"),
+        image=text("imageDigest") or None,
+        stop_seconds=number("stopTimeoutSeconds"),
+        collector_image=text("collectorImage"),
+    )
+
+
 def period_seconds(schedule: str) -> int | None:
     """Seconds between two runs of `rate(...)`; None for `cron(...)`."""
     match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule)
     return int(match[1]) * {"minute": 60, "hour": 3_600, "day": 86_400}[match[2]] if match else None
-
-
-def batch_seconds(batch_size: int, gateway: GatewaySettings, map_concurrency: int) -> int:
-    """The longest time that a batch can need: every call answered at its time-out, in waves, under the rate limit."""
-    waves = math.ceil(batch_size / gateway.concurrency) * gateway.timeout_seconds
-    paced = batch_size / (gateway.rate_limit / map_concurrency)
-    return math.ceil(CALLS_PER_TRANSACTION * (waves + paced)) + BATCH_MARGIN
 
 
 def is_local(host: str) -> bool:
@@ -576,41 +811,10 @@ def _is_private(host: str) -> bool:
 
 
 def _contradictions(s: Settings) -> Iterator[Problem]:
-    """The rules between keys, one after the other."""
-    batch, run, gateway = s.work.batch_size, s.run, s.gateway
+    """The rules between the keys that every alternative reads, one after the other."""
+    gateway = s.gateway
     host = urlsplit(gateway.url).hostname or ""
 
-    if s.alternative is Alternative.FARGATE:
-        yield Problem("alternative", '"fargate"', "serverless (fargate is not built yet)", "serverless")
-
-    largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
-    if batch > largest:
-        size = batch * ID_BYTES + BATCH_OVERHEAD
-        yield Problem(
-            "batchSize",
-            f"{batch}, that is up to {size:,} bytes of ids",
-            f"at most {largest:,}: Step Functions carries {PAYLOAD_LIMIT:,} bytes a state",
-            largest // 100 * 100,
-        )
-    most = (PAYLOAD_LIMIT - RUN_OVERHEAD) // RESULT_BYTES
-    if run.batches_per_plan > most:
-        size = run.batches_per_plan * RESULT_BYTES + RUN_OVERHEAD
-        yield Problem(
-            "batchesPerPlan",
-            f"{run.batches_per_plan}, that is up to {size:,} bytes of results",
-            f"at most {most:,}: Step Functions carries {PAYLOAD_LIMIT:,} bytes a state",
-            most // 100 * 100,
-        )
-
-    if gateway.rate_limit < run.map_concurrency:
-        yield Problem(
-            "gatewayRateLimit",
-            f"{gateway.rate_limit} a second for {run.map_concurrency} batches at once",
-            "at least mapConcurrency: each worker needs a share of one call per second or more",
-            max(run.map_concurrency, 500),
-        )
-    else:
-        yield from _too_slow(s)
     if s.work.retry_base_seconds > s.work.retry_cap_seconds:
         yield Problem(
             "retryBaseSeconds",
@@ -627,15 +831,6 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             "after it a resend is no longer safe, and every doubt would end in REVIEW",
             60,
         )
-    reserved = s.functions.reserved_concurrency
-    if reserved is not None and reserved < run.map_concurrency:
-        yield Problem(
-            "lambdaReservedConcurrency",
-            f"{reserved} for {run.map_concurrency} batches at once",
-            "at least mapConcurrency, or the batches throttle each other",
-            run.map_concurrency,
-        )
-
     zones = s.network.availability_zones
     prefix = int(s.network.vpc_cidr.rpartition("/")[2])
     # awsx halves the range until each zone has its part, and that once more for its private and its public subnet
@@ -666,51 +861,3 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             yield Problem(
                 "alarmEmail", "nothing", "an address in prod: an alarm must reach a person", "on-call@example.com"
             )
-    period = run.period_seconds
-    if period is not None and s.alarms.oldest_pending_seconds <= period:
-        yield Problem(
-            "oldestPendingAlarmSeconds",
-            f"{s.alarms.oldest_pending_seconds} s with a run every {period} s",
-            "more than the time between two runs, or the alarm never rests",
-            min(604_800, 2 * period),
-        )
-
-
-def _too_slow(s: Settings) -> Iterator[Problem]:
-    """A batch fits into its Lambda call, that into an Express child, and the lease outlives both."""
-    batch, gateway, concurrency = s.work.batch_size, s.gateway, s.run.map_concurrency
-    timeout, lease = s.functions.timeout_seconds, s.work.lease_seconds
-    need = batch_seconds(batch, gateway, concurrency)
-    limit = EXPRESS_LIMIT - LAMBDA_RETRY_WAITS
-    express = (
-        f"at most {limit} s: an Express child ends after {EXPRESS_LIMIT} s, "
-        f"{LAMBDA_RETRY_WAITS} s of them kept for Lambda's retries"
-    )
-    reason = (
-        f"{CALLS_PER_TRANSACTION} calls of up to {gateway.timeout_seconds} s each for {batch} transactions, "
-        f"{gateway.concurrency} at once, {gateway.rate_limit / concurrency:g} a second"
-    )
-    if need > limit:
-        fitting = _fitting(batch, gateway, concurrency, min(limit, timeout))
-        yield Problem("batchSize", f"{batch}, which can take {need} s ({reason})", express, fitting)
-        need = 0  # the smaller batch fits the rest
-    elif timeout < need:
-        wanted = f"at least {need} s, what a batch can need: {reason}"
-        yield Problem("lambdaTimeoutSeconds", f"{timeout} s", wanted, need)
-    if timeout > limit:
-        yield Problem("lambdaTimeoutSeconds", f"{timeout} s", express, limit)
-    least = max(timeout, need) + s.work.clock_skew_seconds + 1
-    if lease < least:
-        yield Problem(
-            "leaseSeconds",
-            f"{lease} s",
-            f"at least {least} s: a lease outlives the Lambda that holds it ({timeout} s), "
-            f"what a batch can need ({need or timeout} s) and the clocks' difference ({s.work.clock_skew_seconds} s)",
-            least,
-        )
-
-
-def _fitting(batch: int, gateway: GatewaySettings, map_concurrency: int, limit: int) -> int:
-    """The largest batch, up to `batch`, that needs at most `limit` seconds; 1 where none does."""
-    sizes = range(batch, 0, -1)
-    return next((size for size in sizes if batch_seconds(size, gateway, map_concurrency) <= limit), 1)

@@ -28,7 +28,11 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 ARNS = {
     "aws:cloudwatch/logGroup:LogGroup": ("logs", "log-group:{name}"),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": ("cloudwatch", "alarm:{name}"),
     "aws:dynamodb/table:Table": ("dynamodb", "table/{name}"),
+    "aws:ecr/repository:Repository": ("ecr", "repository/{name}"),
+    "aws:ecs/cluster:Cluster": ("ecs", "cluster/{name}"),
+    "aws:rds/cluster:Cluster": ("rds", "cluster:{name}"),
     "aws:iam/role:Role": ("iam", "role/{name}"),
     "aws:kms/key:Key": ("kms", "key/{name}"),
     "aws:lambda/function:Function": ("lambda", "function:{name}"),
@@ -118,6 +122,8 @@ class _Mocks(mocks.Mocks):
         return answers[args.token], []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        if args.typ == "awsx:ecr:Image":
+            return "", {"imageUri": f"{args.inputs['repositoryUrl']}@sha256:{'0' * 64}"}
         if args.typ == "awsx:ec2:Vpc":
             zones = range(int(args.inputs["numberOfAvailabilityZones"]))
             return "", {"vpcId": "vpc-1", "privateSubnetIds": [f"subnet-private-{n}" for n in zones]}
@@ -134,6 +140,18 @@ class _Mocks(mocks.Mocks):
             outputs |= {"bucket": name}
         elif args.typ == "aws:kms/key:Key":
             outputs |= {"keyId": args.name}
+        elif args.typ == "aws:ecr/repository:Repository":
+            outputs |= {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"}
+        elif args.typ == "aws:ecs/taskDefinition:TaskDefinition":
+            outputs |= {"arn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{args.inputs['family']}:1"}
+        elif args.typ == "aws:rds/cluster:Cluster":
+            secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!cluster-1-abcdef"
+            outputs |= {
+                "arn": f"arn:aws:rds:{REGION}:{ACCOUNT}:cluster:{args.inputs['clusterIdentifier']}",
+                "endpoint": f"{args.inputs['clusterIdentifier']}.cluster-1.{REGION}.rds.amazonaws.com",
+                "clusterResourceId": "cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                "masterUserSecrets": [{"secretArn": secret, "secretStatus": "active", "kmsKeyId": ""}],
+            }
         return f"{name}-id", {**outputs, **args.inputs}
 
 

@@ -8,17 +8,8 @@ from typing import Any
 
 import pytest
 
-from components.observability import (
-    Alarm,
-    Metric,
-    Metrics,
-    Missing,
-    Severity,
-    Sources,
-    alarms,
-    silence_seconds,
-    widgets,
-)
+from components.observability import Alarm, Metric, Missing, Severity
+from components.serverless.observability import Metrics, Sources, alarms, silence_seconds, widgets
 from components.settings import Settings, parse
 from tests.program.recording import Record
 from workers import config as worker_config
@@ -27,7 +18,8 @@ CONFIG = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://paym
 OUTPUTS = {
     "alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket",
     "stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName",
-    "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn",
+    "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn", "reviewHours",
+    "reviewOwner",
 }  # fmt: skip
 
 
@@ -104,18 +96,18 @@ def test_contributor_insights_watch_table_and_index_for_throttled_keys_alone(rec
 def test_the_workers_understand_what_they_are_told(recorded: Record) -> None:
     for function in recorded.all("aws:lambda/function:Function"):
         variables = function.inputs["environment"]["variables"]
-        told = worker_config.read(variables)
+        told = worker_config.read_lambda(variables)
         assert told.index == recorded.outputs["pendingIndexName"]
         assert told.table == recorded.outputs["tableName"]
         assert told.plan_bucket == recorded.outputs["planBucket"]
-        assert told.gateway_secret_arn == recorded.outputs["gatewayKeySecretArn"]
+        assert told.gateway.secret_arn == recorded.outputs["gatewayKeySecretArn"]
         assert told.shards == recorded.outputs["pendingShards"]
 
 
 def test_the_rate_limit_is_shared_by_the_workers(records: dict[str, Record]) -> None:
     for stack, rate in (("dev", 50.0), ("extremes", 1000.0)):
         function = records[stack].one("aws:lambda/function:Function", "confirm")
-        assert worker_config.read(function.inputs["environment"]["variables"]).gateway_rate_limit == rate
+        assert worker_config.read_lambda(function.inputs["environment"]["variables"]).gateway.rate_limit == rate
 
 
 def test_prod_keeps_concurrency_for_the_batches(records: dict[str, Record]) -> None:

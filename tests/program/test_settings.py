@@ -12,14 +12,12 @@ import pytest
 import yaml
 
 from components import settings
+from components.serverless.rules import BATCH_OVERHEAD, ID_BYTES, PAYLOAD_LIMIT, RESULT_BYTES
 from components.settings import (
-    BATCH_OVERHEAD,
     ENVIRONMENTS,
-    ID_BYTES,
     KEYS,
-    PAYLOAD_LIMIT,
-    RESULT_BYTES,
     Environment,
+    Insights,
     NatStrategy,
     SettingsError,
     parse,
@@ -125,6 +123,35 @@ WRONG: list[tuple[str, object]] = [
     ("logRetentionDays", 31),
     ("alarmEmail", "on-call"),
     ("oldestPendingAlarmSeconds", 59),
+    ("minCapacityUnits", "0.3"),
+    ("minCapacityUnits", 257),
+    ("minCapacityUnits", "-1"),
+    ("maxCapacityUnits", "256.5"),
+    ("maxCapacityUnits", "much"),
+    ("databaseInstances", 16),
+    ("databaseInsights", "all"),
+    ("performanceInsightsDays", 30),
+    ("performanceInsightsDays", 732),
+    ("autoPauseSeconds", 299),
+    ("autoPauseSeconds", 86_401),
+    ("engineVersion", "16.6"),
+    ("engineVersion", "17"),
+    ("engineVersion", "17.3"),
+    ("taskCpu", 500),
+    ("taskMemoryMb", 511),
+    ("minTasks", -2),
+    ("minTasks", 1_001),
+    ("maxTasks", -1),
+    ("onDemandBase", "all"),
+    ("spotWeight", 101),
+    ("backlogPerTask", 0),
+    ("imageDigest", "confirm:latest"),
+    ("imageDigest", "confirm@sha256:abc"),
+    ("imageDigest", "sha256:" + "0" * 64),
+    ("stopTimeoutSeconds", 121),
+    ("stopTimeoutSeconds", 19),
+    ("collectorImage", "aws-otel-collector"),
+    ("collectorImage", ""),
 ]
 
 
@@ -177,7 +204,6 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
 @pytest.mark.parametrize(
     ("config", "key", "says", "also"),
     [
-        ({"alternative": "fargate"}, "alternative", "not built yet", ()),
         ({"batchSize": 2000, "gatewayConcurrency": 500, "gatewayRateLimit": 100_000}, "batchSize", "262,144 bytes", ()),
         ({"batchesPerPlan": 900}, "batchesPerPlan", "262,144 bytes", ()),
         ({"gatewayRateLimit": 9}, "gatewayRateLimit", "mapConcurrency", ()),
@@ -270,20 +296,13 @@ def test_pulumi_yaml_declares_each_key_as_settings_has_it() -> None:
         }
 
 
-def test_the_tracked_stacks_are_valid_but_for_fargate() -> None:
+def test_the_tracked_stacks_are_valid() -> None:
     prefix = f"{PROJECT}:"
-    configs = {
-        stack: {k.removeprefix(prefix): v for k, v in stack_config(stack).items() if k.startswith(prefix)}
-        for stack in ("serverless", "fargate")
-    }
-    assert parse(configs["serverless"]).alternative == "serverless"
-    with pytest.raises(SettingsError, match="fargate is not built yet"):
-        parse(configs["fargate"])
-
-
-def test_fargate_builds_nothing() -> None:
-    with pytest.raises(SettingsError, match="not built yet"):
-        record("fargate")
+    for stack in ("serverless", "fargate"):
+        config = {k.removeprefix(prefix): v for k, v in stack_config(stack).items() if k.startswith(prefix)}
+        assert parse(config).alternative == stack
+        assert parse(config | {"alternative": "fargate"}).alternative == "fargate"
+        assert parse(config | {"alternative": "serverless"}).alternative == "serverless"
 
 
 def test_the_program_reads_the_config_of_its_own_project_only() -> None:
@@ -310,6 +329,16 @@ ORDER: dict[str, Callable[[Any], float]] = {
     "contributor_insights": float,
     "warm_write_units": float,
     "key_deletion_days": float,
+    "min_capacity_units": float,
+    "max_capacity_units": float,
+    "database_instances": float,
+    "database_insights": lambda value: list(Insights).index(value),
+    "backup_days": float,
+    "final_snapshot": float,
+    "min_tasks": float,
+    "max_tasks": float,
+    "on_demand_base": float,
+    "spot_weight": lambda value: -value,
 }
 """What stronger means for each value of an environment."""
 

@@ -14,17 +14,16 @@ from typing import Any
 import pytest
 from statelint.linter import Linter
 
-from components import state_machine
-from components.settings import (
+from components.serverless import state_machine
+from components.serverless.rules import (
     BATCH_OVERHEAD,
     ID_BYTES,
     LAMBDA_RETRY_WAITS,
     PAYLOAD_LIMIT,
     RUN_OVERHEAD,
-    Settings,
-    parse,
 )
-from components.state_machine import LOCK_ID, MAX_LOOPS, Parts, definition
+from components.serverless.state_machine import LOCK_ID, MAX_LOOPS, Parts, definition
+from components.settings import Settings, parse
 from tests.conftest import AwsAccount
 from tests.program.recording import Record
 from workers.domain.confirming import Tally

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components import artifact, iam, state_machine
+from components import artifact, iam, worker
 from components.account import Place
-from components.datastore import INDEX
 from components.iam import Statement
+from components.serverless import state_machine
+from components.serverless.datastore import INDEX
 from components.settings import Settings
 
-METRIC_NAMESPACE = "ConfirmTransactions"
 RUNTIME = "python3.13"
 PLANS = "plans/"
 """Where in the bucket the plans lie."""
@@ -47,7 +47,7 @@ class Compute(pulumi.ComponentResource):
     functions: Mapping[str, aws.lambda_.Function]
     log_groups: Mapping[str, aws.cloudwatch.LogGroup]
     bucket: aws.s3.Bucket
-    secret: aws.secretsmanager.Secret
+    gateway_key: aws.secretsmanager.Secret
     machine: aws.sfn.StateMachine
     group: aws.scheduler.ScheduleGroup
     schedule: aws.scheduler.Schedule
@@ -60,13 +60,7 @@ class Compute(pulumi.ComponentResource):
         self._settings = args.settings
         self._mine = pulumi.ResourceOptions(parent=self)
         self.bucket = self._plan_bucket()
-        self.secret = aws.secretsmanager.Secret(
-            "gateway-key",
-            description="API key of the payment gateway. Set its value with: aws secretsmanager put-secret-value",
-            kms_key_id=args.data_key_arn,
-            recovery_window_in_days=args.settings.sizing.key_deletion_days,
-            opts=self._mine,
-        )
+        self.gateway_key = worker.gateway_key(args.settings, args.data_key_arn, self)
         self.log_groups = {
             function: self._log_group(function, f"/{args.place.prefix}/{function}") for function in FUNCTIONS
         } | {
@@ -80,7 +74,7 @@ class Compute(pulumi.ComponentResource):
             "report": self._function("report", "Adds a loop's results up", code, self._report_may()),
         }
         self.machine = self._state_machine()
-        self.dead_letters = self._dead_letter_queue()
+        self.dead_letters = worker.dead_letter_queue(self)
         self.group, self.schedule = self._schedule()
         self.register_outputs({"stateMachineArn": self.machine.arn, "bucket": self.bucket.bucket})
 
@@ -136,13 +130,7 @@ class Compute(pulumi.ComponentResource):
         return bucket
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
-        return aws.cloudwatch.LogGroup(
-            name,
-            name=path,
-            retention_in_days=self._settings.log_retention_days,
-            kms_key_id=self._args.log_key_arn,
-            opts=self._mine,
-        )
+        return worker.log_group(name, path, self._settings, self._args.log_key_arn, self)
 
     # -- what each function may do
 
@@ -186,12 +174,7 @@ class Compute(pulumi.ComponentResource):
                 resources=(self._args.table_arn,),
             ),
             self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
-            Statement(
-                sid="GatewayKey",
-                actions=("secretsmanager:GetSecretValue",),
-                resources=(self.secret.arn,),
-            ),
-            self._use_key("OpenTheGatewayKey", "secretsmanager", "kms:Decrypt"),
+            *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, self._place),
         ]
 
     def _report_may(self) -> list[Statement]:
@@ -251,33 +234,15 @@ class Compute(pulumi.ComponentResource):
 
     def _environment(self) -> dict[str, pulumi.Input[str]]:
         """What `workers/config.py` reads. At most 4 KB, without any secret."""
-        settings, gateway, work = self._settings, self._settings.gateway, self._settings.work
-        rate = gateway.rate_limit / settings.run.map_concurrency
+        settings = self._settings
         return {
-            "ALTERNATIVE": settings.alternative.value,
-            "ENVIRONMENT": settings.environment.value,
+            **worker.environment(settings, self.gateway_key, workers=settings.run.map_concurrency),
             "TABLE_NAME": self._args.table_name,
             "INDEX_NAME": INDEX,
-            "PENDING_SHARDS": str(work.pending_shards),
+            "PENDING_SHARDS": str(settings.work.pending_shards),
             "PLAN_BUCKET": self.bucket.bucket,
-            "BATCH_SIZE": str(work.batch_size),
             "BATCHES_PER_PLAN": str(settings.run.batches_per_plan),
-            "LEASE_SECONDS": str(work.lease_seconds),
             "RUN_LEASE_SECONDS": str(settings.run.lease_seconds),
-            "MAX_ATTEMPTS": str(work.max_attempts),
-            "RETRY_BASE_SECONDS": str(work.retry_base_seconds),
-            "RETRY_CAP_SECONDS": str(work.retry_cap_seconds),
-            "GRACE_SECONDS": str(gateway.grace_seconds),
-            "KEY_WINDOW_SECONDS": str(gateway.key_window_seconds),
-            "REVIEW_SECONDS": str(work.review_seconds),
-            "REVIEW_OWNER": work.review_owner,
-            "CLOCK_SKEW_SECONDS": str(work.clock_skew_seconds),
-            "GATEWAY_URL": gateway.url,
-            "GATEWAY_TIMEOUT_SECONDS": str(gateway.timeout_seconds),
-            "GATEWAY_CONCURRENCY": str(gateway.concurrency),
-            "GATEWAY_RATE_LIMIT": f"{rate:g}",
-            "GATEWAY_SECRET_ARN": self.secret.arn,
-            "METRIC_NAMESPACE": METRIC_NAMESPACE,
         }
 
     # -- the run
@@ -363,21 +328,6 @@ class Compute(pulumi.ComponentResource):
             tracing_configuration=aws.sfn.StateMachineTracingConfigurationArgs(enabled=True),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
         )
-
-    def _dead_letter_queue(self) -> aws.sqs.Queue:
-        queue = aws.sqs.Queue(
-            "dead-letters",
-            message_retention_seconds=1_209_600,  # 14 days, the longest
-            sqs_managed_sse_enabled=True,  # holds schedule names and times, no transaction
-            opts=self._mine,
-        )
-        aws.sqs.QueuePolicy(
-            "dead-letters",
-            queue_url=queue.url,
-            policy=iam.policy(iam.tls_only("TlsOnly", ["sqs:*"], [queue.arn])),
-            opts=pulumi.ResourceOptions(parent=queue),
-        )
-        return queue
 
     def _schedule(self) -> tuple[aws.scheduler.ScheduleGroup, aws.scheduler.Schedule]:
         group = aws.scheduler.ScheduleGroup("schedules", opts=self._mine)

@@ -5,7 +5,7 @@
       │        └───────────────────────────────┘
       └─ AlreadyRunning                (any error after Begin: Abandon ─ RunFailed)
 
-AWS limits that shaped it: 256 KiB of payload per state (settings.py holds the batches under it), 25,000 history
+AWS limits that shaped it: 256 KiB of payload per state (rules.py holds the batches under it), 25,000 history
 events per Standard execution (MAX_LOOPS), 300 s per Express child, 1 MB of definition, labels up to 40 characters.
 """
 
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.settings import EXPRESS_LIMIT, Settings
+from components.serverless.rules import EXPRESS_LIMIT
+from components.settings import Settings
 
 LOCK_ID = "#run"
 """Id of the run lock in the table; no transaction's id begins with #."""

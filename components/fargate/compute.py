@@ -1,0 +1,370 @@
+"""The service: an ECS cluster, the workers' image, two task definitions, and the service that keeps tasks running."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_awsx as awsx
+
+from components import account, artifact, iam, worker
+from components.account import Place
+from components.fargate import containers
+from components.fargate.datastore import DATABASE, PORT, SERVICE
+from components.fargate.rules import STOP_MARGIN
+from components.iam import Statement
+from components.one_off_task import OneOffTask, OneOffTaskArgs
+from components.settings import Settings
+
+SERVICE_NAME = "worker"
+POLL_SECONDS = 1
+METRICS_SECONDS = 15
+HEARTBEAT = "/tmp/heartbeat"  # noqa: S108 - in the container's own scratch volume
+KEPT_IMAGES = 20  # enough to go back to
+TASKS = "ecs-tasks.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeArgs:
+    settings: Settings
+    place: Place
+    subnet_ids: pulumi.Input[Sequence[str]]
+    security_group_id: pulumi.Input[str]
+    database_host: pulumi.Input[str]
+    database_resource_id: pulumi.Input[str]
+    """What IAM knows the cluster by."""
+    database_secret_arn: pulumi.Input[str]
+    database_ready: Sequence[pulumi.Resource]
+    """What must be there before the migrations run."""
+    deployment_alarms: Mapping[str, pulumi.Resource]
+    """By name: while one is raised, a deployment is rolled back."""
+    data_key_arn: pulumi.Input[str]
+    log_key_arn: pulumi.Input[str]
+
+
+class Compute(pulumi.ComponentResource):
+    """What runs.
+
+    Creates: the secret for the gateway's API key (its value is put there by hand, never by Pulumi), the repository of
+    the workers' image (and the image, unless settings name one), log groups, the cluster with its capacity providers,
+    the task definitions with their roles, the run of the migrations, and the service.
+    """
+
+    log_groups: Mapping[str, aws.cloudwatch.LogGroup]
+    gateway_key: aws.secretsmanager.Secret
+    repository: aws.ecr.Repository
+    image: pulumi.Input[str]
+    cluster: aws.ecs.Cluster
+    task_definition: aws.ecs.TaskDefinition
+    migrations: OneOffTask
+    service: aws.ecs.Service
+
+    def __init__(self, name: str, args: ComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # The token and names of both alternatives' compute: on a switch the gateway's key stays as it is.
+        super().__init__("confirm-transactions:compute:Compute", name, {}, opts)
+        self._args = args
+        self._place = args.place
+        self._settings = args.settings
+        self._mine = pulumi.ResourceOptions(parent=self)
+        self.gateway_key = worker.gateway_key(args.settings, args.data_key_arn, self)
+        self.log_groups = {
+            container: self._log_group(container, f"/{args.place.prefix}/{container}")
+            for container in (containers.WORKER, containers.MIGRATIONS, containers.COLLECTOR)
+        }
+        # Container Insights writes here; a group that it makes itself has no key.
+        insights = self._log_group("insights", f"/aws/ecs/containerinsights/{args.place.prefix}/performance")
+        self.repository = self._repository()
+        self.image = args.settings.service.image or self._built_image()
+        self.cluster, capacity = self._cluster(insights)
+        self.migrations = self._migrations(capacity)
+        self.task_definition, grants = self._worker()
+        self.service = self._service([capacity, *grants])
+        self.register_outputs({"clusterName": self.cluster.name, "serviceName": self.service.name})
+
+    def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
+        return worker.log_group(name, path, self._settings, self._args.log_key_arn, self)
+
+    # -- image
+
+    def _repository(self) -> aws.ecr.Repository:
+        repository = aws.ecr.Repository(
+            "workers",
+            image_tag_mutability="IMMUTABLE",  # a tag means one image for ever
+            image_scanning_configuration=aws.ecr.RepositoryImageScanningConfigurationArgs(scan_on_push=True),
+            encryption_configurations=[
+                aws.ecr.RepositoryEncryptionConfigurationArgs(encryption_type="KMS", kms_key=self._args.data_key_arn)
+            ],
+            force_delete=not self._settings.sizing.deletion_protection,
+            opts=self._mine,
+        )
+        aws.ecr.LifecyclePolicy(
+            "workers",
+            repository=repository.name,
+            policy=json.dumps(
+                {
+                    "rules": [
+                        {
+                            "rulePriority": 1,
+                            "description": "The newest stay",
+                            "selection": {
+                                "tagStatus": "any",
+                                "countType": "imageCountMoreThan",
+                                "countNumber": KEPT_IMAGES,
+                            },
+                            "action": {"type": "expire"},
+                        }
+                    ]
+                }
+            ),
+            opts=pulumi.ResourceOptions(parent=repository),
+        )
+        return repository
+
+    def _built_image(self) -> pulumi.Output[str]:
+        return awsx.ecr.Image(
+            "workers",
+            repository_url=self.repository.repository_url,
+            context="./workers",  # as seen from the project, so that the state is the same on every machine
+            dockerfile="./workers/Dockerfile",
+            platform="linux/arm64",
+            image_tag=artifact.image_tag(),  # by content: an immutable tag is pushed once
+            opts=self._mine,
+        ).image_uri
+
+    def _pull(self) -> list[Statement]:
+        """What an execution role needs for the image."""
+        return [
+            Statement(
+                sid="LogInToTheRegistry",
+                actions=("ecr:GetAuthorizationToken",),
+                resources=("*",),
+                reason="a login is for the registry; AWS knows no resource for it",
+            ),
+            Statement(
+                sid="PullTheImage",
+                actions=("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+                resources=(repository_arn(self._settings.service.image, self._place) or self.repository.arn,),
+            ),
+        ]
+
+    def _write_logs(self, *groups: str) -> Statement:
+        return Statement(
+            sid="WriteLogs",
+            actions=("logs:CreateLogStream", "logs:PutLogEvents"),
+            resources=[pulumi.Output.concat(self.log_groups[group].arn, ":*") for group in groups],
+        )
+
+    # -- cluster
+
+    def _cluster(self, insights: pulumi.Resource) -> tuple[aws.ecs.Cluster, aws.ecs.ClusterCapacityProviders]:
+        cluster = aws.ecs.Cluster(
+            "workers",
+            name=self._place.prefix,  # the log group of its insights is named after it
+            settings=[aws.ecs.ClusterSettingArgs(name="containerInsights", value="enabled")],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[insights], delete_before_replace=True),
+        )
+        capacity = aws.ecs.ClusterCapacityProviders(
+            "workers",
+            cluster_name=cluster.name,
+            capacity_providers=["FARGATE", "FARGATE_SPOT"],
+            opts=pulumi.ResourceOptions(parent=cluster),
+        )
+        return cluster, capacity
+
+    # -- tasks
+
+    def _task_definition(
+        self,
+        name: str,
+        of: Sequence[containers.Container],
+        execution_role: aws.iam.Role,
+        task_role: aws.iam.Role | None = None,
+    ) -> aws.ecs.TaskDefinition:
+        service = self._settings.service
+        return aws.ecs.TaskDefinition(
+            name,
+            family=f"{self._place.prefix}-{name}",
+            requires_compatibilities=["FARGATE"],
+            network_mode="awsvpc",
+            runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(
+                cpu_architecture="ARM64",  # a fifth cheaper than X86_64
+                operating_system_family="LINUX",
+            ),
+            cpu=str(service.cpu),
+            memory=str(service.memory_mb),
+            execution_role_arn=execution_role.arn,
+            task_role_arn=task_role.arn if task_role else None,
+            volumes=[aws.ecs.TaskDefinitionVolumeArgs(name=containers.SCRATCH)],
+            container_definitions=pulumi.Output.json_dumps([container.definition(self._place) for container in of]),
+            opts=self._mine,
+        )
+
+    def _database_environment(self) -> dict[str, pulumi.Input[str]]:
+        return {
+            "DATABASE_HOST": self._args.database_host,
+            "DATABASE_PORT": str(PORT),
+            "DATABASE_NAME": DATABASE,
+        }
+
+    def _role(self, name: str, description: str, may: Sequence[Statement]) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
+        return iam.role(
+            name,
+            TASKS,
+            may,
+            place=self._place,
+            description=description,
+            parent=self,
+            source_arns=[self._place.arn("ecs", "*")],  # tasks have no names beforehand
+        )
+
+    def _migrations(self, capacity: pulumi.Resource) -> OneOffTask:
+        """Runs before the service changes, as the master; it has no task role, for it calls nothing of AWS."""
+        role, grant = self._role(
+            "migrations-execution",
+            "ECS, to start the migrations: image, log, the master's password",
+            [
+                *self._pull(),
+                self._write_logs(containers.MIGRATIONS),
+                Statement(
+                    sid="MastersPassword",
+                    actions=("secretsmanager:GetSecretValue",),
+                    resources=(self._args.database_secret_arn,),
+                ),
+                Statement(
+                    sid="OpenTheMastersPassword",
+                    actions=("kms:Decrypt",),
+                    resources=(self._args.data_key_arn,),
+                    conditions=iam.through("secretsmanager", self._place),
+                ),
+            ],
+        )
+        definition = self._task_definition(
+            "migrations",
+            [
+                containers.migrations(
+                    self.image,
+                    self.log_groups[containers.MIGRATIONS].name,
+                    {**self._database_environment(), "DATABASE_SERVICE_USER": SERVICE},
+                    self._args.database_secret_arn,
+                )
+            ],
+            role,
+        )
+        identity = account.identity()
+        return OneOffTask(
+            "migrations",
+            OneOffTaskArgs(
+                region=self._place.region,
+                profile=identity.profile,
+                roles=identity.roles,
+                cluster=self.cluster.name,
+                task_definition=definition.arn,
+                container=containers.MIGRATIONS,
+                subnet_ids=self._args.subnet_ids,
+                security_group_id=self._args.security_group_id,
+                log_group=self.log_groups[containers.MIGRATIONS].name,
+                log_stream_prefix=containers.MIGRATIONS,
+                triggers={
+                    "image": self.image,
+                    "migrations": artifact.digest("migrations/*.sql"),
+                    "database": self._args.database_resource_id,
+                },
+            ),
+            pulumi.ResourceOptions(parent=self, depends_on=[grant, capacity, *self._args.database_ready]),
+        )
+
+    def _worker(self) -> tuple[aws.ecs.TaskDefinition, list[pulumi.Resource]]:
+        settings, place = self._settings, self._place
+        execution, execution_grant = self._role(
+            "worker-execution",
+            "ECS, to start the workers: image, logs",
+            [*self._pull(), self._write_logs(containers.WORKER, containers.COLLECTOR)],
+        )
+        user = pulumi.Output.concat(place.arn("rds-db", "dbuser:"), self._args.database_resource_id, "/", SERVICE)
+        role, grant = self._role(
+            "worker",
+            "The workers: one database user, the gateway's key, traces",
+            [
+                Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(user,)),
+                *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, place),
+                iam.TRACE,
+            ],
+        )
+        environment = {
+            **worker.environment(settings, self.gateway_key, workers=max(settings.service.max_tasks, 1)),
+            **self._database_environment(),
+            "DATABASE_USER": SERVICE,
+            "DATABASE_AUTH": "iam",
+            "POLL_SECONDS": str(POLL_SECONDS),
+            "STOP_SECONDS": str(settings.service.stop_seconds - STOP_MARGIN),
+            "HEARTBEAT_FILE": HEARTBEAT,
+            "METRICS_SECONDS": str(METRICS_SECONDS),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{containers.OTLP_PORT}",
+            "OTEL_SERVICE_NAME": place.prefix,
+        }
+        definition = self._task_definition(
+            "worker",
+            [
+                containers.worker(self.image, self.log_groups[containers.WORKER].name, environment, settings.service),
+                containers.collector(self.log_groups[containers.COLLECTOR].name, settings.service),
+            ],
+            execution,
+            role,
+        )
+        return definition, [execution_grant, grant]
+
+    # -- service
+
+    def _service(self, after: Sequence[pulumi.Resource]) -> aws.ecs.Service:
+        service = self._settings.service
+        weights = {"FARGATE": 100 - service.spot_weight, "FARGATE_SPOT": service.spot_weight}
+        return aws.ecs.Service(
+            "worker",
+            name=SERVICE_NAME,  # scaling and alarms name it
+            cluster=self.cluster.arn,
+            task_definition=self.task_definition.arn,
+            desired_count=service.min_tasks,
+            capacity_provider_strategies=[
+                aws.ecs.ServiceCapacityProviderStrategyArgs(
+                    capacity_provider=provider,
+                    weight=weight,
+                    base=service.on_demand_base if provider == "FARGATE" else None,
+                )
+                for provider, weight in weights.items()
+                if weight
+            ],
+            network_configuration=aws.ecs.ServiceNetworkConfigurationArgs(
+                subnets=self._args.subnet_ids,
+                security_groups=[self._args.security_group_id],
+                assign_public_ip=False,
+            ),
+            # Old and new work side by side: claims are fenced, and the schema fits both.
+            deployment_minimum_healthy_percent=100,
+            deployment_maximum_percent=200,
+            deployment_circuit_breaker=aws.ecs.ServiceDeploymentCircuitBreakerArgs(enable=True, rollback=True),
+            alarms=aws.ecs.ServiceAlarmsArgs(
+                alarm_names=list(self._args.deployment_alarms), enable=True, rollback=True
+            ),
+            availability_zone_rebalancing="ENABLED",
+            enable_execute_command=False,  # nobody gets a shell next to the gateway's key
+            enable_ecs_managed_tags=True,
+            propagate_tags="SERVICE",
+            wait_for_steady_state=True,  # `pulumi up` fails when the deployment does
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # scaling moves it; each deployment would set it back
+                ignore_changes=["desiredCount"],
+                delete_before_replace=True,  # its name can be there once
+                depends_on=[*after, self.migrations, *self._args.deployment_alarms.values()],
+            ),
+        )
+
+
+def repository_arn(image: str | None, place: Place) -> str | None:
+    """The ARN of the ECR repository that an image comes from; None for no image and for other registries."""
+    match = re.fullmatch(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([^@:]+)@.*", image or "")
+    return f"arn:{place.partition}:ecr:{match[2]}:{match[1]}:repository/{match[3]}" if match else None

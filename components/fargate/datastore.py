@@ -1,0 +1,195 @@
+"""The transactions: an Aurora PostgreSQL cluster that grows and shrinks with the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components import worker
+from components.account import Place
+from components.settings import Insights, Settings
+
+ENGINE = "aurora-postgresql"
+DATABASE = "confirm"
+PORT = 5433  # not the default: scans and misdirected clients look for 5432
+MASTER = "confirm_admin"
+SERVICE = "confirm_service"
+"""The role that the workers log in as, by IAM. The migrations make it, a member of confirm_worker."""
+
+CLUSTER_PARAMETERS = {
+    "rds.force_ssl": "1",  # no connection without TLS
+    "shared_preload_libraries": "pg_stat_statements",
+}
+INSTANCE_PARAMETERS = {
+    # A transaction that is left open keeps dead index entries from being cleared away: with one open for 300,000
+    # settles, a claim went from 1.3 to 31 ms. Ours take milliseconds.
+    "idle_in_transaction_session_timeout": "60000",  # milliseconds
+    "log_lock_waits": "1",
+    "log_min_duration_statement": "1000",  # milliseconds: no claim or settle takes so long
+    "pg_stat_statements.track": "top",
+}
+REBOOT = ("shared_preload_libraries",)
+"""The parameters that only a restart sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatastoreArgs:
+    settings: Settings
+    place: Place
+    vpc_id: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[str]]
+    workers_group_id: pulumi.Input[str]
+    """The security group that may connect."""
+    key_arn: pulumi.Input[str]
+    log_key_arn: pulumi.Input[str]
+
+
+class Datastore(pulumi.ComponentResource):
+    """The database of the fargate alternative.
+
+    Creates: a security group, a subnet group, parameter groups, a log group, the Aurora Serverless v2 cluster with its
+    managed master secret, and its instances.
+    """
+
+    cluster: aws.rds.Cluster
+    instances: Sequence[aws.rds.ClusterInstance]
+    log_group: aws.cloudwatch.LogGroup
+    secret_arn: pulumi.Output[str]
+    """Of the master's password, which AWS rotates; only the migrations read it."""
+    host: pulumi.Output[str]
+    """The writer: claims go nowhere else."""
+
+    def __init__(self, name: str, args: DatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # The token of both alternatives' datastore
+        super().__init__("confirm-transactions:datastore:Datastore", name, {}, opts)
+        self._args = args
+        self._mine = pulumi.ResourceOptions(parent=self)
+        # AWS writes the exported log to a group of this name; one that it makes itself has no retention and no key.
+        self.log_group = worker.log_group(
+            "postgresql",
+            f"/aws/rds/cluster/{args.place.identifier}/postgresql",
+            args.settings,
+            args.log_key_arn,
+            self,
+        )
+        self.cluster = self._cluster()
+        self.instances = [self._instance(number) for number in range(1, args.settings.database.instances + 1)]
+        self.secret_arn = self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
+        self.host = self.cluster.endpoint
+        self.register_outputs({"host": self.host})
+
+    def _security_group(self) -> aws.ec2.SecurityGroup:
+        return aws.ec2.SecurityGroup(
+            "database",
+            description="Database: from the workers alone, nothing out",
+            vpc_id=self._args.vpc_id,
+            ingress=[
+                aws.ec2.SecurityGroupIngressArgs(
+                    description="Workers and migrations",
+                    protocol="tcp",
+                    from_port=PORT,
+                    to_port=PORT,
+                    security_groups=[self._args.workers_group_id],
+                )
+            ],
+            egress=[],
+            opts=self._mine,
+        )
+
+    def _cluster(self) -> aws.rds.Cluster:
+        args, database, sizing = self._args, self._args.settings.database, self._args.settings.sizing
+        family = f"{ENGINE}{database.engine_version.split('.')[0]}"
+        subnets = aws.rds.SubnetGroup(
+            "database", description="Private subnets", subnet_ids=args.subnet_ids, opts=self._mine
+        )
+        parameters = aws.rds.ClusterParameterGroup(
+            "database",
+            family=family,
+            description="TLS alone, statistics of statements",
+            parameters=[
+                aws.rds.ClusterParameterGroupParameterArgs(name=key, value=value, apply_method=_method(key))
+                for key, value in CLUSTER_PARAMETERS.items()
+            ],
+            opts=self._mine,
+        )
+        self._instance_parameters = aws.rds.ParameterGroup(
+            "database",
+            family=family,
+            description="No forgotten transactions, slow statements in the log",
+            parameters=[
+                aws.rds.ParameterGroupParameterArgs(name=key, value=value, apply_method=_method(key))
+                for key, value in INSTANCE_PARAMETERS.items()
+            ],
+            opts=self._mine,
+        )
+        named = args.place.identifier
+        return aws.rds.Cluster(
+            "database",
+            cluster_identifier=named,  # the log group above is named after it
+            engine=aws.rds.EngineType.AURORA_POSTGRESQL,
+            engine_mode="provisioned",  # so AWS calls the mode of Serverless v2
+            engine_version=database.engine_version,
+            serverlessv2_scaling_configuration=aws.rds.ClusterServerlessv2ScalingConfigurationArgs(
+                min_capacity=database.min_capacity,
+                max_capacity=database.max_capacity,
+                seconds_until_auto_pause=database.auto_pause_seconds or None,
+            ),
+            database_name=DATABASE,
+            port=PORT,
+            master_username=MASTER,
+            manage_master_user_password=True,
+            master_user_secret_kms_key_id=args.key_arn,
+            iam_database_authentication_enabled=True,
+            # Data API, for the one who looks at the backlog while no task runs (compute.py)
+            enable_http_endpoint=args.settings.service.min_tasks == 0,
+            db_subnet_group_name=subnets.name,
+            vpc_security_group_ids=[self._security_group().id],
+            db_cluster_parameter_group_name=parameters.name,
+            storage_encrypted=True,
+            kms_key_id=args.key_arn,
+            enabled_cloudwatch_logs_exports=["postgresql"],
+            # Set explicitly: AWS makes new clusters with the paid mode
+            database_insights_mode="advanced" if database.insights is Insights.ADVANCED else "standard",
+            performance_insights_enabled=database.insights is not Insights.OFF,
+            performance_insights_kms_key_id=None if database.insights is Insights.OFF else args.key_arn,
+            performance_insights_retention_period=database.insights_days or None,
+            backup_retention_period=sizing.backup_days,
+            copy_tags_to_snapshot=True,
+            deletion_protection=sizing.deletion_protection,
+            skip_final_snapshot=not sizing.final_snapshot,
+            final_snapshot_identifier=f"{named}-final" if sizing.final_snapshot else None,
+            apply_immediately=True,  # what `pulumi up` reports has happened, and does not wait for a night
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=sizing.deletion_protection,
+                depends_on=[self.log_group],
+                delete_before_replace=True,  # its name can be there once
+            ),
+        )
+
+    def _instance(self, number: int) -> aws.rds.ClusterInstance:
+        database = self._args.settings.database
+        return aws.rds.ClusterInstance(
+            f"database-{number}",
+            cluster_identifier=self.cluster.cluster_identifier,
+            engine=aws.rds.EngineType.AURORA_POSTGRESQL,
+            engine_version=database.engine_version,
+            instance_class="db.serverless",
+            db_parameter_group_name=self._instance_parameters.name,
+            promotion_tier=0 if number == 1 else 1,  # both follow the writer's capacity, ready to take over
+            publicly_accessible=False,
+            performance_insights_enabled=database.insights is not Insights.OFF,
+            performance_insights_kms_key_id=None if database.insights is Insights.OFF else self._args.key_arn,
+            performance_insights_retention_period=database.insights_days or None,
+            copy_tags_to_snapshot=True,
+            auto_minor_version_upgrade=False,  # engineVersion says it, and a preview shows it before it happens
+            apply_immediately=True,
+            opts=pulumi.ResourceOptions(parent=self.cluster),
+        )
+
+
+def _method(parameter: str) -> str:
+    return "pending-reboot" if parameter in REBOOT else "immediate"

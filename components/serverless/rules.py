@@ -1,0 +1,122 @@
+"""What the settings of the serverless alternative keep between each other: the limits of Step Functions and Lambda."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from components.settings import CALLS_PER_TRANSACTION, GatewaySettings, Problem, Settings
+
+LEASE_SECONDS = 180  # outlives a Lambda call of 120 s with room for the clocks
+
+KIB = 1024
+PAYLOAD_LIMIT = 256 * KIB  # bytes in or out of a Step Functions state (hard limit)
+ID_BYTES = 128 + len('"",')  # the longest transaction id, as an element of a JSON list
+BATCH_OVERHEAD = 512  # bytes of a batch beside its ids: run name (<= 80), number, keys
+RESULT_BYTES = 320  # bytes of one batch's counts at their largest, or of its error
+RUN_OVERHEAD = 4 * KIB  # bytes of a run's state beside the results: plan, totals, names, an error's text
+EXPRESS_LIMIT = 300  # seconds that an Express child of a Distributed Map may take (hard limit)
+LAMBDA_RETRY_WAITS = 31  # seconds: 1 + 2 + 4 + 8 + 16, the waits between the tries of state_machine.RETRY
+BATCH_MARGIN = 15  # seconds of a batch beside its calls: cold start in a VPC, claim, settle, the last line of log
+
+
+def warnings(settings: Settings) -> Iterator[str]:  # noqa: ARG001 - every alternative has them
+    """Nothing yet."""
+    yield from ()
+
+
+def contradictions(s: Settings) -> Iterator[Problem]:
+    """The rules, one after the other."""
+    batch, run, gateway = s.work.batch_size, s.run, s.gateway
+
+    largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
+    if batch > largest:
+        size = batch * ID_BYTES + BATCH_OVERHEAD
+        yield Problem(
+            "batchSize",
+            f"{batch}, that is up to {size:,} bytes of ids",
+            f"at most {largest:,}: Step Functions carries {PAYLOAD_LIMIT:,} bytes a state",
+            largest // 100 * 100,
+        )
+    most = (PAYLOAD_LIMIT - RUN_OVERHEAD) // RESULT_BYTES
+    if run.batches_per_plan > most:
+        size = run.batches_per_plan * RESULT_BYTES + RUN_OVERHEAD
+        yield Problem(
+            "batchesPerPlan",
+            f"{run.batches_per_plan}, that is up to {size:,} bytes of results",
+            f"at most {most:,}: Step Functions carries {PAYLOAD_LIMIT:,} bytes a state",
+            most // 100 * 100,
+        )
+
+    if gateway.rate_limit < run.map_concurrency:
+        yield Problem(
+            "gatewayRateLimit",
+            f"{gateway.rate_limit} a second for {run.map_concurrency} batches at once",
+            "at least mapConcurrency: each worker needs a share of one call per second or more",
+            max(run.map_concurrency, 500),
+        )
+    else:
+        yield from _too_slow(s)
+    reserved = s.functions.reserved_concurrency
+    if reserved is not None and reserved < run.map_concurrency:
+        yield Problem(
+            "lambdaReservedConcurrency",
+            f"{reserved} for {run.map_concurrency} batches at once",
+            "at least mapConcurrency, or the batches throttle each other",
+            run.map_concurrency,
+        )
+    period = run.period_seconds
+    if period is not None and s.alarms.oldest_pending_seconds <= period:
+        yield Problem(
+            "oldestPendingAlarmSeconds",
+            f"{s.alarms.oldest_pending_seconds} s with a run every {period} s",
+            "more than the time between two runs, or the alarm never rests",
+            min(604_800, 2 * period),
+        )
+
+
+def batch_seconds(batch_size: int, gateway: GatewaySettings, map_concurrency: int) -> int:
+    """The longest time that a batch can need: every call answered at its time-out, in waves, under the rate limit."""
+    waves = math.ceil(batch_size / gateway.concurrency) * gateway.timeout_seconds
+    paced = batch_size / (gateway.rate_limit / map_concurrency)
+    return math.ceil(CALLS_PER_TRANSACTION * (waves + paced)) + BATCH_MARGIN
+
+
+def _too_slow(s: Settings) -> Iterator[Problem]:
+    """A batch fits into its Lambda call, that into an Express child, and the lease outlives both."""
+    batch, gateway, concurrency = s.work.batch_size, s.gateway, s.run.map_concurrency
+    timeout, lease = s.functions.timeout_seconds, s.work.lease_seconds
+    need = batch_seconds(batch, gateway, concurrency)
+    limit = EXPRESS_LIMIT - LAMBDA_RETRY_WAITS
+    express = (
+        f"at most {limit} s: an Express child ends after {EXPRESS_LIMIT} s, "
+        f"{LAMBDA_RETRY_WAITS} s of them kept for Lambda's retries"
+    )
+    reason = (
+        f"{CALLS_PER_TRANSACTION} calls of up to {gateway.timeout_seconds} s each for {batch} transactions, "
+        f"{gateway.concurrency} at once, {gateway.rate_limit / concurrency:g} a second"
+    )
+    if need > limit:
+        fitting = _fitting(batch, gateway, concurrency, min(limit, timeout))
+        yield Problem("batchSize", f"{batch}, which can take {need} s ({reason})", express, fitting)
+        need = 0  # the smaller batch fits the rest
+    elif timeout < need:
+        wanted = f"at least {need} s, what a batch can need: {reason}"
+        yield Problem("lambdaTimeoutSeconds", f"{timeout} s", wanted, need)
+    if timeout > limit:
+        yield Problem("lambdaTimeoutSeconds", f"{timeout} s", express, limit)
+    least = max(timeout, need) + s.work.clock_skew_seconds + 1
+    if lease < least:
+        yield Problem(
+            "leaseSeconds",
+            f"{lease} s",
+            f"at least {least} s: a lease outlives the Lambda that holds it ({timeout} s), "
+            f"what a batch can need ({need or timeout} s) and the clocks' difference ({s.work.clock_skew_seconds} s)",
+            least,
+        )
+
+
+def _fitting(batch: int, gateway: GatewaySettings, map_concurrency: int, limit: int) -> int:
+    """The largest batch, up to `batch`, that needs at most `limit` seconds; 1 where none does."""
+    sizes = range(batch, 0, -1)
+    return next((size for size in sizes if batch_seconds(size, gateway, map_concurrency) <= limit), 1)

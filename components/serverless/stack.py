@@ -1,0 +1,128 @@
+"""The serverless alternative: DynamoDB, and a scheduled run of Step Functions and Lambda over what is due."""
+
+from __future__ import annotations
+
+import json
+
+import pulumi
+
+from components import iam
+from components.account import Place
+from components.alternatives import Foundation, Outputs
+from components.network import Network, NetworkArgs
+from components.observability import Observability, ObservabilityArgs
+from components.serverless.compute import FUNCTIONS, Compute, ComputeArgs
+from components.serverless.datastore import INDEX, Datastore, DatastoreArgs
+from components.serverless.observability import Metrics, Sources, alarms, widgets
+
+DATA_SERVICES = ("dynamodb", "s3", "secretsmanager")
+
+
+def build(foundation: Foundation) -> Outputs:
+    """Datastore, network, compute, observability."""
+    settings, place, options = foundation.settings, foundation.place, foundation.options
+    data_key, log_key = foundation.encryption.data_key.arn, foundation.encryption.log_key.arn
+    datastore = Datastore("datastore", DatastoreArgs(settings, data_key), options)
+    network = Network(
+        "network",
+        NetworkArgs(
+            settings=settings,
+            place=place,
+            log_key_arn=log_key,
+            gateway_endpoints={"dynamodb": _table_only(datastore.table_arn, place), "s3": _own_buckets_only(place)},
+        ),
+        options,
+    )
+    compute = Compute(
+        "compute",
+        ComputeArgs(
+            settings=settings,
+            place=place,
+            table_name=datastore.table_name,
+            table_arn=datastore.table_arn,
+            index_arn=datastore.index_arn,
+            subnet_ids=network.subnet_ids,
+            security_group_id=network.security_group_id,
+            data_key_arn=data_key,
+            log_key_arn=log_key,
+        ),
+        options,
+    )
+    metrics = Metrics(
+        settings,
+        Sources(
+            state_machine_arn=compute.machine.arn,
+            schedule_group=compute.group.name,
+            dead_letter_queue=compute.dead_letters.name,
+            table_name=datastore.table_name,
+            functions={name: compute.functions[name].name for name in FUNCTIONS},
+        ),
+    )
+    observability = Observability(
+        "observability",
+        ObservabilityArgs(
+            settings=settings,
+            place=place,
+            alarms=alarms(settings, metrics),
+            widgets=widgets(metrics),
+            log_key_arn=log_key,
+        ),
+        options,
+    )
+    return {
+        "tableName": datastore.table_name,
+        "pendingIndexName": INDEX,
+        "pendingShards": settings.work.pending_shards,
+        "planBucket": compute.bucket.bucket,
+        "stateMachineArn": compute.machine.arn,
+        "scheduleName": compute.schedule.name,
+        "scheduleGroup": compute.group.name,
+        "deadLetterQueueUrl": compute.dead_letters.url,
+        "alarmTopicArn": observability.topic.arn,
+        "dashboardName": observability.dashboard.dashboard_name,
+        "logGroups": {name: group.name for name, group in compute.log_groups.items()},
+        "functions": {name: function.name for name, function in compute.functions.items()},
+        "vpcId": network.vpc_id,
+        "egressAddresses": network.egress_addresses,
+        "gatewayKeySecretArn": compute.gateway_key.arn,
+    }
+
+
+def _table_only(table_arn: pulumi.Input[str], place: Place) -> pulumi.Output[str]:
+    """Through the endpoint goes our account, to our table, and nothing else."""
+    return iam.policy(
+        {
+            "Sid": "OurTable",
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": [
+                "dynamodb:BatchGetItem",
+                "dynamodb:GetItem",
+                "dynamodb:PartiQLSelect",
+                "dynamodb:PartiQLUpdate",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateItem",
+            ],
+            "Resource": [table_arn, pulumi.Output.concat(table_arn, "/index/*")],
+            "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
+        }
+    )
+
+
+def _own_buckets_only(place: Place) -> str:
+    """Through the endpoint goes our account, to buckets of our account: data cannot be carried to another's."""
+    statement = {
+        "Sid": "OurBuckets",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:PutObject"],
+        "Resource": f"arn:{place.partition}:s3:::*/*",
+        "Condition": {
+            "StringEquals": {
+                "aws:PrincipalAccount": place.account,
+                "aws:ResourceAccount": place.account,
+            }
+        },
+    }
+    return json.dumps({"Version": iam.VERSION, "Statement": [statement]})

@@ -1,0 +1,99 @@
+"""What every worker gets, whatever runs it: its policy, the gateway's key, a log group."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_aws as aws
+
+from components import iam
+from components.account import Place
+from components.iam import Statement
+from components.settings import Settings
+
+METRIC_NAMESPACE = "ConfirmTransactions"
+
+
+def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int) -> dict[str, pulumi.Input[str]]:
+    """What `workers/config.py` reads in every alternative, without any secret.
+
+    The gateway's rate limit is the whole system's: each of `workers` at once has its part.
+    """
+    gateway, work = settings.gateway, settings.work
+    return {
+        "ALTERNATIVE": settings.alternative,
+        "ENVIRONMENT": settings.environment.value,
+        "BATCH_SIZE": str(work.batch_size),
+        "LEASE_SECONDS": str(work.lease_seconds),
+        "MAX_ATTEMPTS": str(work.max_attempts),
+        "RETRY_BASE_SECONDS": str(work.retry_base_seconds),
+        "RETRY_CAP_SECONDS": str(work.retry_cap_seconds),
+        "GRACE_SECONDS": str(gateway.grace_seconds),
+        "KEY_WINDOW_SECONDS": str(gateway.key_window_seconds),
+        "REVIEW_SECONDS": str(work.review_seconds),
+        "REVIEW_OWNER": work.review_owner,
+        "CLOCK_SKEW_SECONDS": str(work.clock_skew_seconds),
+        "GATEWAY_URL": gateway.url,
+        "GATEWAY_TIMEOUT_SECONDS": str(gateway.timeout_seconds),
+        "GATEWAY_CONCURRENCY": str(gateway.concurrency),
+        "GATEWAY_RATE_LIMIT": f"{gateway.rate_limit / workers:g}",
+        "GATEWAY_SECRET_ARN": key.arn,
+        "METRIC_NAMESPACE": METRIC_NAMESPACE,
+    }
+
+
+def gateway_key(
+    settings: Settings, data_key_arn: pulumi.Input[str], parent: pulumi.Resource
+) -> aws.secretsmanager.Secret:
+    """The secret for the gateway's API key. Its value is put there by hand, never by Pulumi."""
+    return aws.secretsmanager.Secret(
+        "gateway-key",
+        description="API key of the payment gateway. Set its value with: aws secretsmanager put-secret-value",
+        kms_key_id=data_key_arn,
+        recovery_window_in_days=settings.sizing.key_deletion_days,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+def may_read_gateway_key(
+    key: aws.secretsmanager.Secret, data_key_arn: pulumi.Input[str], place: Place
+) -> list[Statement]:
+    """What a worker's role needs for the gateway's key."""
+    return [
+        Statement(sid="GatewayKey", actions=("secretsmanager:GetSecretValue",), resources=(key.arn,)),
+        Statement(
+            sid="OpenTheGatewayKey",
+            actions=("kms:Decrypt",),
+            resources=(data_key_arn,),
+            conditions=iam.through("secretsmanager", place),
+        ),
+    ]
+
+
+def log_group(
+    name: str, path: str, settings: Settings, log_key_arn: pulumi.Input[str], parent: pulumi.Resource
+) -> aws.cloudwatch.LogGroup:
+    """A log group of ours: kept as long as settings say, sealed with our key."""
+    return aws.cloudwatch.LogGroup(
+        name,
+        name=path,
+        retention_in_days=settings.log_retention_days,
+        kms_key_id=log_key_arn,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+def dead_letter_queue(parent: pulumi.Resource) -> aws.sqs.Queue:
+    """Where Scheduler puts what it could not start."""
+    queue = aws.sqs.Queue(
+        "dead-letters",
+        message_retention_seconds=1_209_600,  # 14 days, the longest
+        sqs_managed_sse_enabled=True,  # holds schedule names and times, no transaction
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    aws.sqs.QueuePolicy(
+        "dead-letters",
+        queue_url=queue.url,
+        policy=iam.policy(iam.tls_only("TlsOnly", ["sqs:*"], [queue.arn])),
+        opts=pulumi.ResourceOptions(parent=queue),
+    )
+    return queue
