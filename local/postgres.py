@@ -266,9 +266,11 @@ def _own(path: Path) -> None:
 # --- as a child of another server of ours
 
 
-def child(folder: Path, environment: Mapping[str, str]) -> Child:
-    """The server of that folder, to be started and stopped by the one who calls."""
-    ready = folder / "ready"
+def child(folder: Path, environment: Mapping[str, str], port: int | None = None) -> Child:
+    """The server of that folder, to be started and stopped by the one who calls. `port` is for a new one to prefer."""
+    ready, noted = folder / "ready", folder / "port"
+    if port and not noted.exists():
+        noted.write_text(f"{port}\n")
     ready.unlink(missing_ok=True)
     return Child(
         "local.postgres", [str(folder)], environment=environment, folder=folder, healthy=lambda: ready.exists()

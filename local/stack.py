@@ -44,17 +44,26 @@ Value = str | int | float | bool
 
 OVERRIDES: Mapping[str, Value] = {
     # A minute of the Scheduler lasts 10 s here (SCHEDULER_SPEED), so what waits for minutes on AWS waits for seconds.
-    "leaseSeconds": 30,
     "gatewayTimeoutSeconds": 1,
     "gatewayGraceSeconds": 5,
     "retryBaseSeconds": 2,
     "retryCapSeconds": 20,
     "maxAttempts": 4,
     "lambdaTimeoutSeconds": 25,
-    # One Lambda is one process of some 50 MB here, and the machine may have two cores.
+    "stopTimeoutSeconds": 40,
+    # A Lambda or a task is one process of some 50 MB here, and the machine may have two cores.
     "mapConcurrency": 4,
+    "minTasks": 1,
+    "maxTasks": 4,
+    "databaseInstances": 1,
+    "minCapacityUnits": "0.5",
+    "maxCapacityUnits": "1",
+    "databaseInsights": "off",
 }
 """Config that differs from the tracked one on the local AWS, besides `gatewayUrl`, which is the simulated gateway's."""
+
+LEASES: Mapping[str, int] = {"serverless": 30, "fargate": 15}
+"""`leaseSeconds` by alternative: it outlives a Lambda, and is as short as can be where a killed task's work waits."""
 
 SCHEDULER_SPEED = 6.0
 """How much faster than on AWS the Scheduler's clock runs."""
@@ -363,8 +372,15 @@ class LocalAws:
         copy_config(self.root, self.program, self.stack, self._overrides())
 
     def _overrides(self) -> dict[str, Value]:
-        own: dict[str, Value] = {f"{PROJECT}:{key}": value for key, value in OVERRIDES.items()}
+        chosen = {**OVERRIDES, "leaseSeconds": LEASES.get(self._alternative(), LEASES["serverless"])}
+        own: dict[str, Value] = {f"{PROJECT}:{key}": value for key, value in chosen.items()}
         return own | ({f"{PROJECT}:gatewayUrl": self.gateway_url} if self.gateway_url else {})
+
+    def _alternative(self) -> str:
+        """What the stack's config says, here first."""
+        key = f"{PROJECT}:alternative"
+        tracked = (_read(tracked_config(self.root, self.stack)).get("config") or {}).get(key, "serverless")
+        return str(self.config().get(key, tracked))
 
     def _make_stack(self) -> None:
         """`pulumi stack select --create`, spared when it has been done: it costs half a second."""

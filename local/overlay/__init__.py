@@ -23,6 +23,7 @@ NAMES: tuple[str, ...] = (
     "scheduler",
     "ecs_tasks",
     "rds_postgres",
+    "application_autoscaling",
 )
 """The overlays, in the order in which they are applied: later ones wrap earlier ones."""
 

@@ -551,10 +551,11 @@ SPEED = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
 def apply() -> None:
     """Put the engine where ministack looks for Docker."""
     from ministack.core.responses import request_scope
-    from ministack.services import ecs
+    from ministack.services import ecs, eventbridge
 
     engine = object()
-    make_deployment, delete_service, restore, reset = (
+    record_failure, make_deployment, delete_service, restore, reset = (
+        ecs._record_service_task_failure,
         ecs._make_deployment,
         ecs._delete_service,
         ecs._restore_state,
@@ -573,6 +574,21 @@ def apply() -> None:
             "rolloutStateReason": "ECS deployment in progress.",
             "_image_resolution_disabled": True,
         }
+
+    def failed(record: dict[str, Any], *arguments: Any, **named: Any) -> None:
+        """EventBridge hears of a deployment that fails, as from ECS itself."""
+        before = _failed_deployments(record)
+        record_failure(record, *arguments, **named)
+        for identity in _failed_deployments(record) - before:
+            service, detail = record["group"].partition(":")[2], {"eventName": "SERVICE_DEPLOYMENT_FAILED"}
+            arn = record["clusterArn"].replace(":cluster/", ":service/") + f"/{service}"
+            entry = {
+                "Source": "aws.ecs",
+                "DetailType": "ECS Deployment State Change",
+                "Resources": [arn],
+                "Detail": json.dumps({"eventType": "ERROR", **detail, "deploymentId": identity}),
+            }
+            eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
     def delete(data: dict[str, Any]) -> Any:
         status, headers, body = delete_service(data)
@@ -604,10 +620,20 @@ def apply() -> None:
     ecs._maybe_mark_stopped = lambda *_: None
     ecs._cleanup_task_resources = lambda *_: None
     ecs._make_deployment = deployment
+    ecs._record_service_task_failure = failed
     ecs._delete_service = ecs._ACTION_MAP["DeleteService"] = delete
     ecs._restore_state = restored
     ecs.reset = wiped
     threading.Thread(target=_count_forever, name="task-metrics", daemon=True).start()
+
+
+def _failed_deployments(record: Mapping[str, Any]) -> set[str]:
+    """Of the service of a task."""
+    from ministack.services import ecs
+
+    cluster, name = record["clusterArn"].rsplit("/", 1)[-1], str(record.get("group", "")).partition(":")[2]
+    service = ecs._services.get(f"{cluster}/{name}") or {}
+    return {one["id"] for one in service.get("deployments") or () if one.get("rolloutState") == "FAILED"}
 
 
 def _key_of(service: Mapping[str, Any]) -> str:

@@ -35,14 +35,14 @@ class Server:
         self._child: Child | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> Postgres:
-        """Start it where it does not run; its description."""
+    def start(self, port: int | None = None) -> Postgres:
+        """Start it where it does not run; its description. A new one takes `port` if that is free."""
         with self._lock:
             if self._child is None or self._child.pid is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 # TMPDIR is the emulator's own and is emptied at each start
                 environment = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
-                self._child = postgres.child(self.folder, environment)
+                self._child = postgres.child(self.folder, environment, port)
                 self._child.start()
             return Postgres.running(self.folder)
 
@@ -50,9 +50,9 @@ class Server:
         if self._child:
             self._child.stop()
 
-    def make(self, database: str | None, user: str, password: str) -> None:
+    def make(self, database: str | None, user: str, password: str, port: int) -> None:
         """Database and master user of a cluster, as RDS makes them. What is there already gets this password."""
-        self._run(self._make(self.start(), database, user, password))
+        self._run(self._make(self.start(port), database, user, password))
 
     def drop(self, database: str | None, user: str) -> None:
         """The database, whoever is connected to it, and its owner."""
@@ -151,7 +151,8 @@ def apply() -> None:
         if result[0] >= 400 or not cluster or not behind(cluster):
             return result
         try:
-            server.make(cluster["DatabaseName"], cluster["MasterUsername"], cluster["_MasterUserPassword"])
+            user, password = cluster["MasterUsername"], cluster["_MasterUserPassword"]
+            server.make(cluster["DatabaseName"], user, password, cluster["Port"])
         except LocalError as error:
             del rds._clusters[cluster["DBClusterIdentifier"]]
             return rds._error("InternalFailure", str(error), 500)

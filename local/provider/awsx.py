@@ -1,17 +1,21 @@
 """The plugin that stands in for `pulumi-resource-awsx`: `python -m local.provider.awsx ENGINE_ADDRESS`.
 
-It has one component, `awsx:ec2:Vpc`, which registers the children of the real one under the same names. The
-children are ordinary resources of the provider `aws`, so policies, plans and transforms see them as on AWS.
+It has two components. `awsx:ec2:Vpc` registers the children of the real one under the same names. The children are
+ordinary resources of the provider `aws`, so policies, plans and transforms see them as on AWS. `awsx:ecr:Image` builds
+nothing, as there is no Docker: it names the image by a digest of what would go into it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,6 +27,7 @@ from pulumi.runtime import proto
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from local.provider.aws import MAX_MESSAGE
+from local.provider.session import record
 from local.provider.subnets import DEFAULT_CIDR, DEFAULT_ZONES, LayoutError, Subnet, gaps, layout
 
 ANYWHERE = "0.0.0.0/0"
@@ -238,16 +243,67 @@ class Vpc(pulumi.ComponentResource):
         }
 
 
+IMAGE_PROPERTIES = (
+    "args", "builderVersion", "cacheFrom", "context", "dockerfile", "imageName", "imageTag", "platform", "registryId",
+    "repositoryUrl", "target",
+)  # fmt: skip
+IMAGE_NOTE = (
+    "no Docker here: the image is not built, its digest is that of the build context; tasks run the code itself"
+)
+
+
+class Image(pulumi.ComponentResource):
+    """An image that is only named: another context, Dockerfile, argument or platform is another digest."""
+
+    def __init__(self, name: str, args: Mapping[str, Any], options: pulumi.ResourceOptions) -> None:
+        if unknown := sorted(set(args) - set(IMAGE_PROPERTIES)):
+            raise LayoutError(f"{', '.join(unknown)} is not supported")
+        if "repositoryUrl" not in args:
+            raise LayoutError("repositoryUrl is needed")
+        super().__init__("awsx:ecr:Image", name, {}, options)
+        shape = {key: args.get(key) for key in ("args", "platform", "target")}
+        digest = pulumi.Output.from_input(shape).apply(
+            lambda known: context_digest(str(args.get("context") or "."), args.get("dockerfile"), known)
+        )
+        self.outputs = {"imageUri": pulumi.Output.concat(args["repositoryUrl"], "@sha256:", digest)}
+        self.register_outputs(self.outputs)
+        record("awsx:ecr:Image", name, IMAGE_NOTE)
+
+
+def context_digest(context: str, dockerfile: str | None, shape: Mapping[str, Any]) -> str:
+    """SHA-256 over the files of a build context, by name and content, and what else makes the image what it is.
+
+    What Python and editors leave behind (`__pycache__`, names that start with a dot) does not count.
+
+    Raises:
+        LayoutError: the context or its Dockerfile is not there.
+    """
+    root = Path(context)
+    recipe = Path(dockerfile) if dockerfile else root / "Dockerfile"
+    if not recipe.is_file():
+        raise LayoutError(f"the Dockerfile {recipe} does not exist")
+    total = hashlib.sha256(json.dumps(shape, sort_keys=True).encode() + recipe.read_bytes())
+    for path in sorted(root.rglob("*")):
+        inner = path.relative_to(root)
+        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in inner.parts):
+            content = path.read_bytes()
+            total.update(f"{inner.as_posix()} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
 class Awsx(Provider):
     """Constructs the components that there are."""
 
     def construct(
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:
-        if resource_type != "awsx:ec2:Vpc":
+        if resource_type not in COMPONENTS:
             raise LayoutError(f"the component {resource_type} is not supported yet")
-        vpc = Vpc(name, inputs, options or pulumi.ResourceOptions())
-        return ConstructResult(vpc.urn, vpc.outputs)
+        made = COMPONENTS[resource_type](name, inputs, options or pulumi.ResourceOptions())
+        return ConstructResult(made.urn, made.outputs)
+
+
+COMPONENTS: Mapping[str, type[Vpc | Image]] = {"awsx:ec2:Vpc": Vpc, "awsx:ecr:Image": Image}
 
 
 class Servicer(ProviderServicer):

@@ -1,10 +1,12 @@
-"""Amazon CloudWatch: metrics, alarms, dashboards; and CloudWatch Logs, which the SDK keeps in the same module."""
+"""Amazon CloudWatch: metrics, alarms, dashboards; and CloudWatch Logs and EventBridge, which the SDK keeps in the same
+module."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from local.provider.model import Call, Name, Read, Resource, Tagging
+from local.provider.model import Call, Name, Read, Resource, Scope, Tagging
 
 ALARM = {"AlarmNames": ["{id}"]}
 GROUP = {"logGroupName": "{name}"}
@@ -41,7 +43,55 @@ def _queries(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"Metrics": result} if result else {}
 
 
+def _target(values: Mapping[str, Any], _: Scope) -> dict[str, Any]:
+    """PutTargets has one target here, as the resource is one."""
+    names = {"arn": "Arn", "targetId": "Id", "roleArn": "RoleArn", "input": "Input", "inputPath": "InputPath"}
+    target: dict[str, Any] = {names[key]: values[key] for key in names if values.get(key)}
+    if letters := values.get("deadLetterConfig"):
+        target["DeadLetterConfig"] = {"Arn": letters["arn"]}
+    if policy := values.get("retryPolicy"):
+        target["RetryPolicy"] = {key[0].upper() + key[1:]: value for key, value in policy.items()}
+    return {"Rule": values.get("rule"), "Targets": [target]}
+
+
 RESOURCES = (
+    Resource(
+        "aws:cloudwatch/eventRule:EventRule",
+        "events",
+        create=Call("put_rule"),
+        upsert=True,
+        replaces=("eventBusName",),
+        id="{name}",
+        read=Read("describe_rule", {"Name": "{name}", "EventBusName": "{eventBusName}"}),
+        delete=Call("delete_rule", where={"Name": "{name}", "EventBusName": "{eventBusName}", "Force": True}),
+        name=Name(limit=64),
+        defaults={"state": "ENABLED"},
+        tagging=Tagging({"ResourceARN": "{arn}"}),
+        outputs={"arn": "Arn"},
+        handled=("forceDestroy",),
+    ),
+    Resource(
+        "aws:cloudwatch/eventTarget:EventTarget",
+        "events",
+        create=Call(
+            "put_targets",
+            takes=("rule", "arn", "targetId", "roleArn", "input", "inputPath", "deadLetterConfig", "retryPolicy"),
+            compose=_target,
+        ),
+        upsert=True,
+        replaces=("rule", "targetId"),
+        id="{rule}-{targetId}",
+        read=Read(
+            "list_targets_by_rule",
+            {"Rule": "{rule}"},
+            "Targets",
+            exists=lambda found, scope: any(target["Id"] == scope["targetId"] for target in found),
+        ),
+        delete=Call("remove_targets", where={"Rule": "{rule}", "Ids": ["{targetId}"]}),
+        name=Name("targetId", prefix="", limit=64),
+        handled=("forceDestroy",),
+        drift=False,
+    ),
     Resource(
         "aws:cloudwatch/logGroup:LogGroup",
         "logs",
