@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from workers.domain.outcomes import Outcome
 from workers.domain.transaction import Transaction
@@ -56,8 +56,7 @@ class Gateway(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A change of one transaction: `after` replaces `before` only if `before` still stands (version and token)."""
 
     before: Transaction

