@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
 from cli.exits import Exit, Trouble
-from cli.target import Desk, InState, Run, Target
+from cli.target import Desk, InState, Run, Table, Target
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
 from workers.domain.transaction import Status
@@ -30,7 +31,8 @@ SAMPLE_PAGES = 5
 """Of 1 MB each: what the search for a similar id may read."""
 
 
-def open_aws(target: Target) -> Desk:
+@asynccontextmanager
+async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
     """Makes the clients; no call yet."""
     config = Config(
         region_name=target.region,
@@ -47,18 +49,14 @@ def open_aws(target: Target) -> Desk:
         raise explained(error, target) from None
     store = DynamoDbStore(
         client=table,
-        table=target.table,
-        index=target.index,
-        shards=target.shards,
+        table=data.name,
+        index=data.index,
+        shards=data.shards,
         clock=SystemClock(),
         policy=target.policy,
     )
-    return Desk(
-        target,
-        store,
-        StateMachineRuns(machine, target.state_machine, table, target.table),
-        TableCensus(table, target.table),
-    )
+    runs = StateMachineRuns(machine, data.state_machine, table, data.name)
+    yield Desk(target, store, runs, TableCensus(table, data.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from cli import render, target, views
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load
 from cli.rows import BadFile, Defaults, Format, Refused, Rows
-from cli.target import Desk
+from cli.target import Desk, Target
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Refused as RuleRefused
 
@@ -68,8 +68,7 @@ def status(
 
     Ends with 0 when everything is final, and with 8 while something is open or in review.
     """
-    desk = _desk(stack)
-    view = _wait(desk, _overview(desk, everything=everything))
+    view = _at_desk(target.find(stack), lambda desk: _overview(desk, everything=everything))
     if json:
         render.as_json(views.overview_json(view))
     else:
@@ -95,8 +94,7 @@ def show(
 
     Ends with 0 when it is final, and with 8 when it is not.
     """
-    desk = _desk(stack)
-    record = _wait(desk, _found(desk, id))
+    record = _at_desk(target.find(stack), lambda desk: _found(desk, id))
     if json:
         render.as_json(views.record_json(record))
     else:
@@ -107,8 +105,7 @@ def show(
 @app.command(epilog="Example: confirm review --json | jq -r '.review[].id'")
 def review(stack: Stack = None, json: Json = False) -> None:
     """List what waits for a person: the reason, the owner and by when to decide."""
-    desk = _desk(stack)
-    waiting = _wait(desk, desk.store.review(REVIEW_LIMIT))
+    waiting = _at_desk(target.find(stack), lambda desk: desk.store.review(REVIEW_LIMIT))
     if json:
         render.as_json({"review": [views.waiting_json(record) for record in waiting]})
     else:
@@ -130,8 +127,7 @@ def redrive(
 
     What may have been sent before is asked about first; it is never simply sent twice.
     """
-    desk = _desk(stack)
-    record = _wait(desk, _redriven(desk, id, _line(by), _line(approved_by), _line(why)))
+    record = _at_desk(target.find(stack), lambda desk: _redriven(desk, id, _line(by), _line(approved_by), _line(why)))
     if json:
         render.as_json(views.record_json(record))
     else:
@@ -186,7 +182,7 @@ def import_(
     when rows were refused.
     """
     job = _Import(_source(file, format_, rejects), json, dry_run, Defaults(_now(), timedelta(hours=final_within)))
-    raise typer.Exit(job.run(None if dry_run else _desk(stack)))
+    raise typer.Exit(job.run(None if dry_run else target.find(stack)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +231,11 @@ class _Import:
     faults: list[dict[str, Any]] = field(default_factory=list)
     faults_total: int = 0
 
-    def run(self, desk: Desk | None) -> Exit:
+    def run(self, at: Target | None) -> Exit:
+        """Load into that stack; None: only check."""
         try:
             with self.source.open() as stream, self._progress() as progress:
-                return self._run(stream, progress, desk)
+                return self._run(stream, progress, at)
         except OSError as error:
             what = f"{error.filename or self.source.name}: {error.strerror or error}"
             fix = "make room" if error.errno == ENOSPC else "correct the path or its permissions"
@@ -246,7 +243,7 @@ class _Import:
         except KeyboardInterrupt:
             raise Trouble(f"stopped{self._so_far()}", self._again().lstrip("; "), Exit.INTERRUPTED) from None
 
-    def _run(self, stream: BinaryIO, progress: Progress, desk: Desk | None) -> Exit:
+    def _run(self, stream: BinaryIO, progress: Progress, at: Target | None) -> Exit:
         task = progress.add_task(self.source.name, total=self.source.size, rows=0)
         rows = Rows(chunks(stream, lambda count: progress.advance(task, count)), self.source.format, self.defaults)
         rejects = Rejects(self.source.rejects, lambda: rows.header)
@@ -259,11 +256,10 @@ class _Import:
             progress.update(task, rows=loaded.rows)
 
         try:
-            work = load(rows, desk.store if desk else None, refused, part, self.loaded)
-            if desk is None:
-                asyncio.run(work)
+            if at is None:
+                asyncio.run(load(rows, None, refused, part, self.loaded))
             else:
-                self._wait(desk, work)
+                self._at_desk(at, lambda desk: load(rows, desk.store, refused, part, self.loaded))
         except BadFile as bad:
             self._tell(Refused(bad.line, bad.faults, None))
             self._end(None, 0)
@@ -274,9 +270,9 @@ class _Import:
         self._end(str(rejects.path) if rejects.rows else None, rejects.rows)
         return Exit.ROWS_REFUSED if self.loaded.refused else Exit.OK
 
-    def _wait(self, desk: Desk, work: Coroutine[Any, Any, None]) -> None:
+    def _at_desk(self, at: Target, work: Callable[[Desk], Awaitable[None]]) -> None:
         try:
-            _wait(desk, work)
+            _at_desk(at, work)
         except Trouble as trouble:
             raise Trouble(trouble.what + self._so_far(), trouble.fix + self._again(), trouble.code) from None
 
@@ -320,20 +316,21 @@ class _Import:
 # --- shared ----------------------------------------------------------------------------------------------------------
 
 
-def _desk(stack: str | None) -> Desk:
-    return target.open_desk(target.find(stack))
+def _at_desk(at: Target, work: Callable[[Desk], Awaitable[T]]) -> T:
+    """The result of `work` at the desk of that stack, with the errors of AWS and the store turned into words."""
 
+    async def open_and_work() -> T:
+        async with target.open_desk(at) as desk:
+            return await work(desk)
 
-def _wait(desk: Desk, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, with the errors of AWS and the store turned into words."""
     try:
-        return asyncio.run(work)
+        return asyncio.run(open_and_work())
     except (Trouble, BadFile, OSError):
         raise
     except Exception as error:
         from cli.aws import explained
 
-        raise explained(error, desk.target) from error
+        raise explained(error, at) from error
 
 
 async def _found(desk: Desk, id_: str) -> Transaction:

@@ -51,9 +51,10 @@ def overview(view: Overview) -> None:
         rows.append(("oldest", age(view.oldest_age), f"the longest due, since {_time(view.backlog.oldest_due_at)}"))
     rows.append(("in review", f"{view.backlog.review:,}", "wait for a person; see `confirm review`"))
     rows += [("", f"{count:,}", reason) for reason, count in view.reasons]
-    rows.append(("last run", *_run(view.last_run, view.now)))
+    served = view.target.alternative == "fargate"  # its service has no runs, but a last stretch of work
+    rows.append(("service" if served else "last run", *_run(view.last_run, view.now, served=served)))
     if view.last_work and (view.last_run is None or view.last_work.name != view.last_run.name):
-        rows.append(("last with work", *_run(view.last_work, view.now)))
+        rows.append(("last with work", *_run(view.last_work, view.now, served=served)))
     out.print(_grid(rows))
     if view.states is not None:
         out.print(_states(view.states))
@@ -61,11 +62,13 @@ def overview(view: Overview) -> None:
         out.print("Nothing is open: every transaction is in a final state.", style="green")
 
 
-def _run(run: Run | None, now: datetime) -> tuple[str, str]:
+def _run(run: Run | None, now: datetime, *, served: bool) -> tuple[str, str]:
     if run is None:
-        return "none", "the scheduler has not started one yet"
+        return "none", "it has not done anything yet" if served else "the scheduler has not started one yet"
     when = f"started {age(now - run.started_at)} ago"
-    if run.stopped_at and run.seconds is not None:
+    if served and run.stopped_at:
+        when = f"last change {age(now - run.stopped_at)} ago, in the {age(run.stopped_at - run.started_at)} before"
+    elif run.stopped_at and run.seconds is not None:
         when += f", took {run.seconds:.1f} s"
     if run.error:
         when += f", {discreet(run.error)}"

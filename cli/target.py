@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,39 @@ from workers.domain.ports import Store
 from workers.domain.transaction import Status
 
 DEFAULT_STACK = "serverless"
+OPERATOR = "confirm_operator"
+"""The database's role for this command (workers/migrations/0003_operator.sql)."""
 PULUMI_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where the alternative `serverless` has its transactions, and what works on them."""
+
+    name: str
+    index: str
+    shards: int
+    state_machine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where the alternative `fargate` has its transactions, and as whom to come."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    """Logs in by IAM."""
+    url: str | None = field(default=None, repr=False)
+    """Takes the place of all of these; holds a password."""
+    ca_file: str | None = None
+    """The CAs to trust; None for the system's."""
+
+    @property
+    def login(self) -> str:
+        """Who comes, for people."""
+        return "the user of CONFIRM_DATABASE_URL" if self.url else self.user
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +64,8 @@ class Target:
     stack: str
     environment: str
     region: str
-    table: str
-    index: str
-    shards: int
-    state_machine: str | None
     policy: Policy
+    data: Table | Database
     endpoint: str | None = None
     """Of the local AWS."""
 
@@ -43,14 +73,18 @@ class Target:
         where = f"local AWS at {self.endpoint}" if self.endpoint else f"AWS, {self.region}"
         return f"stack {self.stack} ({self.environment}, {where})"
 
+    @property
+    def alternative(self) -> str:
+        return "serverless" if isinstance(self.data, Table) else "fargate"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the state machine."""
+    """One run of the state machine; or, of the service that never ends, its last minutes of work."""
 
     name: str
     status: str
-    """RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED, as Step Functions says."""
+    """RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED, as Step Functions says; WORKING or IDLE of the service."""
     started_at: datetime
     stopped_at: datetime | None
     totals: Mapping[str, int]
@@ -80,7 +114,7 @@ class InState:
 
 
 class Runs(Protocol):
-    """What the scheduler's runs did."""
+    """What the scheduler's runs did, or the service."""
 
     async def last(self) -> Run | None:
         """The newest, whether it found something to do or not."""
@@ -120,26 +154,33 @@ def find(stack: str | None, environment: Mapping[str, str] | None = None) -> Tar
     environment = os.environ if environment is None else environment
     path = environment.get("CONFIRM_OUTPUTS")
     outputs, name = _from_file(Path(path), stack) if path else _from_pulumi(stack, environment)
-    return target(outputs, name, environment.get("AWS_ENDPOINT_URL"))
+    return target(outputs, name, environment)
 
 
-def target(outputs: Mapping[str, Any], stack: str, endpoint: str | None = None) -> Target:
+_NEEDED = {
+    "serverless": ("tableName", "pendingIndexName", "pendingShards"),
+    "fargate": ("databaseHost", "databasePort", "databaseName"),
+}
+
+
+def target(outputs: Mapping[str, Any], stack: str, environment: Mapping[str, str]) -> Target:
     """The outputs of a stack, checked.
 
     Raises:
         Trouble: one is missing: the stack is not up, or another program's.
     """
-    needed = ("alternative", "region", "tableName", "pendingIndexName", "pendingShards")
+    alternative = outputs.get("alternative")
+    needed = ("alternative", "region", *_NEEDED.get(str(alternative), ()))
     if missing := [name for name in needed if outputs.get(name) in (None, "")]:
         raise Trouble(
             f"stack {stack} has no output {', '.join(missing)}",
             f"bring it up with `pulumi up --stack {stack}`, or name another with --stack",
             Exit.NO_ACCESS,
         )
-    if outputs["alternative"] != "serverless":
+    if alternative not in _NEEDED:
         raise Trouble(
-            f"stack {stack} is the alternative {outputs['alternative']}, which this command does not know yet",
-            "name a stack of the alternative serverless with --stack",
+            f"stack {stack} is the alternative {alternative}, which this command does not know",
+            f"use the `confirm` of that stack's own version, or name a stack of {' or '.join(_NEEDED)} with --stack",
         )
     standard = Policy()
     hours = outputs.get("reviewHours")
@@ -147,23 +188,44 @@ def target(outputs: Mapping[str, Any], stack: str, endpoint: str | None = None) 
         stack=stack,
         environment=str(outputs.get("environment", "?")),
         region=str(outputs["region"]),
-        table=str(outputs["tableName"]),
-        index=str(outputs["pendingIndexName"]),
-        shards=int(outputs["pendingShards"]),
-        state_machine=outputs.get("stateMachineArn"),
         policy=Policy(
             review_within=timedelta(hours=float(hours)) if hours else standard.review_within,
             review_owner=str(outputs.get("reviewOwner") or standard.review_owner),
         ),
-        endpoint=endpoint,
+        data=_table(outputs) if alternative == "serverless" else _database(outputs, environment),
+        endpoint=environment.get("AWS_ENDPOINT_URL"),
     )
 
 
-def open_desk(target: Target) -> Desk:
-    """The desk on AWS. Imports boto3 only here: `--help` stays quick."""
-    from cli.aws import open_aws
+def _table(outputs: Mapping[str, Any]) -> Table:
+    return Table(
+        name=str(outputs["tableName"]),
+        index=str(outputs["pendingIndexName"]),
+        shards=int(outputs["pendingShards"]),
+        state_machine=outputs.get("stateMachineArn"),
+    )
 
-    return open_aws(target)
+
+def _database(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> Database:
+    return Database(
+        host=str(outputs["databaseHost"]),
+        port=int(outputs["databasePort"]),
+        name=str(outputs["databaseName"]),
+        user=environment.get("CONFIRM_DATABASE_USER") or str(outputs.get("databaseOperator") or OPERATOR),
+        url=environment.get("CONFIRM_DATABASE_URL") or None,
+        ca_file=environment.get("CONFIRM_DATABASE_CA") or None,
+    )
+
+
+def open_desk(target: Target) -> AbstractAsyncContextManager[Desk]:
+    """The desk, as long as it is needed. Imports the drivers only here: `--help` stays quick."""
+    if isinstance(target.data, Table):
+        from cli.aws import open_aws
+
+        return open_aws(target, target.data)
+    from cli.postgres import open_postgres
+
+    return open_postgres(target, target.data)
 
 
 def _from_file(path: Path, stack: str | None) -> tuple[Mapping[str, Any], str]:

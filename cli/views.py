@@ -95,6 +95,7 @@ def overview_json(view: Overview) -> dict[str, Any]:
     age = view.oldest_age
     return {
         "stack": view.target.stack,
+        "alternative": view.target.alternative,
         "environment": view.target.environment,
         "region": view.target.region,
         "at": moment(view.now),

@@ -1,24 +1,34 @@
-"""The command `confirm` on a desk in memory: run as a user runs it, by its entry point."""
+"""The command `confirm`, run as a user runs it, by its entry point; on a desk in memory, or on any other."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
+import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
+import asyncpg
 import pytest
 
 from cli import main, target
-from cli.target import Desk, InState, Run, Target
+from cli.target import Census, Desk, InState, Run, Table, Target
+from local.postgres import Postgres
 from tests.fakes import START, FakeClock
 from workers.domain.policy import Policy
-from workers.domain.transaction import Status
+from workers.domain.ports import Store
+from workers.domain.transaction import Status, Transaction
+from workers.migrations import migrate
 from workers.stores.memory import MemoryStore
 
-TARGET = Target("serverless", "dev", "us-east-1", "table", "pending", 3, "arn", Policy(max_attempts=2))
+T = TypeVar("T")
+
+TARGET = Target("serverless", "dev", "us-east-1", Policy(max_attempts=2), Table("table", "pending", 3, "arn"))
 IDLE = Run("idle", "SUCCEEDED", START, START + timedelta(seconds=1), {})
 BUSY = Run(
     "busy", "SUCCEEDED", START - timedelta(minutes=5), START - timedelta(minutes=4), {"confirmed": 590, "rejected": 10}
@@ -59,15 +69,20 @@ class Result:
     err: str
 
 
+Opening = Callable[[], AbstractAsyncContextManager[tuple[Store, Census]]]
+"""A database's connections live in one event loop, and each command has its own: so each opens its store anew."""
+
+
 @dataclass
 class Cli:
     """Runs `confirm ARGUMENTS` and gives its exit code and what it printed."""
 
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
-    store: MemoryStore
     clock: FakeClock
-    runs: FakeRuns
+    opening: Opening
+    runs: FakeRuns = field(default_factory=FakeRuns)
+    target: Target = TARGET
     printed: list[str] = field(default_factory=list)
     """All that was ever printed."""
 
@@ -82,15 +97,83 @@ class Cli:
         assert isinstance(code, int)
         return Result(int(code), captured.out, captured.err)
 
+    def at(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """Do something to the store behind the command's back."""
 
-@pytest.fixture
-def confirm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+        async def open_and_work() -> T:
+            async with self.opening() as (store, _):
+                return await work(store)
+
+        return asyncio.run(open_and_work())
+
+    def find(self, id_: str) -> Transaction:
+        found = self.at(lambda store: store.find(id_))
+        assert found is not None, id_
+        return found
+
+    @asynccontextmanager
+    async def desk(self, at: Target) -> AsyncIterator[Desk]:
+        async with self.opening() as (store, census):
+            yield Desk(at, store, self.runs, census)
+
+    def sit_down(self) -> Cli:
+        """From now on the command works here."""
+        self.monkeypatch.setattr(target, "find", lambda stack: self.target)
+        self.monkeypatch.setattr(target, "open_desk", self.desk)
+        self.monkeypatch.setattr(main, "_now", self.clock.now)
+        return self
+
+
+@dataclass
+class MemoryCli(Cli):
+    """With all that is in the store at hand."""
+
+    store: MemoryStore = field(default_factory=lambda: MemoryStore(FakeClock(), TARGET.policy))
+
+
+def memory_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> MemoryCli:
+    """The command on a store in memory."""
     clock = FakeClock()
-    cli = Cli(capsys, monkeypatch, MemoryStore(clock, TARGET.policy), clock, FakeRuns())
-    monkeypatch.setattr(target, "find", lambda stack: TARGET)
-    monkeypatch.setattr(target, "open_desk", lambda _: Desk(TARGET, cli.store, cli.runs, MemoryCensus(cli.store)))
-    monkeypatch.setattr(main, "_now", clock.now)
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        yield cli.store, MemoryCensus(cli.store)
+
+    cli = MemoryCli(capsys, monkeypatch, clock, opening, store=MemoryStore(clock, TARGET.policy))
+    cli.sit_down()
     return cli
 
 
-Confirm = Callable[..., Result]
+@pytest.fixture
+def confirm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> MemoryCli:
+    return memory_cli(capsys, monkeypatch)
+
+
+async def make_database(postgres: Postgres) -> str:
+    """A migrated database of its own on the test run's server: its address, as the master user."""
+    name = f"cli_{uuid.uuid4().hex[:12]}"
+    master = await asyncpg.connect(postgres.url())
+    await master.execute(f"CREATE DATABASE {name}")
+    await master.close()
+    url = postgres.url(database=name)
+    connection = await asyncpg.connect(url)
+    await migrate(connection)
+    await connection.close()
+    return url
+
+
+Confirm = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Confirm:
+    """The command as it is, with nothing in the place of anything: exit code, output, errors."""
+
+    def run_(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main.run(arguments)
+        printed = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, printed.out, printed.err
+
+    return run_

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,16 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from cli import main
 from cli.aws import TableCensus, explained, open_aws, totals
 from cli.exits import Exit
-from cli.target import Target
-from tests.cli.conftest import TARGET
+from cli.target import Table, Target
+from tests.cli.conftest import TARGET, Confirm
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
 from workers.stores.dynamodb import DynamoDbStore, StoreError
 
 HEADER = "id,account,amount_minor,currency"
 REPORT = {"confirmed": 7, "rejected": 1, "retried": 2, "failed": 0, "loop.$": "States.MathAdd($.loop, 1)"}
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -74,19 +70,7 @@ def stack(aws: AwsAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
     return outputs
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main.run(arguments)
-        printed = capsys.readouterr()
-        assert isinstance(end.value.code, int)
-        return end.value.code, printed.out, printed.err
-
-    return run_
-
-
-def test_import_status_and_show_on_a_real_table(stack: dict[str, Any], run: Run, tmp_path: Path) -> None:
+def test_import_status_and_show_on_a_real_table(stack: dict[str, Any], run: Confirm, tmp_path: Path) -> None:
     file = tmp_path / "pay.csv"
     file.write_text("\n".join([HEADER, *[f"order-{n},acc-{n:08d},{n},EUR" for n in range(600)], "bad id,x,1,EUR"]))
     code, out, err = run("import", str(file))
@@ -106,7 +90,7 @@ def test_import_status_and_show_on_a_real_table(stack: dict[str, Any], run: Run,
     assert (code, "nearest ids are order-" in err) == (Exit.ERROR, True)
 
 
-def test_the_last_run_and_all_that_its_loops_did(stack: dict[str, Any], aws: AwsAccount, run: Run) -> None:
+def test_the_last_run_and_all_that_its_loops_did(stack: dict[str, Any], aws: AwsAccount, run: Confirm) -> None:
     value = json.loads(run("status", "--json")[1])
     assert (value["last_run"], value["last_run_with_work"]) == (None, None)
     steps, table = aws.client("stepfunctions"), aws.client("dynamodb")
@@ -130,14 +114,14 @@ def test_an_item_that_something_else_wrote_is_counted_for_review(stack: dict[str
     assert {status.value: state.count for status, state in tally.items() if state.count} == {"REVIEW": 1}
 
 
-def test_a_table_that_is_gone(stack: dict[str, Any], aws: AwsAccount, run: Run) -> None:
+def test_a_table_that_is_gone(stack: dict[str, Any], aws: AwsAccount, run: Confirm) -> None:
     aws.client("dynamodb").delete_table(TableName=stack["tableName"])
     code, _, err = run("status")
     assert code == Exit.NO_ACCESS
     assert "names a table or state machine that is not there" in err
 
 
-def test_a_local_aws_that_does_not_run(stack: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_aws_that_does_not_run(stack: dict[str, Any], run: Confirm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     code, _, err = run("status")
     assert code == Exit.NO_ACCESS
@@ -147,16 +131,20 @@ def test_a_local_aws_that_does_not_run(stack: dict[str, Any], run: Run, monkeypa
 
 @pytest.mark.parametrize(("endpoint", "attempts"), [("http://127.0.0.1:9", 1), (None, 4)])
 def test_only_the_real_aws_is_worth_another_try(endpoint: str | None, attempts: int, stack: dict[str, Any]) -> None:
-    store = open_aws(replace(TARGET, endpoint=endpoint)).store
-    assert isinstance(store, DynamoDbStore)
-    assert store.client.meta.config.retries["total_max_attempts"] == attempts
+    async def config() -> Any:
+        assert isinstance(TARGET.data, Table)
+        async with open_aws(replace(TARGET, endpoint=endpoint), TARGET.data) as desk:
+            assert isinstance(desk.store, DynamoDbStore)
+            return desk.store.client.meta.config
+
+    assert asyncio.run(config()).retries["total_max_attempts"] == attempts
 
 
 def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "arn secret"}}, "Query")
 
 
-AWS = Target("prod", "prod", "eu-west-1", "t", "i", 4, None, TARGET.policy)
+AWS = Target("prod", "prod", "eu-west-1", TARGET.policy, Table("t", "i", 4, None))
 
 
 @pytest.mark.parametrize(
@@ -194,8 +182,8 @@ def test_totals_of_nothing_are_none() -> None:
     assert totals([{"type": "ExecutionStarted"}, {"stateExitedEventDetails": {"name": "Plan", "output": "{}"}}]) == {}
 
 
-def test_help_does_not_wait_for_boto3() -> None:
+def test_help_does_not_wait_for_a_driver() -> None:
     import subprocess
 
-    code = "import sys, cli.main; sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
+    code = "import sys, cli.main; sys.exit(bool({'boto3', 'botocore', 'asyncpg'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

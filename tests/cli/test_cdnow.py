@@ -11,7 +11,7 @@ import pytest
 
 from cli.exits import Exit
 from local import cdnow
-from tests.cli.conftest import Cli
+from tests.cli.conftest import MemoryCli
 
 
 def test_every_purchase_to_the_cent() -> None:
@@ -43,7 +43,9 @@ def test_another_file_is_refused(line: str, tmp_path: Path) -> None:
         list(cdnow.purchases(file))
 
 
-def test_what_it_writes_is_what_import_takes(confirm: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_it_writes_is_what_import_takes(
+    confirm: MemoryCli, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     cdnow.main()
     text = capsys.readouterr().out
     assert next(csv.reader(io.StringIO(text))) == list(cdnow.COLUMNS)

@@ -1,49 +1,93 @@
-"""`confirm status`, `show`, `review` and `redrive`: what they say, their JSON, their exit codes."""
+"""`confirm status`, `show`, `review` and `redrive`: what they say, their JSON, their exit codes; on every store."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from cli import main, target, views
+from cli.aws import TableCensus
 from cli.exits import Exit, Trouble
-from tests.cli.conftest import Cli
-from tests.fakes import START
+from cli.postgres import DatabaseCensus
+from cli.target import Census
+from tests.cli.conftest import TARGET, Cli, Opening, make_database, memory_cli
+from tests.conftest import AwsAccount
+from tests.contract.conftest import SHARDS, make_table
+from tests.fakes import START, FakeClock
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
-from workers.domain.ports import Move
+from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, decide
+from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.postgres import SESSION, PostgresStore
 
 ACCOUNT = "DE89370400440532013000"
+
+
+@pytest.fixture(params=["memory", "dynamodb", "postgres"])
+def confirm(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The command on each store: it says the same whatever is behind it."""
+    if request.param == "memory":
+        return memory_cli(capsys, monkeypatch)
+    clock = FakeClock()
+    make = {"dynamodb": _on_dynamodb, "postgres": _on_postgres}[request.param]
+    return Cli(capsys, monkeypatch, clock, make(request, clock)).sit_down()
+
+
+def _on_dynamodb(request: pytest.FixtureRequest, clock: FakeClock) -> Opening:
+    aws: AwsAccount = request.getfixturevalue("aws")
+    client = aws.client("dynamodb")
+    table = make_table(client)
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        store = DynamoDbStore(client, table, "pending", SHARDS, clock, TARGET.policy)
+        yield store, TableCensus(client, table)
+
+    return opening
+
+
+def _on_postgres(request: pytest.FixtureRequest, clock: FakeClock) -> Opening:
+    url = asyncio.run(make_database(request.getfixturevalue("postgres")))
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        async with asyncpg.create_pool(url, min_size=0, max_size=4, server_settings=SESSION) as pool:
+            yield PostgresStore(pool, TARGET.policy, clock), DatabaseCensus(pool)
+
+    return opening
 
 
 def add(confirm: Cli, *ids: str) -> None:
     day = timedelta(hours=24)
     rows = [Transaction(id_, ACCOUNT, 1250, "USD", START, START + day) for id_ in ids]
-    asyncio.run(confirm.store.add(rows))
+    confirm.at(lambda store: store.add(rows))
 
 
 def settle(confirm: Cli, id_: str, outcome: Outcome, times: int = 1) -> None:
     """Let a worker claim it and get `outcome`, `times` times."""
 
-    async def work() -> None:
+    async def work(store: Store) -> None:
         for _ in range(times):
             confirm.clock.advance(1000)
-            (held,) = await confirm.store.claim(token="t0ken", by="run-1/7", limit=1, ids=[id_])
-            now, policy = confirm.clock.now(), confirm.store.policy
-            await confirm.store.settle([Move(held, decide(held, Answer(outcome, "run-1/7"), now, policy))])
+            (held,) = await store.claim(token="t0ken", by="run-1/7", limit=1, ids=[id_])
+            now, policy = confirm.clock.now(), confirm.target.policy
+            await store.settle([Move(held, decide(held, Answer(outcome, "run-1/7"), now, policy))])
 
-    asyncio.run(work())
+    confirm.at(work)
 
 
 def in_review(confirm: Cli, id_: str = "lost") -> None:
     add(confirm, id_)
     settle(confirm, id_, Unknown("time-out"), times=2)
-    assert confirm.store.records[id_].status is Status.REVIEW
+    assert confirm.find(id_).status is Status.REVIEW
 
 
 # --- status ----------------------------------------------------------------------------------------------------------
@@ -98,6 +142,7 @@ def test_json_of_status_is_stable(confirm: Cli) -> None:
     one = {"count": 1, "amounts_minor": {"USD": 1250}}
     assert value == {
         "stack": "serverless",
+        "alternative": "serverless",
         "environment": "dev",
         "region": "us-east-1",
         "at": "2026-01-05T09:33:20.000Z",
@@ -257,7 +302,7 @@ def test_two_people_send_it_round_again(confirm: Cli) -> None:
     in_review(confirm)
     result = redrive(confirm, why="never\n came")
     assert result.code == Exit.OK
-    record = confirm.store.records["lost"]
+    record = confirm.find("lost")
     assert record.status is Status.PENDING
     assert record.history[-1].by == "ana"
     assert record.history[-1].why == "redrive approved by ben: never came"
@@ -270,19 +315,19 @@ def test_two_people_send_it_round_again(confirm: Cli) -> None:
 )
 def test_one_person_alone_may_not(confirm: Cli, by: str, approved_by: str, why: str) -> None:
     in_review(confirm)
-    before = confirm.store.records["lost"]
+    before = confirm.find("lost")
     result = redrive(confirm, by=by, approved_by=approved_by, why=why)
     assert result.code == Exit.REFUSED
     assert "To fix:" in result.err
-    assert confirm.store.records["lost"] == before
+    assert confirm.find("lost") == before
 
 
 def test_only_what_is_in_review_goes_round_again(confirm: Cli) -> None:
     add(confirm, "a")
     settle(confirm, "a", Confirmed("r", 1250, "USD"))
-    before = confirm.store.records["a"]
+    before = confirm.find("a")
     assert redrive(confirm, "a").code == Exit.REFUSED
-    assert confirm.store.records["a"] == before
+    assert confirm.find("a") == before
     assert redrive(confirm, "none").code == Exit.ERROR
     assert confirm("redrive", "a", "--by", "ana").code == Exit.USAGE
 

@@ -13,7 +13,7 @@ import pytest
 
 from cli import loading
 from cli.exits import Exit
-from tests.cli.conftest import Cli
+from tests.cli.conftest import MemoryCli
 from workers.domain.ports import Added
 from workers.domain.transaction import Status, Transaction
 from workers.stores.dynamodb import StoreError
@@ -29,7 +29,7 @@ def write(folder: Path, *lines: str, name: str = "pay.csv", header: str = HEADER
     return path
 
 
-def test_good_rows_are_loaded_as_pending_transactions(confirm: Cli, tmp_path: Path) -> None:
+def test_good_rows_are_loaded_as_pending_transactions(confirm: MemoryCli, tmp_path: Path) -> None:
     file = write(tmp_path, f"a,{ACCOUNT},1250,USD", f"b,{ACCOUNT},0,JPY")
     result = confirm("import", str(file))
     assert (result.code, result.err) == (Exit.OK, "")
@@ -42,7 +42,7 @@ def test_good_rows_are_loaded_as_pending_transactions(confirm: Cli, tmp_path: Pa
     assert not list(tmp_path.glob("*rejected*"))
 
 
-def test_the_same_file_twice_adds_nothing(confirm: Cli, tmp_path: Path) -> None:
+def test_the_same_file_twice_adds_nothing(confirm: MemoryCli, tmp_path: Path) -> None:
     file = write(tmp_path, f"a,{ACCOUNT},1250,USD", f"b,{ACCOUNT},1,USD")
     confirm("import", str(file))
     before = dict(confirm.store.records)
@@ -53,7 +53,7 @@ def test_the_same_file_twice_adds_nothing(confirm: Cli, tmp_path: Path) -> None:
     assert confirm.store.records == before
 
 
-def test_an_id_with_other_content_is_named_and_left_untouched(confirm: Cli, tmp_path: Path) -> None:
+def test_an_id_with_other_content_is_named_and_left_untouched(confirm: MemoryCli, tmp_path: Path) -> None:
     confirm("import", str(write(tmp_path, f"a,{ACCOUNT},1250,USD")))
     before = confirm.store.records["a"]
     for other in (f"a,{ACCOUNT},1251,USD", f"a,{ACCOUNT},1250,EUR", "a,someone-else,1250,USD"):
@@ -66,7 +66,7 @@ def test_an_id_with_other_content_is_named_and_left_untouched(confirm: Cli, tmp_
         assert confirm.store.records["a"] == before
 
 
-def test_ids_that_come_twice_in_one_file(confirm: Cli, tmp_path: Path) -> None:
+def test_ids_that_come_twice_in_one_file(confirm: MemoryCli, tmp_path: Path) -> None:
     """Across parts too: the store would see the first as its own."""
     many = [f"m{n},x,1,USD" for n in range(loading.PART)]
     result = confirm(
@@ -79,7 +79,7 @@ def test_ids_that_come_twice_in_one_file(confirm: Cli, tmp_path: Path) -> None:
     assert confirm.store.records["a"].amount == 1
 
 
-def test_bad_rows_are_left_for_mending_as_they_stood(confirm: Cli, tmp_path: Path) -> None:
+def test_bad_rows_are_left_for_mending_as_they_stood(confirm: MemoryCli, tmp_path: Path) -> None:
     file = tmp_path / "pay.csv"
     bad = [b'b 1,"x, y",1,USD', b"c,\xff,1,USD", b"d,x,1.5,USD"]
     file.write_bytes(b"\r\n".join([b"\xef\xbb\xbf" + HEADER.encode(), b"a,x,1,USD", *bad, b"e,x,1,USD", b""]))
@@ -96,13 +96,13 @@ def test_bad_rows_are_left_for_mending_as_they_stood(confirm: Cli, tmp_path: Pat
     assert set(confirm.store.records) == {"a", "b1", "c", "d", "e"}
 
 
-def test_refused_rows_are_told_in_the_order_of_the_file(confirm: Cli, tmp_path: Path) -> None:
+def test_refused_rows_are_told_in_the_order_of_the_file(confirm: MemoryCli, tmp_path: Path) -> None:
     confirm("import", str(write(tmp_path, "a,x,1,USD")))
     result = confirm("import", str(write(tmp_path, "x y,x,1,USD", "a,x,2,USD", "z z,x,1,USD", name="b.csv")))
     assert re.findall(r"line (\d+)", result.err) == ["2", "3", "4"]
 
 
-def test_json_lines_from_standard_input_with_rejects_elsewhere(confirm: Cli, tmp_path: Path) -> None:
+def test_json_lines_from_standard_input_with_rejects_elsewhere(confirm: MemoryCli, tmp_path: Path) -> None:
     lines = b'{"id":"a","account":"x","amount_minor":5,"currency":"EUR"}\n{"id":"b"}\n'
     rejects = tmp_path / "left.jsonl"
     result = confirm("import", "-", "--format", "jsonl", "--rejects", str(rejects), stdin=lines)
@@ -111,7 +111,9 @@ def test_json_lines_from_standard_input_with_rejects_elsewhere(confirm: Cli, tmp
     assert rejects.read_bytes() == b'{"id":"b"}\n'
 
 
-def test_a_dry_run_checks_and_writes_nothing(confirm: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_checks_and_writes_nothing(
+    confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(_: object) -> None:
         raise AssertionError("a dry run asked for a stack")
 
@@ -123,7 +125,7 @@ def test_a_dry_run_checks_and_writes_nothing(confirm: Cli, tmp_path: Path, monke
     assert not confirm.store.records
 
 
-def test_the_deadline_of_rows_without_one_and_one_that_is_over(confirm: Cli, tmp_path: Path) -> None:
+def test_the_deadline_of_rows_without_one_and_one_that_is_over(confirm: MemoryCli, tmp_path: Path) -> None:
     over = (confirm.clock.now() - timedelta(days=1)).isoformat()
     file = write(tmp_path, "a,x,1,USD,", f"b,x,1,USD,{over}", header=HEADER + ",deadline")
     result = confirm("import", str(file), "--final-within", "2")
@@ -132,7 +134,7 @@ def test_the_deadline_of_rows_without_one_and_one_that_is_over(confirm: Cli, tmp
     assert "1 of the new rows have a deadline that has passed" in result.out
 
 
-def test_json_of_an_import_is_stable(confirm: Cli, tmp_path: Path) -> None:
+def test_json_of_an_import_is_stable(confirm: MemoryCli, tmp_path: Path) -> None:
     file = write(tmp_path, "a,x,1,USD", "a,x,1,USD", "a,x,2,USD", "b,x,1.5,USD")
     result = confirm("import", str(file), "--json")
     assert (result.code, result.err) == (Exit.ROWS_REFUSED, "")
@@ -163,14 +165,14 @@ def test_json_of_an_import_is_stable(confirm: Cli, tmp_path: Path) -> None:
 
 
 def test_json_lists_a_bounded_number_of_faults_and_counts_all(
-    confirm: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.main.FAULTS_IN_JSON", 3)
     value = json.loads(confirm("import", str(write(tmp_path, *["x x,y,1,USD"] * 10)), "--json").out)
     assert (len(value["faults"]), value["faults_total"], value["refused"]) == (3, 10, 10)
 
 
-def test_a_file_that_is_none_loads_nothing(confirm: Cli, tmp_path: Path) -> None:
+def test_a_file_that_is_none_loads_nothing(confirm: MemoryCli, tmp_path: Path) -> None:
     file = write(tmp_path, f"a,{ACCOUNT},1,USD", header="id,account,amount,currency")
     result = confirm("import", str(file))
     assert result.code == Exit.ERROR
@@ -180,7 +182,7 @@ def test_a_file_that_is_none_loads_nothing(confirm: Cli, tmp_path: Path) -> None
     assert not list(tmp_path.glob("*rejected*"))
 
 
-def test_a_header_alone_is_fine(confirm: Cli, tmp_path: Path) -> None:
+def test_a_header_alone_is_fine(confirm: MemoryCli, tmp_path: Path) -> None:
     result = confirm("import", str(write(tmp_path)))
     assert result.code == Exit.OK
     assert "nothing to do" in result.out
@@ -198,7 +200,7 @@ def test_a_header_alone_is_fine(confirm: Cli, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_does_nothing(
-    arguments: list[str], said: str, confirm: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], said: str, confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("pay.csv", "pay.txt"):
@@ -209,7 +211,7 @@ def test_wrong_usage_does_nothing(
     assert not confirm.store.records
 
 
-def test_a_folder_is_no_file(confirm: Cli, tmp_path: Path) -> None:
+def test_a_folder_is_no_file(confirm: MemoryCli, tmp_path: Path) -> None:
     folder = tmp_path / "d.csv"
     folder.mkdir()
     result = confirm("import", str(folder))
@@ -240,7 +242,7 @@ class FailsAt(MemoryStore):
     ],
 )
 def test_what_ends_it_early_says_how_far_it_came_and_the_same_command_goes_on(
-    error: BaseException, code: Exit, confirm: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, code: Exit, confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "PART", 10)
     file = write(tmp_path, "x x,y,1,USD", *[f"m{n},x,1,USD" for n in range(25)])
@@ -257,7 +259,7 @@ def test_what_ends_it_early_says_how_far_it_came_and_the_same_command_goes_on(
     assert len(confirm.store.records) == 25
 
 
-def test_no_account_is_ever_printed(confirm: Cli, tmp_path: Path) -> None:
+def test_no_account_is_ever_printed(confirm: MemoryCli, tmp_path: Path) -> None:
     rows = [
         f"a,{ACCOUNT},1,USD",
         f"a,{ACCOUNT},2,USD",

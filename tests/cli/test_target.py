@@ -12,6 +12,7 @@ import pytest
 
 from cli import target
 from cli.exits import Exit, Trouble
+from cli.target import Database, Table
 
 OUTPUTS: dict[str, Any] = {
     "alternative": "serverless",
@@ -52,13 +53,8 @@ def on_path(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_file_of_outputs(tmp_path: Path) -> None:
     found = target.find(None, outputs_file(tmp_path) | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
-    assert (found.stack, found.region, found.table, found.index, found.shards) == (
-        "serverless",
-        "eu-west-1",
-        "t",
-        "pending",
-        4,
-    )
+    assert (found.stack, found.alternative, found.region) == ("serverless", "serverless", "eu-west-1")
+    assert found.data == Table("t", "pending", 4, "arn:m")
     assert str(found) == "stack serverless (dev, local AWS at http://127.0.0.1:1)"
     assert str(target.find("prod", outputs_file(tmp_path, stack="prod"))) == "stack prod (dev, AWS, eu-west-1)"
 
@@ -74,7 +70,8 @@ def test_the_review_policy_comes_from_the_stack(tmp_path: Path) -> None:
     [
         ({"tableName": None}, None, "no output tableName", Exit.NO_ACCESS),
         ({"region": "", "pendingShards": None}, None, "no output region, pendingShards", Exit.NO_ACCESS),
-        ({"alternative": "fargate"}, None, "does not know yet", Exit.ERROR),
+        ({"alternative": "batch"}, None, "which this command does not know", Exit.ERROR),
+        ({"alternative": "fargate"}, None, "no output databaseHost, databasePort, databaseName", Exit.NO_ACCESS),
         ({"stack": "prod"}, "dev", "of stack prod, not of dev", Exit.USAGE),
     ],
 )
@@ -86,6 +83,28 @@ def test_outputs_that_do_not_fit(
     assert said in trouble.value.what
     assert trouble.value.fix
     assert trouble.value.code is code
+
+
+FARGATE = {
+    "alternative": "fargate",
+    "databaseHost": "db.example.com",
+    "databasePort": 5432,
+    "databaseName": "transactions",
+    "databaseUser": "confirm_service",
+}
+
+
+def test_a_database_is_come_to_as_the_operator_never_as_the_service(tmp_path: Path) -> None:
+    found = target.find(None, outputs_file(tmp_path, **FARGATE))
+    assert found.alternative == "fargate"
+    assert found.data == Database("db.example.com", 5432, "transactions", "confirm_operator")
+    stacks_own = target.find(None, outputs_file(tmp_path, **FARGATE, databaseOperator="desk"))
+    assert stacks_own.data == Database("db.example.com", 5432, "transactions", "desk")
+    url = "postgresql://ana:secret@10.0.0.9/transactions"
+    chosen = {"CONFIRM_DATABASE_USER": "ana", "CONFIRM_DATABASE_URL": url, "CONFIRM_DATABASE_CA": "ca.pem"}
+    own = target.find(None, outputs_file(tmp_path, **FARGATE) | chosen)
+    assert own.data == Database("db.example.com", 5432, "transactions", "ana", url, "ca.pem")
+    assert "secret" not in f"{own} {own!r}"
 
 
 @pytest.mark.parametrize("content", [None, b"{", b"\xff", b"[]"])
@@ -101,7 +120,7 @@ def test_a_file_that_holds_no_outputs(content: bytes | None, tmp_path: Path) -> 
 
 def test_pulumi_is_asked_for_the_named_stack(tmp_path: Path, on_path: Any) -> None:
     found = target.find("prod", on_path(fake_pulumi(tmp_path, "cat $OUTPUTS")))
-    assert (found.stack, found.table) == ("prod", "t")
+    assert (found.stack, found.data) == ("prod", Table("t", "pending", 4, "arn:m"))
     assert (tmp_path / "calls").read_text() == "stack output --json --stack prod --non-interactive\n"
 
 

@@ -18,7 +18,9 @@ $$;
 GRANT SELECT ON transactions, history TO confirm_operator;
 GRANT INSERT (id, account, amount, currency, created_at, deadline, arrived_at, due_at) ON transactions TO confirm_operator;
 
--- Without settled_at and lease_until the table's own checks leave one way only: from REVIEW to PENDING. No operator can
--- declare a transaction confirmed, or open a settled one.
+-- Without a right on settled_at and lease_until the table's checks leave an operator the way between REVIEW and PENDING
+-- alone: nobody can declare a transaction confirmed, or open a settled one.
+ALTER TABLE transactions
+    ADD CONSTRAINT settled_is_final CHECK (settled_at IS NULL OR status IN ('CONFIRMED', 'REJECTED'));
 GRANT UPDATE (status, attempt, due_at, deadline, reason, owner, review_by, version) ON transactions TO confirm_operator;
 GRANT INSERT (transaction_id, version, at, by, was, now, attempt, why) ON history TO confirm_operator;
