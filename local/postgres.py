@@ -31,8 +31,8 @@ from local.processes import HOST, Child, explain, kept_port
 MASTER = "rdsadmin"
 """The superuser: on RDS it has this name too, and is AWS's own. Nobody's master user can have it."""
 
-TRUSTED = "confirm_service"
-"""The user that may log in without a proof: on AWS it has an IAM token, which only AWS can verify."""
+TRUSTED = ("confirm_service", "confirm_operator")
+"""The users that may log in without a proof: on AWS they have an IAM token, which only AWS can verify."""
 
 DATABASE = "transactions"
 
@@ -151,7 +151,7 @@ class Postgres:
         self._make()
         rules = self.data / "pg_hba.conf"
         rules.write_text(
-            f"host all {TRUSTED} 127.0.0.1/32 trust\n"
+            f"host all {','.join(TRUSTED)} 127.0.0.1/32 trust\n"
             "host all all 127.0.0.1/32 scram-sha-256\n"
             "local all all scram-sha-256\n"
         )

@@ -37,7 +37,6 @@ class Stack:
         self.master = asyncio.run(make_database(postgres))
         self.name = self.master.rpartition("/")[2]
         self._postgres, self._monkeypatch, self._file = postgres, monkeypatch, outputs
-        self.do(lambda pool: pool.execute(f"ALTER ROLE confirm_operator PASSWORD '{PASSWORD}'"))
         self.outputs: dict[str, Any] = {
             "alternative": "fargate",
             "stack": "fargate",
@@ -50,7 +49,7 @@ class Stack:
         monkeypatch.setenv("CONFIRM_OUTPUTS", str(outputs))
         for name in ("AWS_ENDPOINT_URL", "CONFIRM_DATABASE_USER", "CONFIRM_DATABASE_CA"):
             monkeypatch.delenv(name, raising=False)
-        self.come("confirm_operator", PASSWORD)
+        self.come("confirm_operator", "no one asks for it here")
         self.write()
 
     def write(self, **changes: object) -> None:
@@ -65,6 +64,13 @@ class Stack:
                 return await work(pool)
 
         return asyncio.run(connect_and_work())
+
+    def make_login(self, user: str, member_of: str = "confirm_operator") -> None:
+        async def make(pool: Any) -> None:
+            await pool.execute(f"DROP ROLE IF EXISTS {user}")
+            await pool.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}' IN ROLE {member_of}")
+
+        self.do(make)
 
     def settle(self, outcomes: dict[str, Outcome], policy: Policy = TARGET.policy) -> None:
         """Let a worker claim these and get these answers."""
@@ -214,12 +220,8 @@ def test_the_operator_can_do_no_more_than_the_commands_need(stack: Stack, statem
 
 
 def test_a_person_may_have_a_login_of_his_own(stack: Stack, run: Confirm) -> None:
-    async def make(pool: Any) -> None:
-        await pool.execute("DROP ROLE IF EXISTS ana")
-        await pool.execute("CREATE ROLE ana LOGIN PASSWORD 'x' IN ROLE confirm_operator")
-
-    stack.do(make)
-    stack.come("ana", "x")
+    stack.make_login("ana")
+    stack.come("ana", PASSWORD)
     stack.add("a")
     assert run("status")[0] == Exit.NOT_YET_FINAL
 
@@ -239,6 +241,9 @@ def test_without_a_url_it_comes_by_an_iam_token(stack: Stack, run: Confirm, monk
     monkeypatch.setattr(desk, "iam_token", token)
     assert run("status")[0] == Exit.OK
     assert set(asked) == {("127.0.0.1", stack.outputs["databasePort"], "confirm_operator")}
+    stack.make_login("bea")
+    monkeypatch.setenv("CONFIRM_DATABASE_USER", "bea")
+    assert run("status")[0] == Exit.OK, "the token was not sent"
     monkeypatch.setenv("CONFIRM_DATABASE_USER", "nobody_here")
     code, _, err = run("status")
     assert (code, "refused the login of nobody_here" in err) == (Exit.NO_ACCESS, True)
@@ -285,7 +290,8 @@ def test_a_database_that_does_not_answer(stack: Stack, run: Confirm, monkeypatch
 
 
 def test_a_wrong_password_is_not_shown(stack: Stack, run: Confirm) -> None:
-    stack.come("confirm_operator", "hunter2")
+    stack.make_login("ana")
+    stack.come("ana", "hunter2")
     code, out, err = run("status")
     assert (code, "refused the login of the user of CONFIRM_DATABASE_URL" in err) == (Exit.NO_ACCESS, True)
     assert "hunter2" not in out + err
@@ -293,12 +299,8 @@ def test_a_wrong_password_is_not_shown(stack: Stack, run: Confirm) -> None:
 
 
 def test_a_role_without_the_right(stack: Stack, run: Confirm, tmp_path: Path) -> None:
-    async def make(pool: Any) -> None:
-        await pool.execute("DROP ROLE IF EXISTS looker")
-        await pool.execute("CREATE ROLE looker LOGIN PASSWORD 'x' IN ROLE confirm_reader")
-
-    stack.do(make)
-    stack.come("looker", "x")
+    stack.make_login("looker", member_of="confirm_reader")
+    stack.come("looker", PASSWORD)
     assert run("status")[0] == Exit.OK
     file = tmp_path / "pay.csv"
     file.write_text(f"{HEADER}\na,x,1,EUR\n")
