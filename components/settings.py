@@ -439,7 +439,7 @@ KEYS: tuple[Key, ...] = (
         "0 to 1,000 tasks, or -1 for the environment's own", _number(0, 1_000, special=(-1,))),
     Key("spotWeight", "integer", -1, "Percent of the tasks beyond onDemandBase on FARGATE_SPOT; -1 by environment.",
         "0 to 100 percent, or -1 for the environment's own", _number(0, 100, special=(-1,))),
-    Key("backlogPerTask", "integer", 2_000, "Open transactions per task that scaling aims at.",
+    Key("backlogPerTask", "integer", 2_000, "Due transactions per task that scaling aims at.",
         "1 to 1,000,000 transactions", _number(1, 1_000_000)),
     Key("imageDigest", "string", "", "The workers' image, repository@sha256:...; nothing to build it from workers/.",
         "repository@sha256: and 64 hexadecimal digits, or nothing",

@@ -223,7 +223,7 @@ def widgets(metrics: Metrics) -> tuple[Widget, ...]:
         Widget(
             "Trouble",
             [
-                *(metrics.ours(name, "Sum") for name in ("GatewayErrors", "NotTried", "LostFences")),
+                *(metrics.ours(name, "Sum") for name in ("NotTried", "LostFences", "DatabaseLosses")),
                 metrics.failed_deployments(),
                 metrics.database("Deadlocks", "Sum"),
             ],

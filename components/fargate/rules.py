@@ -10,6 +10,7 @@ from components.settings import (
     FARGATE_SIZES,
     INSIGHTS_DEFAULT_DAYS,
     Insights,
+    NatStrategy,
     Problem,
     Settings,
 )
@@ -38,6 +39,7 @@ def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
     yield from _time(s)
     yield from _tasks(s)
+    yield from _without_nat(s)
     yield from _database(s)
 
 
@@ -120,6 +122,36 @@ def _tasks(s: Settings) -> Iterator[Problem]:
             f"at most {room}: each task has an address, and a deployment runs twice as many for a while; "
             "or a wider vpcCidr",
             room,
+        )
+
+
+def _without_nat(s: Settings) -> Iterator[Problem]:
+    """Without a way out every AWS service that a task needs must have an endpoint inside."""
+    if s.network.nat_strategy is not NatStrategy.NONE:
+        return
+    needed = {
+        "ecr.api",
+        "ecr.dkr",
+        "logs",
+        "secretsmanager",
+        "xray",
+        *(["rds-data"] if s.service.min_tasks == 0 else []),
+    }
+    missing = sorted(needed - set(s.network.interface_endpoints))
+    if missing:
+        yield Problem(
+            "interfaceEndpoints",
+            f"none of {', '.join(missing)}, with natStrategy none",
+            "these too: tasks reach ECR, their logs, secrets and X-Ray through endpoints then, or not at all",
+            sorted({*s.network.interface_endpoints, *needed}),
+        )
+    if ".dkr.ecr." not in s.service.collector_image:
+        yield Problem(
+            "natStrategy",
+            f'"none" with collectorImage "{s.service.collector_image}"',
+            "single or one-per-zone, or a copy of the collector's image in an ECR repository: "
+            "public registries have no endpoint",
+            "single",
         )
 
 

@@ -66,7 +66,7 @@ class Scaling(pulumi.ComponentResource):
             _term("running", metrics.tasks("RunningTaskCount")),
             {
                 "id": "per_task",
-                "label": "Open transactions per task",
+                "label": "Due transactions per task",
                 # no task counts as one, or nothing would ever start the first
                 "expression": "backlog / IF(FILL(running, 0) < 1, 1, FILL(running, 0))",
                 "return_data": True,

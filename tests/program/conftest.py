@@ -6,7 +6,7 @@ import pytest
 
 from tests.program.recording import Record, record
 
-STACKS: dict[str, dict[str, str]] = {
+SERVERLESS: dict[str, dict[str, str]] = {
     "dev": {},
     "staging": {"environment": "staging"},
     "prod": {"environment": "prod", "alarmEmail": "on-call@example.com"},
@@ -26,14 +26,58 @@ STACKS: dict[str, dict[str, str]] = {
         "reviewOwner": "x" * 64,
     },
 }
+IMAGE = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/confirm/workers@sha256:" + "a" * 64
+FARGATE: dict[str, dict[str, str]] = {
+    "fargate-dev": {},
+    "fargate-staging": {"environment": "staging"},
+    "fargate-prod": {"environment": "prod", "alarmEmail": "on-call@example.com"},
+    # no task and no capacity while nothing is due
+    "fargate-asleep": {"minTasks": "0", "minCapacityUnits": "0", "autoPauseSeconds": "300"},
+    "fargate-extremes": {
+        "environment": "prod",
+        "alarmEmail": "on-call@example.com",
+        "gatewayUrl": "https://payments.example.com:8443/v2",
+        "availabilityZones": "3",
+        "interfaceEndpoints": '["ecr.api", "ecr.dkr", "secretsmanager"]',
+        "gatewayConcurrency": "500",
+        "gatewayRateLimit": "100000",
+        "reviewOwner": "x" * 64,
+        "minTasks": "0",
+        "maxTasks": "1000",
+        "onDemandBase": "0",
+        "spotWeight": "100",
+        "taskCpu": "16384",
+        "taskMemoryMb": "122880",
+        "minCapacityUnits": "0.5",
+        "maxCapacityUnits": "256",
+        "databaseInstances": "15",
+        "databaseInsights": "advanced",
+        "imageDigest": IMAGE,
+    },
+}
+STACKS = SERVERLESS | FARGATE
 
 
 @pytest.fixture(scope="session")
 def records() -> dict[str, Record]:
-    return {name: record("serverless", **changes) for name, changes in STACKS.items()}
+    return {
+        name: record("serverless" if name in SERVERLESS else "fargate", **changes) for name, changes in STACKS.items()
+    }
 
 
 @pytest.fixture(params=STACKS)
 def recorded(records: dict[str, Record], request: pytest.FixtureRequest) -> Record:
     """Each of the recorded stacks in turn."""
+    return records[request.param]
+
+
+@pytest.fixture(params=SERVERLESS)
+def serverless(records: dict[str, Record], request: pytest.FixtureRequest) -> Record:
+    """Each of the serverless alternative's."""
+    return records[request.param]
+
+
+@pytest.fixture(params=FARGATE)
+def fargate(records: dict[str, Record], request: pytest.FixtureRequest) -> Record:
+    """Each of the fargate alternative's."""
     return records[request.param]

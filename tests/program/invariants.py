@@ -15,55 +15,92 @@ from tests.program.recording import PROVIDER, Record, Recorded
 
 Complaints = Iterator[str]
 
+SHARED = ("encryption", "datastore", "network", "compute", "observability")
 COMPONENTS = {
-    f"{PROJECT}:{module}:{module.capitalize()}"
-    for module in ("encryption", "datastore", "network", "compute", "observability")
+    "serverless": {*SHARED},
+    "fargate": {*SHARED, "deployments", "scaling"},
 }
+SLEEPERS_COMPONENT = "publisher"  # of fargate stacks with minTasks 0
 TAGS = {"Project", "Environment", "Alternative", "Owner", "CostCenter"}
+
+FUNCTION = "aws:lambda/function:Function"
+BUCKET = "aws:s3/bucket:Bucket"
+STATE_MACHINE = "aws:sfn/stateMachine:StateMachine"
+SCHEDULE = "aws:scheduler/schedule:Schedule"
+TABLE = "aws:dynamodb/table:Table"
+QUEUE = "aws:sqs/queue:Queue"
+TASK = "aws:ecs/taskDefinition:TaskDefinition"
+SERVICE = "aws:ecs/service:Service"
+CLUSTER = "aws:rds/cluster:Cluster"
+INSTANCE = "aws:rds/clusterInstance:ClusterInstance"
+REPOSITORY = "aws:ecr/repository:Repository"
+ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
 WILDCARDS = {
     # who, statement: why the resource cannot be named
-    ("plan", "Trace"): "X-Ray has no resources",
-    ("confirm", "Trace"): "X-Ray has no resources",
-    ("report", "Trace"): "X-Ray has no resources",
+    **{(function, "Trace"): "X-Ray has no resources" for function in ("plan", "confirm", "report", "publisher")},
     ("state-machine", "Trace"): "X-Ray has no resources",
-    ("plan", "NetworkInterfaces"): "made by Lambda, nameless beforehand",
-    ("confirm", "NetworkInterfaces"): "made by Lambda, nameless beforehand",
-    ("report", "NetworkInterfaces"): "made by Lambda, nameless beforehand",
+    ("worker", "Trace"): "X-Ray has no resources",
+    **{
+        (function, "NetworkInterfaces"): "made by Lambda, nameless beforehand"
+        for function in ("plan", "confirm", "report", "publisher")
+    },
     ("state-machine", "DeliverLogs"): "log deliveries have no resources",
+    ("worker-execution", "LogInToTheRegistry"): "a login is for the whole registry",
+    ("migrations-execution", "LogInToTheRegistry"): "a login is for the whole registry",
 }
 
-GRANTS = {
-    "plan": {
-        "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey", "s3:PutObject",
-    },
-    "confirm": {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "kms:Decrypt", "secretsmanager:GetSecretValue"},
-    "report": {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},
-    "state-machine": {
-        "dynamodb:UpdateItem", "kms:Decrypt", "lambda:InvokeFunction", "s3:GetObject", "states:DescribeExecution",
-        "states:RedriveExecution", "states:StartExecution", "states:StopExecution", "logs:CreateLogDelivery",
-        "logs:DeleteLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
-        "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "xray:GetSamplingRules",
-        "xray:GetSamplingTargets",
-    },
-    "scheduler": {"sqs:SendMessage", "states:StartExecution"},
-    "flow-logs": {"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"},
-}  # fmt: skip
-"""All that each role may do, beside what every function may (`EVERY_FUNCTION`) and tracing."""
-
 TRACING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-EVERY_FUNCTION = TRACING | {
+WRITE_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+EVERY_FUNCTION = TRACING | WRITE_LOGS | {
     "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
     "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses",
-    "logs:CreateLogStream", "logs:PutLogEvents",
 }  # fmt: skip
+PULL = {
+    "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer",
+}  # fmt: skip
+FLOW_LOGS = {"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}
+READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
+GRANTS = {
+    "serverless": {
+        "plan": EVERY_FUNCTION | {
+            "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey", "s3:PutObject",
+        },
+        "confirm": EVERY_FUNCTION | READ_SECRET | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"},
+        "report": EVERY_FUNCTION | {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},
+        "state-machine": TRACING | {
+            "dynamodb:UpdateItem", "kms:Decrypt", "lambda:InvokeFunction", "s3:GetObject", "states:DescribeExecution",
+            "states:RedriveExecution", "states:StartExecution", "states:StopExecution", "logs:CreateLogDelivery",
+            "logs:DeleteLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
+            "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+        },
+        "scheduler": {"sqs:SendMessage", "states:StartExecution"},
+        "flow-logs": FLOW_LOGS,
+    },
+    "fargate": {
+        "worker": TRACING | READ_SECRET | {"rds-db:connect"},
+        "worker-execution": PULL | WRITE_LOGS,
+        "migrations-execution": PULL | WRITE_LOGS | READ_SECRET,
+        "publisher": EVERY_FUNCTION | READ_SECRET | {"rds-data:ExecuteStatement"},
+        "scheduler": {"sqs:SendMessage", "lambda:InvokeFunction"},
+        "flow-logs": FLOW_LOGS,
+    },
+}  # fmt: skip
+"""All that each role may do."""
 
 LENGTHS = {
     # type: {input: AWS's limit in characters}
     "aws:cloudwatch/dashboard:Dashboard": {"dashboardName": 255},
+    "aws:cloudwatch/eventRule:EventRule": {"description": 512, "eventPattern": 4096},
+    "aws:cloudwatch/logResourcePolicy:LogResourcePolicy": {"policyName": 512, "policyDocument": 5120},
+    "aws:ec2/securityGroup:SecurityGroup": {"description": 255},
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": {"policy": 30_720},
+    "aws:ecs/cluster:Cluster": {"name": 255},
+    "aws:ecs/taskDefinition:TaskDefinition": {"family": 255, "containerDefinitions": 60_000},
+    "aws:rds/cluster:Cluster": {"clusterIdentifier": 63, "masterUsername": 63, "databaseName": 63},
     "aws:cloudwatch/logGroup:LogGroup": {"name": 512},
     "aws:cloudwatch/metricAlarm:MetricAlarm": {"name": 255, "alarmDescription": 1024},
-    "aws:ec2/securityGroup:SecurityGroup": {"description": 255},
     "aws:iam/role:Role": {"description": 1000, "assumeRolePolicy": 2048},
     "aws:iam/rolePolicy:RolePolicy": {"policy": 10_240},
     "aws:kms/alias:Alias": {"name": 256},
@@ -77,6 +114,8 @@ LENGTHS = {
 }
 AUTONAME_LIMITS = {
     # type: AWS's limit for the name that Pulumi makes, the logical name and 8 more characters
+    "aws:cloudwatch/eventRule:EventRule": 64,
+    "aws:ecr/repository:Repository": 256,
     "aws:iam/role:Role": 64,
     "aws:lambda/function:Function": 64,
     "aws:s3/bucket:Bucket": 63,
@@ -84,7 +123,8 @@ AUTONAME_LIMITS = {
     "aws:scheduler/scheduleGroup:ScheduleGroup": 64,
     "aws:sqs/queue:Queue": 80,
 }
-TLS_PORTS = (443, 8443)  # AWS's, and that of the gateway in the stack `extremes`
+TLS_PORTS = (443, 8443)  # AWS's, and that of the gateway in the stacks `extremes`
+DATABASE_PORT = 5433
 PLAIN_TEXT = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]*"  # all that EC2 takes in a description
 
 
@@ -94,6 +134,8 @@ class Invariant:
     complaints: Callable[[Record], Complaints]
     sabotage: Callable[[Record], None]
     """Makes a copy of the record wrong."""
+    about: str = PROVIDER
+    """The type that it is about; stacks without it have nothing to keep."""
 
 
 def _at(resource: Recorded, path: str) -> Any:
@@ -129,11 +171,12 @@ def _drop(type_: str) -> Callable[[Record], None]:
     return spoil
 
 
-def _policy(name: str, key: str, value: object) -> Callable[[Record], None]:
+def _policy(key: str, value: object, name: str | None = None) -> Callable[[Record], None]:
     """A sabotage: one member of the first statement of a role's policy."""
 
     def spoil(record: Record) -> None:
-        resource = record.one("aws:iam/rolePolicy:RolePolicy", name)
+        found = record.all("aws:iam/rolePolicy:RolePolicy")
+        resource = next(policy for policy in found if name in (None, policy.name))
         document = json.loads(resource.inputs["policy"])
         document["Statement"][0][key] = value
         resource.inputs["policy"] = json.dumps(document)
@@ -173,7 +216,7 @@ def log_groups_are_kept_and_sealed(record: Record) -> Complaints:
 
 def functions_write_to_our_groups(record: Record) -> Complaints:
     groups = {group.outputs["name"] for group in record.all("aws:cloudwatch/logGroup:LogGroup")}
-    for function in record.all("aws:lambda/function:Function"):
+    for function in record.some("aws:lambda/function:Function"):
         if _at(function, "loggingConfig.logGroup") not in groups:
             yield f"{function} writes to a group that Lambda makes, without retention and key"
 
@@ -183,7 +226,7 @@ def buckets_are_closed(record: Record) -> Complaints:
     for resource in record.resources:
         if resource.type.startswith("aws:s3/bucket") and "bucket" in resource.inputs:
             by_bucket.setdefault(resource.inputs["bucket"], {})[resource.type.rsplit(":")[-1]] = resource
-    for bucket in record.all("aws:s3/bucket:Bucket"):
+    for bucket in record.some("aws:s3/bucket:Bucket"):
         about = by_bucket.get(bucket.outputs["bucket"], {})
         block = about.get("BucketPublicAccessBlock")
         switches = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
@@ -212,7 +255,7 @@ def _refuses_plain_http(resource: Recorded) -> bool:
 
 def queue_and_topic_speak_tls(record: Record) -> Complaints:
     for type_ in ("aws:sqs/queuePolicy:QueuePolicy", "aws:sns/topicPolicy:TopicPolicy"):
-        for policy in record.all(type_):
+        for policy in record.some(type_):
             if not _refuses_plain_http(policy):
                 yield f"{policy} answers without TLS"
 
@@ -235,9 +278,7 @@ def roles_may_what_they_need_and_no_more(record: Record) -> Complaints:
     for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
         granted.setdefault(policy.name, set()).update(_listed(statement["Action"]))
     for role in record.all("aws:iam/role:Role"):
-        own = GRANTS.get(role.name, set())
-        wanted = own | (EVERY_FUNCTION if role.name in ("plan", "confirm", "report") else set())
-        wanted |= TRACING if role.name == "state-machine" else set()
+        wanted = GRANTS[record.alternative].get(role.name, set())
         found = granted.pop(role.name, set())
         if found != wanted:
             yield f"{role}: too much {sorted(found - wanted)}, missing {sorted(wanted - found)}"
@@ -279,16 +320,19 @@ def roles_are_used_once(record: Record) -> Complaints:
 def grants_come_before_use(record: Record) -> Complaints:
     """AWS checks the permission when the function, the machine, the schedule is made, not only when it runs."""
     policies = {policy.name: policy.urn for policy in record.all("aws:iam/rolePolicy:RolePolicy")}
-    users = {
-        "aws:lambda/function:Function": "{name}",
-        "aws:sfn/stateMachine:StateMachine": "state-machine",
-        "aws:scheduler/schedule:Schedule": "scheduler",
-        "aws:ec2/flowLog:FlowLog": "flow-logs",
+    users: dict[str, tuple[str, ...]] = {
+        "aws:lambda/function:Function": ("{name}",),
+        "aws:sfn/stateMachine:StateMachine": ("state-machine",),
+        "aws:scheduler/schedule:Schedule": ("scheduler",),
+        "aws:ec2/flowLog:FlowLog": ("flow-logs",),
+        "aws:ecs/service:Service": ("worker", "worker-execution"),
+        ONE_OFF: ("migrations-execution",),
     }
-    for type_, role in users.items():
-        for resource in record.all(type_):
-            if policies[role.format(name=resource.name)] not in resource.dependencies:
-                yield f"{resource} may be made before its role may anything"
+    for type_, roles in users.items():
+        for resource in record.some(type_):
+            for role in roles:
+                if policies[role.format(name=resource.name)] not in resource.dependencies:
+                    yield f"{resource} may be made before {role.format(name=resource.name)} may anything"
 
 
 def lock_grants_end_at_the_lock(record: Record) -> Complaints:
@@ -312,19 +356,19 @@ def everything_is_tagged(record: Record) -> Complaints:
 
 def names_fit(record: Record) -> Complaints:
     for type_, limits in LENGTHS.items():
-        for resource in record.all(type_):
+        for resource in record.some(type_):
             for key, limit in limits.items():
                 length = len(resource.inputs[key])
                 if length > limit:
                     yield f"{resource}: {key} has {length} characters of {limit}"
     for type_, limit in AUTONAME_LIMITS.items():
-        for resource in record.all(type_):
+        for resource in record.some(type_):
             if len(resource.name) + 8 > limit:
                 yield f"{resource}: its name will be too long"
 
 
 def machine_name_is_plain(record: Record) -> Complaints:
-    for machine in record.all("aws:sfn/stateMachine:StateMachine"):
+    for machine in record.some("aws:sfn/stateMachine:StateMachine"):
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", machine.inputs["name"]):
             yield f"{machine}: {machine.inputs['name']}"
 
@@ -338,7 +382,7 @@ def ec2_takes_the_descriptions(record: Record) -> Complaints:
 
 
 def environments_fit_and_hold_no_secret(record: Record) -> Complaints:
-    for function in record.all("aws:lambda/function:Function"):
+    for function in record.some("aws:lambda/function:Function"):
         variables = _at(function, "environment.variables")
         size = sum(len(key) + len(value) for key, value in variables.items())
         if size > 4096:
@@ -356,7 +400,7 @@ def functions_are_as_agreed(record: Record) -> Complaints:
         "tracingConfig.mode": "Active",
         "loggingConfig.logFormat": "JSON",
     }
-    for function in record.all("aws:lambda/function:Function"):
+    for function in record.some("aws:lambda/function:Function"):
         for path, value in wanted.items():
             if _at(function, path) != value:
                 yield f"{function}: {path} is {_at(function, path)}"
@@ -372,16 +416,24 @@ def nothing_comes_in(record: Record) -> Complaints:
             if rule.get("cidrBlocks") or rule.get("ipv6CidrBlocks") or rule.get("prefixListIds"):
                 yield f"{group} lets addresses in"
         for rule in group.inputs["egress"]:
-            if rule["protocol"] != "tcp" or rule["fromPort"] != rule["toPort"] or rule["toPort"] not in TLS_PORTS:
+            one = rule["protocol"] == "tcp" and rule["fromPort"] == rule["toPort"]
+            inside = rule["toPort"] == DATABASE_PORT and rule["cidrBlocks"] == ["10.0.0.0/16"]
+            if not one or not (rule["toPort"] in TLS_PORTS or inside):
                 yield f"{group} lets more out than TLS"
     for group in record.all("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"):
         if group.inputs.get("ingress") or group.inputs.get("egress"):
             yield f"{group} is open"
 
 
+def _for_people(record: Record) -> list[Recorded]:
+    """All alarms but those that scaling acts on."""
+    alarms = record.all("aws:cloudwatch/metricAlarm:MetricAlarm")
+    return [alarm for alarm in alarms if alarm.name != "scale-out"]
+
+
 def alarms_reach_the_topic(record: Record) -> Complaints:
     (topic,) = record.all("aws:sns/topic:Topic")
-    for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm"):
+    for alarm in _for_people(record):
         for key in ("alarmActions", "okActions"):
             if alarm.inputs.get(key) != [topic.outputs["arn"]]:
                 yield f"{alarm} has no {key}"
@@ -389,9 +441,11 @@ def alarms_reach_the_topic(record: Record) -> Complaints:
 
 def alarms_say_what_to_do(record: Record) -> Complaints:
     for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm"):
-        if not re.match(r"\[(page|inform)\] .{40,}", alarm.inputs.get("alarmDescription") or ""):
+        if not re.match(r"\[(page|inform|scaling)\] .{40,}", alarm.inputs.get("alarmDescription") or ""):
             yield f"{alarm} does not"
-        if alarm.inputs["period"] % 60 or alarm.inputs["period"] * alarm.inputs["evaluationPeriods"] > 86_400:
+        queries = alarm.inputs.get("metricQueries") or ()
+        (period,) = {q["metric"]["period"] for q in queries if "metric" in q} or {alarm.inputs.get("period")}
+        if period % 60 or period * alarm.inputs["evaluationPeriods"] > 86_400:
             yield f"{alarm}: CloudWatch takes whole minutes, a day at most"
         if alarm.inputs.get("treatMissingData") not in ("notBreaching", "breaching"):
             yield f"{alarm} does not say what no data means"
@@ -400,8 +454,12 @@ def alarms_say_what_to_do(record: Record) -> Complaints:
 def components_hold_everything(record: Record) -> Complaints:
     stack = next(resource.urn for resource in record.resources if resource.type == "pulumi:pulumi:Stack")
     found = {resource.type for resource in record.resources if resource.type.startswith(PROJECT)}
-    if found != COMPONENTS:
-        yield f"type tokens changed, which replaces everything: {sorted(found ^ COMPONENTS)}"
+    modules = set(COMPONENTS[record.alternative])
+    if record.alternative == "fargate" and record.some(FUNCTION):
+        modules.add(SLEEPERS_COMPONENT)
+    wanted = {f"{PROJECT}:{module}:{module.capitalize()}" for module in modules}
+    if found != wanted:
+        yield f"type tokens changed, which replaces everything: {sorted(found ^ wanted)}"
     for resource in record.resources:
         top = resource.type.startswith((PROJECT, "pulumi:"))
         if not top and resource.parent in ("", stack):
@@ -409,7 +467,7 @@ def components_hold_everything(record: Record) -> Complaints:
 
 
 def schedule_gives_up_and_tells(record: Record) -> Complaints:
-    for schedule in record.all("aws:scheduler/schedule:Schedule"):
+    for schedule in record.some("aws:scheduler/schedule:Schedule"):
         policy = _at(schedule, "target.retryPolicy") or {}
         if not 0 < policy.get("maximumRetryAttempts", 185) <= 10:
             yield f"{schedule} retries for ever"
@@ -422,13 +480,15 @@ def data_is_sealed_with_our_key(record: Record) -> Complaints:
         "aws:dynamodb/table:Table": "serverSideEncryption.kmsKeyArn",
         "aws:secretsmanager/secret:Secret": "kmsKeyId",
         "aws:sns/topic:Topic": "kmsMasterKeyId",
+        "aws:ecr/repository:Repository": "encryptionConfigurations.0.kmsKey",
+        "aws:rds/cluster:Cluster": "kmsKeyId",
     }
     keys = {key.outputs["arn"] for key in record.all("aws:kms/key:Key")}
     for type_, path in paths.items():
-        for resource in record.all(type_):
+        for resource in record.some(type_):
             if _at(resource, path) not in keys:
                 yield f"{resource}: {path} is {_at(resource, path)}"
-    for queue in record.all("aws:sqs/queue:Queue"):
+    for queue in record.some("aws:sqs/queue:Queue"):
         if queue.inputs.get("sqsManagedSseEnabled") is not True:
             yield f"{queue} is in clear"
     if any(resource.type.endswith(":SecretVersion") for resource in record.resources):
@@ -448,11 +508,197 @@ def key_policies_trust_this_account(record: Record) -> Complaints:
 
 
 def index_is_sparse_and_lean(record: Record) -> Complaints:
-    for table in record.all("aws:dynamodb/table:Table"):
+    for table in record.some("aws:dynamodb/table:Table"):
         (index,) = table.inputs["globalSecondaryIndexes"]
         keys = (index.get("hashKey"), index.get("rangeKey"), index.get("projectionType"))
         if keys != ("pending_shard", "next_attempt_at", "KEYS_ONLY"):
             yield f"{table}: {keys} costs a write more per claim"
+
+
+def _containers(record: Record) -> Iterator[tuple[Recorded, dict[str, Any]]]:
+    for task in record.some(TASK):
+        for container in json.loads(task.inputs["containerDefinitions"]):
+            yield task, container
+
+
+def _container(path: str, value: object) -> Callable[[Record], None]:
+    """A sabotage: something of the first task's first container set to `value`."""
+
+    def spoil(record: Record) -> None:
+        for task in record.all(TASK):
+            definitions = json.loads(task.inputs["containerDefinitions"])
+            *parents, last = path.split(".")
+            target = definitions[0]
+            for part in parents:
+                target = target[part]
+            target[last] = value
+            task.inputs["containerDefinitions"] = json.dumps(definitions)
+
+    return spoil
+
+
+def containers_may_nothing(record: Record) -> Complaints:
+    for task, container in _containers(record):
+        where = f"{task} {container['name']}"
+        if container.get("user") != "10001":
+            yield f"{where} runs as {container.get('user')}"
+        if container.get("readonlyRootFilesystem") is not True:
+            yield f"{where} may write to its own code"
+        if container.get("privileged"):
+            yield f"{where} is privileged"
+        if container["linuxParameters"]["capabilities"] != {"drop": ["ALL"]}:
+            yield f"{where} has {container['linuxParameters']['capabilities']}"
+        if [mount["containerPath"] for mount in container["mountPoints"]] != ["/tmp"]:  # noqa: S108
+            yield f"{where} has somewhere to write other than /tmp"
+        if container.get("portMappings"):
+            yield f"{where} listens"
+
+
+def containers_log_to_our_groups(record: Record) -> Complaints:
+    groups = {group.outputs["name"] for group in record.all("aws:cloudwatch/logGroup:LogGroup")}
+    for task, container in _containers(record):
+        options = container["logConfiguration"]["options"]
+        if options["awslogs-group"] not in groups or "awslogs-create-group" in options:
+            yield f"{task} {container['name']} logs to {options['awslogs-group']}"
+        if options["mode"] != "non-blocking":
+            yield f"{task} {container['name']} waits for CloudWatch"
+
+
+def processes_get_their_signals(record: Record) -> Complaints:
+    for task, container in _containers(record):
+        if container["name"] == "collector":
+            continue
+        entry = container.get("entryPoint") or ["sh"]
+        if entry[0] != "python" or container.get("command"):
+            yield f"{task} {container['name']} starts with {entry}"
+        if not container["linuxParameters"]["initProcessEnabled"] or container["stopTimeout"] > 120:
+            yield f"{task} {container['name']} does not end as it should"
+
+
+def tasks_hold_no_secret(record: Record) -> Complaints:
+    for task, container in _containers(record):
+        for variable in container["environment"]:
+            if re.search("PASSWORD|TOKEN|API_KEY|SECRET(?!_ARN)", variable["name"]):
+                yield f"{task} {container['name']} carries {variable['name']} in clear"
+            if variable["value"] in (None, ""):
+                yield f"{task} {container['name']}: {variable['name']} is empty"
+        for secret in container.get("secrets", ()):
+            if not secret["valueFrom"].startswith("arn:aws:secretsmanager:") or container["name"] != "migrations":
+                yield f"{task} {container['name']} reads {secret}"
+
+
+def images_are_pinned(record: Record) -> Complaints:
+    for task, container in _containers(record):
+        if container["name"] != "collector" and not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):
+            yield f"{task} {container['name']} runs whatever {container['image']} is"
+
+
+def the_database_is_reached_by_the_workers_alone(record: Record) -> Complaints:
+    group = record.one("aws:ec2/securityGroup:SecurityGroup", "database")
+    workers = record.one("aws:ec2/securityGroup:SecurityGroup", "workers")
+    (rule,) = group.inputs["ingress"]
+    (cluster,) = record.all(CLUSTER)
+    if rule.get("cidrBlocks") or rule["securityGroups"] != [f"{workers.outputs['name']}-id"]:
+        yield f"{group} lets {rule} in"
+    if not rule["fromPort"] == rule["toPort"] == cluster.inputs["port"] or cluster.inputs["port"] == 5432:
+        yield f"{group}: port {rule['fromPort']}, the database has {cluster.inputs['port']}"
+    if cluster.inputs["vpcSecurityGroupIds"] != [f"{group.outputs['name']}-id"] or group.inputs["egress"]:
+        yield f"{cluster} is behind {cluster.inputs['vpcSecurityGroupIds']}"
+    for instance in record.all(INSTANCE):
+        if instance.inputs.get("publiclyAccessible") is not False:
+            yield f"{instance} has a public address"
+
+
+def parameters_hold(record: Record) -> Complaints:
+    wanted = {
+        "aws:rds/clusterParameterGroup:ClusterParameterGroup": {
+            "rds.force_ssl": "1",
+            "shared_preload_libraries": "pg_stat_statements",
+        },
+        "aws:rds/parameterGroup:ParameterGroup": {
+            "idle_in_transaction_session_timeout": "60000",
+            "log_lock_waits": "1",
+            "log_min_duration_statement": "1000",
+            "pg_stat_statements.track": "top",
+        },
+    }
+    for type_, values in wanted.items():
+        (group,) = record.all(type_)
+        found = {row["name"]: row["value"] for row in group.inputs["parameters"]}
+        if found != values or group.inputs["family"] != "aurora-postgresql17":
+            yield f"{group}: {found}"
+
+
+def database_is_as_agreed(record: Record) -> Complaints:
+    wanted: dict[str, object] = {
+        "storageEncrypted": True,
+        "manageMasterUserPassword": True,
+        "iamDatabaseAuthenticationEnabled": True,
+        "copyTagsToSnapshot": True,
+        "enabledCloudwatchLogsExports": ["postgresql"],
+        "engine": "aurora-postgresql",
+    }
+    for cluster in record.all(CLUSTER):
+        for key, value in wanted.items():
+            if cluster.inputs.get(key) != value:
+                yield f"{cluster}: {key} is {cluster.inputs.get(key)}"
+        if cluster.inputs.get("databaseInsightsMode") not in ("standard", "advanced"):
+            yield f"{cluster} leaves Database Insights to AWS, which takes the paid mode"
+        if "masterPassword" in cluster.inputs:
+            yield f"{cluster} has its password in the state"
+        if not cluster.inputs["skipFinalSnapshot"] and not cluster.inputs.get("finalSnapshotIdentifier"):
+            yield f"{cluster} cannot be deleted: its last snapshot has no name"
+
+
+def service_is_as_agreed(record: Record) -> Complaints:
+    wanted: dict[str, object] = {
+        "networkConfiguration.assignPublicIp": False,
+        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+        "alarms.enable": True,
+        "alarms.rollback": True,
+        "deploymentMinimumHealthyPercent": 100,
+        "deploymentMaximumPercent": 200,
+        "availabilityZoneRebalancing": "ENABLED",
+        "enableExecuteCommand": False,
+        "waitForSteadyState": True,
+    }
+    for service in record.all(SERVICE):
+        for path, value in wanted.items():
+            if _at(service, path) != value:
+                yield f"{service}: {path} is {_at(service, path)}"
+        if service.inputs.get("launchType") or not service.inputs.get("capacityProviderStrategies"):
+            yield f"{service} has no capacity providers"
+        if "desiredCount" not in service.ignore_changes:
+            yield f"{service}: each deployment sets back what scaling chose"
+        alarms = {alarm.inputs["name"]: alarm.urn for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm")}
+        for name in _at(service, "alarms.alarmNames") or ["none"]:
+            if alarms.get(name) not in service.dependencies:
+                yield f"{service} may be made before its alarm {name}"
+
+
+def the_schema_comes_before_the_service(record: Record) -> Complaints:
+    (migrations,) = record.all(ONE_OFF)
+    (service,) = record.all(SERVICE)
+    if migrations.urn not in service.dependencies:
+        yield "the service may start on a schema that it does not know"
+    for instance in record.all(INSTANCE):
+        if instance.urn not in migrations.dependencies:
+            yield f"the migrations may run before {instance}"
+
+
+def scaling_reaches_the_service(record: Record) -> Complaints:
+    (target,) = record.all("aws:appautoscaling/target:Target")
+    (service,) = record.all(SERVICE)
+    (cluster,) = record.all("aws:ecs/cluster:Cluster")
+    if target.inputs["resourceId"] != f"service/{cluster.inputs['name']}/{service.inputs['name']}":
+        yield f"{target}: {target.inputs['resourceId']}"
+    policies = record.all("aws:appautoscaling/policy:Policy")
+    if {policy.inputs["policyType"] for policy in policies} != {"TargetTrackingScaling", "StepScaling"}:
+        yield f"{policies}"
+    (step,) = (policy for policy in policies if policy.inputs["policyType"] == "StepScaling")
+    alarm = record.one("aws:cloudwatch/metricAlarm:MetricAlarm", "scale-out")
+    if alarm.inputs["alarmActions"] != [step.outputs["arn"]]:
+        yield f"{alarm} does not act"
 
 
 _WRITES = "aws:iam/rolePolicy:RolePolicy"
@@ -471,29 +717,41 @@ INVARIANTS = (
         "functions write to our log groups",
         functions_write_to_our_groups,
         _set("aws:lambda/function:Function", "loggingConfig.logGroup", "/aws/lambda/plan"),
+        about=FUNCTION,
     ),
     Invariant(
         "buckets block public access",
         buckets_are_closed,
         _set("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "blockPublicAcls", False),
+        about=BUCKET,
     ),
     Invariant(
         "buckets have our key",
         buckets_are_closed,
         _drop("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"),
+        about=BUCKET,
     ),
     Invariant(
-        "buckets expire", buckets_are_closed, _drop("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
+        "buckets expire",
+        buckets_are_closed,
+        _drop("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"),
+        about=BUCKET,
     ),
-    Invariant("buckets want TLS", buckets_are_closed, _drop("aws:s3/bucketPolicy:BucketPolicy")),
+    Invariant(
+        "buckets want TLS",
+        buckets_are_closed,
+        _drop("aws:s3/bucketPolicy:BucketPolicy"),
+        about=BUCKET,
+    ),
     Invariant(
         "queue and topic want TLS",
         queue_and_topic_speak_tls,
         _set("aws:sqs/queuePolicy:QueuePolicy", "policy", '{"Statement": []}'),
+        about=QUEUE,
     ),
-    Invariant("no action is a wildcard", no_action_is_a_wildcard, _policy("plan", "Action", ["s3:*"])),
-    Invariant("wildcards have reasons", wildcard_resources_have_reasons, _policy("plan", "Resource", "*")),
-    Invariant("no role may too much", roles_may_what_they_need_and_no_more, _policy("plan", "Action", "dynamodb:Scan")),
+    Invariant("no action is a wildcard", no_action_is_a_wildcard, _policy("Action", ["s3:*"])),
+    Invariant("wildcards have reasons", wildcard_resources_have_reasons, _policy("Resource", "*")),
+    Invariant("no role may too much", roles_may_what_they_need_and_no_more, _policy("Action", "dynamodb:Scan")),
     Invariant("no role lacks its policy", roles_may_what_they_need_and_no_more, _drop(_WRITES)),
     Invariant(
         "roles serve this account alone",
@@ -501,34 +759,36 @@ INVARIANTS = (
         _set(
             "aws:iam/role:Role",
             "assumeRolePolicy",
-            json.dumps({"Statement": [{"Principal": {"Service": "scheduler.amazonaws.com"}}]}),
-            "scheduler",
+            json.dumps({"Statement": [{"Principal": {"Service": "vpc-flow-logs.amazonaws.com"}}]}),
+            "flow-logs",
         ),
     ),
     Invariant(
         "each role has one user",
         roles_are_used_once,
         lambda record: _set(
-            "aws:lambda/function:Function",
-            "role",
-            record.one("aws:iam/role:Role", "report").outputs["arn"],
-            "plan",
+            "aws:ec2/flowLog:FlowLog",
+            "iamRoleArn",
+            next(r for r in record.all("aws:iam/role:Role") if r.name != "flow-logs").outputs["arn"],
         )(record),
     ),
     Invariant(
         "functions come after their grants",
         grants_come_before_use,
         lambda record: record.all("aws:lambda/function:Function")[0].dependencies.clear(),
+        about=FUNCTION,
     ),
     Invariant(
         "the run comes after its grants",
         grants_come_before_use,
         lambda record: record.all("aws:sfn/stateMachine:StateMachine")[0].dependencies.clear(),
+        about=STATE_MACHINE,
     ),
     Invariant(
         "the schedule comes after its grants",
         grants_come_before_use,
         lambda record: record.all("aws:scheduler/schedule:Schedule")[0].dependencies.clear(),
+        about=SCHEDULE,
     ),
     Invariant(
         "flow logs come after their grants",
@@ -538,7 +798,8 @@ INVARIANTS = (
     Invariant(
         "only the lock may be written around the core",
         lock_grants_end_at_the_lock,
-        _policy("plan", "Action", ["dynamodb:UpdateItem"]),
+        _policy("Action", ["dynamodb:UpdateItem"], "plan"),
+        STATE_MACHINE,
     ),
     Invariant("the provider tags", everything_is_tagged, _set(PROVIDER, "defaultTags", {"tags": {"Project": "x"}})),
     Invariant(
@@ -546,12 +807,13 @@ INVARIANTS = (
         everything_is_tagged,
         lambda record: setattr(record.all("awsx:ec2:Vpc")[0], "provider", ""),
     ),
-    Invariant("names fit", names_fit, _set("aws:sfn/stateMachine:StateMachine", "name", "x" * 81)),
+    Invariant("names fit", names_fit, _set("aws:cloudwatch/metricAlarm:MetricAlarm", "name", "x" * 256)),
     Invariant("policies fit", names_fit, _set(_WRITES, "policy", "x" * 10_241)),
     Invariant(
         "the machine's name is plain",
         machine_name_is_plain,
         _set("aws:sfn/stateMachine:StateMachine", "name", "a:b"),
+        about=STATE_MACHINE,
     ),
     Invariant(
         "EC2 takes the descriptions",
@@ -562,26 +824,31 @@ INVARIANTS = (
         "environments fit",
         environments_fit_and_hold_no_secret,
         _set("aws:lambda/function:Function", "environment.variables", {"GATEWAY_URL": "x" * 4096}),
+        about=FUNCTION,
     ),
     Invariant(
         "environments hold no secret",
         environments_fit_and_hold_no_secret,
         _set("aws:lambda/function:Function", "environment.variables", {"GATEWAY_API_KEY": "x"}),
+        about=FUNCTION,
     ),
     Invariant(
         "functions are traced",
         functions_are_as_agreed,
         _set("aws:lambda/function:Function", "tracingConfig.mode", "PassThrough"),
+        about=FUNCTION,
     ),
     Invariant(
         "functions run on arm64",
         functions_are_as_agreed,
         _set("aws:lambda/function:Function", "architectures", ["x86_64"]),
+        about=FUNCTION,
     ),
     Invariant(
         "functions are inside",
         functions_are_as_agreed,
         _set("aws:lambda/function:Function", "vpcConfig.subnetIds", []),
+        about=FUNCTION,
     ),
     Invariant(
         "nothing comes in",
@@ -616,27 +883,29 @@ INVARIANTS = (
     Invariant(
         "alarms keep CloudWatch's periods",
         alarms_say_what_to_do,
-        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "period", 90_000),
+        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "period", 90_000, "oldest-pending"),
     ),
     Invariant(
         "components hold everything",
         components_hold_everything,
-        lambda record: setattr(record.all("aws:sqs/queue:Queue")[0], "parent", ""),
+        lambda record: setattr(record.all("aws:ec2/eip:Eip")[0], "parent", ""),
     ),
     Invariant(
         "the schedule gives up",
         schedule_gives_up_and_tells,
         _set("aws:scheduler/schedule:Schedule", "target.retryPolicy", None),
+        about=SCHEDULE,
     ),
     Invariant(
         "the schedule tells",
         schedule_gives_up_and_tells,
         _set("aws:scheduler/schedule:Schedule", "target.deadLetterConfig", None),
+        about=SCHEDULE,
     ),
     Invariant(
         "data is sealed with our key",
         data_is_sealed_with_our_key,
-        _set("aws:dynamodb/table:Table", "serverSideEncryption.kmsKeyArn", None),
+        _set("aws:secretsmanager/secret:Secret", "kmsKeyId", "alias/aws/secretsmanager"),
     ),
     Invariant(
         "no secret's value is in the state",
@@ -658,6 +927,7 @@ INVARIANTS = (
         "the index is sparse and lean",
         index_is_sparse_and_lean,
         _set("aws:dynamodb/table:Table", "globalSecondaryIndexes.0.projectionType", "ALL"),
+        about=TABLE,
     ),
     Invariant(
         "keys rotate",
@@ -668,25 +938,225 @@ INVARIANTS = (
         "the table is on demand",
         _expect("aws:dynamodb/table:Table", "billingMode", "PAY_PER_REQUEST"),
         _set("aws:dynamodb/table:Table", "billingMode", "PROVISIONED"),
+        about=TABLE,
     ),
     Invariant(
         "the run is traced",
         _expect("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", True),
         _set("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", False),
+        about=STATE_MACHINE,
     ),
     Invariant(
         "logs of runs hold no data",
         _expect("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", False),
         _set("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", True),
+        about=STATE_MACHINE,
     ),
     Invariant(
         "the schedule is in UTC",
         _expect("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "UTC"),
         _set("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "Europe/Berlin"),
+        about=SCHEDULE,
     ),
     Invariant(
         "flow logs hold all traffic",
         _expect("aws:ec2/flowLog:FlowLog", "trafficType", "ALL"),
         _set("aws:ec2/flowLog:FlowLog", "trafficType", "REJECT"),
+    ),
+    Invariant("containers run as nobody", containers_may_nothing, _container("user", "0"), TASK),
+    Invariant("containers are read-only", containers_may_nothing, _container("readonlyRootFilesystem", False), TASK),
+    Invariant(
+        "containers have no capabilities",
+        containers_may_nothing,
+        _container("linuxParameters.capabilities", {"add": ["SYS_PTRACE"]}),
+        TASK,
+    ),
+    Invariant(
+        "containers have one place to write",
+        containers_may_nothing,
+        _container("mountPoints", [{"containerPath": "/app"}]),
+        TASK,
+    ),
+    Invariant(
+        "containers log to our groups",
+        containers_log_to_our_groups,
+        _container("logConfiguration.options.awslogs-group", "/ecs/worker"),
+        TASK,
+    ),
+    Invariant(
+        "containers do not wait for their log",
+        containers_log_to_our_groups,
+        _container("logConfiguration.options.mode", "blocking"),
+        TASK,
+    ),
+    Invariant(
+        "processes start without a shell",
+        processes_get_their_signals,
+        _container("entryPoint", ["sh", "-c", "python -m workers.service"]),
+        TASK,
+    ),
+    Invariant("Fargate waits for them", processes_get_their_signals, _container("stopTimeout", 121), TASK),
+    Invariant(
+        "tasks hold no secret",
+        tasks_hold_no_secret,
+        _container("environment", [{"name": "DATABASE_PASSWORD", "value": "x"}]),
+        TASK,
+    ),
+    Invariant(
+        "only the migrations see the master's password",
+        tasks_hold_no_secret,
+        lambda record: _set(
+            TASK,
+            "containerDefinitions",
+            json.dumps(
+                [
+                    container | {"name": "worker"}
+                    for task, container in _containers(record)
+                    if container["name"] == "migrations"
+                ]
+            ),
+        )(record),
+        TASK,
+    ),
+    Invariant("images are pinned", images_are_pinned, _container("image", "workers:latest"), TASK),
+    Invariant(
+        "the database's port is closed to addresses",
+        the_database_is_reached_by_the_workers_alone,
+        _set("aws:ec2/securityGroup:SecurityGroup", "ingress.0.securityGroups", ["sg-other"], "database"),
+        CLUSTER,
+    ),
+    Invariant(
+        "the database has no public address",
+        the_database_is_reached_by_the_workers_alone,
+        _set(INSTANCE, "publiclyAccessible", True),
+        CLUSTER,
+    ),
+    Invariant(
+        "the database has a port of its own",
+        the_database_is_reached_by_the_workers_alone,
+        _set(CLUSTER, "port", 5432),
+        CLUSTER,
+    ),
+    Invariant(
+        "the database takes TLS alone",
+        parameters_hold,
+        _set("aws:rds/clusterParameterGroup:ClusterParameterGroup", "parameters.0.value", "0"),
+        CLUSTER,
+    ),
+    Invariant(
+        "the database ends forgotten transactions",
+        parameters_hold,
+        _set("aws:rds/parameterGroup:ParameterGroup", "parameters.0.value", "0"),
+        CLUSTER,
+    ),
+    Invariant(
+        "nobody knows the master's password",
+        database_is_as_agreed,
+        _set(CLUSTER, "manageMasterUserPassword", None),
+        CLUSTER,
+    ),
+    Invariant(
+        "workers log in by IAM",
+        database_is_as_agreed,
+        _set(CLUSTER, "iamDatabaseAuthenticationEnabled", False),
+        CLUSTER,
+    ),
+    Invariant("the database is sealed", database_is_as_agreed, _set(CLUSTER, "storageEncrypted", None), CLUSTER),
+    Invariant(
+        "the database's log is exported",
+        database_is_as_agreed,
+        _set(CLUSTER, "enabledCloudwatchLogsExports", []),
+        CLUSTER,
+    ),
+    Invariant(
+        "the insights' mode is chosen by us",
+        database_is_as_agreed,
+        _set(CLUSTER, "databaseInsightsMode", None),
+        CLUSTER,
+    ),
+    Invariant(
+        "the service is private",
+        service_is_as_agreed,
+        _set(SERVICE, "networkConfiguration.assignPublicIp", True),
+        SERVICE,
+    ),
+    Invariant(
+        "a failed deployment goes back",
+        service_is_as_agreed,
+        _set(SERVICE, "deploymentCircuitBreaker.rollback", False),
+        SERVICE,
+    ),
+    Invariant(
+        "an alarm rolls a deployment back",
+        service_is_as_agreed,
+        _set(SERVICE, "alarms.alarmNames", ["another"]),
+        SERVICE,
+    ),
+    Invariant("nobody gets a shell", service_is_as_agreed, _set(SERVICE, "enableExecuteCommand", True), SERVICE),
+    Invariant(
+        "deployments leave scaling alone",
+        service_is_as_agreed,
+        lambda record: record.all(SERVICE)[0].ignore_changes.clear(),
+        SERVICE,
+    ),
+    Invariant(
+        "the service comes after its grants",
+        grants_come_before_use,
+        lambda record: record.all(SERVICE)[0].dependencies.clear(),
+        SERVICE,
+    ),
+    Invariant(
+        "the migrations come after their grants",
+        grants_come_before_use,
+        lambda record: record.all(ONE_OFF)[0].dependencies.clear(),
+        SERVICE,
+    ),
+    Invariant(
+        "the schema comes before the service",
+        the_schema_comes_before_the_service,
+        lambda record: record.all(SERVICE)[0].dependencies.clear(),
+        SERVICE,
+    ),
+    Invariant(
+        "the database comes before the schema",
+        the_schema_comes_before_the_service,
+        lambda record: record.all(ONE_OFF)[0].dependencies.clear(),
+        SERVICE,
+    ),
+    Invariant(
+        "scaling reaches the service",
+        scaling_reaches_the_service,
+        _set("aws:appautoscaling/target:Target", "resourceId", "service/a/b"),
+        SERVICE,
+    ),
+    Invariant(
+        "the age of the oldest starts tasks",
+        scaling_reaches_the_service,
+        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmActions", [], "scale-out"),
+        SERVICE,
+    ),
+    Invariant(
+        "tags of images never move",
+        _expect(REPOSITORY, "imageTagMutability", "IMMUTABLE"),
+        _set(REPOSITORY, "imageTagMutability", "MUTABLE"),
+        REPOSITORY,
+    ),
+    Invariant(
+        "images are scanned",
+        _expect(REPOSITORY, "imageScanningConfiguration.scanOnPush", True),
+        _set(REPOSITORY, "imageScanningConfiguration.scanOnPush", False),
+        REPOSITORY,
+    ),
+    Invariant(
+        "images run on arm64",
+        _expect(TASK, "runtimePlatform.cpuArchitecture", "ARM64"),
+        _set(TASK, "runtimePlatform.cpuArchitecture", "X86_64"),
+        TASK,
+    ),
+    Invariant(
+        "tasks are counted",
+        _expect("aws:ecs/cluster:Cluster", "settings.0.value", "enabled"),
+        _set("aws:ecs/cluster:Cluster", "settings.0.value", "disabled"),
+        SERVICE,
     ),
 )

@@ -45,6 +45,8 @@ ARNS = {
 }
 """Service and resource of each type's ARN, as AWS writes them: the linter compares them with what actions take."""
 
+LIFECYCLE = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
+"""Has a policy that is none of IAM's."""
 PROVIDER = "pulumi:providers:aws"
 LEAST = 50
 """Fewer resources than any stack has: then the program did not really run."""
@@ -66,6 +68,7 @@ class Recorded:
     """URNs of what must be there before."""
     protect: bool
     custom: bool
+    ignore_changes: list[str]
 
     def __str__(self) -> str:
         return f"{self.type} {self.name}"
@@ -85,6 +88,14 @@ class Record:
         assert found, f"no {type_} was recorded: {sorted({resource.type for resource in self.resources})}"
         return found
 
+    def some(self, type_: str) -> list[Recorded]:
+        """Every resource of a type that not every stack has; `test_the_types_are_those` says which has which."""
+        return [resource for resource in self.resources if resource.type == type_]
+
+    @property
+    def alternative(self) -> str:
+        return str(self.outputs["alternative"])
+
     def one(self, type_: str, name: str) -> Recorded:
         found = [resource for resource in self.all(type_) if resource.name == name]
         assert len(found) == 1, f"{len(found)} of {type_} {name}"
@@ -92,10 +103,10 @@ class Record:
 
     def policies(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every policy document, with where it stands: identities', resources', keys', endpoints' and trust."""
-        keys = ("policy", "assumeRolePolicy")
+        keys = ("policy", "policyDocument", "assumeRolePolicy")
         for resource in self.resources:
             for key in keys:
-                if isinstance(resource.inputs.get(key), str):
+                if isinstance(resource.inputs.get(key), str) and resource.type != LIFECYCLE:
                     yield f"{resource} {key}", json.loads(resource.inputs[key])
             for spec in resource.inputs.get("vpcEndpointSpecs") or ():
                 yield f"{resource} endpoint {spec['serviceName']}", json.loads(spec["policy"])
@@ -178,6 +189,7 @@ class _Monitor(mocks.MockMonitor):
                 dependencies=list(request.dependencies),
                 protect=request.protect,
                 custom=request.custom,
+                ignore_changes=list(request.ignoreChanges),
             )
         )
         return response

@@ -1,4 +1,4 @@
-"""What each component makes of its settings, and what the stack tells the outside."""
+"""What each component of the serverless alternative makes of its settings, and what the stack tells the outside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.observability import Alarm, Metric, Missing, Severity
+from components.observability import Alarm, Formula, Metric, Missing, Severity
 from components.serverless.observability import Metrics, Sources, alarms, silence_seconds, widgets
 from components.settings import Settings, parse
 from tests.program.recording import Record
@@ -23,11 +23,11 @@ OUTPUTS = {
 }  # fmt: skip
 
 
-def test_the_outputs_are_those_that_command_and_demo_read(recorded: Record) -> None:
-    assert set(recorded.outputs) == OUTPUTS
-    assert all(recorded.outputs.values())
-    assert set(recorded.outputs["functions"]) == {"plan", "confirm", "report"}
-    assert set(recorded.outputs["logGroups"]) == {"plan", "confirm", "report", "stateMachine"}
+def test_the_outputs_are_those_that_command_and_demo_read(serverless: Record) -> None:
+    assert set(serverless.outputs) == OUTPUTS
+    assert all(serverless.outputs.values())
+    assert set(serverless.outputs["functions"]) == {"plan", "confirm", "report"}
+    assert set(serverless.outputs["logGroups"]) == {"plan", "confirm", "report", "stateMachine"}
 
 
 # -- network
@@ -93,15 +93,15 @@ def test_contributor_insights_watch_table_and_index_for_throttled_keys_alone(rec
 # -- compute
 
 
-def test_the_workers_understand_what_they_are_told(recorded: Record) -> None:
-    for function in recorded.all("aws:lambda/function:Function"):
+def test_the_workers_understand_what_they_are_told(serverless: Record) -> None:
+    for function in serverless.all("aws:lambda/function:Function"):
         variables = function.inputs["environment"]["variables"]
         told = worker_config.read_lambda(variables)
-        assert told.index == recorded.outputs["pendingIndexName"]
-        assert told.table == recorded.outputs["tableName"]
-        assert told.plan_bucket == recorded.outputs["planBucket"]
-        assert told.gateway.secret_arn == recorded.outputs["gatewayKeySecretArn"]
-        assert told.shards == recorded.outputs["pendingShards"]
+        assert told.index == serverless.outputs["pendingIndexName"]
+        assert told.table == serverless.outputs["tableName"]
+        assert told.plan_bucket == serverless.outputs["planBucket"]
+        assert told.gateway.secret_arn == serverless.outputs["gatewayKeySecretArn"]
+        assert told.shards == serverless.outputs["pendingShards"]
 
 
 def test_the_rate_limit_is_shared_by_the_workers(records: dict[str, Record]) -> None:
@@ -120,10 +120,10 @@ def test_prod_keeps_concurrency_for_the_batches(records: dict[str, Record]) -> N
     assert reserved("extremes")["confirm"] == 100
 
 
-def test_the_handlers_exist(recorded: Record) -> None:
+def test_the_handlers_exist(serverless: Record) -> None:
     from workers.serverless import handlers
 
-    for function in recorded.all("aws:lambda/function:Function"):
+    for function in serverless.all("aws:lambda/function:Function"):
         module, _, name = function.inputs["handler"].rpartition(".")
         assert module == handlers.__name__
         assert callable(getattr(handlers, name))
@@ -144,7 +144,7 @@ EMITTED = {
 """What the handlers emit (tests/serverless holds them to their numbers)."""
 
 
-def used(settings: Settings) -> Iterator[Metric]:
+def used(settings: Settings) -> Iterator[Metric | Formula]:
     metrics = fake_metrics(settings)
     yield from (alarm.metric for alarm in alarms(settings, metrics))
     yield from (metric for widget in widgets(metrics) for metric in widget.metrics)
@@ -156,7 +156,11 @@ def test_no_alarm_or_graph_waits_for_a_metric_that_nobody_emits() -> None:
     from workers.serverless import handlers
 
     source = inspect.getsource(handlers)
-    ours = {metric.name for metric in used(parse(CONFIG)) if metric.namespace == "ConfirmTransactions"}
+    ours = {
+        metric.name
+        for metric in used(parse(CONFIG))
+        if isinstance(metric, Metric) and metric.namespace == "ConfirmTransactions"
+    }
     assert ours <= EMITTED
     assert all(f'"{name}":' in source for name in EMITTED)
 

@@ -29,10 +29,10 @@ def findings(document: dict[str, Any]) -> list[Any]:
     return list(parliament.analyze_policy_string(json.dumps(document)).findings)
 
 
-def test_the_linter_finds_nothing_that_is_not_known(recorded: Record) -> None:
+def test_the_linter_finds_nothing_that_is_not_known(records: dict[str, Record]) -> None:
     seen: set[tuple[str, str]] = set()
     new = []
-    for where, document in recorded.policies():
+    for where, document in (policy for record in records.values() for policy in record.policies()):
         if where.endswith("assumeRolePolicy"):  # what trusts has no resource, and the linter wants one
             document = {**document, "Statement": [{**s, "Resource": "*"} for s in document["Statement"]]}
         for finding in findings(document):
@@ -68,9 +68,9 @@ def test_a_wildcard_without_a_reason_cannot_even_be_written() -> None:
     assert all(WILDCARDS.values())
 
 
-def test_endpoints_let_our_account_through_alone(recorded: Record) -> None:
-    (vpc,) = recorded.all("awsx:ec2:Vpc")
-    table = recorded.one("aws:dynamodb/table:Table", "transactions").outputs["arn"]
+def test_endpoints_let_our_account_through_alone(serverless: Record) -> None:
+    (vpc,) = serverless.all("awsx:ec2:Vpc")
+    table = serverless.one("aws:dynamodb/table:Table", "transactions").outputs["arn"]
     for spec in vpc.inputs["vpcEndpointSpecs"]:
         (statement,) = json.loads(spec["policy"])["Statement"]
         assert statement["Condition"]["StringEquals"]["aws:PrincipalAccount"] == ACCOUNT
@@ -80,9 +80,9 @@ def test_endpoints_let_our_account_through_alone(recorded: Record) -> None:
             assert statement["Condition"]["StringEquals"]["aws:ResourceAccount"] == ACCOUNT
 
 
-def test_endpoints_let_through_what_the_workers_may(recorded: Record) -> None:
+def test_endpoints_let_through_what_the_workers_may(serverless: Record) -> None:
     """A grant that the endpoint refuses is none."""
-    (vpc,) = recorded.all("awsx:ec2:Vpc")
+    (vpc,) = serverless.all("awsx:ec2:Vpc")
     open_ = {
         action
         for spec in vpc.inputs["vpcEndpointSpecs"]
@@ -90,7 +90,19 @@ def test_endpoints_let_through_what_the_workers_may(recorded: Record) -> None:
         for action in statement["Action"]
     }
     for function in ("plan", "confirm", "report"):
-        document = json.loads(recorded.one("aws:iam/rolePolicy:RolePolicy", function).inputs["policy"])
+        document = json.loads(serverless.one("aws:iam/rolePolicy:RolePolicy", function).inputs["policy"])
         wanted = {a for s in document["Statement"] for a in s["Action"] if a.startswith(("dynamodb:", "s3:"))}
         assert wanted
         assert wanted <= open_
+
+
+def test_images_come_through_the_endpoint_and_nothing_else_goes(fargate: Record) -> None:
+    """ECR keeps layers in a bucket of AWS's, and Fargate fetches them as AWS's principal: a policy that names our
+    account lets no task start."""
+    (vpc,) = fargate.all("awsx:ec2:Vpc")
+    (spec,) = vpc.inputs["vpcEndpointSpecs"]
+    (statement,) = json.loads(spec["policy"])["Statement"]
+    assert spec["serviceName"].endswith(".s3")
+    assert statement["Resource"] == "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/*"
+    assert (statement["Principal"], statement["Action"]) == ("*", ["s3:GetObject"])
+    assert "Condition" not in statement
