@@ -21,8 +21,8 @@ $(READY): requirements.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## bring the stack up on the local AWS, confirm 6,919 real transactions, show the verdict
-	@$(PY) -m local demo --stack $(STACK)
+demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions each, faults, a verdict (ALTERNATIVE=one)
+	@$(PY) -m local demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
 	@$(PY) -m pytest $(ARGS)

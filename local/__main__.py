@@ -57,7 +57,9 @@ def main(arguments: list[str]) -> int:
     }
     for name, text in help_of.items():
         command = commands.add_parser(name, help=text, description=text)
-        if name != "clean":
+        if name == "demo":
+            command.add_argument("--alternative", choices=["serverless", "fargate"], help="one of them only")
+        elif name != "clean":
             command.add_argument("--stack", default="serverless", help="a stack with a Pulumi.STACK.yaml")
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
@@ -67,7 +69,8 @@ def main(arguments: list[str]) -> int:
             clean(ROOT / ".local")
             return 0
         if chosen.command == "demo":
-            return int(import_module("local.demo").main(chosen.stack))
+            every = import_module("local.demo").ALTERNATIVES
+            return int(import_module("local.demo").main([chosen.alternative] if chosen.alternative else list(every)))
         with LocalAws(chosen.stack) as aws:
             return COMMANDS[chosen.command](aws)
     except LocalError as error:

@@ -1,21 +1,26 @@
-"""What the demo does to its own run: kill a Lambda worker where it hurts."""
+"""What the demo and the tests do to a run: find a process of the local AWS, and kill it where it hurts."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 
-def workers_of(parent: int, function: str) -> list[int]:
-    """Process ids of the warm workers of a Lambda function below the emulator's process `parent`."""
+def emulator(folder: Path) -> int:
+    """The emulator's process id; `folder` is the local AWS's."""
+    return int((folder / "aws" / "overlay.pid").read_text())
+
+
+def below(parent: int, word: str) -> list[int]:
+    """Process ids below `parent` with `word` in their command line or environment, the oldest first."""
     listed = _ps("-axo", "pid=,ppid=").split()
     pairs = list(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
-    below = {parent}
-    for _ in range(4):  # the emulator may start workers through a helper
-        below |= {pid for pid, above in pairs if above in below}
-    name = f"AWS_LAMBDA_FUNCTION_NAME={function}"
-    return sorted(pid for pid in below - {parent} if name in _ps("eww", "-p", str(pid)).split())
+    found = {parent}
+    for _ in range(4):  # workers may be started through a helper
+        found |= {pid for pid, above in pairs if above in found}
+    return sorted(pid for pid in found - {parent} if word in _ps("eww", "-o", "command=", "-p", str(pid)).split())
 
 
 def kill(pid: int) -> bool:

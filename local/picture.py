@@ -15,6 +15,8 @@ class Sample:
     backlog: int
     final: int
     """CONFIRMED and REJECTED."""
+    tasks: int | None = None
+    """Workers running, where somebody counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def draw(samples: Sequence[Sample], settled: Sequence[float], marks: Sequence[Ma
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    ink, blue, orange, grey = "#1f2933", "#2563eb", "#ea580c", "#9aa5b1"
+    ink, blue, orange, green, grey = "#1f2933", "#2563eb", "#ea580c", "#15803d", "#9aa5b1"
     end = max([s.seconds for s in samples] + list(settled) + [1.0])
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(10, 6), sharex=True, height_ratios=[3, 2], layout="constrained", dpi=150
@@ -56,6 +58,16 @@ def draw(samples: Sequence[Sample], settled: Sequence[float], marks: Sequence[Ma
     width = max(end / 80, 0.25)
     edges = [n * width for n in range(int(end / width) + 2)]
     lower.hist(times, bins=edges, weights=[1 / width] * len(times), color=blue, alpha=0.75)
+    if any(s.tasks is not None for s in samples):
+        right = lower.twinx()
+        right.step(
+            [s.seconds for s in samples], [s.tasks or 0 for s in samples], where="post", color=green, linewidth=2
+        )
+        right.set_ylabel("workers", color=green)
+        right.set_ylim(0, max(s.tasks or 0 for s in samples) + 1)
+        right.yaxis.get_major_locator().set_params(integer=True)
+        right.spines[["top", "left", "bottom"]].set_visible(False)
+        right.tick_params(colors=green)
     upper.set_ylabel("transactions", color=ink)
     lower.set_ylabel("final per second", color=ink)
     lower.set_xlabel("seconds since the first transaction came in", color=ink)

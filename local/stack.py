@@ -519,6 +519,11 @@ def clean(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def in_use(folder: Path) -> bool:
+    """Does a process run the local AWS of that folder?"""
+    return (folder / "run.json").exists() and _locked(folder)
+
+
 def _locked(folder: Path) -> bool:
     with (folder / "lock").open("w") as lock:
         try:

@@ -23,11 +23,12 @@ from typing import Any
 import pytest
 
 from local import cdnow, chaos
-from local.demo import TAKEN_OVER, open_store
+from local.demo.serverless import open_store
 from local.processes import ROOT
 from local.stack import LocalAws
 from local.verdict import Effect, Verdict, judge
 from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import TAKEN_OVER
 
 PURCHASES = tuple(islice(cdnow.purchases(), 300))
 BATCH = 25
@@ -260,7 +261,7 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
     killed: list[int] = []
 
     def kill() -> bool:
-        pids = chaos.workers_of(emulator, story.outputs["functions"]["confirm"])
+        pids = chaos.below(emulator, f"AWS_LAMBDA_FUNCTION_NAME={story.outputs['functions']['confirm']}")
         # a batch has at most BATCH calls under way: beyond that, each worker is in the middle of one
         if pids and story.gateway("/_stats")["in_flight"] > BATCH * (len(pids) - 1):
             killed.extend(pid for pid in pids[:1] if chaos.kill(pid))

@@ -152,6 +152,14 @@ class PostgresStore:
             raise Refused(f"{id} was changed by somebody else just now; look again")
         return after
 
+    async def everything(self) -> list[Transaction]:
+        """The whole table: for a verdict or an export, never for the work itself (it reads every row)."""
+        rows = await self.pool.fetch(_SELECT)
+        told: dict[str, list[HistoryEntry]] = {}
+        for row in await self.pool.fetch("SELECT * FROM history ORDER BY transaction_id, version"):
+            told.setdefault(row["transaction_id"], []).extend(_lines(row))
+        return [_with(row, told.get(row["id"], [])) for row in rows]
+
     # --- parts
 
     def _now(self) -> datetime | None:
@@ -183,10 +191,7 @@ class PostgresStore:
     async def _whole(self, row: asyncpg.Record) -> Transaction:
         """The record with all its history, which is kept apart."""
         told = await self.pool.fetch("SELECT * FROM history WHERE transaction_id = $1 ORDER BY version", row["id"])
-        arrived = HistoryEntry(row["arrived_at"], "producer", None, Status.PENDING, 0, None, "added")
-        record = _record(row)
-        lines = [line for one in told for line in _lines(one)]
-        return record._replace(history=(arrived, *lines, *record.history))
+        return _with(row, [line for one in told for line in _lines(one)])
 
     async def _already(self, moves: Sequence[Move]) -> set[str]:
         """The ids whose move was written before: by us, in a statement whose answer was lost with its connection."""
@@ -277,6 +282,12 @@ def _record(row: Mapping[str, Any]) -> Transaction:
         version=row["version"],
         history=(_claim_line(row, row["attempt"]),) if status is Status.PROCESSING else (),
     )
+
+
+def _with(row: Mapping[str, Any], told: Sequence[HistoryEntry]) -> Transaction:
+    arrived = HistoryEntry(row["arrived_at"], "producer", None, Status.PENDING, 0, None, "added")
+    record = _record(row)
+    return record._replace(history=(arrived, *told, *record.history))
 
 
 def _claim_line(row: Mapping[str, Any], attempt: int) -> HistoryEntry:
