@@ -148,6 +148,9 @@ class Postgres:
     # --- parts
 
     def _prepare(self) -> None:
+        if (self.data / "PG_VERSION").exists() and not (self.folder / "password").exists():
+            self.stop_former()  # of a folder that was removed without `make clean`: nobody knows its password any more
+            shutil.rmtree(self._home)
         self._make()
         rules = self.data / "pg_hba.conf"
         rules.write_text(

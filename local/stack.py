@@ -51,6 +51,7 @@ OVERRIDES: Mapping[str, Value] = {
     "maxAttempts": 4,
     "lambdaTimeoutSeconds": 25,
     "stopTimeoutSeconds": 40,
+    "gatewayRateLimit": 480,  # a gateway binds before AWS does; here it lets one see the service scale
     # A Lambda or a task is one process of some 50 MB here, and the machine may have two cores.
     "mapConcurrency": 4,
     "minTasks": 1,
