@@ -102,7 +102,8 @@ class Fargate(Scenario):
     # --- parts
 
     async def _connect(self) -> asyncpg.Pool:
-        return await asyncpg.create_pool(Postgres.running(self._folder).url(), min_size=0, max_size=2)
+        url = Postgres.running(self._folder).url(database=self.outputs["databaseName"])
+        return await asyncpg.create_pool(url, min_size=0, max_size=2)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(call)
