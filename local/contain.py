@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-GRACE_SECONDS = 4.0
+GRACE_SECONDS = 2.0
 """For the command to end by SIGTERM when the emulator is gone: nobody waits for more then."""
 
 

@@ -44,7 +44,7 @@ class Emulator:
         `postgres`: the folder of the PostgreSQL server that an RDS cluster gets; without it a cluster is a name alone.
         `code`: what stands for the code in an image of ECS, instead of this repository.
         """
-        folder = folder.resolve()
+        folder = self.folder = folder.resolve()
         self.port = kept_port(folder / "port")
         self.endpoint_url = f"http://{HOST}:{self.port}"
         temporary = folder / "tmp"
