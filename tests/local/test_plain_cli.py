@@ -194,7 +194,7 @@ def test_mistakes_in_the_config_are_told_together_without_a_stack_trace(story: S
     said = answer.stdout + answer.stderr
     assert answer.returncode != 0
     assert "3 mistakes" in said
-    assert 'alternative: found "lambda"; allowed: serverless or fargate' in said
+    assert 'alternative: found "lambda"; allowed: fargate or serverless' in said
     assert 'leaseSeconds: found "5"; allowed: 10 to 3,600 seconds' in said
     assert "batchSzie: found a key that does not exist" in said
     assert "did you mean batchSize?" in said
