@@ -14,13 +14,14 @@ def emulator(folder: Path) -> int:
 
 
 def below(parent: int, word: str) -> list[int]:
-    """Process ids below `parent` with `word` in their command line or environment, the oldest first."""
+    """Process ids below `parent` with `word` in their command line or environment: the working ones, not their guards."""
     listed = _ps("-axo", "pid=,ppid=").split()
     pairs = list(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
     found = {parent}
     for _ in range(4):  # workers may be started through a helper
         found |= {pid for pid, above in pairs if above in found}
-    return sorted(pid for pid in found - {parent} if word in _ps("eww", "-o", "command=", "-p", str(pid)).split())
+    named = {pid for pid in found - {parent} if word in _ps("eww", "-o", "command=", "-p", str(pid)).split()}
+    return sorted(named - {above for pid, above in pairs if pid in named})
 
 
 def kill(pid: int) -> bool:

@@ -32,6 +32,7 @@ class Fargate(Scenario):
 
     def __init__(self, aws: LocalAws, outputs: dict[str, Any]) -> None:
         super().__init__(aws, outputs)
+        self._ecs = aws.client("ecs")
         self._loop = asyncio.new_event_loop()
         self._folder = aws.folder / "postgres"
         self._pool: asyncpg.Pool = self._run(self._connect())
@@ -54,7 +55,10 @@ class Fargate(Scenario):
         return self._run(self._store.everything())
 
     def tasks(self) -> int:
-        return len(chaos.below(chaos.emulator(self.aws.folder), WORKER))
+        answer = self._ecs.describe_services(
+            cluster=self.outputs["clusterName"], services=[self.outputs["serviceName"]]
+        )
+        return int(answer["services"][0]["runningCount"])
 
     def do_mischief(self, share: float, seconds: float) -> str | None:  # noqa: ARG002
         if not self._plan or share < self._plan[0][0]:
@@ -67,7 +71,7 @@ class Fargate(Scenario):
     def times(self) -> dict[str, float]:
         lines = self.metric_lines(self.outputs["logGroups"]["worker"])
         counts = ("Confirmed", "Rejected", "Retried", "Review", "NotTried")
-        names = {"claiming": "ClaimMs", "waiting for the gateway": "ConfirmMs", "settling": "SettleMs"}
+        names = {"claiming": "ClaimMs", "gateway and its rate limit": "ConfirmMs", "settling": "SettleMs"}
         return {
             text: sum(line[name] * sum(line[count] for count in counts) for line in lines) / 1000
             for text, name in names.items()
@@ -94,7 +98,7 @@ class Fargate(Scenario):
         return "database crashed and came back"
 
     def _roll(self) -> str:
-        self.aws.client("ecs").update_service(
+        self._ecs.update_service(
             cluster=self.outputs["clusterName"], service=self.outputs["serviceName"], forceNewDeployment=True
         )
         return "service rolled"

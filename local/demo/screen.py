@@ -128,7 +128,7 @@ def times(console: Console, parts: Mapping[str, float]) -> None:
     whole = sum(parts.values()) or 1.0
     console.print(f"\n[bold]Where the time went[/] ({whole:.1f} s by the workers' own metrics, added up)\n")
     for text, seconds in parts.items():
-        console.print(f"  {text:<24}{seconds:7.1f} s  [blue]{'█' * round(40 * seconds / whole)}[/]")
+        console.print(f"  {text:<28}{seconds:7.1f} s  [blue]{'█' * round(40 * seconds / whole)}[/]")
 
 
 def latencies(console: Console, seconds: Sequence[float], note: str) -> None:

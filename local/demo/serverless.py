@@ -54,7 +54,7 @@ class Serverless(Scenario):
 
     def times(self) -> dict[str, float]:
         lines = self.metric_lines(self.outputs["logGroups"]["confirm"])
-        names = {"claiming": "ClaimMs", "waiting for the gateway": "ConfirmMs", "settling": "SettleMs"}
+        names = {"claiming": "ClaimMs", "gateway and its rate limit": "ConfirmMs", "settling": "SettleMs"}
         return {text: sum(line[name] for line in lines) / 1000 for text, name in names.items()}
 
     def add(self, transactions: Sequence[Transaction]) -> None:

@@ -12,7 +12,7 @@ from workers.gateway.payments import GatewaySettings
 from workers.telemetry import Telemetry
 
 KEPT = timedelta(minutes=5)
-MISSED = timedelta(seconds=10)
+MISSED = timedelta(seconds=5)
 """How long a worker goes on with the key that it read, or did not find."""
 
 

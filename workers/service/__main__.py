@@ -32,7 +32,7 @@ from workers.telemetry import Telemetry
 
 BEAT_SECONDS = 1.0
 SYNCHRONISE_EVERY = 30
-"""Beats between two looks at the database's clock and at the gateway's key."""
+"""Beats between two looks at the database's clock."""
 
 
 class Service:
@@ -118,7 +118,7 @@ class Service:
         )
 
     async def _follow_key(self) -> None:
-        """A rotated key makes a new client; calls that run on the old one end there."""
+        """A rotated key makes a new client; calls that run on the old one end there. Seldom asks: the key is kept."""
         key = await asyncio.to_thread(self._key.current, SystemClock().now())
         if key != self._api_key:
             self._api_key, self._confirmer = key, self._make_confirmer(key)
@@ -128,8 +128,8 @@ class Service:
             await asyncio.sleep(BEAT_SECONDS)
             self._beats += 1
             self._beat()
+            await self._follow_key()
             if self._beats % SYNCHRONISE_EVERY == 0:
-                await self._follow_key()
                 with contextlib.suppress(*LOST):
                     await self.clock.synchronise(self.pool)
 
