@@ -14,7 +14,7 @@ def emulator(folder: Path) -> int:
 
 
 def below(parent: int, word: str) -> list[int]:
-    """Process ids below `parent` with `word` in their command line or environment: the working ones, not their guards."""
+    """Process ids below `parent` with `word` in their command or environment: those that work, not their guards."""
     listed = _ps("-axo", "pid=,ppid=").split()
     pairs = list(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
     found = {parent}

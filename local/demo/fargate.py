@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -94,8 +95,8 @@ class Fargate(Scenario):
         return "SIGKILL to a worker" if any(chaos.kill(pid) for pid in pids[:1]) else None
 
     def _crash(self) -> str:
-        crash(self._folder)
-        return "database crashed and came back"
+        threading.Thread(target=crash, args=(self._folder,), daemon=True).start()
+        return "database crashes"
 
     def _roll(self) -> str:
         self._ecs.update_service(
