@@ -15,6 +15,9 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 POLL_SECONDS = 2
+START_TRIES = 4
+START_WAIT_SECONDS = 15
+"""Between the tries: a role that was just made is known everywhere only after some seconds."""
 LOG_LINES = 20
 """How many of a failed task's last lines the user sees."""
 
@@ -88,13 +91,29 @@ class _Provider(ResourceProvider):
 
 
 def run(props: Mapping[str, Any]) -> str:
-    """Start the task, wait for its end and return its ARN.
+    """Run the task to its end and return its ARN. One whose container never started is tried again: nothing ran.
 
     Raises:
         TaskError: it could not start, failed, or took too long.
     """
     session = _session(props)
-    ecs = session.client("ecs")
+    for left in reversed(range(START_TRIES)):
+        arn = _start(session.client("ecs"), props)
+        task = _ended(session.client("ecs"), props, arn)
+        exits = {container["name"]: container.get("exitCode") for container in task["containers"]}
+        code = exits.get(props["container"])
+        if code == 0:
+            return arn
+        if code is not None or not left:
+            break
+        time.sleep(START_WAIT_SECONDS)
+    reason = task.get("stoppedReason") or "no reason given"
+    ended = "did not start" if code is None else f"ended with exit code {code}"
+    raise TaskError(f"{arn} {ended} ({reason}). Its last lines:\n{_last_lines(session, props, arn)}")
+
+
+def _start(ecs: Any, props: Mapping[str, Any]) -> str:
+    """Start the task and return its ARN."""
     answer = ecs.run_task(
         cluster=props["cluster"],
         taskDefinition=props["taskDefinition"],
@@ -113,15 +132,7 @@ def run(props: Mapping[str, Any]) -> str:
     if answer.get("failures") or not answer["tasks"]:
         reasons = "; ".join(f"{f.get('reason')} {f.get('detail', '')}".strip() for f in answer.get("failures", []))
         raise TaskError(f"{props['taskDefinition']} did not start: {reasons or 'ECS gave no reason'}")
-    arn = str(answer["tasks"][0]["taskArn"])
-    task = _ended(ecs, props, arn)
-    exits = {container["name"]: container.get("exitCode") for container in task["containers"]}
-    if exits.get(props["container"]) != 0:
-        reason = task.get("stoppedReason") or "no reason given"
-        code = exits.get(props["container"])
-        ended = "did not start" if code is None else f"ended with exit code {code}"
-        raise TaskError(f"{arn} {ended} ({reason}). Its last lines:\n{_last_lines(session, props, arn)}")
-    return arn
+    return str(answer["tasks"][0]["taskArn"])
 
 
 def _ended(ecs: Any, props: Mapping[str, Any], arn: str) -> dict[str, Any]:

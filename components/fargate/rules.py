@@ -62,7 +62,8 @@ def _time(s: Settings) -> Iterator[Problem]:
             f"{call} s",
             f"less: a lease covers {CALLS_PER_TRANSACTION} calls, the clocks' difference and {CALL_MARGIN} s, together "
             f"{least} s, and must be shorter than stopTimeoutSeconds ({stop} s)",
-            max(1, (stop - 1 - s.work.clock_skew_seconds - CALL_MARGIN) // CALLS_PER_TRANSACTION),
+            # what the lease as it is covers, where that is short enough itself
+            max(1, (min(lease, stop - 1) - s.work.clock_skew_seconds - CALL_MARGIN) // CALLS_PER_TRANSACTION),
         )
     elif lease >= stop:
         yield Problem(

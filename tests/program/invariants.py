@@ -29,11 +29,6 @@ STATE_MACHINE = "aws:sfn/stateMachine:StateMachine"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 TABLE = "aws:dynamodb/table:Table"
 QUEUE = "aws:sqs/queue:Queue"
-TASK = "aws:ecs/taskDefinition:TaskDefinition"
-SERVICE = "aws:ecs/service:Service"
-CLUSTER = "aws:rds/cluster:Cluster"
-INSTANCE = "aws:rds/clusterInstance:ClusterInstance"
-REPOSITORY = "aws:ecr/repository:Repository"
 ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
 WILDCARDS = {
@@ -138,14 +133,14 @@ class Invariant:
     """The type that it is about; stacks without it have nothing to keep."""
 
 
-def _at(resource: Recorded, path: str) -> Any:
+def at(resource: Recorded, path: str) -> Any:
     value: Any = resource.inputs
     for part in path.split("."):
         value = value[int(part)] if isinstance(value, list) else (value or {}).get(part)
     return value
 
 
-def _set(type_: str, path: str, value: object, name: str | None = None) -> Callable[[Record], None]:
+def put(type_: str, path: str, value: object, name: str | None = None) -> Callable[[Record], None]:
     """A sabotage: one input of one resource of a type set to `value` (None: taken away)."""
 
     def spoil(record: Record) -> None:
@@ -164,19 +159,18 @@ def _set(type_: str, path: str, value: object, name: str | None = None) -> Calla
     return spoil
 
 
-def _drop(type_: str) -> Callable[[Record], None]:
+def drop(type_: str) -> Callable[[Record], None]:
     def spoil(record: Record) -> None:
         record.resources.remove(record.all(type_)[0])
 
     return spoil
 
 
-def _policy(key: str, value: object, name: str | None = None) -> Callable[[Record], None]:
+def policy(key: str, value: object, name: str = "flow-logs") -> Callable[[Record], None]:
     """A sabotage: one member of the first statement of a role's policy."""
 
     def spoil(record: Record) -> None:
-        found = record.all("aws:iam/rolePolicy:RolePolicy")
-        resource = next(policy for policy in found if name in (None, policy.name))
+        resource = record.one("aws:iam/rolePolicy:RolePolicy", name)
         document = json.loads(resource.inputs["policy"])
         document["Statement"][0][key] = value
         resource.inputs["policy"] = json.dumps(document)
@@ -184,25 +178,25 @@ def _policy(key: str, value: object, name: str | None = None) -> Callable[[Recor
     return spoil
 
 
-def _expect(type_: str, path: str, wanted: object) -> Callable[[Record], Complaints]:
+def expect(type_: str, path: str, wanted: object) -> Callable[[Record], Complaints]:
     """The check that an input has one value in every resource of a type."""
 
     def complain(record: Record) -> Complaints:
         for resource in record.all(type_):
-            found = _at(resource, path)
+            found = at(resource, path)
             if found != wanted:
                 yield f"{resource}: {path} is {found!r}, not {wanted!r}"
 
     return complain
 
 
-def _statements(record: Record, type_: str) -> Iterator[tuple[Recorded, dict[str, Any]]]:
+def statements(record: Record, type_: str) -> Iterator[tuple[Recorded, dict[str, Any]]]:
     for resource in record.all(type_):
         for statement in json.loads(resource.inputs["policy"])["Statement"]:
             yield resource, statement
 
 
-def _listed(value: object) -> list[str]:
+def listed(value: object) -> list[str]:
     return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
 
 
@@ -217,7 +211,7 @@ def log_groups_are_kept_and_sealed(record: Record) -> Complaints:
 def functions_write_to_our_groups(record: Record) -> Complaints:
     groups = {group.outputs["name"] for group in record.all("aws:cloudwatch/logGroup:LogGroup")}
     for function in record.some("aws:lambda/function:Function"):
-        if _at(function, "loggingConfig.logGroup") not in groups:
+        if at(function, "loggingConfig.logGroup") not in groups:
             yield f"{function} writes to a group that Lambda makes, without retention and key"
 
 
@@ -234,10 +228,10 @@ def buckets_are_closed(record: Record) -> Complaints:
             yield f"{bucket} may become public"
         sealed = about.get("BucketServerSideEncryptionConfiguration")
         default = "rules.0.applyServerSideEncryptionByDefault"
-        if sealed is None or not _at(sealed, f"{default}.kmsMasterKeyId"):
+        if sealed is None or not at(sealed, f"{default}.kmsMasterKeyId"):
             yield f"{bucket} has no key of ours"
         expiry = about.get("BucketLifecycleConfiguration")
-        if expiry is None or _at(expiry, "rules.0.expiration.days") is None:
+        if expiry is None or at(expiry, "rules.0.expiration.days") is None:
             yield f"{bucket} keeps objects for ever"
         policy = about.get("BucketPolicy")
         if policy is None or not _refuses_plain_http(policy):
@@ -263,20 +257,20 @@ def queue_and_topic_speak_tls(record: Record) -> Complaints:
 def no_action_is_a_wildcard(record: Record) -> Complaints:
     for where, document in record.policies():
         for statement in document["Statement"]:
-            if statement["Effect"] == "Allow" and any("*" in action for action in _listed(statement["Action"])):
+            if statement["Effect"] == "Allow" and any("*" in action for action in listed(statement["Action"])):
                 yield f"{where}: {statement['Action']}"
 
 
 def wildcard_resources_have_reasons(record: Record) -> Complaints:
-    for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
-        if "*" in _listed(statement["Resource"]) and (policy.name, statement["Sid"]) not in WILDCARDS:
+    for policy, statement in statements(record, "aws:iam/rolePolicy:RolePolicy"):
+        if "*" in listed(statement["Resource"]) and (policy.name, statement["Sid"]) not in WILDCARDS:
             yield f"{policy} {statement['Sid']}"
 
 
 def roles_may_what_they_need_and_no_more(record: Record) -> Complaints:
     granted: dict[str, set[str]] = {}
-    for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
-        granted.setdefault(policy.name, set()).update(_listed(statement["Action"]))
+    for policy, statement in statements(record, "aws:iam/rolePolicy:RolePolicy"):
+        granted.setdefault(policy.name, set()).update(listed(statement["Action"]))
     for role in record.all("aws:iam/role:Role"):
         wanted = GRANTS[record.alternative].get(role.name, set())
         found = granted.pop(role.name, set())
@@ -336,8 +330,8 @@ def grants_come_before_use(record: Record) -> Complaints:
 
 
 def lock_grants_end_at_the_lock(record: Record) -> Complaints:
-    for policy, statement in _statements(record, "aws:iam/rolePolicy:RolePolicy"):
-        if "dynamodb:UpdateItem" in _listed(statement["Action"]):
+    for policy, statement in statements(record, "aws:iam/rolePolicy:RolePolicy"):
+        if "dynamodb:UpdateItem" in listed(statement["Action"]):
             keys = statement.get("Condition", {}).get("ForAllValues:StringEquals", {}).get("dynamodb:LeadingKeys")
             if keys != ["#run"]:
                 yield f"{policy} {statement['Sid']} may write transactions"
@@ -383,7 +377,7 @@ def ec2_takes_the_descriptions(record: Record) -> Complaints:
 
 def environments_fit_and_hold_no_secret(record: Record) -> Complaints:
     for function in record.some("aws:lambda/function:Function"):
-        variables = _at(function, "environment.variables")
+        variables = at(function, "environment.variables")
         size = sum(len(key) + len(value) for key, value in variables.items())
         if size > 4096:
             yield f"{function}: {size} bytes of environment, 4,096 are allowed"
@@ -402,9 +396,9 @@ def functions_are_as_agreed(record: Record) -> Complaints:
     }
     for function in record.some("aws:lambda/function:Function"):
         for path, value in wanted.items():
-            if _at(function, path) != value:
-                yield f"{function}: {path} is {_at(function, path)}"
-        if not _at(function, "vpcConfig.subnetIds") or not _at(function, "vpcConfig.securityGroupIds"):
+            if at(function, path) != value:
+                yield f"{function}: {path} is {at(function, path)}"
+        if not at(function, "vpcConfig.subnetIds") or not at(function, "vpcConfig.securityGroupIds"):
             yield f"{function} is outside the VPC"
         if not 10 <= function.inputs["timeout"] <= 900:
             yield f"{function}: time-out {function.inputs['timeout']}"
@@ -468,10 +462,10 @@ def components_hold_everything(record: Record) -> Complaints:
 
 def schedule_gives_up_and_tells(record: Record) -> Complaints:
     for schedule in record.some("aws:scheduler/schedule:Schedule"):
-        policy = _at(schedule, "target.retryPolicy") or {}
+        policy = at(schedule, "target.retryPolicy") or {}
         if not 0 < policy.get("maximumRetryAttempts", 185) <= 10:
             yield f"{schedule} retries for ever"
-        if not _at(schedule, "target.deadLetterConfig.arn"):
+        if not at(schedule, "target.deadLetterConfig.arn"):
             yield f"{schedule} forgets what failed"
 
 
@@ -486,8 +480,8 @@ def data_is_sealed_with_our_key(record: Record) -> Complaints:
     keys = {key.outputs["arn"] for key in record.all("aws:kms/key:Key")}
     for type_, path in paths.items():
         for resource in record.some(type_):
-            if _at(resource, path) not in keys:
-                yield f"{resource}: {path} is {_at(resource, path)}"
+            if at(resource, path) not in keys:
+                yield f"{resource}: {path} is {at(resource, path)}"
     for queue in record.some("aws:sqs/queue:Queue"):
         if queue.inputs.get("sqsManagedSseEnabled") is not True:
             yield f"{queue} is in clear"
@@ -497,7 +491,7 @@ def data_is_sealed_with_our_key(record: Record) -> Complaints:
 
 def key_policies_trust_this_account(record: Record) -> Complaints:
     """The one principal beside AWS's services is the account itself; services come with a condition."""
-    for key, statement in _statements(record, "aws:kms/key:Key"):
+    for key, statement in statements(record, "aws:kms/key:Key"):
         principal, condition = statement["Principal"], statement.get("Condition")
         if not isinstance(principal, dict) or ("Service" in principal and not condition):
             yield f"{key} {statement['Sid']} trusts anybody"
@@ -515,248 +509,62 @@ def index_is_sparse_and_lean(record: Record) -> Complaints:
             yield f"{table}: {keys} costs a write more per claim"
 
 
-def _containers(record: Record) -> Iterator[tuple[Recorded, dict[str, Any]]]:
-    for task in record.some(TASK):
-        for container in json.loads(task.inputs["containerDefinitions"]):
-            yield task, container
-
-
-def _container(path: str, value: object) -> Callable[[Record], None]:
-    """A sabotage: something of the first task's first container set to `value`."""
-
-    def spoil(record: Record) -> None:
-        for task in record.all(TASK):
-            definitions = json.loads(task.inputs["containerDefinitions"])
-            *parents, last = path.split(".")
-            target = definitions[0]
-            for part in parents:
-                target = target[part]
-            target[last] = value
-            task.inputs["containerDefinitions"] = json.dumps(definitions)
-
-    return spoil
-
-
-def containers_may_nothing(record: Record) -> Complaints:
-    for task, container in _containers(record):
-        where = f"{task} {container['name']}"
-        if container.get("user") != "10001":
-            yield f"{where} runs as {container.get('user')}"
-        if container.get("readonlyRootFilesystem") is not True:
-            yield f"{where} may write to its own code"
-        if container.get("privileged"):
-            yield f"{where} is privileged"
-        if container["linuxParameters"]["capabilities"] != {"drop": ["ALL"]}:
-            yield f"{where} has {container['linuxParameters']['capabilities']}"
-        if [mount["containerPath"] for mount in container["mountPoints"]] != ["/tmp"]:  # noqa: S108
-            yield f"{where} has somewhere to write other than /tmp"
-        if container.get("portMappings"):
-            yield f"{where} listens"
-
-
-def containers_log_to_our_groups(record: Record) -> Complaints:
-    groups = {group.outputs["name"] for group in record.all("aws:cloudwatch/logGroup:LogGroup")}
-    for task, container in _containers(record):
-        options = container["logConfiguration"]["options"]
-        if options["awslogs-group"] not in groups or "awslogs-create-group" in options:
-            yield f"{task} {container['name']} logs to {options['awslogs-group']}"
-        if options["mode"] != "non-blocking":
-            yield f"{task} {container['name']} waits for CloudWatch"
-
-
-def processes_get_their_signals(record: Record) -> Complaints:
-    for task, container in _containers(record):
-        if container["name"] == "collector":
-            continue
-        entry = container.get("entryPoint") or ["sh"]
-        if entry[0] != "python" or container.get("command"):
-            yield f"{task} {container['name']} starts with {entry}"
-        if not container["linuxParameters"]["initProcessEnabled"] or container["stopTimeout"] > 120:
-            yield f"{task} {container['name']} does not end as it should"
-
-
-def tasks_hold_no_secret(record: Record) -> Complaints:
-    for task, container in _containers(record):
-        for variable in container["environment"]:
-            if re.search("PASSWORD|TOKEN|API_KEY|SECRET(?!_ARN)", variable["name"]):
-                yield f"{task} {container['name']} carries {variable['name']} in clear"
-            if variable["value"] in (None, ""):
-                yield f"{task} {container['name']}: {variable['name']} is empty"
-        for secret in container.get("secrets", ()):
-            if not secret["valueFrom"].startswith("arn:aws:secretsmanager:") or container["name"] != "migrations":
-                yield f"{task} {container['name']} reads {secret}"
-
-
-def images_are_pinned(record: Record) -> Complaints:
-    for task, container in _containers(record):
-        if container["name"] != "collector" and not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):
-            yield f"{task} {container['name']} runs whatever {container['image']} is"
-
-
-def the_database_is_reached_by_the_workers_alone(record: Record) -> Complaints:
-    group = record.one("aws:ec2/securityGroup:SecurityGroup", "database")
-    workers = record.one("aws:ec2/securityGroup:SecurityGroup", "workers")
-    (rule,) = group.inputs["ingress"]
-    (cluster,) = record.all(CLUSTER)
-    if rule.get("cidrBlocks") or rule["securityGroups"] != [f"{workers.outputs['name']}-id"]:
-        yield f"{group} lets {rule} in"
-    if not rule["fromPort"] == rule["toPort"] == cluster.inputs["port"] or cluster.inputs["port"] == 5432:
-        yield f"{group}: port {rule['fromPort']}, the database has {cluster.inputs['port']}"
-    if cluster.inputs["vpcSecurityGroupIds"] != [f"{group.outputs['name']}-id"] or group.inputs["egress"]:
-        yield f"{cluster} is behind {cluster.inputs['vpcSecurityGroupIds']}"
-    for instance in record.all(INSTANCE):
-        if instance.inputs.get("publiclyAccessible") is not False:
-            yield f"{instance} has a public address"
-
-
-def parameters_hold(record: Record) -> Complaints:
-    wanted = {
-        "aws:rds/clusterParameterGroup:ClusterParameterGroup": {
-            "rds.force_ssl": "1",
-            "shared_preload_libraries": "pg_stat_statements",
-        },
-        "aws:rds/parameterGroup:ParameterGroup": {
-            "idle_in_transaction_session_timeout": "60000",
-            "log_lock_waits": "1",
-            "log_min_duration_statement": "1000",
-            "pg_stat_statements.track": "top",
-        },
-    }
-    for type_, values in wanted.items():
-        (group,) = record.all(type_)
-        found = {row["name"]: row["value"] for row in group.inputs["parameters"]}
-        if found != values or group.inputs["family"] != "aurora-postgresql17":
-            yield f"{group}: {found}"
-
-
-def database_is_as_agreed(record: Record) -> Complaints:
-    wanted: dict[str, object] = {
-        "storageEncrypted": True,
-        "manageMasterUserPassword": True,
-        "iamDatabaseAuthenticationEnabled": True,
-        "copyTagsToSnapshot": True,
-        "enabledCloudwatchLogsExports": ["postgresql"],
-        "engine": "aurora-postgresql",
-    }
-    for cluster in record.all(CLUSTER):
-        for key, value in wanted.items():
-            if cluster.inputs.get(key) != value:
-                yield f"{cluster}: {key} is {cluster.inputs.get(key)}"
-        if cluster.inputs.get("databaseInsightsMode") not in ("standard", "advanced"):
-            yield f"{cluster} leaves Database Insights to AWS, which takes the paid mode"
-        if "masterPassword" in cluster.inputs:
-            yield f"{cluster} has its password in the state"
-        if not cluster.inputs["skipFinalSnapshot"] and not cluster.inputs.get("finalSnapshotIdentifier"):
-            yield f"{cluster} cannot be deleted: its last snapshot has no name"
-
-
-def service_is_as_agreed(record: Record) -> Complaints:
-    wanted: dict[str, object] = {
-        "networkConfiguration.assignPublicIp": False,
-        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
-        "alarms.enable": True,
-        "alarms.rollback": True,
-        "deploymentMinimumHealthyPercent": 100,
-        "deploymentMaximumPercent": 200,
-        "availabilityZoneRebalancing": "ENABLED",
-        "enableExecuteCommand": False,
-        "waitForSteadyState": True,
-    }
-    for service in record.all(SERVICE):
-        for path, value in wanted.items():
-            if _at(service, path) != value:
-                yield f"{service}: {path} is {_at(service, path)}"
-        if service.inputs.get("launchType") or not service.inputs.get("capacityProviderStrategies"):
-            yield f"{service} has no capacity providers"
-        if "desiredCount" not in service.ignore_changes:
-            yield f"{service}: each deployment sets back what scaling chose"
-        alarms = {alarm.inputs["name"]: alarm.urn for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm")}
-        for name in _at(service, "alarms.alarmNames") or ["none"]:
-            if alarms.get(name) not in service.dependencies:
-                yield f"{service} may be made before its alarm {name}"
-
-
-def the_schema_comes_before_the_service(record: Record) -> Complaints:
-    (migrations,) = record.all(ONE_OFF)
-    (service,) = record.all(SERVICE)
-    if migrations.urn not in service.dependencies:
-        yield "the service may start on a schema that it does not know"
-    for instance in record.all(INSTANCE):
-        if instance.urn not in migrations.dependencies:
-            yield f"the migrations may run before {instance}"
-
-
-def scaling_reaches_the_service(record: Record) -> Complaints:
-    (target,) = record.all("aws:appautoscaling/target:Target")
-    (service,) = record.all(SERVICE)
-    (cluster,) = record.all("aws:ecs/cluster:Cluster")
-    if target.inputs["resourceId"] != f"service/{cluster.inputs['name']}/{service.inputs['name']}":
-        yield f"{target}: {target.inputs['resourceId']}"
-    policies = record.all("aws:appautoscaling/policy:Policy")
-    if {policy.inputs["policyType"] for policy in policies} != {"TargetTrackingScaling", "StepScaling"}:
-        yield f"{policies}"
-    (step,) = (policy for policy in policies if policy.inputs["policyType"] == "StepScaling")
-    alarm = record.one("aws:cloudwatch/metricAlarm:MetricAlarm", "scale-out")
-    if alarm.inputs["alarmActions"] != [step.outputs["arn"]]:
-        yield f"{alarm} does not act"
-
-
 _WRITES = "aws:iam/rolePolicy:RolePolicy"
 INVARIANTS = (
     Invariant(
         "log groups have retention and a key",
         log_groups_are_kept_and_sealed,
-        _set("aws:cloudwatch/logGroup:LogGroup", "retentionInDays", None),
+        put("aws:cloudwatch/logGroup:LogGroup", "retentionInDays", None),
     ),
     Invariant(
         "log groups have a key",
         log_groups_are_kept_and_sealed,
-        _set("aws:cloudwatch/logGroup:LogGroup", "kmsKeyId", None),
+        put("aws:cloudwatch/logGroup:LogGroup", "kmsKeyId", None),
     ),
     Invariant(
         "functions write to our log groups",
         functions_write_to_our_groups,
-        _set("aws:lambda/function:Function", "loggingConfig.logGroup", "/aws/lambda/plan"),
+        put("aws:lambda/function:Function", "loggingConfig.logGroup", "/aws/lambda/plan"),
         about=FUNCTION,
     ),
     Invariant(
         "buckets block public access",
         buckets_are_closed,
-        _set("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "blockPublicAcls", False),
+        put("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "blockPublicAcls", False),
         about=BUCKET,
     ),
     Invariant(
         "buckets have our key",
         buckets_are_closed,
-        _drop("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"),
+        drop("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"),
         about=BUCKET,
     ),
     Invariant(
         "buckets expire",
         buckets_are_closed,
-        _drop("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"),
+        drop("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"),
         about=BUCKET,
     ),
     Invariant(
         "buckets want TLS",
         buckets_are_closed,
-        _drop("aws:s3/bucketPolicy:BucketPolicy"),
+        drop("aws:s3/bucketPolicy:BucketPolicy"),
         about=BUCKET,
     ),
     Invariant(
         "queue and topic want TLS",
         queue_and_topic_speak_tls,
-        _set("aws:sqs/queuePolicy:QueuePolicy", "policy", '{"Statement": []}'),
+        put("aws:sqs/queuePolicy:QueuePolicy", "policy", '{"Statement": []}'),
         about=QUEUE,
     ),
-    Invariant("no action is a wildcard", no_action_is_a_wildcard, _policy("Action", ["s3:*"])),
-    Invariant("wildcards have reasons", wildcard_resources_have_reasons, _policy("Resource", "*")),
-    Invariant("no role may too much", roles_may_what_they_need_and_no_more, _policy("Action", "dynamodb:Scan")),
-    Invariant("no role lacks its policy", roles_may_what_they_need_and_no_more, _drop(_WRITES)),
+    Invariant("no action is a wildcard", no_action_is_a_wildcard, policy("Action", ["s3:*"])),
+    Invariant("wildcards have reasons", wildcard_resources_have_reasons, policy("Resource", "*")),
+    Invariant("no role may too much", roles_may_what_they_need_and_no_more, policy("Action", "dynamodb:Scan")),
+    Invariant("no role lacks its policy", roles_may_what_they_need_and_no_more, drop(_WRITES)),
     Invariant(
         "roles serve this account alone",
         roles_serve_us_alone,
-        _set(
+        put(
             "aws:iam/role:Role",
             "assumeRolePolicy",
             json.dumps({"Statement": [{"Principal": {"Service": "vpc-flow-logs.amazonaws.com"}}]}),
@@ -766,7 +574,7 @@ INVARIANTS = (
     Invariant(
         "each role has one user",
         roles_are_used_once,
-        lambda record: _set(
+        lambda record: put(
             "aws:ec2/flowLog:FlowLog",
             "iamRoleArn",
             next(r for r in record.all("aws:iam/role:Role") if r.name != "flow-logs").outputs["arn"],
@@ -798,62 +606,62 @@ INVARIANTS = (
     Invariant(
         "only the lock may be written around the core",
         lock_grants_end_at_the_lock,
-        _policy("Action", ["dynamodb:UpdateItem"], "plan"),
+        policy("Action", ["dynamodb:UpdateItem"], "plan"),
         STATE_MACHINE,
     ),
-    Invariant("the provider tags", everything_is_tagged, _set(PROVIDER, "defaultTags", {"tags": {"Project": "x"}})),
+    Invariant("the provider tags", everything_is_tagged, put(PROVIDER, "defaultTags", {"tags": {"Project": "x"}})),
     Invariant(
         "everything goes through the provider that tags",
         everything_is_tagged,
         lambda record: setattr(record.all("awsx:ec2:Vpc")[0], "provider", ""),
     ),
-    Invariant("names fit", names_fit, _set("aws:cloudwatch/metricAlarm:MetricAlarm", "name", "x" * 256)),
-    Invariant("policies fit", names_fit, _set(_WRITES, "policy", "x" * 10_241)),
+    Invariant("names fit", names_fit, put("aws:cloudwatch/metricAlarm:MetricAlarm", "name", "x" * 256)),
+    Invariant("policies fit", names_fit, put(_WRITES, "policy", "x" * 10_241)),
     Invariant(
         "the machine's name is plain",
         machine_name_is_plain,
-        _set("aws:sfn/stateMachine:StateMachine", "name", "a:b"),
+        put("aws:sfn/stateMachine:StateMachine", "name", "a:b"),
         about=STATE_MACHINE,
     ),
     Invariant(
         "EC2 takes the descriptions",
         ec2_takes_the_descriptions,
-        _set("aws:ec2/securityGroup:SecurityGroup", "description", "the workers’ group"),
+        put("aws:ec2/securityGroup:SecurityGroup", "description", "the workers’ group"),
     ),
     Invariant(
         "environments fit",
         environments_fit_and_hold_no_secret,
-        _set("aws:lambda/function:Function", "environment.variables", {"GATEWAY_URL": "x" * 4096}),
+        put("aws:lambda/function:Function", "environment.variables", {"GATEWAY_URL": "x" * 4096}),
         about=FUNCTION,
     ),
     Invariant(
         "environments hold no secret",
         environments_fit_and_hold_no_secret,
-        _set("aws:lambda/function:Function", "environment.variables", {"GATEWAY_API_KEY": "x"}),
+        put("aws:lambda/function:Function", "environment.variables", {"GATEWAY_API_KEY": "x"}),
         about=FUNCTION,
     ),
     Invariant(
         "functions are traced",
         functions_are_as_agreed,
-        _set("aws:lambda/function:Function", "tracingConfig.mode", "PassThrough"),
+        put("aws:lambda/function:Function", "tracingConfig.mode", "PassThrough"),
         about=FUNCTION,
     ),
     Invariant(
         "functions run on arm64",
         functions_are_as_agreed,
-        _set("aws:lambda/function:Function", "architectures", ["x86_64"]),
+        put("aws:lambda/function:Function", "architectures", ["x86_64"]),
         about=FUNCTION,
     ),
     Invariant(
         "functions are inside",
         functions_are_as_agreed,
-        _set("aws:lambda/function:Function", "vpcConfig.subnetIds", []),
+        put("aws:lambda/function:Function", "vpcConfig.subnetIds", []),
         about=FUNCTION,
     ),
     Invariant(
         "nothing comes in",
         nothing_comes_in,
-        _set(
+        put(
             "aws:ec2/securityGroup:SecurityGroup",
             "ingress",
             [{"protocol": "tcp", "fromPort": 443, "toPort": 443, "cidrBlocks": ["0.0.0.0/0"]}],
@@ -863,27 +671,27 @@ INVARIANTS = (
     Invariant(
         "only TLS goes out",
         nothing_comes_in,
-        _set("aws:ec2/securityGroup:SecurityGroup", "egress.0.toPort", 65_535, "workers"),
+        put("aws:ec2/securityGroup:SecurityGroup", "egress.0.toPort", 65_535, "workers"),
     ),
     Invariant(
         "the default group is empty",
         nothing_comes_in,
-        _set("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "egress", [{"protocol": "-1"}]),
+        put("aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "egress", [{"protocol": "-1"}]),
     ),
     Invariant(
         "alarms have actions",
         alarms_reach_the_topic,
-        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmActions", []),
+        put("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmActions", []),
     ),
     Invariant(
         "alarms say what to do",
         alarms_say_what_to_do,
-        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmDescription", "[page] Alarm"),
+        put("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmDescription", "[page] Alarm"),
     ),
     Invariant(
         "alarms keep CloudWatch's periods",
         alarms_say_what_to_do,
-        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "period", 90_000, "oldest-pending"),
+        put("aws:cloudwatch/metricAlarm:MetricAlarm", "period", 90_000, "oldest-pending"),
     ),
     Invariant(
         "components hold everything",
@@ -893,19 +701,19 @@ INVARIANTS = (
     Invariant(
         "the schedule gives up",
         schedule_gives_up_and_tells,
-        _set("aws:scheduler/schedule:Schedule", "target.retryPolicy", None),
+        put("aws:scheduler/schedule:Schedule", "target.retryPolicy", None),
         about=SCHEDULE,
     ),
     Invariant(
         "the schedule tells",
         schedule_gives_up_and_tells,
-        _set("aws:scheduler/schedule:Schedule", "target.deadLetterConfig", None),
+        put("aws:scheduler/schedule:Schedule", "target.deadLetterConfig", None),
         about=SCHEDULE,
     ),
     Invariant(
         "data is sealed with our key",
         data_is_sealed_with_our_key,
-        _set("aws:secretsmanager/secret:Secret", "kmsKeyId", "alias/aws/secretsmanager"),
+        put("aws:secretsmanager/secret:Secret", "kmsKeyId", "alias/aws/secretsmanager"),
     ),
     Invariant(
         "no secret's value is in the state",
@@ -917,7 +725,7 @@ INVARIANTS = (
     Invariant(
         "key policies trust this account",
         key_policies_trust_this_account,
-        _set(
+        put(
             "aws:kms/key:Key",
             "policy",
             json.dumps({"Statement": [{"Sid": "All", "Principal": "*", "Action": "kms:*"}]}),
@@ -926,237 +734,41 @@ INVARIANTS = (
     Invariant(
         "the index is sparse and lean",
         index_is_sparse_and_lean,
-        _set("aws:dynamodb/table:Table", "globalSecondaryIndexes.0.projectionType", "ALL"),
+        put("aws:dynamodb/table:Table", "globalSecondaryIndexes.0.projectionType", "ALL"),
         about=TABLE,
     ),
     Invariant(
         "keys rotate",
-        _expect("aws:kms/key:Key", "enableKeyRotation", True),
-        _set("aws:kms/key:Key", "enableKeyRotation", False),
+        expect("aws:kms/key:Key", "enableKeyRotation", True),
+        put("aws:kms/key:Key", "enableKeyRotation", False),
     ),
     Invariant(
         "the table is on demand",
-        _expect("aws:dynamodb/table:Table", "billingMode", "PAY_PER_REQUEST"),
-        _set("aws:dynamodb/table:Table", "billingMode", "PROVISIONED"),
+        expect("aws:dynamodb/table:Table", "billingMode", "PAY_PER_REQUEST"),
+        put("aws:dynamodb/table:Table", "billingMode", "PROVISIONED"),
         about=TABLE,
     ),
     Invariant(
         "the run is traced",
-        _expect("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", True),
-        _set("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", False),
+        expect("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", True),
+        put("aws:sfn/stateMachine:StateMachine", "tracingConfiguration.enabled", False),
         about=STATE_MACHINE,
     ),
     Invariant(
         "logs of runs hold no data",
-        _expect("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", False),
-        _set("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", True),
+        expect("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", False),
+        put("aws:sfn/stateMachine:StateMachine", "loggingConfiguration.includeExecutionData", True),
         about=STATE_MACHINE,
     ),
     Invariant(
         "the schedule is in UTC",
-        _expect("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "UTC"),
-        _set("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "Europe/Berlin"),
+        expect("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "UTC"),
+        put("aws:scheduler/schedule:Schedule", "scheduleExpressionTimezone", "Europe/Berlin"),
         about=SCHEDULE,
     ),
     Invariant(
         "flow logs hold all traffic",
-        _expect("aws:ec2/flowLog:FlowLog", "trafficType", "ALL"),
-        _set("aws:ec2/flowLog:FlowLog", "trafficType", "REJECT"),
-    ),
-    Invariant("containers run as nobody", containers_may_nothing, _container("user", "0"), TASK),
-    Invariant("containers are read-only", containers_may_nothing, _container("readonlyRootFilesystem", False), TASK),
-    Invariant(
-        "containers have no capabilities",
-        containers_may_nothing,
-        _container("linuxParameters.capabilities", {"add": ["SYS_PTRACE"]}),
-        TASK,
-    ),
-    Invariant(
-        "containers have one place to write",
-        containers_may_nothing,
-        _container("mountPoints", [{"containerPath": "/app"}]),
-        TASK,
-    ),
-    Invariant(
-        "containers log to our groups",
-        containers_log_to_our_groups,
-        _container("logConfiguration.options.awslogs-group", "/ecs/worker"),
-        TASK,
-    ),
-    Invariant(
-        "containers do not wait for their log",
-        containers_log_to_our_groups,
-        _container("logConfiguration.options.mode", "blocking"),
-        TASK,
-    ),
-    Invariant(
-        "processes start without a shell",
-        processes_get_their_signals,
-        _container("entryPoint", ["sh", "-c", "python -m workers.service"]),
-        TASK,
-    ),
-    Invariant("Fargate waits for them", processes_get_their_signals, _container("stopTimeout", 121), TASK),
-    Invariant(
-        "tasks hold no secret",
-        tasks_hold_no_secret,
-        _container("environment", [{"name": "DATABASE_PASSWORD", "value": "x"}]),
-        TASK,
-    ),
-    Invariant(
-        "only the migrations see the master's password",
-        tasks_hold_no_secret,
-        lambda record: _set(
-            TASK,
-            "containerDefinitions",
-            json.dumps(
-                [
-                    container | {"name": "worker"}
-                    for task, container in _containers(record)
-                    if container["name"] == "migrations"
-                ]
-            ),
-        )(record),
-        TASK,
-    ),
-    Invariant("images are pinned", images_are_pinned, _container("image", "workers:latest"), TASK),
-    Invariant(
-        "the database's port is closed to addresses",
-        the_database_is_reached_by_the_workers_alone,
-        _set("aws:ec2/securityGroup:SecurityGroup", "ingress.0.securityGroups", ["sg-other"], "database"),
-        CLUSTER,
-    ),
-    Invariant(
-        "the database has no public address",
-        the_database_is_reached_by_the_workers_alone,
-        _set(INSTANCE, "publiclyAccessible", True),
-        CLUSTER,
-    ),
-    Invariant(
-        "the database has a port of its own",
-        the_database_is_reached_by_the_workers_alone,
-        _set(CLUSTER, "port", 5432),
-        CLUSTER,
-    ),
-    Invariant(
-        "the database takes TLS alone",
-        parameters_hold,
-        _set("aws:rds/clusterParameterGroup:ClusterParameterGroup", "parameters.0.value", "0"),
-        CLUSTER,
-    ),
-    Invariant(
-        "the database ends forgotten transactions",
-        parameters_hold,
-        _set("aws:rds/parameterGroup:ParameterGroup", "parameters.0.value", "0"),
-        CLUSTER,
-    ),
-    Invariant(
-        "nobody knows the master's password",
-        database_is_as_agreed,
-        _set(CLUSTER, "manageMasterUserPassword", None),
-        CLUSTER,
-    ),
-    Invariant(
-        "workers log in by IAM",
-        database_is_as_agreed,
-        _set(CLUSTER, "iamDatabaseAuthenticationEnabled", False),
-        CLUSTER,
-    ),
-    Invariant("the database is sealed", database_is_as_agreed, _set(CLUSTER, "storageEncrypted", None), CLUSTER),
-    Invariant(
-        "the database's log is exported",
-        database_is_as_agreed,
-        _set(CLUSTER, "enabledCloudwatchLogsExports", []),
-        CLUSTER,
-    ),
-    Invariant(
-        "the insights' mode is chosen by us",
-        database_is_as_agreed,
-        _set(CLUSTER, "databaseInsightsMode", None),
-        CLUSTER,
-    ),
-    Invariant(
-        "the service is private",
-        service_is_as_agreed,
-        _set(SERVICE, "networkConfiguration.assignPublicIp", True),
-        SERVICE,
-    ),
-    Invariant(
-        "a failed deployment goes back",
-        service_is_as_agreed,
-        _set(SERVICE, "deploymentCircuitBreaker.rollback", False),
-        SERVICE,
-    ),
-    Invariant(
-        "an alarm rolls a deployment back",
-        service_is_as_agreed,
-        _set(SERVICE, "alarms.alarmNames", ["another"]),
-        SERVICE,
-    ),
-    Invariant("nobody gets a shell", service_is_as_agreed, _set(SERVICE, "enableExecuteCommand", True), SERVICE),
-    Invariant(
-        "deployments leave scaling alone",
-        service_is_as_agreed,
-        lambda record: record.all(SERVICE)[0].ignore_changes.clear(),
-        SERVICE,
-    ),
-    Invariant(
-        "the service comes after its grants",
-        grants_come_before_use,
-        lambda record: record.all(SERVICE)[0].dependencies.clear(),
-        SERVICE,
-    ),
-    Invariant(
-        "the migrations come after their grants",
-        grants_come_before_use,
-        lambda record: record.all(ONE_OFF)[0].dependencies.clear(),
-        SERVICE,
-    ),
-    Invariant(
-        "the schema comes before the service",
-        the_schema_comes_before_the_service,
-        lambda record: record.all(SERVICE)[0].dependencies.clear(),
-        SERVICE,
-    ),
-    Invariant(
-        "the database comes before the schema",
-        the_schema_comes_before_the_service,
-        lambda record: record.all(ONE_OFF)[0].dependencies.clear(),
-        SERVICE,
-    ),
-    Invariant(
-        "scaling reaches the service",
-        scaling_reaches_the_service,
-        _set("aws:appautoscaling/target:Target", "resourceId", "service/a/b"),
-        SERVICE,
-    ),
-    Invariant(
-        "the age of the oldest starts tasks",
-        scaling_reaches_the_service,
-        _set("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmActions", [], "scale-out"),
-        SERVICE,
-    ),
-    Invariant(
-        "tags of images never move",
-        _expect(REPOSITORY, "imageTagMutability", "IMMUTABLE"),
-        _set(REPOSITORY, "imageTagMutability", "MUTABLE"),
-        REPOSITORY,
-    ),
-    Invariant(
-        "images are scanned",
-        _expect(REPOSITORY, "imageScanningConfiguration.scanOnPush", True),
-        _set(REPOSITORY, "imageScanningConfiguration.scanOnPush", False),
-        REPOSITORY,
-    ),
-    Invariant(
-        "images run on arm64",
-        _expect(TASK, "runtimePlatform.cpuArchitecture", "ARM64"),
-        _set(TASK, "runtimePlatform.cpuArchitecture", "X86_64"),
-        TASK,
-    ),
-    Invariant(
-        "tasks are counted",
-        _expect("aws:ecs/cluster:Cluster", "settings.0.value", "enabled"),
-        _set("aws:ecs/cluster:Cluster", "settings.0.value", "disabled"),
-        SERVICE,
+        expect("aws:ec2/flowLog:FlowLog", "trafficType", "ALL"),
+        put("aws:ec2/flowLog:FlowLog", "trafficType", "REJECT"),
     ),
 )

@@ -6,10 +6,13 @@ import copy
 
 import pytest
 
+from tests.program.fargate_invariants import FARGATE_INVARIANTS
 from tests.program.invariants import INVARIANTS, WILDCARDS, Invariant
 from tests.program.recording import LEAST, PROVIDER, Record
 
-every = pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda invariant: invariant.name.replace(" ", "-"))
+every = pytest.mark.parametrize(
+    "invariant", INVARIANTS + FARGATE_INVARIANTS, ids=lambda invariant: invariant.name.replace(" ", "-")
+)
 
 TYPES = {
     # all that a stack with everything has, beside what is in COMMON

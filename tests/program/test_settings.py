@@ -251,6 +251,136 @@ def test_contradictions_are_refused_and_the_mends_mend(
     parse(LEAST | config | {problem.key: problem.mend for problem in found})
 
 
+FARGATE: dict[str, Any] = LEAST | {"alternative": "fargate"}
+ASLEEP: dict[str, Any] = {"minTasks": 0, "minCapacityUnits": "0", "autoPauseSeconds": 300}
+PRIVATE: dict[str, Any] = {"natStrategy": "none", "gatewayUrl": "https://10.1.2.3/v1"}
+INSIDE: dict[str, Any] = {
+    "interfaceEndpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "xray"],
+    "collectorImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/collector:1",
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "says"),
+    [
+        ({"leaseSeconds": 120}, "leaseSeconds", "less than stopTimeoutSeconds (120 s)"),
+        ({"leaseSeconds": 180}, "leaseSeconds", "must not outlive"),
+        ({"stopTimeoutSeconds": 60}, "leaseSeconds", "less than stopTimeoutSeconds (60 s)"),
+        ({"leaseSeconds": 26}, "leaseSeconds", "at least 27 s"),
+        ({"gatewayTimeoutSeconds": 60}, "gatewayTimeoutSeconds", "must be shorter than stopTimeoutSeconds (120 s)"),
+        (
+            {"stopTimeoutSeconds": 20, "gatewayTimeoutSeconds": 11, "leaseSeconds": 18},
+            "stopTimeoutSeconds",
+            "a call under way may take 11 s",
+        ),
+        ({"taskCpu": 256, "taskMemoryMb": 4096}, "taskMemoryMb", "512, 1,024, 2,048 MB"),
+        ({"taskCpu": 1024}, "taskMemoryMb", "2,048 to 8,192 MB in steps of 1,024"),
+        ({"taskCpu": 16384, "taskMemoryMb": 40000}, "taskMemoryMb", "32,768 to 122,880 MB in steps of 8,192"),
+        ({"minTasks": 3}, "maxTasks", "at least minTasks (3)"),
+        ({"onDemandBase": 3, "spotWeight": 50}, "onDemandBase", "at most maxTasks (2)"),
+        ({"onDemandBase": 1}, "spotWeight", "capacity provider of weight 0"),
+        ({"gatewayRateLimit": 5, "maxTasks": 6}, "gatewayRateLimit", "at least maxTasks"),
+        ({"vpcCidr": "10.0.0.0/25", "maxTasks": 20}, "maxTasks", "at most 19: each task has an address"),
+        ({"minCapacityUnits": "8"}, "maxCapacityUnits", "at least 8, as minCapacityUnits"),
+        ({**ASLEEP, "maxCapacityUnits": "0"}, "maxCapacityUnits", "at least 0.5"),
+        (
+            {"minCapacityUnits": "0", "autoPauseSeconds": 300},
+            "minCapacityUnits",
+            "a connection open Aurora never pauses",
+        ),
+        ({"minCapacityUnits": "0"}, "minCapacityUnits", "To let both sleep, set minTasks to 0"),
+        ({"minTasks": 0, "minCapacityUnits": "0"}, "autoPauseSeconds", "300 to 86,400 seconds"),
+        ({"autoPauseSeconds": 300}, "autoPauseSeconds", "nothing pauses otherwise"),
+        ({"minTasks": 0, "autoPauseSeconds": 300}, "autoPauseSeconds", "nothing pauses otherwise"),
+        ({"performanceInsightsDays": 7}, "performanceInsightsDays", "0, or switch databaseInsights on"),
+        (
+            {"databaseInsights": "advanced", "performanceInsightsDays": 434},
+            "performanceInsightsDays",
+            "at least 465",
+        ),
+        (PRIVATE, "interfaceEndpoints", "reach ECR, their logs, secrets and X-Ray through endpoints"),
+        ({**PRIVATE, **INSIDE, "minTasks": 0}, "interfaceEndpoints", "through endpoints"),
+        ({**PRIVATE, **INSIDE, "collectorImage": "docker.io/otel:1"}, "natStrategy", "public registries"),
+        ({"retryBaseSeconds": 1000}, "retryBaseSeconds", "retryCapSeconds (900 s)"),
+        ({"natStrategy": "none", **INSIDE}, "natStrategy", "way out to payments.example.com"),
+        ({"environment": "prod"}, "alarmEmail", "reach a person"),
+    ],
+    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else str(value)[:20],
+)
+def test_contradictions_of_fargate_are_refused_and_the_mends_mend(config: dict[str, Any], key: str, says: str) -> None:
+    found = problems(**({"alternative": "fargate"} | config))
+    problem = next(problem for problem in found if problem.key == key)
+    assert says in problem.allowed + problem.found
+    parse(FARGATE | config | {problem.key: problem.mend for problem in found})
+
+
+def test_the_edges_of_fargate_that_are_still_allowed() -> None:
+    allowed: tuple[dict[str, Any], ...] = (
+        ASLEEP,
+        {"minTasks": 0},
+        {"leaseSeconds": 119},
+        {"leaseSeconds": 27},
+        {"stopTimeoutSeconds": 91},
+        {"stopTimeoutSeconds": 20, "gatewayTimeoutSeconds": 5, "leaseSeconds": 17},
+        {"gatewayTimeoutSeconds": 56, "leaseSeconds": 119},
+        {"onDemandBase": 1, "spotWeight": 99},
+        {"onDemandBase": 2, "spotWeight": 0},
+        {"vpcCidr": "10.0.0.0/25", "maxTasks": 19},
+        {"databaseInsights": "advanced", "performanceInsightsDays": 731},
+        {"databaseInsights": "standard", "performanceInsightsDays": 62},
+        PRIVATE | INSIDE,
+        PRIVATE | INSIDE | {"minTasks": 0, "interfaceEndpoints": [*INSIDE["interfaceEndpoints"], "rds-data"]},
+        {"imageDigest": "repository@sha256:" + "0f" * 32},
+        {"batchSize": 10_000, "mapConcurrency": 1_000, "lambdaTimeoutSeconds": 900},  # the other alternative's limits
+    )
+    for config in allowed:
+        parse(FARGATE | config)
+
+
+def test_each_size_of_fargate_is_one_that_aws_has() -> None:
+    """As AWS's page "Task CPU and memory" has it: least and most, in MB, for each CPU."""
+    sizes = {cpu: (memory[0], memory[-1], len(memory)) for cpu, memory in settings.FARGATE_SIZES.items()}
+    assert sizes == {
+        256: (512, 2_048, 3),
+        512: (1_024, 4_096, 4),
+        1_024: (2_048, 8_192, 7),
+        2_048: (4_096, 16_384, 13),
+        4_096: (8_192, 30_720, 23),
+        8_192: (16_384, 61_440, 12),
+        16_384: (32_768, 122_880, 12),
+    }
+
+
+def test_keys_of_the_other_alternative_stay_in_the_file_and_are_checked() -> None:
+    both = LEAST | {"mapConcurrency": 5, "maxTasks": 4}
+    assert parse(both).run.map_concurrency == parse(both | {"alternative": "fargate"}).run.map_concurrency == 5
+    assert parse(both).service.max_tasks == 4
+    for alternative in settings.ALTERNATIVES:
+        found = problems(alternative=alternative, mapConcurrency=0, maxTasks="many")
+        assert {problem.key for problem in found} == {"mapConcurrency", "maxTasks"}
+
+
+def test_a_lease_is_the_alternatives_own_unless_set() -> None:
+    assert (parse(LEAST).work.lease_seconds, parse(FARGATE).work.lease_seconds) == (180, 90)
+    assert parse(FARGATE | {"leaseSeconds": 60}).work.lease_seconds == 60
+
+
+def test_what_is_hardly_meant_is_warned_of() -> None:
+    def said(**changes: object) -> str:
+        return "\n".join(settings.warnings(parse(FARGATE | {"alarmEmail": "a@example.com"} | changes)))
+
+    assert said() == said(environment="prod") == ""
+    assert "Performance Insights wants 2 ACU or more" in said(databaseInsights="standard")
+    assert said(databaseInsights="standard", minCapacityUnits="2") == ""
+    assert "minTasks 0 in prod" in said(environment="prod", minTasks=0)
+    assert settings.warnings(parse(LEAST)) == ()
+
+
+def test_capacities_come_in_halves_as_text_or_number() -> None:
+    for given, wanted in (("0.5", 0.5), (0.5, 0.5), ("3", 3.0), (3, 3.0), ("2.0", 2.0), ("auto", 0.5)):
+        assert parse(FARGATE | {"minCapacityUnits": given}).database.min_capacity == wanted
+
+
 def test_several_contradictions_come_together() -> None:
     found = problems(leaseSeconds=60, retryBaseSeconds=2000, natStrategy="none")
     assert {problem.key for problem in found} == {"leaseSeconds", "retryBaseSeconds", "natStrategy"}

@@ -1,0 +1,574 @@
+"""What each component of the fargate alternative makes of its settings, and what the stack tells the outside."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import alternatives, artifact
+from components.account import Place
+from components.fargate.compute import repository_arn
+from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, alarms, silence_seconds, widgets
+from components.fargate.scaling import publisher_minutes, scale_out_seconds
+from components.observability import Metric, Missing, Severity
+from components.settings import ALTERNATIVES, Settings, parse
+from tests.program.conftest import IMAGE
+from tests.program.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
+from workers import config as worker_config
+
+CONFIG = {
+    "owner": "payments",
+    "costCenter": "cc-1",
+    "gatewayUrl": "https://payments.example.com",
+    "alternative": "fargate",
+}
+OUTPUTS = {
+    "alternative", "environment", "region", "clusterName", "serviceName", "taskDefinitionArn", "repositoryUrl",
+    "databaseHost", "databasePort", "databaseName", "databaseUser", "databaseClusterId", "databaseSecretArn",
+    "alarmTopicArn", "dashboardName", "logGroups", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn",
+    "reviewHours", "reviewOwner",
+}  # fmt: skip
+TASK = "aws:ecs/taskDefinition:TaskDefinition"
+SERVICE = "aws:ecs/service:Service"
+CLUSTER = "aws:rds/cluster:Cluster"
+INSTANCE = "aws:rds/clusterInstance:ClusterInstance"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+POLICY = "aws:appautoscaling/policy:Policy"
+FUNCTION = "aws:lambda/function:Function"
+
+
+def container(of: Record, task: str, name: str) -> dict[str, Any]:
+    definitions = json.loads(of.one(TASK, task).inputs["containerDefinitions"])
+    (found,) = (definition for definition in definitions if definition["name"] == name)
+    return dict(found)
+
+
+def environment(of: Record, task: str) -> dict[str, str]:
+    return {row["name"]: row["value"] for row in container(of, task, task)["environment"]}
+
+
+def statements(of: Record, role: str) -> dict[str, dict[str, Any]]:
+    document = json.loads(of.one("aws:iam/rolePolicy:RolePolicy", role).inputs["policy"])
+    return {statement["Sid"]: statement for statement in document["Statement"]}
+
+
+def test_the_outputs_are_those_that_command_and_demo_read(fargate: Record) -> None:
+    assert set(fargate.outputs) == OUTPUTS
+    assert all(fargate.outputs.values())
+    assert set(fargate.outputs["logGroups"]) == {"worker", "migrations"}
+
+
+def test_each_package_is_an_alternative_and_nothing_else_names_them() -> None:
+    """A further alternative is a further package."""
+    assert ALTERNATIVES == ("fargate", "serverless")
+    for name in ALTERNATIVES:
+        assert callable(alternatives.find(name).build)
+    shared = [ROOT / "__main__.py", *(ROOT / "components").glob("*.py")]
+    naming = [
+        path.name
+        for path in shared
+        if re.search(
+            r"import .*components\.(serverless|fargate)|from components\.(serverless|fargate)", path.read_text()
+        )
+    ]
+    assert naming == []
+
+
+def test_a_third_alternative_is_found_without_a_change(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    for name in ("__main__.py", "Pulumi.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "components", tmp_path / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    third = tmp_path / "components" / "third"
+    third.mkdir()
+    (third / "__init__.py").touch()
+    (third / "rules.py").write_text(
+        "LEASE_SECONDS = 33\ndef contradictions(s):\n    yield from ()\ndef warnings(s):\n    yield 'hello'\n"
+    )
+    script = (
+        "from components.settings import parse, warnings\n"
+        f"s = parse({CONFIG | {'alternative': 'third'}!r})\n"
+        "print(s.alternative, s.work.lease_seconds, *warnings(s))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, env={"PATH": ""}
+    )
+    assert done.stdout.split() == ["third", "33", "hello"]
+
+
+# -- datastore
+
+
+@pytest.mark.parametrize(("stack", "protected"), [("fargate-dev", False), ("fargate-prod", True)])
+def test_prod_is_protected_twice_and_dev_is_not(records: dict[str, Record], stack: str, protected: bool) -> None:
+    (cluster,) = records[stack].all(CLUSTER)
+    assert cluster.protect is protected
+    assert cluster.inputs["deletionProtection"] is protected
+    assert cluster.inputs["skipFinalSnapshot"] is not protected
+    assert cluster.inputs.get("finalSnapshotIdentifier", "").endswith("-final") is protected
+    assert cluster.inputs["backupRetentionPeriod"] == (35 if protected else 1)
+    assert records[stack].one("aws:ecr/repository:Repository", "workers").inputs["forceDelete"] is not protected
+
+
+def test_capacity_and_instances_follow_the_settings(records: dict[str, Record]) -> None:
+    def sizes(stack: str) -> tuple[Any, ...]:
+        (cluster,) = records[stack].all(CLUSTER)
+        scaling = cluster.inputs["serverlessv2ScalingConfiguration"]
+        return (
+            scaling["minCapacity"],
+            scaling["maxCapacity"],
+            scaling.get("secondsUntilAutoPause"),
+            len(records[stack].all(INSTANCE)),
+            cluster.inputs["enableHttpEndpoint"],
+        )
+
+    assert sizes("fargate-dev") == (0.5, 4, None, 1, False)
+    assert sizes("fargate-staging") == (0.5, 8, None, 2, False)
+    assert sizes("fargate-prod") == (2, 32, None, 2, False)
+    assert sizes("fargate-asleep") == (0, 4, 300, 1, True)
+    assert sizes("fargate-extremes") == (0.5, 256, None, 15, True)
+    tiers = [instance.inputs["promotionTier"] for instance in records["fargate-prod"].all(INSTANCE)]
+    assert sorted(tiers) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("stack", "mode", "enabled", "days"),
+    [
+        ("fargate-dev", "standard", False, None),
+        ("fargate-prod", "standard", True, 7),
+        ("fargate-extremes", "advanced", True, 465),
+    ],
+)
+def test_insights_are_the_same_on_cluster_and_instances(
+    records: dict[str, Record], stack: str, mode: str, enabled: bool, days: int | None
+) -> None:
+    (cluster,) = records[stack].all(CLUSTER)
+    assert cluster.inputs["databaseInsightsMode"] == mode
+    for resource in (cluster, *records[stack].all(INSTANCE)):
+        assert resource.inputs["performanceInsightsEnabled"] is enabled
+        assert resource.inputs.get("performanceInsightsRetentionPeriod") == days
+        assert ("performanceInsightsKmsKeyId" in resource.inputs) is enabled
+
+
+def test_the_exported_log_goes_to_a_group_of_ours(fargate: Record) -> None:
+    (cluster,) = fargate.all(CLUSTER)
+    group = fargate.one("aws:cloudwatch/logGroup:LogGroup", "postgresql")
+    assert group.inputs["name"] == f"/aws/rds/cluster/{cluster.inputs['clusterIdentifier']}/postgresql"
+    assert group.urn in cluster.dependencies
+
+
+def test_names_that_rds_refuses_are_made_to_fit() -> None:
+    made = record("fargate", as_stack="Fargate_Live--2")
+    (cluster,) = made.all(CLUSTER)
+    name = cluster.inputs["clusterIdentifier"]
+    assert re.fullmatch(r"[a-z](-?[a-z0-9])*", name)
+    key = json.loads(made.one("aws:kms/key:Key", "logs").inputs["policy"])
+    (logs,) = (s for s in key["Statement"] if s["Sid"] == "LogGroupsOfThisStack")
+    assert any(name in arn for arn in logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
+
+
+# -- compute
+
+
+def test_the_workers_understand_what_they_are_told(fargate: Record) -> None:
+    told = worker_config.read_service(environment(fargate, "worker"))
+    assert told.alternative == "fargate"
+    assert told.database.host == fargate.outputs["databaseHost"]
+    assert told.database.port == fargate.outputs["databasePort"] == 5433
+    assert told.database.name == fargate.outputs["databaseName"]
+    assert told.database.user == fargate.outputs["databaseUser"] == "confirm_service"
+    assert told.gateway.secret_arn == fargate.outputs["gatewayKeySecretArn"]
+    assert told.stop_within.total_seconds() == container(fargate, "worker", "worker")["stopTimeout"] - 10
+    assert told.policy.lease.total_seconds() == 90
+    assert environment(fargate, "worker")["DATABASE_AUTH"] == "iam"
+
+
+def test_the_migrations_understand_what_they_are_told(fargate: Record) -> None:
+    values = worker_config.Values(environment(fargate, "migrations"))
+    database = worker_config.database(values, "DATABASE_SERVICE_USER")
+    values.check()
+    assert (database.host, database.user) == (fargate.outputs["databaseHost"], fargate.outputs["databaseUser"])
+    assert container(fargate, "migrations", "migrations")["secrets"] == [
+        {"name": "DATABASE_SECRET", "valueFrom": fargate.outputs["databaseSecretArn"]}
+    ]
+
+
+def test_the_rate_limit_is_shared_by_the_tasks(records: dict[str, Record]) -> None:
+    for stack, rate in (("fargate-dev", 250.0), ("fargate-prod", 50.0), ("fargate-extremes", 100.0)):
+        told = worker_config.read_service(environment(records[stack], "worker"))
+        assert told.gateway.rate_limit == rate
+
+
+def test_the_heartbeat_lies_where_a_read_only_container_may_write(fargate: Record) -> None:
+    file = Path(environment(fargate, "worker")["HEARTBEAT_FILE"])
+    assert str(file.parent) == container(fargate, "worker", "worker")["mountPoints"][0]["containerPath"]
+    for task in fargate.all(TASK):
+        volumes = [volume["name"] for volume in task.inputs["volumes"]]
+        for definition in json.loads(task.inputs["containerDefinitions"]):
+            assert [mount["sourceVolume"] for mount in definition["mountPoints"]] == volumes
+
+
+def test_the_entry_points_exist(fargate: Record) -> None:
+    import importlib.util
+
+    modules = {
+        "worker": ["python", "-m", "workers.service"],
+        "migrations": ["python", "-m", "workers.migrations"],
+    }
+    for task, entry in modules.items():
+        assert container(fargate, task, task)["entryPoint"] == entry
+        assert importlib.util.find_spec(f"{entry[-1]}.__main__")
+    health = container(fargate, "worker", "worker")["healthCheck"]["command"]
+    assert health == ["CMD", "python", "-m", "workers.service.health"]
+    assert importlib.util.find_spec(health[-1])
+
+
+def test_a_dead_collector_stops_no_payment(fargate: Record) -> None:
+    collector = container(fargate, "worker", "collector")
+    assert collector["essential"] is False
+    assert container(fargate, "worker", "worker")["essential"] is True
+    variables = {row["name"]: row["value"] for row in collector["environment"]}
+    pipeline = yaml.safe_load(variables["AOT_CONFIG_CONTENT"])
+    endpoint = pipeline["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    assert endpoint.startswith("127.0.0.1:")
+    assert environment(fargate, "worker")["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://{endpoint}"
+    traces = pipeline["service"]["pipelines"]["traces"]
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(traces[kind]) == set(pipeline[kind])
+
+
+def test_the_worker_logs_in_as_one_user_of_one_database(fargate: Record) -> None:
+    (cluster,) = fargate.all(CLUSTER)
+    login = statements(fargate, "worker")["LogInToTheDatabase"]
+    user = f"dbuser:{cluster.outputs['clusterResourceId']}/{fargate.outputs['databaseUser']}"
+    assert login["Resource"] == [f"arn:aws:rds-db:{REGION}:{ACCOUNT}:{user}"]
+
+
+def test_who_may_read_the_masters_password(records: dict[str, Record]) -> None:
+    for stack, readers in (
+        ("fargate-prod", {"migrations-execution"}),
+        ("fargate-asleep", {"migrations-execution", "publisher"}),
+    ):
+        secret = records[stack].outputs["databaseSecretArn"]
+        found = {
+            where.split()[1]
+            for where, document in records[stack].policies()
+            for statement in document["Statement"]
+            if secret in statement.get("Resource", ())
+        }
+        assert found == readers
+
+
+def test_the_migrations_have_no_role_of_their_own(fargate: Record) -> None:
+    assert "taskRoleArn" not in fargate.one(TASK, "migrations").inputs
+    assert fargate.one(TASK, "worker").inputs["taskRoleArn"].endswith(":role/worker-1234567")
+    roles = {task.inputs["executionRoleArn"] for task in fargate.all(TASK)}
+    assert len(roles) == 2
+
+
+def test_capacity_providers_have_base_and_weights(records: dict[str, Record]) -> None:
+    def strategies(stack: str) -> dict[str, tuple[int | None, int]]:
+        (service,) = records[stack].all(SERVICE)
+        return {
+            row["capacityProvider"]: (row.get("base"), row["weight"])
+            for row in service.inputs["capacityProviderStrategies"]
+        }
+
+    assert strategies("fargate-dev") == {"FARGATE_SPOT": (None, 100)}
+    assert strategies("fargate-staging") == {"FARGATE": (1, 30), "FARGATE_SPOT": (None, 70)}
+    assert strategies("fargate-prod") == {"FARGATE": (2, 50), "FARGATE_SPOT": (None, 50)}
+    only = record("fargate", spotWeight="0")
+    (service,) = only.all(SERVICE)
+    assert [row["capacityProvider"] for row in service.inputs["capacityProviderStrategies"]] == ["FARGATE"]
+
+
+def test_the_image_is_built_unless_one_is_named(records: dict[str, Record]) -> None:
+    (built,) = records["fargate-dev"].all("awsx:ecr:Image")
+    assert built.inputs["platform"] == "linux/arm64"
+    assert built.inputs["imageTag"] == artifact.image_tag()
+    for key in ("context", "dockerfile"):
+        assert built.inputs[key].startswith("./workers")  # no path of this machine in the state
+        assert (ROOT / built.inputs[key]).exists()
+    assert not records["fargate-extremes"].some("awsx:ecr:Image")
+    assert container(records["fargate-extremes"], "worker", "worker")["image"] == IMAGE
+    assert container(records["fargate-extremes"], "migrations", "migrations")["image"] == IMAGE
+    pull = statements(records["fargate-extremes"], "worker-execution")["PullTheImage"]
+    assert pull["Resource"] == ["arn:aws:ecr:eu-west-1:210987654321:repository/confirm/workers"]
+    # it stays although the image comes from elsewhere: going back must not find it gone
+    assert records["fargate-extremes"].all("aws:ecr/repository:Repository")
+
+
+def test_only_ecr_has_repositories_to_name() -> None:
+    place = Place(account=ACCOUNT, region=REGION, partition="aws", prefix="p")
+    assert repository_arn(None, place) is None
+    assert repository_arn("docker.io/library/worker@sha256:" + "a" * 64, place) is None
+
+
+def test_the_images_tag_follows_its_content(tmp_path: Path) -> None:
+    workers = tmp_path / "workers"
+    shutil.copytree(artifact.WORKERS, workers, ignore=shutil.ignore_patterns("__pycache__"))
+    before = artifact.digest(*artifact.IMAGE_FILES, workers=workers)
+    assert before == artifact.digest(*artifact.IMAGE_FILES)
+    (workers / "notes.txt").write_text("not in the image")
+    assert artifact.digest(*artifact.IMAGE_FILES, workers=workers) == before
+    for name in ("Dockerfile", "requirements.lock", "config.py", "migrations/0001_transactions.sql"):
+        file = workers / name
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n")
+        assert artifact.digest(*artifact.IMAGE_FILES, workers=workers) != before, name
+        file.write_bytes(content)
+    (workers / "config.py").rename(workers / "configuration.py")
+    assert artifact.digest(*artifact.IMAGE_FILES, workers=workers) != before
+    with pytest.raises(FileNotFoundError, match=r"nothing matches \*\.rs"):
+        artifact.digest("*.rs", workers=workers)
+
+
+def test_the_image_holds_what_its_tag_counts() -> None:
+    lines = (artifact.WORKERS / ".dockerignore").read_text().splitlines()
+    kept = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert kept == set(artifact.IMAGE_FILES)
+    assert "*" in lines
+
+
+def test_the_dockerfile_keeps_its_promises() -> None:
+    text = (artifact.WORKERS / "Dockerfile").read_text()
+    final = text[text.rindex("\nFROM ") :]
+    assert "--require-hashes" in text
+    assert re.search(r"(?m)^USER 10001:10001$", final)
+    assert re.search(r'(?m)^VOLUME \["/tmp"\]$', final)
+    assert re.search(r'(?m)^ENTRYPOINT \["python", "-m", "workers.service"\]$', final)
+    assert final.index("USER 10001") > final.index("RUN ")
+    assert "/app/rds-ca.pem" in text
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    pins = {
+        line.split()[0]
+        for line in (artifact.WORKERS / "requirements.in").read_text().splitlines()
+        if line[:1].isalpha()
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert pins <= set(project["dependencies"])
+    locked = re.findall(r"(?m)^([a-z0-9-]+==\S+)", (artifact.WORKERS / "requirements.lock").read_text())
+    tested = set(re.findall(r"(?m)^([a-z0-9-]+==\S+)", (ROOT / "requirements.lock").read_text()))
+    assert pins <= set(locked) <= tested
+    assert "://" not in (artifact.WORKERS / "requirements.lock").read_text()
+
+
+def test_a_new_task_definition_alone_does_not_migrate_again(fargate: Record) -> None:
+    (migrations,) = fargate.all("pulumi-python:dynamic/confirm-transactions:OneOffTask")
+    (cluster,) = fargate.all(CLUSTER)
+    assert migrations.inputs["triggers"] == {
+        "image": container(fargate, "migrations", "migrations")["image"],
+        "migrations": artifact.digest("migrations/*.sql"),
+        "database": cluster.outputs["clusterResourceId"],
+    }
+    assert migrations.inputs["taskDefinition"] == fargate.one(TASK, "migrations").outputs["arn"]
+    assert migrations.inputs["logGroup"] == fargate.outputs["logGroups"]["migrations"]
+    options = container(fargate, "migrations", "migrations")["logConfiguration"]["options"]
+    assert options["awslogs-stream-prefix"] == migrations.inputs["logStreamPrefix"]
+
+
+# -- scaling
+
+
+def test_the_target_stays_within_the_settings(records: dict[str, Record]) -> None:
+    for stack, least, most in (("fargate-dev", 1, 2), ("fargate-prod", 2, 10), ("fargate-extremes", 0, 1000)):
+        (target,) = records[stack].all("aws:appautoscaling/target:Target")
+        (service,) = records[stack].all(SERVICE)
+        assert (target.inputs["minCapacity"], target.inputs["maxCapacity"]) == (least, most)
+        assert service.inputs["desiredCount"] == least
+
+
+def test_the_backlog_is_shared_by_the_running_tasks(fargate: Record) -> None:
+    policy = fargate.one(POLICY, "backlog-per-task").inputs["targetTrackingScalingPolicyConfiguration"]
+    terms = {term["id"]: term for term in policy["customizedMetricSpecification"]["metrics"]}
+    assert policy["targetValue"] == 2_000
+    assert [name for name, term in terms.items() if term["returnData"]] == ["per_task"]
+    backlog, running = terms["backlog"]["metricStat"], terms["running"]["metricStat"]
+    assert (backlog["stat"], backlog["metric"]["metricName"]) == ("Maximum", "Backlog")  # several tasks say the same
+    assert {d["name"]: d["value"] for d in backlog["metric"]["dimensions"]} == {
+        "Alternative": "fargate",
+        "Environment": fargate.outputs["environment"],
+    }
+    assert running["metric"]["namespace"] == "ECS/ContainerInsights"
+    assert {d["name"]: d["value"] for d in running["metric"]["dimensions"]} == {
+        "ClusterName": fargate.outputs["clusterName"],
+        "ServiceName": fargate.outputs["serviceName"],
+    }
+    expression = terms["per_task"]["expression"]
+    for backlog_, tasks, wanted in ((5000, 0, 5000), (5000, 1, 5000), (5000, 4, 1250)):
+        assert evaluate(expression, backlog=backlog_, running=tasks) == wanted
+
+
+def evaluate(expression: str, **terms: float) -> float:
+    """The expression as CloudWatch computes it of one point each."""
+    names: dict[str, Any] = {"IF": lambda condition, yes, no: yes if condition else no, "FILL": lambda value, _: value}
+    return float(eval(expression, {"__builtins__": {}}, names | terms))  # noqa: S307 - our own text
+
+
+def test_the_age_of_the_oldest_starts_tasks_from_none_too(fargate: Record) -> None:
+    step = fargate.one(POLICY, "oldest-due").inputs["stepScalingPolicyConfiguration"]
+    assert step["adjustmentType"] == "PercentChangeInCapacity"
+    assert step["minAdjustmentMagnitude"] == 1
+    steps = step["stepAdjustments"]
+    assert [row["scalingAdjustment"] for row in steps] == [50, 100]
+    assert steps[0]["metricIntervalLowerBound"] == "0"
+    assert steps[0]["metricIntervalUpperBound"] == steps[1]["metricIntervalLowerBound"]
+    assert "metricIntervalUpperBound" not in steps[1]
+    alarm = fargate.one(ALARM, "scale-out").inputs
+    assert (alarm["metricName"], alarm["statistic"], alarm["period"]) == ("OldestPendingAge", "Maximum", 60)
+    asleep = not fargate.one(SERVICE, "worker").inputs["desiredCount"]
+    assert alarm["threshold"] == (60 if asleep else 180)
+
+
+def test_scaling_out_comes_long_before_the_alarm() -> None:
+    for age in (60, 300, 900, 86_400):
+        seconds = scale_out_seconds(parse(CONFIG | {"oldestPendingAlarmSeconds": age}))
+        assert 60 <= seconds <= max(60, age // 5)
+
+
+def test_somebody_reports_the_backlog_when_no_task_runs(records: dict[str, Record]) -> None:
+    for stack in ("fargate-dev", "fargate-prod"):
+        assert not records[stack].some(FUNCTION)
+        assert not records[stack].some("aws:scheduler/schedule:Schedule")
+    from workers import publisher
+
+    for stack, rate in (("fargate-asleep", "rate(15 minutes)"), ("fargate-extremes", "rate(1 minute)")):
+        (function,) = records[stack].all(FUNCTION)
+        (schedule,) = records[stack].all("aws:scheduler/schedule:Schedule")
+        assert schedule.inputs["target"]["arn"] == function.outputs["arn"]
+        assert schedule.inputs["scheduleExpression"] == rate
+        module, _, name = function.inputs["handler"].rpartition(".")
+        assert (module, callable(getattr(publisher, name))) == (publisher.__name__, True)
+        variables = function.inputs["environment"]["variables"]
+        (cluster,) = records[stack].all(CLUSTER)
+        assert variables["CLUSTER_ARN"] == cluster.outputs["arn"]
+        assert variables["MASTER_SECRET_ARN"] == records[stack].outputs["databaseSecretArn"]
+        assert set(re.findall(r'values\.text\("([A-Z_]+)"\)', inspect.getsource(publisher))) == set(variables)
+
+
+def test_the_publisher_lets_a_pausing_database_sleep() -> None:
+    """It pauses after autoPauseSeconds without a question, so questions must be further apart than that."""
+    for pause in (300, 301, 3_600, 86_400):
+        config = CONFIG | {"minTasks": 0, "minCapacityUnits": "0", "autoPauseSeconds": pause}
+        assert publisher_minutes(parse(config)) * 60 >= 3 * pause
+    assert publisher_minutes(parse(CONFIG | {"minTasks": 0})) == 1
+
+
+# -- observability
+
+
+def fake_metrics(settings: Settings, publisher: str | None = "publisher") -> Metrics:
+    return Metrics(settings, Sources("cluster", "service", "database", "rule", publisher, publisher and "queue"))
+
+
+def used(settings: Settings) -> Iterator[Metric]:
+    metrics = fake_metrics(settings)
+    for alarm in alarms(settings, metrics, 15):
+        yield from [alarm.metric] if isinstance(alarm.metric, Metric) else alarm.metric.terms.values()
+    yield from (metric for widget in widgets(metrics) for metric in widget.metrics)
+
+
+def test_no_alarm_or_graph_waits_for_a_metric_that_nobody_emits() -> None:
+    from workers.service import __main__ as service
+
+    source = inspect.getsource(service)
+    ours = {metric.name for metric in used(parse(CONFIG)) if metric.namespace == "ConfirmTransactions"}
+    assert {name for name in ours if f'"{name}": (' not in source} == set()
+    assert {"Backlog", "OldestPendingAge", "InReview"} <= ours
+
+
+def test_the_publisher_reports_under_the_names_that_scaling_reads() -> None:
+    from workers import publisher
+
+    source = inspect.getsource(publisher)
+    assert all(f'"{name}": (' in source for name in ("Backlog", "OldestPendingAge", "InReview"))
+
+
+def test_each_worry_has_its_alarm(records: dict[str, Record]) -> None:
+    found = {alarm.name: alarm for alarm in records["fargate-dev"].all(ALARM)}
+    at_least, under = "GreaterThanOrEqualToThreshold", "LessThanThreshold"
+    wanted = {
+        # name: namespace, metric, threshold, comparison, no data
+        "oldest-pending": ("ConfirmTransactions", "OldestPendingAge", 900, at_least, "notBreaching"),
+        "in-review": ("ConfirmTransactions", "InReview", 1, at_least, "notBreaching"),
+        "silence": ("ConfirmTransactions", "Backlog", 1, under, "breaching"),
+        "tasks-missing": (None, None, 1, at_least, "notBreaching"),
+        "deployment-failed": ("AWS/Events", "TriggeredRules", 1, at_least, "notBreaching"),
+        "task-memory": ("AWS/ECS", "MemoryUtilization", 85, at_least, "notBreaching"),
+        "database-at-its-limit": ("AWS/RDS", "ACUUtilization", 90, at_least, "notBreaching"),
+        "deadlocks": ("AWS/RDS", "Deadlocks", 1, at_least, "notBreaching"),
+        "transaction-ids": ("AWS/RDS", "MaximumUsedTransactionIDs", 1_000_000_000, at_least, "notBreaching"),
+        "scale-out": ("ConfirmTransactions", "OldestPendingAge", 180, at_least, "notBreaching"),
+    }
+    keys = ("namespace", "metricName", "threshold", "comparisonOperator", "treatMissingData")
+    assert {name: tuple(alarm.inputs.get(key) for key in keys) for name, alarm in found.items()} == wanted
+    assert found["oldest-pending"].inputs["dimensions"] == {"Alternative": "fargate", "Environment": "dev"}
+    assert {a.name for a in records["fargate-asleep"].all(ALARM)} == {*wanted, "publisher-failed", "dead-letters"}
+
+
+def test_missing_tasks_are_those_wanted_and_not_running(fargate: Record) -> None:
+    queries = {q["id"]: q for q in fargate.one(ALARM, "tasks-missing").inputs["metricQueries"]}
+    assert evaluate(queries["result"]["expression"], wanted=4, running=1) == 3
+    assert [name for name, query in queries.items() if query.get("returnData")] == ["result"]
+    assert queries["wanted"]["metric"]["metricName"] == "DesiredTaskCount"
+    assert queries["running"]["metric"]["metricName"] == "RunningTaskCount"
+
+
+def test_what_risks_the_promise_pages() -> None:
+    settings = parse(CONFIG)
+    paging = {a.name for a in alarms(settings, fake_metrics(settings), 15) if a.severity is Severity.PAGE}
+    assert paging == {
+        *("oldest-pending", "silence", "deployment-failed", "transaction-ids", "publisher-failed", "dead-letters")
+    }
+    assert set(DEPLOYMENT_ALARMS) <= paging
+
+
+def test_silence_outlasts_three_reports() -> None:
+    assert [silence_seconds(seconds) for seconds in (15, 60, 900, 901)] == [300, 300, 2_700, 2_760]
+    (silence,) = (a for a in alarms(parse(CONFIG), fake_metrics(parse(CONFIG)), 900) if a.name == "silence")
+    assert (silence.below, silence.missing, silence.period) == (True, Missing.ALARMING, 2_700)
+
+
+def test_failed_deployments_of_our_service_are_counted(fargate: Record) -> None:
+    (rule,) = fargate.all("aws:cloudwatch/eventRule:EventRule")
+    pattern = json.loads(rule.inputs["eventPattern"])
+    service = f"service/{fargate.outputs['clusterName']}/{fargate.outputs['serviceName']}"
+    assert pattern["resources"] == [f"arn:aws:ecs:{REGION}:{ACCOUNT}:{service}"]
+    assert pattern["detail"] == {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]}
+    (target,) = fargate.all("aws:cloudwatch/eventTarget:EventTarget")
+    group = fargate.one("aws:cloudwatch/logGroup:LogGroup", "deployments")
+    assert (target.inputs["rule"], target.inputs["arn"]) == (rule.outputs["name"], group.outputs["arn"])
+    (policy,) = fargate.all("aws:cloudwatch/logResourcePolicy:LogResourcePolicy")
+    (statement,) = json.loads(policy.inputs["policyDocument"])["Statement"]
+    assert statement["Resource"] == f"{group.outputs['arn']}:*"
+    assert fargate.one(ALARM, "deployment-failed").inputs["dimensions"] == {"RuleName": rule.outputs["name"]}
+    assert group.inputs["name"].startswith("/aws/events/")  # where EventBridge may write to
+    assert PROJECT in group.inputs["name"]
+
+
+def test_a_switch_keeps_what_a_person_put_in_by_hand(records: dict[str, Record]) -> None:
+    """Pulumi knows a resource by its URN: what both alternatives have under one name stays on a switch."""
+
+    def urns(stack: str) -> set[str]:
+        kept = ("Secret", "Eip", "Key", "Topic", "TopicSubscription", "Vpc")
+        return {
+            resource.urn.split("::", 2)[2]
+            for resource in records[stack].resources
+            if resource.type.rpartition(":")[2] in kept
+        }
+
+    assert urns("prod") == urns("fargate-prod")
+    assert any("Secret" in urn for urn in urns("prod"))

@@ -1,0 +1,112 @@
+"""The publisher: what it asks, what it reports, and how it waits for a database that sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from local.postgres import Postgres
+from workers import publisher
+from workers.config import ConfigError
+from workers.migrations import migrate
+
+ENVIRONMENT = {
+    "ALTERNATIVE": "fargate",
+    "ENVIRONMENT": "dev",
+    "METRIC_NAMESPACE": "ConfirmTransactions",
+    "CLUSTER_ARN": "arn:cluster",
+    "MASTER_SECRET_ARN": "arn:secret",
+    "DATABASE_NAME": "confirm",
+}
+
+
+class Data:
+    """The Data API, in front of prepared answers."""
+
+    class exceptions:  # noqa: N801 - boto3's name
+        ClientError = ClientError
+
+    def __init__(self, *answers: str | tuple[int, float, int]) -> None:
+        self.answers = list(answers)
+        self.requests: list[dict[str, Any]] = []
+
+    def execute_statement(self, **request: Any) -> dict[str, Any]:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, str):
+            raise ClientError({"Error": {"Code": answer, "Message": ""}}, "ExecuteStatement")
+        due, age, review = answer
+        return {"records": [[{"longValue": due}, {"doubleValue": age}, {"longValue": review}]]}
+
+
+def test_it_reports_what_scaling_reads(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Data((7, 61.25, 2))
+    monkeypatch.setattr(boto3, "client", lambda service: {"rds-data": data}[service])
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    assert publisher.publish({}, None) == {"due": 7, "age": 61.25, "review": 2}
+    line = json.loads(capsys.readouterr().out)
+    assert (line["Backlog"], line["OldestPendingAge"], line["InReview"]) == (7, 61.25, 2)
+    assert (line["Alternative"], line["Environment"]) == ("fargate", "dev")
+    assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "ConfirmTransactions"
+    (request,) = data.requests
+    assert {key: request[key] for key in ("resourceArn", "secretArn", "database")} == {
+        "resourceArn": "arn:cluster",
+        "secretArn": "arn:secret",
+        "database": "confirm",
+    }
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"CLUSTER_ARN is missing; MASTER_SECRET_ARN is missing"):
+        publisher.publish({}, None)
+
+
+def test_it_waits_for_a_paused_database_and_for_no_other_trouble() -> None:
+    waits: list[float] = []
+    data = Data(publisher.RESUMING, publisher.RESUMING, (0, 0.0, 0))
+    assert publisher.measure(data, {}, waits.append) == (0, 0.0, 0)
+    assert waits == [publisher.WAIT_SECONDS] * 2
+    with pytest.raises(ClientError):
+        publisher.measure(Data("BadRequestException"), {}, waits.append)
+    assert len(waits) == 2
+    with pytest.raises(ClientError):
+        publisher.measure(Data(publisher.RESUMING), {}, waits.append)
+    assert publisher.PATIENCE <= sum(waits[2:]) < publisher.PATIENCE + publisher.WAIT_SECONDS
+
+
+def test_the_database_understands_the_question(postgres: Postgres) -> None:
+    import asyncpg
+
+    async def ask() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(postgres.url())
+        try:
+            await connection.execute("DROP SCHEMA IF EXISTS publisher CASCADE")
+            await connection.execute("CREATE SCHEMA publisher")
+            await connection.execute("SET search_path = publisher")
+            await migrate(connection)
+            before = await connection.fetchrow(publisher.QUERY)
+            await connection.execute(
+                "INSERT INTO transactions (id, account, amount, currency, created_at, deadline) "
+                "SELECT 'p' || n, 'a', 1, 'EUR', now() - interval '1 minute', now() + interval '1 day' "
+                "FROM generate_series(1, 3) AS n"
+            )
+            await connection.execute("UPDATE transactions SET due_at = now() - interval '90 seconds' WHERE id = 'p1'")
+            await connection.execute("UPDATE transactions SET due_at = now() + interval '1 hour' WHERE id = 'p3'")
+            return [before, await connection.fetchrow(publisher.QUERY)]
+        finally:
+            await connection.execute("DROP SCHEMA publisher CASCADE")
+            await connection.close()
+
+    before, after = asyncio.run(ask())
+    assert tuple(before) == (0, 0.0, 0)
+    assert (after["due"], after["review"]) == (2, 0)
+    assert after["age"] == pytest.approx(90, abs=5)
+    assert isinstance(after["age"], float)  # the Data API gives a numeric as text, and a float as doubleValue
