@@ -263,6 +263,11 @@ class LocalAws:
         """The stack's config as it is here, keys as in the file."""
         return dict(_read(self.program / f"Pulumi.{self.stack}.yaml").get("config") or {})
 
+    @property
+    def tasks(self) -> Path:
+        """Where the running ECS tasks have their folders: TASK-ID/CONTAINER/pid, and the container's own tmp."""
+        return self.folder / "aws" / "tmp" / "tasks"
+
     def crash_database(self) -> None:
         """What a failover looks like: all connections break, and a moment later a server answers again."""
         crash(self.folder / "postgres")
@@ -320,11 +325,11 @@ class LocalAws:
             postgres=self.folder / "postgres",
             code=self.root,
         )
-        self._children.append(emulator)
         gateway = self._gateway() if self._with_gateway else None
         if gateway:
             self._children.append(gateway)
             gateway.launch()
+        self._children.append(emulator)  # it ends before the gateway does: its tasks have calls under way
         emulator.start()
         if emulator.lost_state and any((self.folder / "state").rglob("*.json")):
             self._say(
@@ -373,7 +378,7 @@ class LocalAws:
         copy_config(self.root, self.program, self.stack, self._overrides())
 
     def _overrides(self) -> dict[str, Value]:
-        chosen = {**OVERRIDES, "leaseSeconds": LEASES.get(self._alternative(), LEASES["serverless"])}
+        chosen = overrides(self._alternative())
         own: dict[str, Value] = {f"{PROJECT}:{key}": value for key, value in chosen.items()}
         return own | ({f"{PROJECT}:gatewayUrl": self.gateway_url} if self.gateway_url else {})
 
@@ -392,6 +397,11 @@ class LocalAws:
         if answer.returncode:
             raise LocalError(f"The stack {self.stack} cannot be made: {answer.stderr.strip()}")
         selected.write_text(self.stack)
+
+
+def overrides(alternative: str) -> dict[str, Value]:
+    """Config of a stack of that alternative that differs on the local AWS."""
+    return {**OVERRIDES, "leaseSeconds": LEASES.get(alternative, LEASES["serverless"])}
 
 
 def is_foreign(name: str) -> bool:

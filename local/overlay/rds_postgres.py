@@ -94,11 +94,10 @@ class Server:
         try:
             if database:
                 await connection.execute(f"DROP DATABASE IF EXISTS {quoted(database)} WITH (FORCE)")
-            # the roles that the migrations made belong to the cluster as well
-            others = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user"
-            if not await connection.fetchval(
-                "SELECT 1 FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"
-            ):
+            clusters = "SELECT 1 FROM pg_database WHERE NOT datistemplate AND datname <> ALL ($1)"
+            if not await connection.fetchval(clusters, ["postgres", postgres.DATABASE]):
+                # the last one is gone: so are the roles that the migrations made
+                others = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user"
                 for row in await connection.fetch(others):
                     await connection.execute(f"DROP OWNED BY {quoted(row['rolname'])}")
                     await connection.execute(f"DROP ROLE {quoted(row['rolname'])}")

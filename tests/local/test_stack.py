@@ -398,12 +398,16 @@ def test_the_copy_follows_the_tracked_file_and_keeps_what_the_user_set(repo: Pat
     assert copy.stat().st_mtime_ns == stamp
 
 
-def test_the_overrides_satisfy_the_settings() -> None:
+@pytest.mark.parametrize(("alternative", "lease"), [("serverless", 30), ("fargate", 15)])
+def test_the_overrides_satisfy_the_settings(alternative: str, lease: int) -> None:
     from components.settings import parse
 
-    config = yaml.safe_load((ROOT / "Pulumi.serverless.yaml").read_text())["config"]
+    config = yaml.safe_load((ROOT / f"Pulumi.{alternative}.yaml").read_text())["config"]
     own = {key.rpartition(":")[2]: value for key, value in config.items() if key.startswith(stack.PROJECT)}
-    assert parse({**own, **stack.OVERRIDES, "gatewayUrl": "http://127.0.0.1:4000"}).work.lease_seconds == 30
+    gateway = {"gatewayUrl": "http://127.0.0.1:4000"}
+    assert parse({**own, **stack.overrides(alternative), **gateway}).work.lease_seconds == lease
+    switched = {**stack.overrides(alternative), **gateway, "alternative": "fargate"}  # `pulumi config set` in the shell
+    assert parse({**own, **switched}).alternative == "fargate"
 
 
 def test_what_is_only_recorded_is_told_for_what_is_there(repo: Path) -> None:

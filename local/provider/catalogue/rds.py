@@ -67,7 +67,7 @@ def _group(kind: str, infix: str, description: str) -> Resource:
         defaults={"description": "Managed by Pulumi"},
         tagging=ARN,
         outputs={"arn": f"DB{infix}ParameterGroupArn"},
-        handled=("skipDestroy",),
+        handled=() if infix else ("skipDestroy",),
         note=description,
     )
 

@@ -1,0 +1,147 @@
+"""An Aurora cluster on the emulator has a real PostgreSQL behind it, which ends with the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from botocore.exceptions import ClientError
+
+from local.emulator import Emulator
+from local.errors import LocalError
+from local.postgres import MASTER, TRUSTED, Postgres, crash
+from local.processes import HOST, command_of
+from local.stack import clean
+from tests.local.test_overlays import until
+
+CLUSTER = {
+    "DBClusterIdentifier": "db",
+    "Engine": "aurora-postgresql",
+    "EngineVersion": "17.7",
+    "DatabaseName": "confirm",
+    "MasterUsername": "confirm_admin",
+    "ManageMasterUserPassword": True,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """As `.local`: cleaned up whatever the test leaves behind."""
+    yield tmp_path
+    clean(tmp_path)
+
+
+def emulator(folder: Path) -> Emulator:
+    return Emulator(folder / "aws", postgres=folder / "postgres")
+
+
+def ask(port: int, sql: str, user: str, password: str = "", database: str = "confirm") -> Any:
+    """The first value of a query, or None of a command."""
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(host=HOST, port=port, user=user, password=password, database=database)
+        try:
+            return await connection.fetchval(sql)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def refused(call: Callable[[], object], kind: type[Exception]) -> bool:
+    with pytest.raises(kind):
+        call()
+    return True
+
+
+def postmaster(folder: Path) -> int:
+    server = Postgres.running(folder / "postgres")
+    return int((server.data / "postmaster.pid").read_text().split()[0])
+
+
+def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
+    with emulator(folder) as aws:
+        assert not (folder / "postgres" / "ready").exists(), "no server without a cluster"
+        rds, secrets = aws.client("rds"), aws.client("secretsmanager")
+        made = rds.create_db_cluster(**CLUSTER)["DBCluster"]
+        assert made["Endpoint"] == made["ReaderEndpoint"] == HOST
+        port = made["Port"]
+        assert rds.describe_db_clusters()["DBClusters"][0]["Port"] == port
+        instance = rds.create_db_instance(
+            DBInstanceIdentifier="db-1",
+            DBClusterIdentifier="db",
+            Engine="aurora-postgresql",
+            DBInstanceClass="db.serverless",
+        )["DBInstance"]
+        assert instance["Endpoint"]["Address"] == HOST
+        assert instance["Endpoint"]["Port"] == port
+
+        secret = json.loads(secrets.get_secret_value(SecretId=made["MasterUserSecret"]["SecretArn"])["SecretString"])
+        assert secret["username"] == "confirm_admin"
+        master: tuple[str, str] = (secret["username"], secret["password"])
+        assert ask(port, "SELECT current_database()", *master) == "confirm"
+        assert ask(port, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user", *master) is False
+        assert ask(port, "SELECT count(*) FROM pg_stat_statements", *master) >= 0
+        wrong = asyncpg.InvalidPasswordError
+        assert refused(lambda: ask(port, "SELECT 1", "confirm_admin", "wrong"), wrong)
+        for user in TRUSTED:
+            ask(port, f"CREATE ROLE {user} LOGIN", *master)
+            ask(port, f"GRANT rds_iam TO {user}", *master)
+            assert ask(port, "SELECT current_user", user, "a-token-that-only-AWS-can-check") == user
+        ask(port, "CREATE ROLE other LOGIN PASSWORD 'x'", *master)
+        assert refused(lambda: ask(port, "SELECT 1", "other", "y"), wrong)
+
+        server = Postgres.running(folder / "postgres")
+        before = postmaster(folder)
+        crash(folder / "postgres")
+        assert postmaster(folder) != before
+        assert ask(port, "SELECT 1", *master) == 1
+        os.kill(postmaster(folder), signal.SIGKILL)  # nobody asked for that
+        until(lambda: refuses_nothing(lambda: ask(port, "SELECT 1", *master)))
+
+        assert refused(lambda: rds.delete_db_cluster(DBClusterIdentifier="db", SkipFinalSnapshot=True), ClientError)
+        rds.delete_db_instance(DBInstanceIdentifier="db-1", SkipFinalSnapshot=True)
+        rds.delete_db_cluster(DBClusterIdentifier="db", SkipFinalSnapshot=True)
+        left = "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolname !~ '^pg_'"
+        assert ask(port, left, MASTER, server.password, "postgres") == MASTER
+        assert not ask(
+            port, "SELECT count(*) FROM pg_database WHERE datname = 'confirm'", MASTER, server.password, "postgres"
+        )
+    assert refused(lambda: ask(port, "SELECT 1", MASTER, server.password, "postgres"), OSError)
+
+
+def refuses_nothing(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except (OSError, asyncpg.PostgresError):
+        return False
+    return True
+
+
+def test_it_comes_back_with_the_state_and_ends_with_a_killed_emulator(folder: Path) -> None:
+    with emulator(folder) as first:
+        made = first.client("rds").create_db_cluster(**CLUSTER)["DBCluster"]
+        secret = first.client("secretsmanager").get_secret_value(SecretId=made["MasterUserSecret"]["SecretArn"])
+        password = json.loads(secret["SecretString"])["password"]
+        ask(made["Port"], "CREATE TABLE kept ()", "confirm_admin", password)
+    with emulator(folder) as second:
+        assert ask(made["Port"], "SELECT to_regclass('kept')::text", "confirm_admin", password) == "kept"
+        pid = postmaster(folder)
+        assert second.pid
+        os.kill(second.pid, signal.SIGKILL)
+        until(lambda: not command_of(pid))
+    home = Postgres.running(folder / "postgres").data.parent
+    clean(folder)
+    assert not home.exists()
+
+
+def test_without_a_server_there_is_nothing_to_crash(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="PostgreSQL does not run"):
+        crash(tmp_path)
