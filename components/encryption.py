@@ -73,7 +73,7 @@ class Encryption(pulumi.ComponentResource):
         self._args = args
         self.data_key = self._key(
             "data",
-            "Transactions, plans and the gateway's secret",
+            "Transactions and the gateway's secret",
             [
                 {
                     # IAM says which role may; the key, that it may only through these services

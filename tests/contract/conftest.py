@@ -25,7 +25,7 @@ SHARDS = 3
 
 
 def make_table(client: Any) -> str:
-    """A table as components/datastore.py declares it."""
+    """A table as components/serverless/datastore.py declares it."""
     name = f"transactions-{uuid.uuid4().hex[:8]}"
     client.create_table(
         TableName=name,

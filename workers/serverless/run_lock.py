@@ -1,7 +1,7 @@
 """The run lock: one item in the table of the transactions, so that a second run ends at once while one is under way.
 
-The state machine takes and releases it (components/state_machine.py); here it is renewed, and the last run's result is
-left on it. It saves work and money, it is not what safety rests on: that is each transaction's own fence.
+The state machine takes and releases it (components/serverless/state_machine.py); here it is renewed, and the last
+run's result is left on it. It saves work and money, it is not what safety rests on: that is each transaction's fence.
 """
 
 from __future__ import annotations

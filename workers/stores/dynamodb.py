@@ -53,7 +53,7 @@ class Due:
 
 @dataclass
 class DynamoDbStore:
-    """`workers.domain.ports.Store` on a table and its index (components/datastore.py makes both)."""
+    """`workers.domain.ports.Store` on a table and its index (components/serverless/datastore.py makes both)."""
 
     client: Any
     """boto3's DynamoDB client; its calls run in threads."""
