@@ -14,7 +14,7 @@ import pulumi_awsx as awsx
 from components import account, artifact, iam, worker
 from components.account import Place
 from components.fargate import containers
-from components.fargate.datastore import DATABASE, PORT, SERVICE
+from components.fargate.datastore import DATABASE, SERVICE
 from components.fargate.rules import STOP_MARGIN
 from components.iam import Statement
 from components.one_off_task import OneOffTask, OneOffTaskArgs
@@ -35,6 +35,8 @@ class ComputeArgs:
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     database_host: pulumi.Input[str]
+    database_port: pulumi.Input[int]
+    database_port: pulumi.Output[int]
     database_resource_id: pulumi.Input[str]
     """What IAM knows the cluster by."""
     database_secret_arn: pulumi.Input[str]
@@ -206,7 +208,7 @@ class Compute(pulumi.ComponentResource):
     def _database_environment(self) -> dict[str, pulumi.Input[str]]:
         return {
             "DATABASE_HOST": self._args.database_host,
-            "DATABASE_PORT": str(PORT),
+            "DATABASE_PORT": self._args.database_port.apply(lambda port: str(int(port))),
             "DATABASE_NAME": DATABASE,
         }
 

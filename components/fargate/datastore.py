@@ -61,6 +61,7 @@ class Datastore(pulumi.ComponentResource):
     """Of the master's password, which AWS rotates; only the migrations read it."""
     host: pulumi.Output[str]
     """The writer: claims go nowhere else."""
+    port: pulumi.Output[int]
 
     def __init__(self, name: str, args: DatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # The token of both alternatives' datastore
@@ -79,6 +80,8 @@ class Datastore(pulumi.ComponentResource):
         self.instances = [self._instance(number) for number in range(1, args.settings.database.instances + 1)]
         self.secret_arn = self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
         self.host = self.cluster.endpoint
+        self.port = self.cluster.port
+        self.port = self.cluster.port
         self.register_outputs({"host": self.host})
 
     def _security_group(self) -> aws.ec2.SecurityGroup:

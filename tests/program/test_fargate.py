@@ -178,6 +178,14 @@ def test_names_that_rds_refuses_are_made_to_fit() -> None:
     assert any(name in arn for arn in logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
 
 
+def test_the_workers_get_out_to_the_database_and_nobody_else_in(fargate: Record) -> None:
+    (cluster,) = fargate.all(CLUSTER)
+    workers = fargate.one("aws:ec2/securityGroup:SecurityGroup", "workers")
+    (rule,) = (rule for rule in workers.inputs["egress"] if rule["toPort"] == cluster.inputs["port"])
+    assert rule["cidrBlocks"] == [fargate.all("awsx:ec2:Vpc")[0].inputs["cidrBlock"]]
+    assert workers.inputs["ingress"] == []
+
+
 # -- compute
 
 
