@@ -35,7 +35,6 @@ class ComputeArgs:
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     database_host: pulumi.Input[str]
-    database_port: pulumi.Input[int]
     database_port: pulumi.Output[int]
     database_resource_id: pulumi.Input[str]
     """What IAM knows the cluster by."""

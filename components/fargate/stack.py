@@ -98,7 +98,6 @@ def build(foundation: Foundation) -> Outputs:
             security_group_id=network.security_group_id,
             database_host=datastore.host,
             database_port=datastore.port,
-            database_port=datastore.port,
             database_resource_id=datastore.cluster.cluster_resource_id,
             database_secret_arn=datastore.secret_arn,
             database_ready=datastore.instances,
