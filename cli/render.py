@@ -67,7 +67,7 @@ def _run(run: Run | None, now: datetime, *, served: bool) -> tuple[str, str]:
         return "none", "it has not done anything yet" if served else "the scheduler has not started one yet"
     when = f"started {age(now - run.started_at)} ago"
     if served and run.stopped_at:
-        when = f"last change {age(now - run.stopped_at)} ago, in the {age(run.stopped_at - run.started_at)} before"
+        when = f"last change {age(now - run.stopped_at)} ago; in the {age(run.stopped_at - run.started_at)} up to it"
     elif run.stopped_at and run.seconds is not None:
         when += f", took {run.seconds:.1f} s"
     if run.error:
