@@ -81,7 +81,6 @@ class Datastore(pulumi.ComponentResource):
         self.secret_arn = self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
         self.host = self.cluster.endpoint
         self.port = self.cluster.port
-        self.port = self.cluster.port
         self.register_outputs({"host": self.host})
 
     def _security_group(self) -> aws.ec2.SecurityGroup:
