@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from local.errors import LocalError
-from local.processes import HOST, Child, explain, kept_port
+from local.processes import HOST, Child, explain, free_port, kept_port
 
 MASTER = "rdsadmin"
 """The superuser: on RDS it has this name too, and is AWS's own. Nobody's master user can have it."""
@@ -278,6 +278,27 @@ def child(folder: Path, environment: Mapping[str, str], port: int | None = None)
     return Child(
         "local.postgres", [str(folder)], environment=environment, folder=folder, healthy=lambda: ready.exists()
     )
+
+
+def require_port(folder: Path, *, seconds: float = 5.0) -> None:
+    """Before the server of that folder starts again: its port is known to the stack, so no other will do.
+
+    Raises:
+        LocalError: another program has taken it.
+    """
+    noted = folder / "port"
+    if not noted.exists():
+        return
+    Child("local.postgres", [], environment={}, folder=folder).end_former()
+    server, until = Postgres.running(folder), time.monotonic() + seconds
+    server.stop_former()
+    while free_port(server.port) != server.port:
+        if time.monotonic() > until:
+            raise LocalError(
+                f"Port {server.port} of {HOST}, at which the stack knows its database, is taken by another program: "
+                "end that one, then run this again (or `make clean`, to start anew)."
+            )
+        time.sleep(0.1)
 
 
 def crash(folder: Path, *, seconds: float = 20.0) -> None:

@@ -35,7 +35,7 @@ from local.emulator import REGION, Emulator
 from local.engine import home as engine_home
 from local.engine.cli import Finder, Say, say_on_stderr
 from local.errors import LocalError
-from local.postgres import Postgres, crash
+from local.postgres import Postgres, crash, require_port
 from local.processes import HOST, ROOT, Child, command_of, end, explain, kept_port
 
 PROJECT = "confirm-transactions"
@@ -329,6 +329,7 @@ class LocalAws:
         if gateway:
             self._children.append(gateway)
             gateway.launch()
+        require_port(self.folder / "postgres")
         self._children.append(emulator)  # it ends before the gateway does: its tasks have calls under way
         emulator.start()
         if emulator.lost_state and any((self.folder / "state").rglob("*.json")):

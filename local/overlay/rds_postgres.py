@@ -116,9 +116,13 @@ _server: Server | None = None
 
 
 def stop() -> None:
-    """With the emulator."""
+    """With the emulator. Without a cluster nobody knows the port any more."""
+    from ministack.services import rds
+
     if _server:
         _server.stop()
+        if not rds._clusters.has_any():
+            (_server.folder / "port").unlink(missing_ok=True)
 
 
 def apply() -> None:

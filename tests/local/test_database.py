@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from local.emulator import Emulator
 from local.errors import LocalError
-from local.postgres import MASTER, TRUSTED, Postgres, crash
+from local.postgres import MASTER, TRUSTED, Postgres, crash, require_port
 from local.processes import HOST, command_of
 from local.stack import clean
 from tests.local.test_overlays import until
@@ -140,6 +141,28 @@ def test_it_comes_back_with_the_state_and_ends_with_a_killed_emulator(folder: Pa
     home = Postgres.running(folder / "postgres").data.parent
     clean(folder)
     assert not home.exists()
+
+
+def test_a_taken_port_is_another_for_a_new_cluster_and_refused_for_one_that_is_known(folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        taken = int(other.getsockname()[1])
+        with emulator(folder) as aws:
+            rds = aws.client("rds")
+            port = rds.create_db_cluster(**CLUSTER, Port=taken)["DBCluster"]["Port"]
+            assert port != taken
+            assert rds.describe_db_clusters()["DBClusters"][0]["Port"] == port
+    require_port(folder / "postgres")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((HOST, port))
+        other.listen()
+        with pytest.raises(LocalError, match=rf"Port {port} .* is taken by another program"):
+            require_port(folder / "postgres", seconds=0.2)
+    with emulator(folder) as aws:
+        aws.client("rds").delete_db_cluster(DBClusterIdentifier="db", SkipFinalSnapshot=True)
+    assert not (folder / "postgres" / "port").exists(), "nobody knows it any more"
 
 
 def test_without_a_server_there_is_nothing_to_crash(tmp_path: Path) -> None:
