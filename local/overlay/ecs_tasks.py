@@ -41,11 +41,14 @@ STOP_SECONDS = 30.0
 STABLE_SECONDS = 10.0
 """A task that lived as long is no crash loop; its successor starts at once."""
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before a service's next task when the ones before it died young."""
 
 SHUTDOWN_SECONDS = 8.0
 """For all tasks together when the emulator itself is to end."""
+
+STEADY_SECONDS = 0.5
+"""How long a task without a health check has to stay before its deployment goes on."""
 
 LONGEST_LINE = 256 * 1024
 """Bytes of one CloudWatch log event."""
@@ -234,7 +237,7 @@ class Task:
             _in_background(forward, process, log)
 
     def settle_in(self) -> None:
-        """The service may count on it when it is healthy; without a health check, when it has stayed for a second."""
+        """The service may count on it when it is healthy; without a health check, when it has stayed a while."""
         from ministack.core.responses import get_account_id, get_region
         from ministack.services import ecs
 
@@ -613,6 +616,7 @@ def apply() -> None:
             for container in task.containers:
                 container.kill()
 
+    ecs._ECS_DEPLOYMENT_STEADY_DELAY = STEADY_SECONDS
     ecs._get_docker = lambda: engine
     ecs._run_task_worker = run
     ecs._stop_task = stop_by("ServiceSchedulerInitiated", "Scaling activity initiated by the service")

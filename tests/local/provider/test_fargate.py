@@ -27,6 +27,10 @@ def container(code: str) -> str:
 
 
 SLEEP = "import time; time.sleep(300)"
+SLOW_TO_END = (
+    "import signal, sys, time\ndef leave(*_):\n    time.sleep(0.7); sys.exit()\n"
+    "signal.signal(signal.SIGTERM, leave); time.sleep(300)"
+)
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def test_a_service_is_waited_for_changed_and_drained(stack: Stack, aws: AwsAccou
     assert life.read(arn, state, inputs) == (state, inputs)
 
     ecs.update_service(cluster=cluster, service=arn, desiredCount=2)  # as the autoscaler does
-    newer = definition(stack, SLEEP + " # newer", "steady")[1]["arn"]
+    newer = definition(stack, SLOW_TO_END, "steady")[1]["arn"]
     news = {**inputs, "taskDefinition": newer}
     assert [(one.path, one.replace) for one in life.diff(inputs, news, ["desiredCount"])] == [("taskDefinition", False)]
     state = life.update("it", arn, state, inputs, news)
@@ -97,20 +101,27 @@ def test_a_service_is_waited_for_changed_and_drained(stack: Stack, aws: AwsAccou
     tasks = ecs.list_tasks(cluster=cluster)["taskArns"]
     assert {one["taskDefinitionArn"] for one in ecs.describe_tasks(cluster=cluster, tasks=tasks)["tasks"]} == {newer}
     life.delete(arn, state)
-    assert ecs.list_tasks(cluster=cluster)["taskArns"] == []
+    ended = {one["lastStatus"] for one in ecs.describe_tasks(cluster=cluster, tasks=tasks)["tasks"]}
+    assert ended == {"STOPPED"}, "what the tasks use may be deleted next"
     assert life.read(arn, state, news) is None
     life.delete(arn, state)  # already gone is fine
     stack.life("aws:ecs/taskDefinition:TaskDefinition").delete(identity, task)
     assert stack.life("aws:ecs/taskDefinition:TaskDefinition").read(identity, task, task_inputs) is None
 
 
-def test_a_service_whose_tasks_die_says_why_with_their_last_words(stack: Stack, cluster: str) -> None:
+@pytest.mark.parametrize(
+    ("breaker", "what"), [(True, "its deployment failed"), (False, "3 of its tasks ended at once")]
+)
+def test_a_service_whose_tasks_die_says_why_with_their_last_words(
+    stack: Stack, cluster: str, breaker: bool, what: str
+) -> None:
     broken = definition(stack, "print('no database here'); raise SystemExit(3)", "broken")[1]["arn"]
     began = time.monotonic()
+    shape = {**SHAPE, "deploymentCircuitBreaker": {"enable": breaker, "rollback": breaker}}
     with pytest.raises(RuntimeError) as error:
-        stack.make(SERVICE, **SHAPE, cluster=cluster, taskDefinition=broken)
+        stack.make(SERVICE, **shape, cluster=cluster, taskDefinition=broken)
     text = str(error.value)
-    assert "does not become steady" in text
+    assert f"does not become steady: {what}" in text
     assert "Essential container in task exited (w exited with 3); it wrote: no database here" in text
     assert time.monotonic() - began < 10
 
