@@ -330,7 +330,7 @@ class Lifecycle:
             if value is not None and kind != "other" and not isinstance(value, dict | list):
                 result[key] = scalar(value, kind)
         for key, source in resource.outputs.items():
-            if inputs.get(key) is not None:
+            if inputs.get(key) is not None and key not in resource.actual:
                 continue
             value = self._source(source, found, {**scope, **result})
             if value is not None:

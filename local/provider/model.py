@@ -98,6 +98,7 @@ class Resource:
     `recorded` says why a property has no effect locally, `note` why the whole type has none. `handled` properties
     steer this provider and are never sent. `lookups` are outputs that take a call of their own, `volatile` those
     that a change of certain properties changes. `replaces` force replacement although a call could change them.
+    `actual` are inputs whose output may differ from what was asked for, and then counts.
     """
 
     type: str
@@ -124,4 +125,5 @@ class Resource:
     note: str = ""
     handled: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    actual: tuple[str, ...] = ()
     drift: bool = True

@@ -178,6 +178,7 @@ RESOURCES = (
             "databaseInsightsMode": NO_INSIGHTS,
         },
         replaces=("storageEncrypted",),
+        actual=("port",),  # another one where this is taken
     ),
     Resource(
         "aws:rds/clusterInstance:ClusterInstance",

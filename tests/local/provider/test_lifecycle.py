@@ -211,6 +211,15 @@ def test_a_preview_of_an_update_keeps_outputs_but_those_that_change() -> None:
 # -- values ---------------------------------------------------------------------------------------------------
 
 
+def test_what_was_asked_for_counts_but_for_what_may_turn_out_otherwise() -> None:
+    """The database's port: where it is taken on this machine, workers must be told the one that it has."""
+    cluster = life("aws:rds/cluster:Cluster")
+    asked: dict[str, Any] = {"port": 5433, "databaseName": "confirm"}
+    state = cluster._outputs(asked, asked, found={"Port": 40001, "DatabaseName": "other"})
+    assert state["port"] == 40001
+    assert "databaseName" not in state
+
+
 def test_values_survive_the_wire() -> None:
     value = {"a": 1, "b": 1.5, "c": True, "d": [{"e": "f"}], "g": {}}
     assert from_struct(to_struct(value)) == value
