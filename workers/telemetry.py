@@ -29,14 +29,14 @@ class Telemetry:
     def transactions(self, records: Iterable[Transaction], run: str) -> None:
         """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte."""
         lines = []
-        last, text = None, ""
-        for record in records:
+        last, text, by = None, "", quoted(run)
+        for record in records:  # by hand: this runs for every transaction
             entry = record.history[-1]
-            if entry.at != last:
+            if entry.at is not last:
                 last, text = entry.at, to_text(entry.at)
-            lines.append(  # by hand: this runs for every transaction
+            lines.append(
                 f'{{"at":"{text}","tx":{quoted(record.id)},"status":"{record.status}","attempt":{record.attempt},'
-                f'"why":{quoted(entry.why)},"run":{quoted(run)}}}'
+                f'"why":{quoted(entry.why)},"run":{by}}}'
             )
         if lines:
             print("\n".join(lines), flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +230,7 @@ def test_speaks_the_protocol() -> None:
             payments(server.url + "/v2", api_key=SECRET) as gateway,
         ):
             assert await gateway.confirm(ONE, "t-1") == CONFIRMED
-            assert await gateway.ask(replace(ONE, id="t-1"), "a/b?c") == CONFIRMED
+            assert await gateway.ask(ONE._replace(id="t-1"), "a/b?c") == CONFIRMED
             confirm, ask = server.requests
             head, _, body = confirm.partition(b"\r\n\r\n")
             assert head.startswith(b"POST /v2/confirmations HTTP/1.1\r\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,14 +127,16 @@ class Confirmer:
 
 def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
     """Count moves by what became of them."""
-    count = dict.fromkeys(Tally.__slots__, 0)
-    count["claimed"] = len(moves)
-    for move, ok in zip(moves, won, strict=True):
-        count[_name(move) if ok else "lost"] += 1
-    return Tally(**count)
-
-
-def _name(move: Move) -> str:
-    if move.after.status is Status.PENDING:
-        return "not_tried" if (move.after.reason or "").startswith("not tried") else "retried"
-    return move.after.status.lower()
+    ended = [move.after for move, ok in zip(moves, won, strict=True) if ok]
+    count = Counter([record.status for record in ended])
+    back = [record.reason or "" for record in ended if record.status is Status.PENDING]
+    not_tried = sum(reason.startswith("not tried") for reason in back)
+    return Tally(
+        claimed=len(moves),
+        confirmed=count[Status.CONFIRMED],
+        rejected=count[Status.REJECTED],
+        retried=len(back) - not_tried,
+        review=count[Status.REVIEW],
+        lost=len(moves) - len(ended),
+        not_tried=not_tried,
+    )

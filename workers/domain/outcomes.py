@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """Evidence that the effect happened: the gateway's reference, and what it moved (minor units, currency)."""
+class Confirmed(NamedTuple):
+    """Evidence that the effect happened: the gateway's reference, and what it moved (minor units, currency).
+
+    A tuple, as nearly every call ends in one.
+    """
 
     reference: str
     amount: int

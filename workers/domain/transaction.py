@@ -16,6 +16,8 @@ class Status(StrEnum):
     REJECTED = "REJECTED"
     REVIEW = "REVIEW"
 
+    __hash__ = str.__hash__  # the same number as Enum's own, which is a function in Python
+
     @property
     def is_final(self) -> bool:
         return self in (Status.CONFIRMED, Status.REJECTED)

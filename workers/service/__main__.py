@@ -110,7 +110,7 @@ class Service:
             self.store,
             gateway,
             self.clock,
-            random.SystemRandom(),
+            random.Random(),  # noqa: S311 - jitter; from the system it would be a call to the kernel each time
             lambda: "",
             self.config.policy,
             self.by,

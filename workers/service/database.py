@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, TypeVar
 
 import asyncpg
@@ -24,6 +24,7 @@ from workers.telemetry import Telemetry
 T = TypeVar("T")
 CA_FILE = Path("/app/rds-ca.pem")
 """Amazon's CAs for RDS, put into the image by workers/Dockerfile; system trust stores lack them."""
+EPOCH = datetime.fromtimestamp(0, UTC)
 CONNECT_SECONDS = 20.0  # Aurora resumes from a pause in about 15
 COMMAND_SECONDS = 30.0
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between tries, doubled and jittered
@@ -85,18 +86,31 @@ async def open_pool(
         command_timeout=COMMAND_SECONDS,
         max_inactive_connection_lifetime=300,
         server_settings={**SESSION, "application_name": name},
+        reset=_leave_as_it_is,
     )
+
+
+async def _leave_as_it_is(_: object) -> None:
+    """Between two statements a pool resets the session, a round trip each time: ours leave nothing to reset."""
 
 
 @dataclass
 class DatabaseClock:
-    """The database's time, kept by this machine's monotonic clock: whoever sets the wall clock here changes nothing."""
+    """The database's time, kept by this machine's monotonic clock: whoever sets the wall clock here changes nothing.
 
-    _theirs: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _ours: float = field(default_factory=monotonic)
+    It goes by the millisecond, as all that is stored does: several asks within one get the same object.
+    """
+
+    _ahead: float = field(default_factory=lambda: time() - monotonic())
+    """Seconds that the database's clock is ahead of our monotonic one."""
+    _ms: int = 0
+    _now: datetime = EPOCH
 
     def now(self) -> datetime:
-        return self._theirs + timedelta(seconds=monotonic() - self._ours)
+        ms = int((monotonic() + self._ahead) * 1000)
+        if ms != self._ms:
+            self._ms, self._now = ms, datetime.fromtimestamp(ms / 1000, UTC)
+        return self._now
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -104,8 +118,8 @@ class DatabaseClock:
     async def synchronise(self, pool: asyncpg.Pool) -> None:
         """Ask the database for its time; the answer is as exact as half its way."""
         before = monotonic()
-        self._theirs = await pool.fetchval("SELECT clock_timestamp()")
-        self._ours = (before + monotonic()) / 2
+        theirs: datetime = await pool.fetchval("SELECT clock_timestamp()")
+        self._ahead = theirs.timestamp() - (before + monotonic()) / 2
 
 
 @dataclass

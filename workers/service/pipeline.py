@@ -158,16 +158,14 @@ class Pipeline:
                 continue
             record = self._ready.popleft()
             if self._stopping:
-                self._put(_untouched(record, self.confirmer()))
+                self._done.append(_untouched(record, self.confirmer()))
+                self._settling.set()
                 continue
             began = loop.time()
             move = await self.confirmer().conclude(record, self._stop_at)
             self.totals.call_seconds += loop.time() - began
-            self._put(move)
-
-    def _put(self, move: Move) -> None:
-        self._done.append(move)
-        self._settling.set()
+            self._done.append(move)
+            self._settling.set()
 
     async def _settle(self) -> None:
         loop = asyncio.get_running_loop()

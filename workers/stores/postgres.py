@@ -6,6 +6,7 @@ a claim has them in SQL, since the rows are there: the conformance suite holds b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -104,9 +105,9 @@ class PostgresStore:
         if not moves:
             return []
         by, owner = moves[0].after.history[-1].by, self.policy.review_owner
-        won = {row["id"] for row in await self.pool.fetch(SQL["settle"], *_moves(moves), by, owner)}
-        if len(won) < len(moves):
-            won |= await self._already([move for move in moves if move.before.id not in won])
+        if await self.pool.fetchval(SQL["settle"], _document(moves), by, owner) == len(moves):
+            return [True] * len(moves)
+        won = await self._written(moves)
         return [move.before.id in won for move in moves]
 
     async def backlog(self) -> Backlog:
@@ -183,7 +184,7 @@ class PostgresStore:
             *after,
             None if ids is None else list(ids),
         )
-        return [_held(row, token, by, policy.lease) for row in rows]
+        return _held(rows, token, by, policy.lease)
 
     async def _rows(self, ids: Sequence[str]) -> list[asyncpg.Record]:
         return list(await self.pool.fetch(f"{_SELECT} WHERE id = ANY ($1::text[])", list(ids)))
@@ -193,8 +194,8 @@ class PostgresStore:
         told = await self.pool.fetch("SELECT * FROM history WHERE transaction_id = $1 ORDER BY version", row["id"])
         return _with(row, [line for one in told for line in _lines(one)])
 
-    async def _already(self, moves: Sequence[Move]) -> set[str]:
-        """The ids whose move was written before: by us, in a statement whose answer was lost with its connection."""
+    async def _written(self, moves: Sequence[Move]) -> set[str]:
+        """The ids whose move stands in the history: written just now, or by us before an answer that was lost."""
         rows = await self.pool.fetch(
             """
             SELECT h.transaction_id FROM history h
@@ -212,29 +213,27 @@ def _columns(rows: Any, width: int) -> list[list[Any]]:
     return columns or [[] for _ in range(width)]
 
 
-def _moves(moves: Sequence[Move]) -> list[list[Any] | None]:
-    """The moves as settle.sql's columns; None for one that says nothing of any of them."""
-    columns: list[list[Any] | None] = [list(column) for column in zip(*map(_move, moves), strict=True)]
-    return columns[:5] + [column if column and any(column) else None for column in columns[5:]]
+def _document(moves: Sequence[Move]) -> str:
+    """The moves as settle.sql reads them: one group for neighbours that share everything but id and reference."""
+    groups: list[dict[str, Any]] = []
+    ids: list[str] = []
+    references: list[str | None] = []
+    last: tuple[Any, ...] = ()
+    for before, after in moves:
+        line = after.history[-1]
+        shared = (
+            *(before.token, after.status, line.at, line.why, after.next_attempt_at, after.reason, after.review_by),
+            *(after.attempt < before.attempt, after.first_sent_at is None, after.last_sent_at != before.last_sent_at),
+        )
+        if shared != last:
+            last, ids, references = shared, [], []
+            groups.append({"ids": ids, "refs": references, **dict(zip(_SHARED, shared, strict=True))})
+        ids.append(after.id)
+        references.append(after.gateway_reference)
+    return json.dumps(groups, default=datetime.isoformat)
 
 
-def _move(move: Move) -> tuple[Any, ...]:
-    before, after = move
-    line = after.history[-1]
-    return (
-        after.id,
-        before.token,
-        after.status,
-        line.at,
-        line.why,
-        after.gateway_reference,
-        after.next_attempt_at,
-        after.reason,
-        after.review_by,
-        after.attempt < before.attempt,
-        after.first_sent_at is None,
-        after.last_sent_at != before.last_sent_at,
-    )
+_SHARED = ("token", "status", "at", "why", "due_at", "reason", "review_by", "given_back", "unsent", "sent")
 
 
 _SELECT = """
@@ -246,15 +245,23 @@ FROM transactions
 """Python's years end at 9999: an unreadable deadline must not hide the rest of the row."""
 
 
-def _held(row: Sequence[Any], token: str, by: str, lease: timedelta) -> Transaction:
-    """A row of claim.sql as the transaction that is now ours. By position: this is the hot path."""
-    id_, account, amount, currency, created_at, deadline, attempt, due_at, at, taken_over, first, last, version = row
-    was, why = (Status.PROCESSING, TAKEN_OVER) if taken_over else (Status.PENDING, CLAIMED)
-    line = HistoryEntry(at, by, was, Status.PROCESSING, attempt, token, why)
-    return Transaction(
-        *(id_, account, amount, currency, created_at, deadline, Status.PROCESSING, attempt, due_at, at + lease, token),
-        *(first, last, None, None, None, None, None, version, (line,)),
-    )
+def _held(rows: Sequence[Sequence[Any]], token: str, by: str, lease: timedelta) -> list[Transaction]:
+    """The rows of claim.sql as transactions that are now ours. By position: this is the hot path."""
+    held, last = [], None
+    for row in rows:
+        id_, account, amount, currency, created, deadline, attempt, due_at, ms, taken_over, first, sent, version = row
+        if ms != last:  # one time for all, so that it is made once: a driver's datetime costs 0.5 us (measured)
+            last, at = ms, datetime.fromtimestamp(ms / 1000, UTC)
+            until = at + lease
+        was, why = (Status.PROCESSING, TAKEN_OVER) if taken_over else (Status.PENDING, CLAIMED)
+        line = HistoryEntry(at, by, was, Status.PROCESSING, attempt, token, why)
+        held.append(
+            Transaction(
+                *(id_, account, amount, currency, created, deadline, Status.PROCESSING, attempt, due_at, until),
+                *(token, first or at, sent, None, None, None, None, None, version, (line,)),
+            )
+        )
+    return held
 
 
 def _record(row: Mapping[str, Any]) -> Transaction:

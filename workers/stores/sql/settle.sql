@@ -1,17 +1,16 @@
 -- Settle or release a batch, each move behind its fence: the token of its claim must still stand.
 --
--- One statement, so the history row is there if and only if the change is. The arrays are columns of the moves; one in
--- which every value would be NULL is given as NULL, which unnest pads: sending 15 full arrays cost a third of a
--- worker's CPU (measured), six do in the common case.
+-- One statement, so the history row is there if and only if the change is. The moves come as one JSON document: what
+-- neighbours share is said once, ids and references one by one. Arrays as parameters cost a worker 2.6 us a
+-- transaction, since its driver looks at each element twice, the document 0.5 (measured).
 WITH moves AS (
-    SELECT *
-    FROM unnest(
-        $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
-        $7::timestamptz[], $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[]
-    ) AS m (
-        id, token, status, at, why, gateway_reference,
-        due_at, reason, review_by, given_back, unsent, sent
-    )
+    SELECT m.id, m.reference, g.token, g.status, g.at, g.why, g.due_at, g.reason, g.review_by,
+           g.given_back, g.unsent, g.sent
+    FROM json_to_recordset($1::json) AS g (
+             ids text[], refs text[], token text, status text, at timestamptz, why text, due_at timestamptz,
+             reason text, review_by timestamptz, given_back boolean, unsent boolean, sent boolean
+         ),
+         unnest(g.ids, g.refs) AS m (id, reference)
 ), settled AS (
     UPDATE transactions t
     SET status = m.status,
@@ -22,9 +21,9 @@ WITH moves AS (
         first_sent_at = CASE WHEN m.unsent THEN NULL ELSE t.first_sent_at END,
         last_sent_at = CASE WHEN m.sent THEN m.at ELSE t.last_sent_at END,
         settled_at = CASE WHEN m.status IN ('CONFIRMED', 'REJECTED') THEN m.at END,
-        gateway_reference = m.gateway_reference,
+        gateway_reference = m.reference,
         reason = m.reason,
-        owner = CASE WHEN m.review_by IS NOT NULL THEN $14::text END,
+        owner = CASE WHEN m.review_by IS NOT NULL THEN $3::text END,
         review_by = m.review_by,
         version = t.version + 1
     FROM moves m
@@ -37,7 +36,7 @@ WITH moves AS (
                          now, attempt, why)
     SELECT id, version, claimed_at, claimed_by, taken_over, token,
            CASE WHEN given_back THEN attempt + 1 ELSE attempt END,
-           at, $13::text, 'PROCESSING', status, attempt, why
+           at, $2::text, 'PROCESSING', status, attempt, why
     FROM settled
 )
-SELECT id FROM settled
+SELECT count(*) FROM settled
