@@ -339,6 +339,7 @@ def test_the_shell_on_a_terminal(repo: Path, tmp_path: Path) -> None:
         assert "pulumi up" in read_until(terminal, prompt)
         os.write(terminal, b'echo "<$AWS_PROFILE|$AWS_REGION|$(command -v pulumi)>"\n')
         assert f"<|eu-west-1|{repo}/.local/bin/pulumi>" in read_until(terminal, prompt)
+        time.sleep(0.3)  # what prints the prompt reads the keyboard a moment later
         os.write(terminal, b"\x03")  # a Ctrl-C at the prompt ends nothing
         read_until(terminal, prompt)
         os.write(terminal, b"exit 5\n")
