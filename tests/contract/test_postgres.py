@@ -102,6 +102,19 @@ def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database,
     assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9))}
 
 
+def test_a_claim_waits_for_nobody(database: Database, clock: FakeClock) -> None:
+    """Rows that another worker is about to take are passed over at once."""
+    run(store_of(database, clock).add(list(payments(10))))
+
+    async def race() -> set[str]:
+        async with database.pool.acquire() as other, other.transaction():
+            await other.execute("SELECT 1 FROM transactions WHERE id IN ('p-1', 'p-2') FOR UPDATE")
+            claiming = store_of(database, clock).claim(token="t", by="w", limit=10)
+            return {record.id for record in await asyncio.wait_for(claiming, 5)}
+
+    assert run(race()) == {f"p-{n}" for n in range(10)} - {"p-1", "p-2"}
+
+
 def test_new_work_is_announced(database: Database) -> None:
     async def listen() -> list[str]:
         heard: list[str] = []

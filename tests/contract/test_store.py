@@ -11,7 +11,7 @@ import pytest
 from tests.contract.conftest import POLICY
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
-from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
+from workers.domain.outcomes import Confirmed, NotTried, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Refused, decide
@@ -149,6 +149,33 @@ def test_an_expired_lease_is_taken_over_and_the_old_holder_can_do_nothing(store:
     assert run(store.settle([answer(old, clock, Retryable("release"))])) == [False]
     assert find(store).token == "new"
     assert run(store.settle([answer(new, clock, done(new))])) == [True]
+
+
+def test_a_takeover_keeps_the_claim_before_it_in_the_history(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [old] = claim(store, "old")
+    clock.advance(LEASE_OVER)
+    [new] = claim(store, "new")
+    run(store.settle([answer(new, clock, done(new))]))
+    lines = find(store).history
+    assert [(line.now, line.token, line.attempt) for line in lines] == [
+        (Status.PENDING, None, 0),
+        (Status.PROCESSING, "old", 1),
+        (Status.PROCESSING, "new", 2),
+        (Status.CONFIRMED, "new", 2),
+    ]
+    assert lines[1].at == old.history[-1].at
+
+
+def test_what_was_not_tried_comes_back_with_its_attempt(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [record] = claim(store)
+    assert record.attempt == 1
+    run(store.settle([answer(record, clock, NotTried("stopping"))]))
+    back = find(store)
+    assert (back.status, back.attempt, back.first_sent_at) == (Status.PENDING, 0, None)
+    assert back.history[-1].attempt == 0
+    assert [r.attempt for r in claim(store, "t2")] == [1]
 
 
 def test_one_lost_fence_fails_alone(store: Store, clock: FakeClock) -> None:
