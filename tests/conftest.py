@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import boto3
 import pytest
 
 from local.emulator import REGION, Emulator
@@ -35,6 +36,12 @@ class AwsAccount:
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
+
+
+@pytest.fixture(autouse=True)
+def fresh_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's default session keeps the credentials that it found first: another test's account."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")

@@ -222,8 +222,6 @@ def test_a_killed_task_is_replaced_and_the_desired_count_obeyed(ecs: Ecs) -> Non
     time.sleep(ecs_tasks.STEADY_SECONDS + 0.5)  # nothing is under way that would look after it anyhow
     ecs.client.stop_task(cluster=ecs.name, task=second)
     until(lambda: ecs.service()["runningCount"] == 2 and second not in ecs.live())
-    ecs.client.update_service(cluster=ecs.name, service="s", desiredCount=1)
-    assert len(until(lambda: found if len(found := ecs.live()) == 1 else None)) == 1
     dimensions = [{"Name": "ClusterName", "Value": ecs.name}, {"Name": "ServiceName", "Value": "s"}]
 
     def counted(name: str) -> float:
@@ -239,6 +237,8 @@ def test_a_killed_task_is_replaced_and_the_desired_count_obeyed(ecs: Ecs) -> Non
         return max((float(point["Maximum"]) for point in points), default=0.0)
 
     assert until(lambda: counted("DesiredTaskCount") == counted("RunningTaskCount") == 2.0)
+    ecs.client.update_service(cluster=ecs.name, service="s", desiredCount=1)
+    assert len(until(lambda: found if len(found := ecs.live()) == 1 else None)) == 1
     ecs.client.delete_service(cluster=ecs.name, service="s", force=True)
     until(lambda: ecs.service()["status"] == "INACTIVE")
     assert ecs.live() == []
