@@ -25,7 +25,7 @@ demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions ea
 	@$(PY) -m local demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(READY) ## lint, format check and strict types
 	@$(VENV)/bin/ruff check .
