@@ -178,15 +178,15 @@ class Service:
         self.telemetry.event(name, self.clock.now(), by=self.by, **fields)
 
 
-async def serve(config: ServiceConfig) -> None:
-    """Run the service until SIGTERM or SIGINT."""
+async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
+    """Run the service (or a kind of it, to be measured) until SIGTERM or SIGINT."""
     session = boto3.Session()
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
     pool = await open_pool(config.database, iam_token(config.database, session.client("rds")), size=5)
     key = ApiKey(session.client("secretsmanager"), config.gateway.secret_arn, telemetry)
     gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
     gc.set_threshold(100_000, 20, 20)
-    service = Service(config, pool, key, telemetry, f"{socket.gethostname()[:24]}-{os.getpid()}")
+    service = kind(config, pool, key, telemetry, f"{socket.gethostname()[:24]}-{os.getpid()}")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop, signal.Signals(number).name)

@@ -1,0 +1,79 @@
+"""The SQL bound: the worker's own claim and settle in one loop inside the server, so that nothing else is measured.
+
+No client, no network, one session, a COMMIT after each statement: what a worker could reach if it cost nothing. The
+statements are the files that the worker sends (workers/stores/sql/), with variables in place of their parameters and
+the document of moves made by the loop itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from workers.stores.postgres import SQL
+
+_COMMENT = re.compile(r"--[^\n]*")
+_PARAMETER = re.compile(r"\$(\d+)")
+_CLAIMED = "FROM changed\nWHERE status = 'PROCESSING'"
+_COUNTED = "SELECT count(*) FROM settled"
+
+
+def with_values(sql: str, values: Sequence[str]) -> str:
+    """The statement with `values` for $1, $2, ... and without its comments.
+
+    Raises:
+        ValueError: it has another number of parameters.
+    """
+    sql = _COMMENT.sub("", sql).strip()
+    found = {int(number) for number in _PARAMETER.findall(sql)}
+    if found != set(range(1, len(values) + 1)):
+        raise ValueError(f"the statement's parameters are {sorted(found)}, the values {len(values)}")
+    return _PARAMETER.sub(lambda match: values[int(match[1]) - 1], sql)
+
+
+def loop(batch: int, limit: int | None = None) -> str:
+    """Claim and settle `batch` at a time until nothing is due, or `limit` are settled: one DO statement.
+
+    The claims go by the hint, as a worker's do.
+
+    Raises:
+        ValueError: a statement is not of the form that this module knows how to chain.
+    """
+    claim = with_values(
+        SQL["claim"],
+        [
+            *("NULL", "a_token", "'bound'", str(batch), "interval '60 s'", "interval '0'", "8", "interval '1 day'"),
+            *("'desk'", "hint_due_at", "hint_id", "NULL"),
+        ],
+    )
+    settle = with_values(SQL["settle"], ["a_document", "'bound'", "'desk'"])
+    changes, _, columns = claim.rpartition("\nSELECT ")
+    if not columns.endswith(_CLAIMED) or not settle.endswith(_COUNTED):
+        raise ValueError("claim.sql or settle.sql ends otherwise than benchmarks/sql_bound.py expects")
+    gathered = (
+        "SELECT array_agg(id), max(due_at), (array_agg(id ORDER BY due_at DESC, id DESC))[1] "
+        "INTO all_ids, hint_due_at, hint_id"
+    )
+    return f"""
+    DO $do$
+    DECLARE
+        a_token text; all_ids text[]; a_document json; counted int; done int := 0;
+        hint_due_at timestamptz := '0001-01-01 00:00+00'; hint_id text := '';
+    BEGIN
+        LOOP
+            a_token := md5(clock_timestamp()::text);
+            {changes} {gathered} {_CLAIMED};
+            COMMIT;
+            EXIT WHEN all_ids IS NULL;
+            a_document := json_build_array(json_build_object(
+                'ids', all_ids, 'refs', array_fill('ref'::text, ARRAY[cardinality(all_ids)]), 'token', a_token,
+                'status', 'CONFIRMED', 'at', clock_timestamp(), 'why', 'gateway confirmed'
+            ));
+            {settle.removesuffix(_COUNTED)}SELECT count(*) INTO counted FROM settled;
+            COMMIT;
+            done := done + counted;
+            EXIT WHEN done >= {limit or "done + 1"};
+        END LOOP;
+    END
+    $do$
+    """  # noqa: S608 - made of our own files and of numbers

@@ -1,0 +1,55 @@
+"""The pure helpers of the PostgreSQL benchmarks."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.postgres import at_least, at_most
+from benchmarks.samples import Samples
+from benchmarks.sql_bound import loop, with_values
+
+
+def test_a_median_is_given_with_its_spread() -> None:
+    assert Samples.of([3, 1, 2]).text("{:.1f}") == "2.0 (1.0..3.0)"
+    with pytest.raises(ValueError, match="at least one"):
+        Samples.of([])
+
+
+def test_ratios_are_made_pair_by_pair() -> None:
+    assert Samples.of([2, 9]).over(Samples.of([1, 3])).values == (2, 3)
+    with pytest.raises(ValueError, match="argument"):
+        Samples.of([1]).over(Samples.of([1, 2]))
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (0.999, 100), (1.0, 100), (0.0, 1)])
+def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
+    assert Samples.of(range(1, 101)).percentile(share) == value
+
+
+def test_the_median_decides() -> None:
+    samples = Samples.of([0.1, 0.9, 0.9])
+    assert at_least("", 0.9, samples).kept
+    assert not at_least("", 0.91, samples).kept
+    assert at_most("", 0.9, samples).kept
+    assert not at_most("", 0.89, samples).kept
+
+
+def test_values_take_the_places_of_parameters() -> None:
+    assert with_values("SELECT $2, $1, $2 -- but not $3", ["a", "b"]) == "SELECT b, a, b"
+    with pytest.raises(ValueError, match=r"parameters are \[1, 3\], the values 2"):
+        with_values("SELECT $1, $3", ["a", "b"])
+
+
+def test_the_bound_is_made_of_the_workers_own_statements() -> None:
+    statement = loop(100, limit=300)
+    for part in (
+        "FOR UPDATE OF t SKIP LOCKED",
+        "LIMIT 100::int",
+        "json_to_recordset(a_document",
+        "INSERT INTO history",
+    ):
+        assert part in statement
+    assert statement.count("COMMIT;") == 2
+    assert "$1" not in statement
+    assert "done >= 300" in statement
+    assert "done >= done + 1" in loop(100), "without a limit it ends when nothing is due"
