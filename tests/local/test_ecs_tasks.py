@@ -335,9 +335,14 @@ def test_tasks_end_with_the_emulator_and_come_back_with_its_state(tmp_path: Path
         assert old not in new
         assert ecs.task(old)["desiredStatus"] == ecs.task(old)["lastStatus"] == "STOPPED"
         held, emulator = ecs.pid(new[0]), second.pid
-        below = subprocess.run(["pgrep", "-P", str(held)], capture_output=True, text=True, check=False).stdout.split()
-        assert below
         assert emulator
+
+        def children() -> list[str]:
+            told = subprocess.run(["pgrep", "-P", str(held)], capture_output=True, text=True, check=False)
+            return told.stdout.split()
+
+        below = until(children)  # running is said before the command has started
+        assert isinstance(below, list)
         os.kill(emulator, signal.SIGKILL)
         until(lambda: not any(command_of(pid) for pid in (held, *map(int, below))), 8)
 

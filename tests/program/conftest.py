@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.program.recording import Record, record
+from local.recording import Record, record
 
 SERVERLESS: dict[str, dict[str, str]] = {
     "dev": {},

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from local.recording import Record, Recorded
 from tests.program.invariants import (
     ONE_OFF,
     Complaints,
@@ -16,7 +17,6 @@ from tests.program.invariants import (
     grants_come_before_use,
     put,
 )
-from tests.program.recording import Record, Recorded
 
 TASK = "aws:ecs/taskDefinition:TaskDefinition"
 SERVICE = "aws:ecs/service:Service"

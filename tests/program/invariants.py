@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.settings import PROJECT, RETENTION_DAYS
-from tests.program.recording import PROVIDER, Record, Recorded
+from local.recording import PROVIDER, Record, Recorded
 
 Complaints = Iterator[str]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components import artifact
-from tests.program.recording import ROOT
+from local.recording import ROOT
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from components.observability import Alarm, Formula, Metric, Missing, Severity
 from components.serverless.observability import Metrics, Sources, alarms, silence_seconds, widgets
 from components.settings import Settings, parse
-from tests.program.recording import Record
+from local.recording import Record
 from workers import config as worker_config
 
 CONFIG = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}

@@ -21,8 +21,8 @@ from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources
 from components.fargate.scaling import publisher_minutes, scale_out_seconds
 from components.observability import Metric, Missing, Severity
 from components.settings import ALTERNATIVES, Settings, parse
+from local.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from tests.program.conftest import IMAGE
-from tests.program.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from workers import config as worker_config
 
 CONFIG = {

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 
+from local.recording import LEAST, PROVIDER, Record
 from tests.program.fargate_invariants import FARGATE_INVARIANTS
 from tests.program.invariants import INVARIANTS, WILDCARDS, Invariant
-from tests.program.recording import LEAST, PROVIDER, Record
 
 every = pytest.mark.parametrize(
     "invariant", INVARIANTS + FARGATE_INVARIANTS, ids=lambda invariant: invariant.name.replace(" ", "-")
@@ -100,5 +100,5 @@ def test_the_whole_program_was_recorded(recorded: Record) -> None:
 
 
 def test_an_empty_record_satisfies_nobody() -> None:
-    with pytest.raises(AssertionError, match="no aws:sqs/queue:Queue was recorded"):
+    with pytest.raises(LookupError, match="no aws:sqs/queue:Queue was recorded"):
         Record().all("aws:sqs/queue:Queue")

@@ -14,7 +14,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 
 from components import one_off_task
 from components.one_off_task import TaskError, _Provider, run
-from tests.program.recording import ROOT
+from local.recording import ROOT
 
 ARN = "arn:aws:ecs:us-east-1:123456789012:task/cluster/abc123"
 PROPS: dict[str, Any] = {

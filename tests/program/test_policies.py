@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from components import iam
+from local.recording import ACCOUNT, Record
 from tests.program.invariants import WILDCARDS
-from tests.program.recording import ACCOUNT, Record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools deprecates

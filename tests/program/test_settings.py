@@ -22,7 +22,7 @@ from components.settings import (
     SettingsError,
     parse,
 )
-from tests.program.recording import PROJECT, ROOT, record, stack_config
+from local.recording import PROJECT, ROOT, record, stack_config
 
 LEAST = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
 

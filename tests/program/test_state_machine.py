@@ -24,8 +24,8 @@ from components.serverless.rules import (
 )
 from components.serverless.state_machine import LOCK_ID, MAX_LOOPS, Parts, definition
 from components.settings import Settings, parse
+from local.recording import Record
 from tests.conftest import AwsAccount
-from tests.program.recording import Record
 from workers.domain.confirming import Tally
 
 State = dict[str, Any]

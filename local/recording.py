@@ -1,4 +1,4 @@
-"""Runs the whole program once against mocks and keeps what it registered, for plain asserts afterwards.
+"""Runs the whole program once against mocks and keeps what it registered: for tests, diagrams, prices, linters.
 
 Asserts inside `.apply` may never run, and undecorated Pulumi tests pass without running anything: so nothing is
 asserted while the program runs. `record` waits until every resource is registered, and refuses an empty record.
@@ -22,7 +22,7 @@ from pulumi.runtime import mocks, settings
 from pulumi.runtime.rpc import deserialize_properties
 from pulumi.runtime.stack import run_in_stack
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "confirm-transactions"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -66,6 +66,8 @@ class Recorded:
     """URN and id of the provider; for components the one of `aws` that children get."""
     dependencies: list[str]
     """URNs of what must be there before."""
+    references: dict[str, list[str]]
+    """Property -> URNs of the resources whose outputs it holds."""
     protect: bool
     custom: bool
     ignore_changes: list[str]
@@ -85,7 +87,8 @@ class Record:
     def all(self, type_: str) -> list[Recorded]:
         """Every resource of a type; at least one, for a test over none would pass for nothing."""
         found = [resource for resource in self.resources if resource.type == type_]
-        assert found, f"no {type_} was recorded: {sorted({resource.type for resource in self.resources})}"
+        if not found:
+            raise LookupError(f"no {type_} was recorded: {sorted({resource.type for resource in self.resources})}")
         return found
 
     def some(self, type_: str) -> list[Recorded]:
@@ -98,7 +101,8 @@ class Record:
 
     def one(self, type_: str, name: str) -> Recorded:
         found = [resource for resource in self.all(type_) if resource.name == name]
-        assert len(found) == 1, f"{len(found)} of {type_} {name}"
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} of {type_} {name}")
         return found[0]
 
     def policies(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -187,6 +191,7 @@ class _Monitor(mocks.MockMonitor):
                 parent=request.parent,
                 provider=request.provider or providers.get("aws", ""),
                 dependencies=list(request.dependencies),
+                references={name: list(on.urns) for name, on in request.propertyDependencies.items()},
                 protect=request.protect,
                 custom=request.custom,
                 ignore_changes=list(request.ignoreChanges),
@@ -244,5 +249,6 @@ def record(stack: str, *, as_stack: str | None = None, **changes: str) -> Record
         pulumi.runtime.set_all_config({})
         asyncio.set_event_loop(None)
         loop.close()
-    assert len(result.resources) >= LEAST, f"only {len(result.resources)} resources were recorded"
+    if len(result.resources) < LEAST:
+        raise LookupError(f"only {len(result.resources)} resources were recorded")
     return result
