@@ -172,7 +172,7 @@ async def get(url: str, path: str) -> Any:
     return json.loads(answer.body)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 2.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Waits for something that other tasks bring about; an error if it does not come."""
     end = asyncio.get_running_loop().time() + seconds
     while not condition():

@@ -400,7 +400,7 @@ def test_stops_quietly(number: signal.Signals, tmp_path: Path) -> None:
                 await task
 
         asyncio.run(interrupted())
-        assert child.wait(3) == 0
+        assert child.wait(60) == 0
         assert child.communicate() == ("", "")
 
 
@@ -408,7 +408,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
     with process("--ledger", str(tmp_path / "l")) as (child, _):
         assert child.stdin is not None
         child.stdin.close()
-        assert child.wait(3) == 0
+        assert child.wait(60) == 0
         child.stdin = None
 
 
@@ -422,7 +422,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
 )
 def test_says_in_one_line_why_it_cannot_start(arguments: list[str], message: str, tmp_path: Path) -> None:
     with process("--ledger", str(tmp_path / "l"), *arguments) as (child, _):
-        assert child.wait(5) == 1
+        assert child.wait(60) == 1
         assert child.stderr is not None
         said = child.stderr.read()
         assert said.startswith(message)
@@ -433,6 +433,6 @@ def test_a_taken_port_is_an_error_in_words(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with process("--ledger", str(tmp_path / "l"), "--port", port) as (child, _):
-            assert child.wait(5) == 1
+            assert child.wait(60) == 1
             assert child.stderr is not None
             assert child.stderr.read().startswith("A port is taken")

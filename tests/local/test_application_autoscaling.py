@@ -141,7 +141,7 @@ def test_a_service_follows_its_backlog_up_to_its_maximum(scaled: Scaled) -> None
     scaled.register()
     track(scaled, "backlog / FILL(running, 1)")
     scaled.put("Backlog", 950)
-    assert until(lambda: count if (count := scaled.desired()) > 1 else None, 12) == 4
+    assert until(lambda: count if (count := scaled.desired()) > 1 else None) == 4
     activities = scaled.scaling.describe_scaling_activities(**{k: scaled.key[k] for k in scaled.key})
     assert activities["ScalingActivities"][0]["Description"] == "Setting desired count to 4."
     assert "policyName/" not in activities["ScalingActivities"][0]["Cause"]

@@ -61,7 +61,7 @@ class Ecs:
         found: dict[str, Any] = self.client.describe_tasks(cluster=self.name, tasks=[arn])["tasks"][0]
         return found
 
-    def ended(self, arn: str, seconds: float = 10) -> dict[str, Any]:
+    def ended(self, arn: str, seconds: float = 60) -> dict[str, Any]:
         return until(lambda: task if (task := self.task(arn))["lastStatus"] == "STOPPED" else None, seconds)
 
     def serve(self, definition: str, count: int = 1, **more: Any) -> None:
@@ -73,7 +73,7 @@ class Ecs:
         found: dict[str, Any] = self.client.describe_services(cluster=self.name, services=["s"])["services"][0]
         return found
 
-    def steady(self, count: int, seconds: float = 10) -> list[str]:
+    def steady(self, count: int, seconds: float = 60) -> list[str]:
         """Wait until so many tasks run, all of the newest definition; their ARNs."""
 
         def look() -> list[str] | None:
@@ -293,7 +293,7 @@ def test_a_deployment_that_fails_is_rolled_back_and_told_by_event(
     ecs.client.update_service(
         cluster=ecs.name, service="s", taskDefinition=ecs.define("raise SystemExit('broken config')")
     )
-    until(lambda: ecs.service()["taskDefinition"] == good, 15)
+    until(lambda: ecs.service()["taskDefinition"] == good)
     states = {one["taskDefinition"]: one["rolloutState"] for one in ecs.service()["deployments"]}
     assert "FAILED" in states.values()
     assert ecs.task(old)["lastStatus"] == "RUNNING", "it worked all the time"
@@ -344,7 +344,7 @@ def test_tasks_end_with_the_emulator_and_come_back_with_its_state(tmp_path: Path
         below = until(children)  # running is said before the command has started
         assert isinstance(below, list)
         os.kill(emulator, signal.SIGKILL)
-        until(lambda: not any(command_of(pid) for pid in (held, *map(int, below))), 8)
+        until(lambda: not any(command_of(pid) for pid in (held, *map(int, below))))
 
 
 def contain(code: str) -> subprocess.Popen[bytes]:
@@ -361,7 +361,7 @@ def contain(code: str) -> subprocess.Popen[bytes]:
 )
 def test_a_container_ends_as_its_command_does(code: str, wanted: int) -> None:
     held = contain(code)
-    assert held.wait(5) == wanted
+    assert held.wait(60) == wanted
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
@@ -372,7 +372,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
         text=True,
         start_new_session=True,
     )
-    assert held.wait(5) == 127
+    assert held.wait(60) == 127
     assert held.stderr
     assert held.stderr.read() == 'exec: "no-such-program": No such file or directory\n'
 
@@ -387,7 +387,7 @@ def test_a_deaf_command_and_its_children_end_with_the_lifeline() -> None:
     assert held.stdout
     pids = [int(word) for word in held.stdout.readline().split()]
     held.stdin.close()
-    held.wait(8)
+    held.wait(60)
     until(lambda: not any(command_of(pid) for pid in pids))
 
 

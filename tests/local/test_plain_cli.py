@@ -126,7 +126,7 @@ def whole_story(
         change = ("--change", json.dumps(GATEWAY))
         with LocalAws(folder=folder / "local", gateway_arguments=change, scheduler_speed=SPEED) as aws:
             yield Story(aws, purchases, request.session.testsfailed)
-    until(lambda: not processes_of(aws), 5)
+    until(lambda: not processes_of(aws))
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def processes_of(aws: LocalAws) -> list[str]:
     return [line[:200] for line in every.splitlines() if str(aws.folder) in line and line.split()[0] != own]
 
 
-def until(holds: Callable[[], object], seconds: float) -> None:
+def until(holds: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"not within {seconds} s"
@@ -222,7 +222,7 @@ def test_ctrl_c_in_the_middle_of_up_leaves_no_process(story: Story) -> None:
         line = next(line for line in up.stdout if "aws:dynamodb:Table" in line and "created" in line)
         os.killpg(up.pid, signal.SIGINT)
         said = line + up.stdout.read()
-        assert up.wait(10) != 0
+        assert up.wait(60) != 0
     finally:
         if up.poll() is None:
             os.killpg(up.pid, signal.SIGKILL)
@@ -230,7 +230,7 @@ def test_ctrl_c_in_the_middle_of_up_leaves_no_process(story: Story) -> None:
     assert "Traceback" not in said
     assert "aws:scheduler:Schedule run created" not in said
     home = f"PULUMI_HOME={story.aws.environment['PULUMI_HOME']}"
-    until(lambda: not any(home in line for line in processes_of(story.aws)), 3)
+    until(lambda: not any(home in line for line in processes_of(story.aws)))
 
 
 def test_up_makes_the_rest(story: Story) -> None:
@@ -267,9 +267,9 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
             killed.extend(pid for pid in pids[:1] if chaos.kill(pid))
         return bool(killed)
 
-    until(kill, 15)
+    until(kill)
     second = steps.start_execution(stateMachineArn=arn, name="second", input="{}")["executionArn"]
-    until(lambda: steps.describe_execution(executionArn=second)["status"] != "RUNNING", 10)
+    until(lambda: steps.describe_execution(executionArn=second)["status"] != "RUNNING")
     entered = [
         event["stateEnteredEventDetails"]["name"]
         for event in steps.get_execution_history(executionArn=second)["events"]
@@ -322,7 +322,7 @@ def threshold(story: Story) -> float:
 
 def test_every_transaction_is_final_with_its_effect_once(story: Story) -> None:
     store = open_store(story.aws, story.outputs)
-    until(lambda: not asyncio.run(store.backlog()).open, 40)
+    until(lambda: not asyncio.run(store.backlog()).open)
     story.records = asyncio.run(store.everything())
     ledger = story.gateway("/_ledger")
     story.effects = [Effect(e["id"], e["amount"], e["currency"]) for e in ledger["effects"]]
@@ -367,7 +367,7 @@ def test_the_alarm_of_the_killed_lambda_went_off_and_ended(story: Story) -> None
         data = (json.loads(item["HistoryData"]) for item in sorted(history, key=lambda item: item["Timestamp"]))
         return [item["newState"]["stateValue"] for item in data]
 
-    until(lambda: states()[-2:] == ["ALARM", "OK"], 15)
+    until(lambda: states()[-2:] == ["ALARM", "OK"])
 
 
 # --- the end

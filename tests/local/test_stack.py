@@ -59,7 +59,7 @@ def running(repo: Path) -> Iterator[LocalAws]:
         yield aws
 
 
-def gone(pid: int | None, seconds: float = 8.0) -> bool:
+def gone(pid: int | None, seconds: float = 60) -> bool:
     """Has the process ended within `seconds`?"""
     assert pid is not None
     end = time.monotonic() + seconds
@@ -154,8 +154,8 @@ def test_ctrl_c_in_the_middle_of_a_program_ends_quietly(repo: Path) -> None:
     os.killpg(holder.pid, signal.SIGINT)
     began = time.monotonic()
     seen += holder.stdout.read()
-    assert holder.wait(1) == 0
-    assert time.monotonic() - began < 8
+    assert holder.wait(60) == 0
+    assert time.monotonic() - began < 40, "the program would sleep for a minute"
     assert "code 0" not in seen
     assert "Traceback" not in seen
     assert all(gone(pid, 2) for pid in mine)
@@ -226,7 +226,7 @@ def test_however_it_ends_nothing_runs_on_and_the_state_is_there(
     emulator = json.loads(holder.stdout.readline())[0]
     command = int(holder.stdout.readline())
     (os.killpg if whole_group else os.kill)(holder.pid, number)  # a Ctrl-C reaches the terminal's whole group
-    holder.wait(15)
+    holder.wait(60)
     assert gone(emulator)
     if sys.platform == "linux":
         assert gone(command)
@@ -293,7 +293,7 @@ def test_clean_ends_what_runs_and_removes_all(repo: Path) -> None:
     assert holder.stdout
     emulator = json.loads(holder.stdout.readline())[0]
     stack.clean(repo / ".local")
-    holder.wait(5)
+    holder.wait(60)
     assert gone(emulator, 0)
     assert not (repo / ".local").exists()
 
@@ -351,7 +351,7 @@ def test_the_shell_on_a_terminal(repo: Path, tmp_path: Path) -> None:
     assert code == 5
 
 
-def read_until(terminal: int, end_of_text: str, seconds: float = 15) -> str:
+def read_until(terminal: int, end_of_text: str, seconds: float = 60) -> str:
     """What the terminal shows, up to a text."""
     text, end = "", time.monotonic() + seconds
     while time.monotonic() < end:

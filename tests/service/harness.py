@@ -59,7 +59,7 @@ class Worker:
     def events(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line.get("event") == name]
 
-    def await_event(self, name: str, seconds: float = 10, count: int = 1) -> dict[str, Any]:
+    def await_event(self, name: str, seconds: float = 60, count: int = 1) -> dict[str, Any]:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if len(found := self.events(name)) >= count:

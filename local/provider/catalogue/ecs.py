@@ -97,12 +97,16 @@ def _settle(client: Any, scope: dict[str, Any]) -> None:
         if primary["rolloutState"] == "COMPLETED" and service["runningCount"] == service["desiredCount"]:
             return
         deaths = [one for one in new if one["createdAt"].timestamp() >= began - 1]
-        if len(deaths) >= DEATHS:
+        if len(deaths) >= DEATHS and not _has_breaker(service):  # which counts them itself, and rolls back
             _give_up(client, scope, deaths, f"{len(deaths)} of its tasks ended at once")
         if time.time() - began > STEADY_SECONDS:
             counts = f"{service['runningCount']} of {service['desiredCount']} tasks run"
             _give_up(client, scope, new, f"not steady after {STEADY_SECONDS:.0f} s, {counts}")
         time.sleep(0.2)
+
+
+def _has_breaker(service: Mapping[str, Any]) -> bool:
+    return bool(service.get("deploymentConfiguration", {}).get("deploymentCircuitBreaker", {}).get("enable"))
 
 
 def _failed(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:

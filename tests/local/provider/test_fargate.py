@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +115,12 @@ def test_a_service_whose_tasks_die_says_why_with_their_last_words(
     stack: Stack, cluster: str, breaker: bool, what: str
 ) -> None:
     broken = definition(stack, "print('no database here'); raise SystemExit(3)", "broken")[1]["arn"]
-    began = time.monotonic()
     shape = {**SHAPE, "deploymentCircuitBreaker": {"enable": breaker, "rollback": breaker}}
     with pytest.raises(RuntimeError) as error:
         stack.make(SERVICE, **shape, cluster=cluster, taskDefinition=broken)
     text = str(error.value)
     assert f"does not become steady: {what}" in text
     assert "Essential container in task exited (w exited with 3); it wrote: no database here" in text
-    assert time.monotonic() - began < 10
 
 
 def test_a_cluster_of_the_database_and_its_groups(stack: Stack, aws: AwsAccount) -> None:
