@@ -1,0 +1,108 @@
+"""The serverless alternative."""
+
+from __future__ import annotations
+
+from diagrams import shared
+from diagrams.model import Diagram, Edge, Group, Node
+
+DIAGRAM = Diagram(
+    name="serverless",
+    title="serverless: a scheduled run of Step Functions and Lambda over what is due",
+    size=(8.6, 8.2),
+    groups=(
+        shared.ACCOUNT,
+        Group("VPC, private subnets", (3.95, 0.3), (6.85, 4.3), shared.VIOLET, fill="#fbf9fe", shows=shared.VPC),
+        shared.WATCH,
+    ),
+    nodes=(
+        Node(
+            "scheduler",
+            (1.85, 2.25),
+            "Scheduler",
+            "aws/integration/eventbridge-scheduler",
+            "every minute",
+            ("scheduler/schedule:Schedule run", "scheduler/scheduleGroup:ScheduleGroup *", "iam/role:Role scheduler"),
+        ),
+        Node(
+            "dead-letters",
+            (1.85, 4.1),
+            "Dead letters",
+            "aws/integration/simple-queue-service-sqs-queue",
+            "starts that failed",
+            ("sqs/queue:Queue dead-letters",),
+        ),
+        Node(
+            "machine",
+            (3.05, 2.25),
+            "Step Functions",
+            "aws/integration/step-functions",
+            "begin, plan,\nconfirm, report",
+            ("sfn/stateMachine:StateMachine run", "iam/role:Role state-machine"),
+        ),
+        Node(
+            "plan",
+            (4.65, 0.95),
+            "plan",
+            "aws/compute/lambda",
+            "what is due",
+            ("lambda/function:Function plan", "iam/role:Role plan"),
+        ),
+        Node(
+            "confirm",
+            (4.65, 2.25),
+            "confirm",
+            "aws/compute/lambda",
+            "a batch each",
+            ("lambda/function:Function confirm", "iam/role:Role confirm"),
+        ),
+        Node(
+            "report",
+            (4.65, 3.55),
+            "report",
+            "aws/compute/lambda",
+            "what is left",
+            ("lambda/function:Function report", "iam/role:Role report"),
+        ),
+        shared.NAT,
+        Node(
+            "bucket",
+            (3.05, 5.0),
+            "Plans",
+            "aws/storage/simple-storage-service-s3-bucket",
+            "",
+            ("s3/bucket:Bucket plans",),
+        ),
+        Node(
+            "table",
+            (5.4, 5.0),
+            "Transactions",
+            "aws/database/dynamodb-table",
+            "sparse index\nof open work",
+            ("dynamodb/table:Table transactions",),
+        ),
+        shared.secret((6.65, 5.0)),
+        *shared.watchers(),
+        shared.GATEWAY,
+        shared.PRODUCERS,
+        shared.OPERATORS,
+    ),
+    edges=(
+        Edge("scheduler", "machine", "starts"),
+        Edge("scheduler", "dead-letters", kind="aside"),
+        Edge("machine", "plan", via=[(3.75, 2.25), (3.75, 0.95)]),
+        Edge("machine", "confirm", "map", at=(4.1, 2.25)),
+        Edge("machine", "report", via=[(3.75, 2.25), (3.75, 3.55)]),
+        Edge("machine", "bucket", "reads batches", via=[(2.95, 4.0)], at=(2.95, 3.9), kind="data"),
+        Edge("machine", "table", "run lock", via=[(3.25, 4.42), (5.2, 4.42)], at=(4.6, 4.42), kind="data"),
+        Edge("plan", "bucket", "", via=[(4.1, 1.13), (4.1, 5.0)], kind="data"),
+        Edge("plan", "table", via=[(5.4, 0.95)], kind="data"),
+        Edge("confirm", "table", "claim, settle", via=[(5.4, 2.25)], at=(5.4, 3.1), kind="data"),
+        Edge("report", "table", via=[(5.4, 3.55)], kind="data"),
+        Edge("confirm", "secret", via=[(5.8, 2.42), (5.8, 5.0)], kind="aside"),
+        Edge("confirm", "nat", outside=True),
+        Edge("nat", "gateway", "ask, confirm:\none key each", at=(7.1, 2.25), outside=True),
+        Edge("producers", "table", "PutItem", via=[(5.3, 6.1)], at=(2.6, 6.1), outside=True),
+        Edge("operators", "table", "", via=[(8.0, 6.1), (5.5, 6.1)], kind="aside", outside=True),
+        *shared.OUTSIDE,
+    ),
+)

@@ -1,0 +1,82 @@
+"""What both alternatives have, drawn in the same places: who is outside, and the band below that watches all."""
+
+from __future__ import annotations
+
+from diagrams.model import Edge, Group, Node, Point
+
+BLACK, VIOLET, GREEN, ORANGE = "#232f3e", "#7b3fb5", "#3b7d23", "#b8560d"
+BAND = 7.15
+"""The row of what watches."""
+
+ACCOUNT = Group("AWS account, one region", (1.2, 0.1), (7.3, 8.05), BLACK)
+WATCH = Group("watches and protects all of the above", (1.35, 6.5), (7.15, 7.92), GREEN, fill="#f6faf4")
+
+VPC = (
+    "awsx:ec2:Vpc vpc",
+    "ec2/defaultSecurityGroup:DefaultSecurityGroup default",
+    "ec2/securityGroup:SecurityGroup *",
+    "ec2/flowLog:FlowLog flow-logs",
+    "ec2/vpcEndpoint:VpcEndpoint *",
+    "iam/role:Role flow-logs",
+)
+"""What diagrams/network.py draws one by one."""
+
+GATEWAY = Node("gateway", (8.0, 2.25), "Payment gateway", "aws/general/generic-office-building", "yours")
+PRODUCERS = Node("producers", (0.6, 6.1), "Producers", "aws/general/traditional-server", "your systems")
+OPERATORS = Node("operators", (8.0, BAND), "Operators", "aws/general/users", "confirm status,\nshow, redrive")
+
+NAT = Node("nat", (6.2, 2.25), "NAT", "aws/network/nat-gateway", "fixed addresses", ("ec2/eip:Eip egress-*",))
+
+
+def watchers(*extra: str) -> tuple[Node, ...]:
+    """The band. `extra` is what else raises alarms."""
+    return (
+        Node(
+            "keys",
+            (1.95, BAND),
+            "KMS keys",
+            "aws/security/key-management-service",
+            "data, logs",
+            ("kms/key:Key *", "kms/alias:Alias *"),
+            everywhere=True,
+        ),
+        Node(
+            "logs",
+            (3.0, BAND),
+            "Logs, traces",
+            "aws/management/cloudwatch-logs",
+            "JSON, metrics\nfrom the lines",
+            ("cloudwatch/logGroup:LogGroup *",),
+            everywhere=True,
+        ),
+        Node(
+            "alarms",
+            (4.3, BAND),
+            "Alarms, dashboard",
+            "aws/management/cloudwatch-alarm",
+            "",
+            ("cloudwatch/metricAlarm:MetricAlarm *", "cloudwatch/dashboard:Dashboard *", *extra),
+            everywhere=True,
+        ),
+        Node(
+            "topic",
+            (5.55, BAND),
+            "Topic",
+            "aws/integration/simple-notification-service-sns-topic",
+            "",
+            ("sns/topic:Topic *",),
+            everywhere=True,
+        ),
+    )
+
+
+OUTSIDE = (
+    Edge("alarms", "topic"),
+    Edge("topic", "operators", "page or inform", outside=True),
+)
+
+
+def secret(at: Point) -> Node:
+    """The gateway's API key."""
+    shows = ("secretsmanager/secret:Secret gateway-key",)
+    return Node("secret", at, "Gateway key", "aws/security/secrets-manager", "", shows)
