@@ -2,10 +2,11 @@
 
 import pulumi
 
-from components import account, alternatives, settings
+from components import account, alternatives, settings, tags
 from components.encryption import Encryption, EncryptionArgs
 
 config = settings.load()
+tags.register()
 provider = account.provider(config)
 place = account.place(provider)
 options = pulumi.ResourceOptions(providers=[provider])

@@ -573,6 +573,7 @@ class Settings:
         """On every resource, through the provider."""
         return {
             "Project": PROJECT,
+            "Stack": f"{PROJECT}-{pulumi.get_stack()}",
             "Environment": self.environment.value,
             "Alternative": self.alternative,
             "Owner": self.owner,

@@ -1,5 +1,8 @@
 """Runs the whole program once against mocks and keeps what it registered: for tests, diagrams, prices, linters.
 
+What the engine does with a registration is done here too, as far as a record shows it: the program's transforms run
+over it, and the component `awsx:ec2:Vpc` gets its children, those of local/provider/awsx.py.
+
 Asserts inside `.apply` may never run, and undecorated Pulumi tests pass without running anything: so nothing is
 asserted while the program runs. `record` waits until every resource is registered, and refuses an empty record.
 """
@@ -11,16 +14,20 @@ import json
 import logging
 import runpy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import yaml
+from pulumi.resource import DependencyProviderResource, DependencyResource
 from pulumi.runtime import mocks, settings
-from pulumi.runtime.rpc import deserialize_properties
+from pulumi.runtime.rpc import deserialize_properties, serialize_properties
 from pulumi.runtime.stack import run_in_stack
+from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
+
+from local.provider.awsx import Vpc
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "confirm-transactions"
@@ -48,6 +55,7 @@ ARNS = {
 LIFECYCLE = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
 """Has a policy that is none of IAM's."""
 PROVIDER = "pulumi:providers:aws"
+VPC = "awsx:ec2:Vpc"
 LEAST = 50
 """Fewer resources than any stack has: then the program did not really run."""
 
@@ -133,15 +141,18 @@ class _Mocks(mocks.Mocks):
             },
             "aws:index/getRegion:getRegion": {"region": REGION, "id": REGION, "name": REGION},
             "aws:index/getPartition:getPartition": {"partition": "aws", "id": "aws"},
+            "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": [f"{REGION}{zone}" for zone in "abcdef"]},
         }
         return answers[args.token], []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         if args.typ == "awsx:ecr:Image":
             return "", {"imageUri": f"{args.inputs['repositoryUrl']}@sha256:{'0' * 64}"}
-        if args.typ == "awsx:ec2:Vpc":
-            zones = range(int(args.inputs["numberOfAvailabilityZones"]))
-            return "", {"vpcId": "vpc-1", "privateSubnetIds": [f"subnet-private-{n}" for n in zones]}
+        if args.typ == VPC:
+            zones = range(1, int(args.inputs["numberOfAvailabilityZones"]) + 1)
+            return "", {"vpcId": f"{args.name}-id", "privateSubnetIds": [f"{args.name}-private-{n}-id" for n in zones]}
+        if args.typ.startswith("aws:ec2/") and args.name.startswith("vpc"):  # as the component above names its children
+            return f"{args.name}-id", args.inputs
         # as Pulumi does where the program leaves the name to it: 7 random digits
         name = args.inputs.get("name") or f"{args.name}-1234567"
         service, resource = ARNS.get(args.typ, ("none", "none/{name}"))
@@ -170,15 +181,61 @@ class _Mocks(mocks.Mocks):
         return f"{name}-id", {**outputs, **args.inputs}
 
 
+class _Transforms:
+    """Stands in for the SDK's callback server: the engine calls a transform for every resource, whoever makes it."""
+
+    def __init__(self) -> None:
+        self._transforms: list[pulumi.ResourceTransform] = []
+
+    def register_stack_transform(self, transform: pulumi.ResourceTransform) -> None:
+        self._transforms.append(transform)
+
+    def apply(self, request: Any) -> None:
+        for transform in self._transforms:
+            options = pulumi.ResourceOptions(parent=DependencyResource(request.parent) if request.parent else None)
+            args = pulumi.ResourceTransformArgs(
+                request.custom, request.type, request.name, deserialize_properties(request.object), options
+            )
+            result = transform(args)
+            if isinstance(result, Awaitable):
+                result = _sync_await(result)
+            if result is not None:
+                request.object.CopyFrom(_sync_await(serialize_properties(result.props, {})))
+
+
 class _Monitor(mocks.MockMonitor):
     """Keeps what `Mocks` do not see: parents, providers, protection."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(_Mocks(record))
         self.record = record
+        self.transforms = _Transforms()
+        self._constructed: dict[str, Any] = {}
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """As the engine does, with the types of all ancestors."""
+        above = parent.split("::")[2] if parent else ""
+        kind = type_ if above in ("", "pulumi:pulumi:Stack") else f"{above}${type_}"
+        return f"urn:pulumi:{settings.get_stack()}::{PROJECT}::{kind}::{name}"
+
+    def construct(self) -> None:
+        """Register the children of the remote components, as their plugin does."""
+        for vpc in self.record.some(VPC):
+            options = pulumi.ResourceOptions(
+                parent=DependencyResource(vpc.parent),
+                providers=[DependencyProviderResource(vpc.provider)],
+                protect=vpc.protect,
+            )
+            Vpc(vpc.name, vpc.inputs, options)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's name
+        if request.type == VPC and (known := self._constructed.get(request.name)):
+            return known  # the component itself was recorded as the program asked for it
+        _ensure_event_loop()  # type: ignore[no-untyped-call]  # this is a thread of its own
+        self.transforms.apply(request)
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        if request.type == VPC:
+            self._constructed[request.name] = response
         inputs = deserialize_properties(request.object)
         providers = dict(request.providers)
         self.record.resources.append(
@@ -230,6 +287,7 @@ def record(stack: str, *, as_stack: str | None = None, **changes: str) -> Record
             stack=as_stack or stack,
             dry_run=False,
             organization="organization",
+            callbacks=monitor.transforms,
         )
     )
     settings.set_root_resource(None)  # type: ignore[arg-type]
@@ -239,6 +297,8 @@ def record(stack: str, *, as_stack: str | None = None, **changes: str) -> Record
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # pulumi_aws deprecates parts of itself on import
             runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        await _registered()
+        monitor.construct()
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -252,3 +312,9 @@ def record(stack: str, *, as_stack: str | None = None, **changes: str) -> Record
     if len(result.resources) < LEAST:
         raise LookupError(f"only {len(result.resources)} resources were recorded")
     return result
+
+
+async def _registered() -> None:
+    """Wait until all that the program has asked for so far is registered."""
+    while pending := [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "rpc_wrapper"]:  # type: ignore[union-attr]
+        await asyncio.gather(*pending)

@@ -244,6 +244,22 @@ def test_up_makes_the_rest(story: Story) -> None:
     assert story.outputs["tableName"] in made(story.aws)["tables"]
 
 
+def test_the_children_of_awsx_have_the_stacks_tags_and_their_component(story: Story) -> None:
+    ec2 = story.aws.client("ec2")
+    ours = [{"Name": "vpc-id", "Values": [story.outputs["vpcId"]]}]
+    found = {
+        "gateways": ec2.describe_nat_gateways(Filters=ours)["NatGateways"],
+        "networks": ec2.describe_vpcs(Filters=ours)["Vpcs"],
+        "subnets": ec2.describe_subnets(Filters=ours)["Subnets"],
+        "endpoints": ec2.describe_vpc_endpoints(Filters=ours)["VpcEndpoints"],
+    }
+    wanted = {"Component": "network", "Alternative": "serverless", "Environment": "dev", "CostCenter": "payments-dev"}
+    for kind, resources in found.items():
+        assert resources, kind
+        for resource in resources:
+            assert wanted.items() <= {tag["Key"]: tag["Value"] for tag in resource["Tags"]}.items(), resource
+
+
 # --- a run
 
 

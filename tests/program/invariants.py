@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.settings import PROJECT, RETENTION_DAYS
+from components.tags import COMPONENT, takes_tags
 from local.recording import PROVIDER, Record, Recorded
 
 Complaints = Iterator[str]
@@ -21,7 +22,7 @@ COMPONENTS = {
     "fargate": {*SHARED, "deployments", "scaling"},
 }
 SLEEPERS_COMPONENT = "publisher"  # of fargate stacks with minTasks 0
-TAGS = {"Project", "Environment", "Alternative", "Owner", "CostCenter"}
+TAGS = {"Project", "Stack", "Environment", "Alternative", "Owner", "CostCenter"}
 
 FUNCTION = "aws:lambda/function:Function"
 BUCKET = "aws:s3/bucket:Bucket"
@@ -29,6 +30,7 @@ STATE_MACHINE = "aws:sfn/stateMachine:StateMachine"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 TABLE = "aws:dynamodb/table:Table"
 QUEUE = "aws:sqs/queue:Queue"
+COMPONENT_NAMES = {*COMPONENTS["serverless"], *COMPONENTS["fargate"], SLEEPERS_COMPONENT}
 ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
 WILDCARDS = {
@@ -346,6 +348,8 @@ def everything_is_tagged(record: Record) -> Complaints:
     for resource in record.resources:
         if resource.type.split(":")[0] in ("aws", "awsx") and not resource.provider.startswith(provider.urn):
             yield f"{resource} goes through {resource.provider or 'the default provider'}, without our tags"
+        if takes_tags(resource.type) and (resource.inputs.get("tags") or {}).get(COMPONENT) not in COMPONENT_NAMES:
+            yield f"{resource} does not say which component it is of"
 
 
 def names_fit(record: Record) -> Complaints:
@@ -614,6 +618,11 @@ INVARIANTS = (
         "everything goes through the provider that tags",
         everything_is_tagged,
         lambda record: setattr(record.all("awsx:ec2:Vpc")[0], "provider", ""),
+    ),
+    Invariant(
+        "awsx's children say their component",
+        everything_is_tagged,
+        put("aws:ec2/natGateway:NatGateway", "tags", {"Name": "vpc-1"}),
     ),
     Invariant("names fit", names_fit, put("aws:cloudwatch/metricAlarm:MetricAlarm", "name", "x" * 256)),
     Invariant("policies fit", names_fit, put(_WRITES, "policy", "x" * 10_241)),

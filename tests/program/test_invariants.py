@@ -46,6 +46,10 @@ COMMON = {
     "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/alias:Alias", "aws:kms/key:Key",
     "aws:secretsmanager/secret:Secret", "aws:sns/topic:Topic", "aws:sns/topicPolicy:TopicPolicy",
     "aws:sns/topicSubscription:TopicSubscription", "awsx:ec2:Vpc",
+    # awsx's children
+    "aws:ec2/internetGateway:InternetGateway", "aws:ec2/natGateway:NatGateway", "aws:ec2/route:Route",
+    "aws:ec2/routeTable:RouteTable", "aws:ec2/routeTableAssociation:RouteTableAssociation", "aws:ec2/subnet:Subnet",
+    "aws:ec2/vpc:Vpc",
 }  # fmt: skip
 
 
