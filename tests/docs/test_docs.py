@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -11,6 +12,7 @@ import typer
 from benchmarks.costs import MILLION, Model, break_even, fargate, month, serverless
 from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
+from local import reference
 from tests.docs.markdown import ROOT, Block, Document, documents
 
 DOCS = documents()
@@ -238,3 +240,13 @@ def test_the_cli_is_as_new_as_the_sdk(readme: Document) -> None:
     pinned = re.search(r'"pulumi==(\d+\.\d+)\.', (ROOT / "pyproject.toml").read_text())
     assert pinned
     assert pinned[1] in readme.text
+
+
+@pytest.mark.parametrize("page", reference.pages(), ids=lambda path: path.name)
+def test_the_generated_parts_are_todays(page: Path) -> None:
+    assert page.read_text() == reference.renewed(page.read_text()), "run `make docs` and commit what it wrote"
+
+
+def test_every_part_stands_in_some_page() -> None:
+    text = "".join(page.read_text() for page in reference.pages())
+    assert not [name for name in reference.PARTS if f"<!-- generated: {name} -->" not in text]
