@@ -19,6 +19,7 @@ pulumi.export("alternative", config.alternative)
 pulumi.export("environment", config.environment.value)
 pulumi.export("region", place.region)
 pulumi.export("gatewayUrl", config.gateway.url)
+pulumi.export("mode", config.gateway.mode)
 pulumi.export("reviewHours", config.work.review_seconds // 3_600)
 pulumi.export("reviewOwner", config.work.review_owner)
 for name, value in outputs.items():

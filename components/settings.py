@@ -366,6 +366,8 @@ KEYS: tuple[Key, ...] = (
         "a list, each once, of " + ", ".join(INTERFACE_ENDPOINTS), _endpoints),
     Key("gatewayUrl", "string", "", "Base address of the payment gateway. Required.",
         "an https address without user, query or fragment (required)", _url, "https://payments.example.com"),
+    Key("mode", "string", "confirm", "confirm, or shadow: only ask the gateway what others did, and send nothing.",
+        "confirm or shadow", _choice("confirm", "shadow")),
     Key("gatewayTimeoutSeconds", "integer", 10, "Longest wait for one call; after it the outcome is unknown.",
         "1 to 60 seconds", _number(1, 60)),
     Key("gatewayConcurrency", "integer", 50, "Calls under way at once, per worker.",
@@ -464,6 +466,8 @@ class GatewaySettings:
     """The payment gateway. Rates are calls per second."""
 
     url: str
+    mode: str
+    """confirm, or shadow: the workers only ask."""
     timeout_seconds: int
     concurrency: int
     rate_limit: int
@@ -719,6 +723,7 @@ def _build(values: _Values) -> Settings:
         ),
         gateway=GatewaySettings(
             url=text("gatewayUrl"),
+            mode=text("mode"),
             timeout_seconds=number("gatewayTimeoutSeconds"),
             concurrency=number("gatewayConcurrency"),
             rate_limit=number("gatewayRateLimit"),

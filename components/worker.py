@@ -32,6 +32,7 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int
         "REVIEW_SECONDS": str(work.review_seconds),
         "REVIEW_OWNER": work.review_owner,
         "CLOCK_SKEW_SECONDS": str(work.clock_skew_seconds),
+        "GATEWAY_MODE": gateway.mode,
         "GATEWAY_URL": gateway.url,
         "GATEWAY_TIMEOUT_SECONDS": str(gateway.timeout_seconds),
         "GATEWAY_CONCURRENCY": str(gateway.concurrency),

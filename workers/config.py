@@ -25,6 +25,8 @@ class GatewayConfig:
     """Calls a second of this worker; 0 for no limit."""
     secret_arn: str
     """Where the gateway's API key is kept; "" for a gateway that wants none."""
+    shadow: bool = False
+    """Only ask, never send (workers/gateway/shadow.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,13 @@ class Values:
             self._faults.append(f"{name} is missing")
         return value or ""
 
+    def choice(self, name: str, *choices: str) -> str:
+        """One of `choices`; the first where the variable is missing."""
+        value = self.text(name, choices[0])
+        if value not in choices:
+            self._faults.append(f"{name} must be {' or '.join(choices)}, found {value!r}")
+        return value
+
     def number(self, name: str) -> float:
         value = self.text(name)
         try:
@@ -178,6 +187,7 @@ def _common(values: Values) -> _Common:
             concurrency=values.whole("GATEWAY_CONCURRENCY"),
             rate_limit=values.number("GATEWAY_RATE_LIMIT"),
             secret_arn=values.text("GATEWAY_SECRET_ARN", ""),
+            shadow=values.choice("GATEWAY_MODE", "confirm", "shadow") == "shadow",
         ),
         "policy": Policy(
             lease=values.seconds("LEASE_SECONDS"),

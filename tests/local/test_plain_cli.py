@@ -40,7 +40,7 @@ OUTPUTS = {
     *("alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket"),
     *("stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName"),
     *("logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn"),
-    *("reviewHours", "reviewOwner"),
+    *("mode", "reviewHours", "reviewOwner"),
 }
 
 

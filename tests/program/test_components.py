@@ -18,7 +18,7 @@ CONFIG = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://paym
 OUTPUTS = {
     "alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket",
     "stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName",
-    "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn", "reviewHours",
+    "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "mode", "gatewayKeySecretArn", "reviewHours",
     "reviewOwner",
 }  # fmt: skip
 

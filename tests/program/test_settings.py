@@ -92,6 +92,7 @@ WRONG: list[tuple[str, object]] = [
     ("gatewayUrl", "https://payments.example.com:port"),
     ("gatewayTimeoutSeconds", 0),
     ("gatewayConcurrency", 501),
+    ("mode", "dry-run"),
     ("gatewayRateLimit", "fast"),
     ("gatewayGraceSeconds", 0),
     ("gatewayKeyWindowHours", -1),

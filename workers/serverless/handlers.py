@@ -20,8 +20,9 @@ from botocore.config import Config
 from workers.clock import SystemClock
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
-from workers.gateway.api_key import ApiKey, settings_of
+from workers.gateway.api_key import ApiKey
 from workers.gateway.payments import PaymentGateway
+from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import RunLock
 from workers.stores.dynamodb import DynamoDbStore
 from workers.telemetry import Telemetry
@@ -60,7 +61,7 @@ def gateway() -> PaymentGateway:
 @cache
 def _gateway(api_key: str) -> PaymentGateway:
     config = app().config
-    return PaymentGateway(settings_of(config.gateway, config.policy, api_key), app().clock)
+    return gateway_of(config.gateway, config.policy, api_key, app().clock)
 
 
 @cache

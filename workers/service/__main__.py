@@ -22,8 +22,8 @@ from workers.clock import SystemClock
 from workers.config import ConfigError, ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
 from workers.domain.transaction import Transaction
-from workers.gateway.api_key import ApiKey, settings_of
-from workers.gateway.payments import PaymentGateway
+from workers.gateway.api_key import ApiKey
+from workers.gateway.shadow import gateway_of
 from workers.migrations import SchemaError, check
 from workers.service.database import LOST, Database, DatabaseClock, iam_token, listen, open_pool
 from workers.service.pipeline import Pipeline, Totals
@@ -105,7 +105,7 @@ class Service:
             await check(connection)
 
     def _make_confirmer(self, api_key: str) -> Confirmer:
-        gateway = PaymentGateway(settings_of(self.config.gateway, self.config.policy, api_key), self.clock)
+        gateway = gateway_of(self.config.gateway, self.config.policy, api_key, self.clock)
         return Confirmer(
             self.store,
             gateway,

@@ -1,0 +1,35 @@
+"""Shadow mode: the workers run beside whatever confirms today, and only ever ask. Nothing is sent, nothing can move.
+
+What the old job confirmed or had refused becomes CONFIRMED or REJECTED here by the gateway's own evidence; what it
+missed by the deadline lands on a desk, with that as the reason. It needs the old job to use the transaction's id as
+its idempotency key, or an `ask` that finds its payments otherwise.
+"""
+
+from __future__ import annotations
+
+from workers.config import GatewayConfig
+from workers.domain.outcomes import NotFound, Outcome, Retryable, Unknown
+from workers.domain.policy import Policy
+from workers.domain.ports import Clock
+from workers.domain.transaction import Transaction
+from workers.gateway.api_key import settings_of
+from workers.gateway.payments import PaymentGateway
+
+
+class ShadowGateway(PaymentGateway):
+    """Answers `confirm` with what `ask` says. No attempt is used up: none is made."""
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        match await self.ask(transaction, key):
+            case NotFound():
+                return Retryable("shadow: the gateway does not know it yet", counts=False)
+            case Unknown(reason):
+                return Retryable(f"shadow: {reason}", counts=False)
+            case outcome:
+                return outcome
+
+
+def gateway_of(config: GatewayConfig, policy: Policy, api_key: str, clock: Clock) -> PaymentGateway:
+    """The gateway's client, as the stack's `mode` has it."""
+    kind = ShadowGateway if config.shadow else PaymentGateway
+    return kind(settings_of(config, policy, api_key), clock)
