@@ -10,17 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_DRAWING = re.compile(r"[─│▸▼┐└]")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     language: str
     text: str
-
-    @property
-    def is_drawing(self) -> bool:
-        return self.language == "" and _DRAWING.search(self.text) is not None
 
     @property
     def code(self) -> tuple[str, ...]:

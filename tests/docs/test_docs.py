@@ -13,7 +13,7 @@ from benchmarks.costs import MILLION, Model, break_even, fargate, month, serverl
 from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
 from local import reference
-from tests.docs.markdown import ROOT, Block, Document, documents
+from tests.docs.markdown import ROOT, Document, documents
 
 DOCS = documents()
 ENGLISH, SPANISH, CONTRIBUTING, COMMAND = (
@@ -38,13 +38,16 @@ def test_the_spanish_readme_has_the_same_links() -> None:
 
 
 def test_the_spanish_readme_has_the_same_code() -> None:
-    """Comments are translated, and the words in drawings."""
+    """Comments are translated."""
+    assert [(block.language, block.code) for block in SPANISH.blocks] == [
+        (block.language, block.code) for block in ENGLISH.blocks
+    ]
 
-    def comparable(block: Block) -> object:
-        return len(block.text.splitlines()) if block.is_drawing else (block.language, block.code)
 
-    assert [comparable(block) for block in SPANISH.blocks] == [comparable(block) for block in ENGLISH.blocks]
-    assert sum(block.is_drawing for block in ENGLISH.blocks) == 2
+@READMES
+def test_the_diagrams_are_shown(readme: Document) -> None:
+    shown = set(re.findall(r"!\[.+?\]\(diagrams/(\w+)\.png\)", readme.text))
+    assert {"serverless", "fargate", "life"} <= shown
 
 
 def test_the_spanish_readme_names_the_same_things() -> None:
