@@ -2,13 +2,14 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 STACK ?= serverless
+VOLUME ?= 1M
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test check format preview up destroy shell bench diagrams docs lock clean
+.PHONY: help demo test check format preview up destroy shell bench cost diagrams docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -55,6 +56,9 @@ diagrams: $(READY) ## draw diagrams/*.svg and *.png anew from their data
 
 docs: $(READY) ## renew the parts of docs/ that the code tells
 	@$(PY) -m local.reference
+
+cost: $(READY) ## what a month of STACK costs on AWS with VOLUME transactions, beside the other alternative
+	@$(PY) -m costs --stack $(STACK) --volume $(VOLUME) $(ARGS)
 
 LOCK := -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 lock: $(READY) ## refresh requirements.lock from pyproject.toml, and the image's from workers/requirements.in

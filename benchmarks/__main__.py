@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -23,9 +23,10 @@ from rich.table import Table
 
 from benchmarks import cold_import, counts, stack
 from benchmarks.cold_import import ColdImport
-from benchmarks.costs import ASSUMED, MILLION, PROD, Model, Work, month, serverless
 from benchmarks.counts import Counts, Step
 from benchmarks.stack import StackCounts
+from costs.models import ASSUMED, COUNTED, PROD, Model, Work, month, serverless
+from costs.prices import MILLION
 from local.errors import LocalError
 
 PARTS = ("import", "counts", "stack", "price")
@@ -104,6 +105,8 @@ def _checks(counted: Counts | None, stacked: StackCounts | None, imported: ColdI
             Check("log bytes per transaction", 450, stacked.log_bytes),
             Check("log bytes per idle item", 0, stacked.log_bytes_per_idle_item),
         ]
+    if counted and stacked:
+        checks.append(Check("what is counted over what `make cost` takes (COUNTED)", 1.05, _over(counted, stacked)))
     if imported:
         checks += [
             Check("Lambda zip, MiB", 5, imported.zip_bytes / MIB, "{:.2f}"),
@@ -136,6 +139,13 @@ def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
             transitions_per_working_run=stacked.single.transitions - stacked.single.children,
         )
     return work
+
+
+def _over(counted: Counts, stacked: StackCounts) -> float:
+    """The largest ratio of what is counted to what costs/models.py has of it; CPU is timed and left out."""
+    found = work_of(counted, stacked)
+    names = [field.name for field in fields(Work) if field.name != "cpu_ms"]
+    return max(float(getattr(found, name)) / float(getattr(COUNTED, name)) for name in names)
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ from unittest.mock import patch
 
 from botocore.exceptions import ClientError
 
-from benchmarks.costs import PLAN_AND_REPORT_SECONDS, batch_seconds
 from benchmarks.units import Item, Units, item_bytes, page_units, read_units, write_units
 from components.settings import Settings, parse
+from costs.models import PLAN_AND_REPORT_SECONDS, batch_seconds
 from local.emulator import Emulator
 from tests.contract.conftest import make_table
 from workers.clock import SystemClock

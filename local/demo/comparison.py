@@ -8,7 +8,8 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.costs import MILLION, PROD, Model, break_even, fargate, month, serverless
+from costs.models import PROD, Model, break_even, fargate, month, serverless
+from costs.prices import MILLION
 from local.demo.scenario import Outcome
 
 VOLUMES = (MILLION / 10, 10 * MILLION, 100 * MILLION)
@@ -56,7 +57,7 @@ def show(console: Console, outcomes: Sequence[Outcome]) -> None:
     even = break_even(MODELS["serverless"], MODELS["fargate"])
     if even is not None:
         console.print(f"\n  Below {even / MILLION:.0f} M transactions a month serverless is cheaper, above it fargate.")
-    console.print("  Costs are list prices by the model in benchmarks/costs.py, not a bill.", style="dim")
+    console.print("  Costs are list prices by the model in costs/models.py, not a bill.", style="dim")
 
 
 def _kept(outcome: Outcome) -> str:

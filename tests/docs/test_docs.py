@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks.costs import MILLION, Model, break_even, fargate, month, serverless
 from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
+from costs.models import Model, break_even, fargate, month, serverless
+from costs.prices import MILLION
 from local import reference
 from tests.docs.markdown import ROOT, Document, documents
 

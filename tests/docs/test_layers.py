@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.markdown import ROOT
 
-OURS = {"workers", "components", "cli", "local", "benchmarks", "tests", "__main__"}
+OURS = {"workers", "components", "cli", "local", "benchmarks", "costs", "tests", "__main__"}
 IN_THE_IMAGE = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "workers/requirements.lock").read_text(), re.MULTILINE))
 _BY_NAME = {"import_module", "__import__", "run_module", "run_path", "find_spec"}
 

@@ -6,17 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.costs import (
+from costs.models import (
     ASSUMED,
     CLAIM_MOVES_KEY,
     DEV,
     LEAN,
     LOAD,
-    MILLION,
-    PRICES,
     PROD,
     PROD_INSIGHTS,
-    Mark,
     Model,
     Work,
     baseline,
@@ -29,10 +26,11 @@ from benchmarks.costs import (
     serverless,
     total,
 )
+from costs.prices import MILLION, PRICES, Mark
 
 MODELS: dict[str, Model] = {
     "serverless prod": serverless,
-    "serverless dev": lambda volume: serverless(volume, DEV, every_minutes=5),
+    "serverless dev": lambda volume: serverless(volume, replace(DEV, runs_per_hour=12)),
     "fargate prod": fargate,
     "fargate prod with insights": lambda volume: fargate(volume, PROD_INSIGHTS),
     "fargate dev": lambda volume: fargate(volume, DEV),
