@@ -2,11 +2,13 @@
 
 import pulumi
 
-from components import account, alternatives, settings, tags
+from components import account, alternatives, protection, settings, tags
+from components.budget import Budget, BudgetArgs
 from components.encryption import Encryption, EncryptionArgs
 
 config = settings.load()
 tags.register()
+protection.register(config)
 provider = account.provider(config)
 place = account.place(provider)
 options = pulumi.ResourceOptions(providers=[provider])
@@ -14,6 +16,8 @@ alternative = alternatives.find(config.alternative)  # a package in components/:
 
 encryption = Encryption("encryption", EncryptionArgs(config, place, alternative.DATA_SERVICES), options)
 outputs = alternative.build(alternatives.Foundation(config, place, encryption, options))
+if config.alarms.monthly_budget and config.alarms.email:
+    Budget("budget", BudgetArgs(config, place, config.alarms.monthly_budget, config.alarms.email), options)
 
 pulumi.export("alternative", config.alternative)
 pulumi.export("environment", config.environment.value)

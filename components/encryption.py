@@ -144,7 +144,7 @@ class Encryption(pulumi.ComponentResource):
             enable_key_rotation=True,
             deletion_window_in_days=sizing.key_deletion_days,
             policy=iam.policy(administration, *uses),
-            opts=pulumi.ResourceOptions(parent=self, protect=sizing.deletion_protection),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         aws.kms.Alias(
             name,

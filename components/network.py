@@ -50,14 +50,7 @@ class Network(pulumi.ComponentResource):
         mine = pulumi.ResourceOptions(parent=self)
         place, wanted = args.place, args.settings.network
         gateways = {NatStrategy.NONE: 0, NatStrategy.SINGLE: 1}.get(wanted.nat_strategy, wanted.availability_zones)
-        addresses = [
-            aws.ec2.Eip(
-                f"egress-{zone}",
-                domain="vpc",
-                opts=pulumi.ResourceOptions(parent=self, protect=args.settings.sizing.deletion_protection),
-            )
-            for zone in range(1, gateways + 1)
-        ]
+        addresses = [aws.ec2.Eip(f"egress-{zone}", domain="vpc", opts=mine) for zone in range(1, gateways + 1)]
         self.vpc = awsx.ec2.Vpc(
             "vpc",
             cidr_block=wanted.vpc_cidr,

@@ -82,6 +82,11 @@ class Sizing:
     """The second takes over within seconds; a single one is made anew, which takes minutes."""
     database_insights: Insights
     backup_days: int
+    """Aurora's own, to any second of them; a table's point-in-time recovery always has 35."""
+    vault_days: int
+    """How long the weekly copies stay in the backup vault; 0 for no vault."""
+    vault_locked: bool
+    """No copy goes before its time, whoever asks."""
     final_snapshot: bool
     min_tasks: int
     max_tasks: int
@@ -108,6 +113,8 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         database_instances=1,
         database_insights=Insights.OFF,
         backup_days=1,
+        vault_days=0,
+        vault_locked=False,
         final_snapshot=False,
         min_tasks=1,
         max_tasks=2,
@@ -130,6 +137,8 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         database_instances=2,
         database_insights=Insights.OFF,
         backup_days=7,
+        vault_days=7,
+        vault_locked=False,
         final_snapshot=True,
         min_tasks=1,
         max_tasks=4,
@@ -152,6 +161,8 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         database_instances=2,
         database_insights=Insights.STANDARD,
         backup_days=35,
+        vault_days=14,
+        vault_locked=True,
         final_snapshot=True,
         min_tasks=2,
         max_tasks=10,
@@ -413,6 +424,11 @@ KEYS: tuple[Key, ...] = (
         f"{', '.join(map(str, RETENTION_DAYS))}, or {_BY_ENVIRONMENT}", _retention),
     Key("alarmEmail", "string", "", "Who hears the alarms, by e-mail; required in prod.",
         "an e-mail address, or nothing", _text(r"|[^@\s]+@[^@\s]+\.[^@\s]+"), "on-call@example.com"),
+    Key("monthlyBudget", "integer", 0, "US dollars a month for this stack, with alerts to alarmEmail; 0 for no budget.",
+        "1 to 1,000,000 US$, or 0 for none", _number(1, 1_000_000, special=(0,))),
+    Key("vaultLockGraceDays", "integer", 0,
+        "Days after which a locked backup vault can never be unlocked again, by nobody; 0 leaves it to those who may.",
+        "3 to 36,500 days, or 0 for never", _number(3, 36_500, special=(0,))),
     Key("oldestPendingAlarmSeconds", "integer", 900, "Age of the oldest due transaction that raises an alarm.",
         "60 to 604,800 seconds", _number(60, 604_800)),
     Key("minCapacityUnits", "string", "auto", "Least capacity of Aurora, in ACU; 0 lets it pause (autoPauseSeconds).",
@@ -553,6 +569,8 @@ class ServiceSettings:
 class AlarmSettings:
     email: str | None
     oldest_pending_seconds: int
+    monthly_budget: int
+    """US dollars; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -571,6 +589,8 @@ class Settings:
     database: DatabaseSettings
     service: ServiceSettings
     alarms: AlarmSettings
+    vault_grace_days: int
+    """Until the backup vault's lock is for ever; 0: it stays removable."""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -758,7 +778,9 @@ def _build(values: _Values) -> Settings:
         alarms=AlarmSettings(
             email=text("alarmEmail") or None,
             oldest_pending_seconds=number("oldestPendingAlarmSeconds"),
+            monthly_budget=number("monthlyBudget"),
         ),
+        vault_grace_days=number("vaultLockGraceDays"),
     )
 
 
@@ -856,6 +878,17 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             "single",
         )
 
+    if s.alarms.monthly_budget and s.alarms.email is None:
+        yield Problem(
+            "alarmEmail", "nothing, with a monthlyBudget", "an address: a budget alerts somebody", "on-call@example.com"
+        )
+    if s.vault_grace_days and not s.sizing.vault_locked:
+        yield Problem(
+            "vaultLockGraceDays",
+            f"{s.vault_grace_days} in {s.environment}",
+            "0: its backup vault is not locked, that of prod is",
+            0,
+        )
     if gateway.url.startswith("http:") and not is_local(host):
         yield Problem(
             "gatewayUrl", f'"{gateway.url}"', "https (http only to this machine)", "https://" + gateway.url[7:]

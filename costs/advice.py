@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from components.settings import Environment, Insights
 from costs.graph import TYPES, Priced
-from costs.models import LOAD
+from costs.models import COUNTED_LOAD as LOAD
 from costs.prices import GB, HOURS, MILLION, price
 
 LONG_MONTHS = 12

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.settings import Settings, parse, period_seconds
-from costs.models import COUNTED, LOAD, PROD, Env, Load, fargate_use, serverless_use
+from costs.models import COUNTED, COUNTED_LOAD, PROD, Env, Load, fargate_use, serverless_use
 from costs.prices import HOURS, Bill, add, price
 from local.recording import PROJECT, Record, Recorded, record, stack_config
 
@@ -197,7 +197,7 @@ class Priced:
     env: Env
     standing: Bill
 
-    def bill(self, volume: float, load: Load = LOAD) -> Bill:
+    def bill(self, volume: float, load: Load = COUNTED_LOAD) -> Bill:
         """A month with `volume` transactions."""
         if self.settings.alternative == "serverless":
             return add(serverless_use(volume, self.env, load, work=COUNTED), self.standing)

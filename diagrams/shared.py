@@ -33,7 +33,7 @@ def watchers(*extra: str) -> tuple[Node, ...]:
     return (
         Node(
             "keys",
-            (1.95, BAND),
+            (1.85, BAND),
             "KMS keys",
             "aws/security/key-management-service",
             "data, logs",
@@ -41,8 +41,17 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             everywhere=True,
         ),
         Node(
+            "backups",
+            (2.85, BAND),
+            "Backup vault",
+            "aws/storage/backup",
+            "weekly copies,\nlocked in prod",
+            ("backup/*", "iam/role:Role backup"),
+            everywhere=True,
+        ),
+        Node(
             "logs",
-            (3.0, BAND),
+            (3.95, BAND),
             "Logs, traces",
             "aws/management/cloudwatch-logs",
             "JSON, metrics\nfrom the lines",
@@ -51,16 +60,16 @@ def watchers(*extra: str) -> tuple[Node, ...]:
         ),
         Node(
             "alarms",
-            (4.3, BAND),
+            (5.2, BAND),
             "Alarms, dashboard",
             "aws/management/cloudwatch-alarm",
             "",
-            ("cloudwatch/metricAlarm:MetricAlarm *", "cloudwatch/dashboard:Dashboard *", *extra),
+            ("cloudwatch/metricAlarm:MetricAlarm *", "cloudwatch/dashboard:Dashboard *", "budgets/*", *extra),
             everywhere=True,
         ),
         Node(
             "topic",
-            (5.55, BAND),
+            (6.4, BAND),
             "Topic",
             "aws/integration/simple-notification-service-sns-topic",
             "",

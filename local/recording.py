@@ -34,6 +34,7 @@ PROJECT = "confirm-transactions"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 ARNS = {
+    "aws:backup/vault:Vault": ("backup", "backup-vault:{name}"),
     "aws:cloudwatch/logGroup:LogGroup": ("logs", "log-group:{name}"),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("cloudwatch", "alarm:{name}"),
     "aws:dynamodb/table:Table": ("dynamodb", "table/{name}"),
@@ -200,6 +201,7 @@ class _Transforms:
             if isinstance(result, Awaitable):
                 result = _sync_await(result)
             if result is not None:
+                request.protect = request.protect or bool(result.opts and result.opts.protect)
                 request.object.CopyFrom(_sync_await(serialize_properties(result.props, {})))
 
 

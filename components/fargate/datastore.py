@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components import worker
+from components import iam, worker
 from components.account import Place
 from components.settings import Insights, Settings
 
@@ -162,11 +162,10 @@ class Datastore(pulumi.ComponentResource):
             copy_tags_to_snapshot=True,
             deletion_protection=sizing.deletion_protection,
             skip_final_snapshot=not sizing.final_snapshot,
-            final_snapshot_identifier=f"{named}-final" if sizing.final_snapshot else None,
+            final_snapshot_identifier=_final_snapshot(named, args.key_arn) if sizing.final_snapshot else None,
             apply_immediately=True,  # what `pulumi up` reports has happened, and does not wait for a night
             opts=pulumi.ResourceOptions(
                 parent=self,
-                protect=sizing.deletion_protection,
                 depends_on=[self.log_group],
                 delete_before_replace=True,  # its name can be there once
             ),
@@ -195,3 +194,32 @@ class Datastore(pulumi.ComponentResource):
 
 def _method(parameter: str) -> str:
     return "pending-reboot" if parameter in REBOOT else "immediate"
+
+
+def _final_snapshot(cluster: str, key_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """What is kept of a cluster that goes. A stack that is made anew has a new key, and so another name for its own:
+    AWS refuses to delete a cluster whose final snapshot's name is taken."""
+    return pulumi.Output.from_input(key_arn).apply(lambda arn: f"{cluster}-final-{arn.rpartition('/')[2][:8]}")
+
+
+def copying(cluster_arn: pulumi.Input[str], place: Place) -> list[iam.Statement]:
+    """What AWS Backup needs to copy the cluster; it names its snapshots `awsbackup:...`."""
+    snapshots = place.arn("rds", "cluster-snapshot:awsbackup:*")
+    return [
+        iam.Statement(
+            sid="CopyTheCluster",
+            actions=("rds:CreateDBClusterSnapshot", "rds:DescribeDBClusterSnapshots", "rds:ListTagsForResource"),
+            resources=(cluster_arn, snapshots),
+        ),
+        iam.Statement(sid="SeeTheCluster", actions=("rds:DescribeDBClusters",), resources=(cluster_arn,)),
+        iam.Statement(
+            sid="KeepTheCopies",
+            actions=(
+                "rds:AddTagsToResource",
+                "rds:CopyDBClusterSnapshot",
+                "rds:DeleteDBClusterSnapshot",
+                "rds:ModifyDBClusterSnapshotAttribute",
+            ),
+            resources=(snapshots,),
+        ),
+    ]

@@ -7,16 +7,17 @@ import json
 from components import iam
 from components.account import Place
 from components.alternatives import Foundation, Outputs
+from components.backup import Backup, BackupArgs
 from components.fargate.compute import METRICS_SECONDS, SERVICE_NAME, Compute, ComputeArgs
 from components.fargate.containers import MIGRATIONS, WORKER
-from components.fargate.datastore import DATABASE, PORT, SERVICE, Datastore, DatastoreArgs
+from components.fargate.datastore import DATABASE, PORT, SERVICE, Datastore, DatastoreArgs, copying
 from components.fargate.deployments import Deployments, DeploymentsArgs
 from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, alarms, widgets
 from components.fargate.scaling import Publisher, PublisherArgs, Scaling, ScalingArgs, publisher_minutes
 from components.network import Network, NetworkArgs
 from components.observability import MINUTE, Observability, ObservabilityArgs, alarm_name
 
-DATA_SERVICES = ("ecr", "rds", "secretsmanager")
+DATA_SERVICES = ("backup", "ecr", "rds", "secretsmanager")
 
 
 def build(foundation: Foundation) -> Outputs:
@@ -47,6 +48,9 @@ def build(foundation: Foundation) -> Outputs:
         ),
         options,
     )
+    if settings.sizing.vault_days:
+        cluster_arn = datastore.cluster.arn
+        Backup("backup", BackupArgs(settings, place, cluster_arn, copying(cluster_arn, place), data_key), options)
     publisher = None
     if settings.service.min_tasks == 0:
         publisher = Publisher(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components import iam
+from components.account import Place
 from components.settings import Settings
 
 INDEX = "pending"
@@ -61,7 +63,7 @@ class Datastore(pulumi.ComponentResource):
             )
             if sizing.warm_write_units
             else None,
-            opts=pulumi.ResourceOptions(parent=self, protect=sizing.deletion_protection),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.table_name = self.table.name
         self.table_arn = self.table.arn
@@ -80,3 +82,20 @@ class Datastore(pulumi.ComponentResource):
             mode="THROTTLED_KEYS",
             opts=pulumi.ResourceOptions(parent=self.table),
         )
+
+
+def copying(table_arn: pulumi.Input[str], key_arn: pulumi.Input[str], place: Place) -> list[iam.Statement]:
+    """What AWS Backup needs to copy the table (its advanced features for DynamoDB: on, unless an account is old)."""
+    return [
+        iam.Statement(
+            sid="CopyTheTable",
+            actions=("dynamodb:DescribeTable", "dynamodb:ListTagsOfResource", "dynamodb:StartAwsBackupJob"),
+            resources=(table_arn,),
+        ),
+        iam.Statement(
+            sid="OpenTheTable",
+            actions=("kms:Decrypt", "kms:GenerateDataKey"),
+            resources=(key_arn,),
+            conditions=iam.through("dynamodb", place),
+        ),
+    ]

@@ -9,13 +9,14 @@ import pulumi
 from components import iam
 from components.account import Place
 from components.alternatives import Foundation, Outputs
+from components.backup import Backup, BackupArgs
 from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
 from components.serverless.compute import FUNCTIONS, Compute, ComputeArgs
-from components.serverless.datastore import INDEX, Datastore, DatastoreArgs
+from components.serverless.datastore import INDEX, Datastore, DatastoreArgs, copying
 from components.serverless.observability import Metrics, Sources, alarms, widgets
 
-DATA_SERVICES = ("dynamodb", "s3", "secretsmanager")
+DATA_SERVICES = ("backup", "dynamodb", "s3", "secretsmanager")
 
 
 def build(foundation: Foundation) -> Outputs:
@@ -23,6 +24,9 @@ def build(foundation: Foundation) -> Outputs:
     settings, place, options = foundation.settings, foundation.place, foundation.options
     data_key, log_key = foundation.encryption.data_key.arn, foundation.encryption.log_key.arn
     datastore = Datastore("datastore", DatastoreArgs(settings, data_key), options)
+    if settings.sizing.vault_days:
+        statements = copying(datastore.table_arn, data_key, place)
+        Backup("backup", BackupArgs(settings, place, datastore.table_arn, statements, data_key), options)
     network = Network(
         "network",
         NetworkArgs(

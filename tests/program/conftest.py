@@ -14,6 +14,8 @@ SERVERLESS: dict[str, dict[str, str]] = {
     "extremes": {
         "environment": "prod",
         "alarmEmail": "on-call@example.com",
+        "monthlyBudget": "500",
+        "vaultLockGraceDays": "30",
         "gatewayUrl": "https://payments.example.com:8443/v2",
         "availabilityZones": "3",
         "interfaceEndpoints": '["secretsmanager", "kms"]',
@@ -36,6 +38,8 @@ FARGATE: dict[str, dict[str, str]] = {
     "fargate-extremes": {
         "environment": "prod",
         "alarmEmail": "on-call@example.com",
+        "monthlyBudget": "500",
+        "vaultLockGraceDays": "30",
         "gatewayUrl": "https://payments.example.com:8443/v2",
         "availabilityZones": "3",
         "interfaceEndpoints": '["ecr.api", "ecr.dkr", "secretsmanager"]',

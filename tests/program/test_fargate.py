@@ -116,7 +116,9 @@ def test_prod_is_protected_twice_and_dev_is_not(records: dict[str, Record], stac
     assert cluster.protect is protected
     assert cluster.inputs["deletionProtection"] is protected
     assert cluster.inputs["skipFinalSnapshot"] is not protected
-    assert cluster.inputs.get("finalSnapshotIdentifier", "").endswith("-final") is protected
+    key = records[stack].one("aws:kms/key:Key", "data").outputs["arn"].rpartition("/")[2]
+    final = cluster.inputs.get("finalSnapshotIdentifier")
+    assert final == (f"confirm-transactions-fargate-final-{key[:8]}" if protected else None)  # a new stack, a new key
     assert cluster.inputs["backupRetentionPeriod"] == (35 if protected else 1)
     assert records[stack].one("aws:ecr/repository:Repository", "workers").inputs["forceDelete"] is not protected
 

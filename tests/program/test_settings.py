@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from components import settings
+from components.backup import LEAST_DAYS
 from components.serverless.rules import BATCH_OVERHEAD, ID_BYTES, PAYLOAD_LIMIT, RESULT_BYTES
 from components.settings import (
     ENVIRONMENTS,
@@ -124,6 +125,8 @@ WRONG: list[tuple[str, object]] = [
     ("logRetentionDays", 31),
     ("alarmEmail", "on-call"),
     ("oldestPendingAlarmSeconds", 59),
+    ("monthlyBudget", -1),
+    ("vaultLockGraceDays", 2),
     ("minCapacityUnits", "0.3"),
     ("minCapacityUnits", 257),
     ("minCapacityUnits", "-1"),
@@ -239,6 +242,8 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
             (),
         ),
         ({"schedule": "rate(1 hour)"}, "oldestPendingAlarmSeconds", "never rests", ()),
+        ({"monthlyBudget": 100}, "alarmEmail", "a budget alerts somebody", ()),
+        ({"vaultLockGraceDays": 3}, "vaultLockGraceDays", "its backup vault is not locked", ()),
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else str(value)[:20],
 )
@@ -465,6 +470,8 @@ ORDER: dict[str, Callable[[Any], float]] = {
     "database_instances": float,
     "database_insights": lambda value: list(Insights).index(value),
     "backup_days": float,
+    "vault_days": float,
+    "vault_locked": float,
     "final_snapshot": float,
     "min_tasks": float,
     "max_tasks": float,
@@ -485,3 +492,10 @@ def test_prod_loses_nothing_by_mistake() -> None:
     assert prod.deletion_protection
     assert prod.point_in_time_recovery
     assert prod.nat_strategy is NatStrategy.ONE_PER_ZONE
+    assert prod.vault_locked
+    assert prod.vault_days
+
+
+def test_no_copy_goes_before_the_lock_lets_it() -> None:
+    for sizing in ENVIRONMENTS.values():
+        assert not sizing.vault_locked or sizing.vault_days >= LEAST_DAYS

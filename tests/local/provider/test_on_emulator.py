@@ -220,3 +220,26 @@ def test_a_type_without_support_is_kept_on_record(stack: Stack, tmp_path: Path) 
     assert state["arn"].startswith("arn:aws:budgets::")
     [line] = (tmp_path / "recorded.jsonl").read_text().splitlines()
     assert json.loads(line)["type"] == "aws:budgets/budget:Budget"
+
+
+def test_a_vault_with_a_plan_and_what_it_copies(stack: Stack, aws: AwsAccount) -> None:
+    backup = aws.client("backup")
+    vault, state, _ = stack.make("aws:backup/vault:Vault", name="copies", kmsKeyArn="arn:aws:kms:us-east-1:1:key/1")
+    assert backup.describe_backup_vault(BackupVaultName=vault)["EncryptionKeyArn"] == "arn:aws:kms:us-east-1:1:key/1"
+    assert backup.list_tags(ResourceArn=state["arn"])["Tags"] == {"project": "test"}
+    rule = {"ruleName": "weekly", "targetVaultName": vault, "schedule": "cron(0 5 ? * SUN *)", "startWindow": 60,
+            "lifecycle": {"deleteAfter": 14}}  # fmt: skip
+    plan, before, inputs = stack.make("aws:backup/plan:Plan", name="copies", rules=[rule])
+    longer = {**inputs, "rules": [{**rule, "lifecycle": {"deleteAfter": 30}}]}
+    stack.life("aws:backup/plan:Plan").update("it", plan, before, inputs, longer)
+    (found,) = backup.get_backup_plan(BackupPlanId=plan)["BackupPlan"]["Rules"]
+    assert found["Lifecycle"] == {"DeleteAfterDays": 30}
+    assert (found["TargetBackupVaultName"], found["ScheduleExpression"]) == (vault, "cron(0 5 ? * SUN *)")
+    role, table = "arn:aws:iam::1:role/backup", "arn:aws:dynamodb:us-east-1:1:table/transactions"
+    chosen, kept, _ = stack.make("aws:backup/selection:Selection", planId=plan, iamRoleArn=role, resources=[table])
+    answer = backup.get_backup_selection(BackupPlanId=plan, SelectionId=chosen)["BackupSelection"]
+    assert (answer["IamRoleArn"], answer["Resources"]) == (role, [table])
+    stack.life("aws:backup/selection:Selection").delete(chosen, kept)
+    stack.life("aws:backup/plan:Plan").delete(plan, before)
+    stack.life("aws:backup/vault:Vault").delete(vault, state)
+    assert vault not in {one["BackupVaultName"] for one in backup.list_backup_vaults()["BackupVaultList"]}
