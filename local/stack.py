@@ -53,6 +53,7 @@ OVERRIDES: Mapping[str, Value] = {
     "stopTimeoutSeconds": 40,
     "gatewayRateLimit": 480,  # a gateway binds before AWS does; here it lets one see the service scale
     # A Lambda or a task is one process of some 50 MB here, and the machine may have two cores.
+    "backlogPerTask": 800,
     "mapConcurrency": 4,
     "minTasks": 1,
     "maxTasks": 4,

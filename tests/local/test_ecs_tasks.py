@@ -457,3 +457,9 @@ def test_long_and_broken_lines_are_cut_and_replaced(monkeypatch: pytest.MonkeyPa
     with os.fdopen(reader, "rb") as stream:
         lines = [line for batch in batches(stream) for line in batch]
     assert lines == ["one", "\ufffdtwo", "x" * 10, "last"]
+
+
+def test_a_worker_reports_once_in_each_of_the_shorter_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ecs_tasks, "SPEED", 6.0)
+    told = ecs_tasks.environment({"METRICS_SECONDS": "15"}, {}, tmp_path, "000000000000", "us-east-1")
+    assert told["METRICS_SECONDS"] == "2.5"
