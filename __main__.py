@@ -2,11 +2,12 @@
 
 import pulumi
 
-from components import account, alternatives, protection, settings, tags
+from components import account, alternatives, protection, settings, switching, tags
 from components.budget import Budget, BudgetArgs
 from components.encryption import Encryption, EncryptionArgs
 
 config = settings.load()
+switching.check(config, switching.deployed())
 tags.register()
 protection.register(config)
 provider = account.provider(config)

@@ -361,6 +361,8 @@ _BY_ENVIRONMENT = "0 for the environment's own"
 KEYS: tuple[Key, ...] = (
     Key("alternative", "string", "serverless", "Which alternative confirms the transactions: serverless or fargate.",
         " or ".join(ALTERNATIVES), _choice(*ALTERNATIVES)),
+    Key("switchFrom", "string", "", "The alternative that this stack may delete to become the other.",
+        " or ".join(ALTERNATIVES) + ", or nothing", _choice("", *ALTERNATIVES)),
     Key("environment", "string", "dev", "Sizes, protection and retention: dev, staging or prod.",
         "dev, staging or prod", _choice(*Environment)),
     Key("owner", "string", "", "Team that answers for the stack; a tag on everything. Required.",
@@ -576,6 +578,8 @@ class AlarmSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     alternative: str
+    switch_from: str
+    """The other alternative, where the stack may delete it and become this one; "" otherwise."""
     environment: Environment
     owner: str
     cost_center: str
@@ -730,6 +734,7 @@ def _build(values: _Values) -> Settings:
     lease = number("leaseSeconds") or _rules(alternative).LEASE_SECONDS
     return Settings(
         alternative=alternative,
+        switch_from=text("switchFrom"),
         environment=environment,
         owner=text("owner"),
         cost_center=text("costCenter"),

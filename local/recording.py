@@ -92,6 +92,8 @@ class Record:
     resources: list[Recorded] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    deployed: dict[str, Any] = field(default_factory=dict)
+    """The outputs that the stack had before."""
 
     def all(self, type_: str) -> list[Recorded]:
         """Every resource of a type; at least one, for a test over none would pass for nothing."""
@@ -142,6 +144,7 @@ class _Mocks(mocks.Mocks):
             },
             "aws:index/getRegion:getRegion": {"region": REGION, "id": REGION, "name": REGION},
             "aws:index/getPartition:getPartition": {"partition": "aws", "id": "aws"},
+            "pulumi:pulumi:readStackOutputs": {"outputs": self.record.deployed},
             "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": [f"{REGION}{zone}" for zone in "abcdef"]},
         }
         return answers[args.token], []
@@ -272,9 +275,12 @@ def stack_config(stack: str) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in (defaults | own).items()}
 
 
-def record(stack: str, *, as_stack: str | None = None, **changes: str) -> Record:
-    """Run `__main__.py` with the config of `stack`, some keys changed, and return what it registered."""
-    result = Record()
+def record(stack: str, *, as_stack: str | None = None, deployed: Any = None, **changes: str) -> Record:
+    """Run `__main__.py` with the config of `stack`, some keys changed, and return what it registered.
+
+    `deployed`: the outputs (name -> value) that the stack has from before.
+    """
+    result = Record(deployed=dict(deployed or {}))
     config = stack_config(stack) | {f"{PROJECT}:{key}": value for key, value in changes.items()}
     monitor = _Monitor(result)
     engine = mocks.MockEngine(logging.getLogger("pulumi.mocks"))

@@ -94,6 +94,7 @@ WRONG: list[tuple[str, object]] = [
     ("gatewayTimeoutSeconds", 0),
     ("gatewayConcurrency", 501),
     ("mode", "dry-run"),
+    ("switchFrom", "cron"),
     ("gatewayRateLimit", "fast"),
     ("gatewayGraceSeconds", 0),
     ("gatewayKeyWindowHours", -1),
