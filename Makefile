@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test check format preview up destroy shell bench cost diagrams docs lock clean
+.PHONY: help demo test check format preview up destroy shell pipeline bench cost diagrams docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -47,6 +47,9 @@ destroy: $(READY) ## pulumi destroy of STACK on the local AWS
 
 shell: $(READY) ## a shell on the local AWS: type pulumi, aws and confirm as you will on AWS
 	@$(PY) -m local shell --stack $(STACK)
+
+pipeline: $(READY) ## azure-pipelines.yml on the local AWS: all stages for STACK, asks before it applies (APPROVE=yes)
+	@$(PY) -m local pipeline --stack $(STACK) $(if $(TESTS),--tests "$(TESTS)")
 
 bench: $(READY) ## count writes, calls, transitions and log bytes per transaction, and price a month
 	@$(PY) -m benchmarks

@@ -1,4 +1,4 @@
-"""The Lambdas' code as one zip that is the same, byte for byte, wherever and whenever it is built.
+"""The Lambdas' code as one zip that is the same, byte for byte, wherever and whenever it is built; and the image's.
 
 A zip that moves makes every preview show changes and breaks saved plans, so: sorted names, a fixed time, fixed
 modes, nothing that Python leaves behind, and stored rather than deflated (zlib's output differs by version).
@@ -7,7 +7,9 @@ modes, nothing that Python leaves behind, and stored rather than deflated (zlib'
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -51,6 +53,23 @@ def build(workers: Path = WORKERS, target: Path = TARGET) -> Path:
     return target
 
 
+def build_context(target: Path, workers: Path = WORKERS) -> Path:
+    """Write all that the workers' image is built from as a tar, for `docker buildx build - < TAR`, and return its path.
+
+    Raises:
+        FileNotFoundError: a pattern of IMAGE_FILES matches nothing.
+        OSError: the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted({path for pattern in IMAGE_FILES for path in _matching(pattern, workers)}):
+            content = path.read_bytes()
+            entry = tarfile.TarInfo(path.relative_to(workers).as_posix())  # by root, at the epoch's first second
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return target
+
+
 def digest(*patterns: str, workers: Path = WORKERS) -> str:
     """A digest of the files of the workers that match: their names and what is in them.
 
@@ -59,15 +78,17 @@ def digest(*patterns: str, workers: Path = WORKERS) -> str:
     """
     total = hashlib.sha256()
     for pattern in patterns:
-        files = sorted(
-            (p for p in workers.glob(pattern) if p.is_file()), key=lambda p: p.relative_to(workers).as_posix()
-        )
-        if not files:
-            raise FileNotFoundError(f"nothing matches {pattern} in {workers}")
-        for path in files:
+        for path in _matching(pattern, workers):
             content = path.read_bytes()
             total.update(f"{path.relative_to(workers).as_posix()} {len(content)}\n".encode() + content)
     return total.hexdigest()
+
+
+def _matching(pattern: str, workers: Path) -> list[Path]:
+    files = sorted((p for p in workers.glob(pattern) if p.is_file()), key=lambda p: p.relative_to(workers).as_posix())
+    if not files:
+        raise FileNotFoundError(f"nothing matches {pattern} in {workers}")
+    return files
 
 
 def image_tag() -> str:

@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
     help_of = {name: function.__doc__ for name, function in COMMANDS.items()}
     help_of |= {
         "shell": "a shell in which you type what you will type on AWS",
+        "pipeline": "azure-pipelines.yml, stage by stage, on the local AWS",
         "demo": "confirm 6,919 real transactions and show the verdict",
         "clean": "end what runs and remove all that the local AWS made",
     }
@@ -61,6 +62,8 @@ def main(arguments: list[str]) -> int:
             command.add_argument("--alternative", choices=["serverless", "fargate"], help="one of them only")
         elif name != "clean":
             command.add_argument("--stack", default="serverless", help="a stack with a Pulumi.STACK.yaml")
+            if name == "pipeline":
+                command.add_argument("--tests", help="pytest's arguments; '' for all tests")
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
@@ -71,6 +74,9 @@ def main(arguments: list[str]) -> int:
         if chosen.command == "demo":
             every = import_module("local.demo").ALTERNATIVES
             return int(import_module("local.demo").main([chosen.alternative] if chosen.alternative else list(every)))
+        if chosen.command == "pipeline":
+            given = {} if chosen.tests is None else {"tests": chosen.tests}
+            return int(import_module("local.pipeline").main(chosen.stack, **given))
         with LocalAws(chosen.stack) as aws:
             return COMMANDS[chosen.command](aws)
     except LocalError as error:

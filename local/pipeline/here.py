@@ -1,0 +1,167 @@
+"""This machine in place of Azure's agents and of AWS: what stands here for what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from local.emulator import REGION
+from local.errors import LocalError
+from local.pipeline.model import Stage, Step
+from local.pipeline.running import StepFailed, Workspace, answer_on_terminal
+from local.processes import ROOT
+from local.stack import LocalAws, is_foreign
+
+ENVIRONMENTS = ("dev", "staging", "prod")
+LOCKS = ("requirements.lock", "pyproject.toml")
+SECONDS = 3600
+"""How long a person has to answer here, where Azure gives a day."""
+
+DIFFERENCES: Mapping[str, str] = {
+    "AWSShellScript@1": "the local AWS and its test credentials, without an OIDC login or a role's limits",
+    "UsePythonVersion@0": "the Python that runs make",
+    "Cache@2": "this folder's .venv where it fits the commit's locks, and caches in .local/pipeline",
+    "packages": "the same .venv (installed as in Azure, where it does not fit)",
+    "pulumi": "the Pulumi CLI of the local AWS",
+    "tools": "the tools, installed once as in Azure and kept",
+    "image": "no Docker: the clone stands for the image, and its digest for the image's",
+    "ManualValidation@1": "the terminal, or APPROVE=yes; the reader is the one who started the run",
+    "environment": "approvals and the exclusive lock of an environment are Azure's: none here",
+    "config": "Pulumi.STACK.yaml with the simulated gateway and shorter times (local/stack.py)",
+    "agents": "jobs one after the other, without limits of minutes",
+}
+"""By task, step or part: what is not as in Azure. Printed at the end of each run."""
+
+
+class Here:
+    """Implements `Machine` (local/pipeline/running.py) with a clone of the commit and the local AWS."""
+
+    def __init__(self, stack: str, commit: str, folder: Path, connections: Sequence[str]) -> None:
+        self.stack, self.commit, self.folder = stack, commit, folder.resolve()
+        self.connections = connections
+        self.build: Mapping[str, str] = {
+            "Agent.OS": "Linux",
+            "Build.BuildId": commit[:12],
+            "Build.Reason": "Manual",
+            "Build.SourceVersion": commit,
+            "System.AccessToken": "",
+        }
+        self._source = self.folder / "source"
+        self._aws: LocalAws | None = None
+        self._configured: set[Path] = set()
+        environment = {
+            "awsRegion": REGION,
+            "stateBackend": f"file://{self.folder / 'aws' / 'state'}",
+            "approvers": "you",
+            "canaryAccount": "canary",
+        }
+        self.groups: Mapping[str, Mapping[str, str]] = {
+            "confirm-build": {
+                "awsRegion": REGION,
+                "imageRepository": f"000000000000.dkr.ecr.{REGION}.amazonaws.com/confirm-transactions",
+            },
+            **{f"confirm-{name}": environment for name in ENVIRONMENTS},
+        }
+        self._instead: Mapping[str, Callable[[Workspace], str]] = {
+            "packages": self._packages,
+            "pulumi": lambda _: "that of the local AWS",
+            "tools": self._tools,
+            "image": self._image,
+        }
+
+    def __enter__(self) -> Here:
+        """Clone the commit: jobs take theirs from it, and the tasks on the local AWS run its code."""
+        shutil.rmtree(self._source, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _clone(ROOT, self._source, self.commit)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._aws:
+            self._aws.stop()
+
+    def checkout(self, workspace: Workspace) -> None:
+        _clone(self._source, workspace.source, self.commit)
+
+    def instead(self, step: Step) -> Callable[[Workspace], str] | None:
+        return self._instead.get(step.name)
+
+    def environment(self, workspace: Workspace, connection: str) -> dict[str, str]:
+        own = {"PYTHONPATH": str(workspace.source), "TF_BUILD": "True"}
+        own |= {f"{name}_CACHE_DIR": str(self.folder / "caches" / name.lower()) for name in ("MYPY", "RUFF")}
+        if connection:
+            return self._started(workspace).environment | own
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return {name: value for name, value in os.environ.items() if not is_foreign(name)} | own | {"PATH": path}
+
+    def ask(self, stage: Stage, instructions: str, seconds: float) -> bool | None:
+        if answer := os.environ.get("APPROVE"):
+            return answer.lower() == "yes"
+        if not sys.stdin.isatty():
+            raise StepFailed("nobody is here to ask; run it on a terminal, or with APPROVE=yes: rejected")
+        plan = self.folder / "artifacts" / f"plan-{self.stack}"
+        return answer_on_terminal(
+            f"\n      {instructions}\n      It is in {plan}, and above.\n      {stage.name}: apply it? (yes/no)",
+            min(seconds or SECONDS, SECONDS),
+        )
+
+    # --- in place of steps
+
+    def _packages(self, workspace: Workspace) -> str:
+        """The project's own packages are those of the commit, unless the commit pins others."""
+        if any((workspace.source / name).read_bytes() != (ROOT / name).read_bytes() for name in LOCKS):
+            raise StepFailed(
+                f"{' and '.join(LOCKS)} of the commit are not those of this folder, so its .venv does not fit: "
+                "check the commit out, or commit your change, and run `make pipeline` again"
+            )
+        for name in LOCKS:  # else `make` takes the .venv for older than these, and makes it anew
+            os.utime(workspace.source / name, (0, 0))
+        (workspace.source / ".venv").symlink_to(Path(sys.prefix))
+        return "those of this folder, which fit"
+
+    def _tools(self, workspace: Workspace) -> str:
+        lock = workspace.source / "pipelines" / "tools.lock"
+        kept = self.folder / "caches" / f"tools-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+        fresh = not (kept / "installed").exists()
+        if fresh:
+            shutil.rmtree(kept, ignore_errors=True)
+            pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+            _must([sys.executable, "-m", "venv", str(kept)])
+            _must([str(kept / "bin" / "python"), *pip, "-r", str(lock)])
+            (kept / "installed").touch()
+        (workspace.source / ".tools").symlink_to(kept)
+        return "installed, and kept" if fresh else "those of an earlier run"
+
+    def _image(self, workspace: Workspace) -> str:
+        built = workspace.staging / "build"
+        digest = json.loads((built / "manifest.json").read_text())["files"]["image.tar"]
+        reference = f"{self.groups['confirm-build']['imageRepository']}@sha256:{digest}"
+        (built / "image").write_text(f"{reference}\n")
+        return reference
+
+    def _started(self, workspace: Workspace) -> LocalAws:
+        """The local AWS; and the job's clone has the configuration that the stack has on it."""
+        if self._aws is None:
+            self._aws = LocalAws(self.stack, root=self._source, folder=self.folder / "aws").start()
+        if workspace.source not in self._configured:
+            name = f"Pulumi.{self.stack}.yaml"
+            shutil.copyfile(self._aws.program / name, workspace.source / name)
+            self._configured.add(workspace.source)
+        return self._aws
+
+
+def _clone(source: Path, target: Path, commit: str) -> None:
+    _must(["git", "clone", "--quiet", "--no-checkout", "--shared", str(source), str(target)])
+    _must(["git", "-C", str(target), "checkout", "--quiet", "--detach", commit])
+
+
+def _must(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LocalError(f"`{' '.join(command)}` ended with {done.returncode}: {done.stderr.strip()[-2000:]}")

@@ -1,0 +1,159 @@
+"""A plan that `pulumi preview --save-plan` wrote: what it will do, in words; and made fit to be applied.
+
+The plan file alone is read, so what a person approves is what `pulumi up --plan` is held to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import Refused
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""How the engine writes a value that is known only once it is made."""
+
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+REFERENCE = "5cf8f73096256a8f31e491e813e4eb8e"
+"""How the engine marks a reference to a resource."""
+
+DATA = {
+    "aws:backup/vault:Vault": "backups",
+    "aws:cloudwatch/logGroup:LogGroup": "logs",
+    "aws:dynamodb/table:Table": "transactions",
+    "aws:ecr/repository:Repository": "images",
+    "aws:kms/key:Key": "the key, and with it all that it encrypts",
+    "aws:rds/cluster:Cluster": "transactions",
+    "aws:rds/clusterInstance:ClusterInstance": "an instance of the database",
+    "aws:s3/bucket:Bucket": "objects",
+    "aws:secretsmanager/secret:Secret": "a secret",
+    "aws:sqs/queue:Queue": "messages",
+}
+"""Types whose end loses something that the program cannot make again, and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a plan does to one resource."""
+
+    what: str
+    """created, changed, replaced or deleted."""
+    type: str
+    name: str
+    keys: tuple[str, ...] = ()
+    """The properties that differ, of one that is changed or replaced."""
+
+    @property
+    def loses(self) -> str:
+        """The data that is gone afterwards; "" for none."""
+        return DATA.get(self.type, "") if self.what in ("replaced", "deleted") else ""
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The plan. Raises Refused where the file is none."""
+    try:
+        plan: dict[str, Any] = json.loads(file.read_text())
+        plan["resourcePlans"], plan["manifest"]["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{file}: found no plan of `pulumi preview --save-plan` ({error})") from None
+    return plan
+
+
+def changes(plan: Mapping[str, Any]) -> list[Change]:
+    """All that is not to stay as it is, components apart: they are made of the others."""
+    found = []
+    for urn, resource in plan["resourcePlans"].items():
+        what = _what(resource["steps"])
+        types, name = urn.split("::")[2], urn.split("::", 3)[3]
+        kind = types.rpartition("$")[2]
+        goal = resource.get("goal")
+        if what and (goal["custom"] if goal else kind.startswith("aws:")):
+            found.append(Change(what, kind, name, _keys(goal) if goal else ()))
+    return sorted(found, key=lambda change: (change.what, change.type, change.name))
+
+
+def _what(steps: list[str]) -> str:
+    """What an operation comes to. A replacement is several, in an order that depends on which is done first."""
+    if "replace" in steps or "create-replacement" in steps:
+        return "replaced"
+    words = {"create": "created", "import": "created", "update": "changed", "delete": "deleted"}
+    return next((words[step] for step in steps if step in words), "")
+
+
+def _keys(goal: Mapping[str, Any]) -> tuple[str, ...]:
+    diff = goal.get("inputDiff") or {}
+    return tuple(sorted({*diff.get("adds", ()), *diff.get("updates", ()), *diff.get("deletes", ())}))
+
+
+def summary(stack: str, commit: str, found: list[Change]) -> str:
+    """The changes as Markdown: what ends for good comes first, and is told in capitals."""
+    return "\n".join([f"# Plan for {stack}", "", f"Commit `{commit}`.", "", *_lines(found), ""])
+
+
+def _lines(found: list[Change]) -> Iterator[str]:
+    if not found:
+        yield "Nothing changes."
+        return
+    counts = {word: sum(change.what == word for change in found) for word in _ORDER}
+    yield ", ".join(f"**{count} {word}**" for word, count in counts.items() if count) + "."
+    if losses := [change for change in found if change.loses]:
+        yield ""
+        yield "## DATA WILL BE LOST"
+        yield ""
+        for change in losses:
+            yield f"- **{change.what.upper()}**: `{change.type}` **{change.name}** ({change.loses})"
+        yield ""
+        yield "Approve only if that is what you want and a backup is at hand."
+    for word in _ORDER:
+        if some := [change for change in found if change.what == word]:
+            yield ""
+            yield f"## {word.capitalize()}" if word in ("created", "changed") else f"## {word.upper()}"
+            yield ""
+            yield "| type | name | because of |" if word in ("changed", "replaced") else "| type | name |"
+            yield "| --- | --- | --- |" if word in ("changed", "replaced") else "| --- | --- |"
+            for change in some:
+                because = (
+                    f" {', '.join(f'`{key}`' for key in change.keys)} |" if word in ("changed", "replaced") else ""
+                )
+                yield f"| `{change.type}` | {change.name} |{because}"
+
+
+_ORDER = ("deleted", "replaced", "changed", "created")
+
+
+def fit(plan: dict[str, Any]) -> list[str]:
+    """Let `pulumi up --plan` accept outputs of components that hold resources which do not exist yet; say which.
+
+    The engine compares such an output with what it turns out to be, and refuses it: a reference's id is unknown in the
+    preview, and the comparison knows unknown values, but not references that hold one (pulumi/pulumi#16681). So the
+    first deployment of any VPC by awsx could not be planned. What a component puts out is no operation, and changes
+    nothing in AWS: operations and inputs stay as binding as they were.
+    """
+    loosened = []
+    for urn, resource in plan["resourcePlans"].items():
+        goal = resource.get("goal") or {}
+        if goal.get("custom", True):
+            continue
+        for kind in ("adds", "updates"):
+            outputs = (goal.get("outputDiff") or {}).get(kind) or {}
+            for key, value in outputs.items():
+                if _unknown_reference(value):
+                    outputs[key] = UNKNOWN
+                    loosened.append(f"{urn.rpartition('::')[2]}.{key}")
+    return sorted(loosened)
+
+
+def text(plan: Mapping[str, Any]) -> str:
+    """As the engine writes it."""
+    return json.dumps(plan, indent=4) + "\n"
+
+
+def _unknown_reference(value: Any) -> bool:
+    if isinstance(value, dict):
+        if value.get(SIGNATURE) == REFERENCE:
+            return value.get("id") in ("", UNKNOWN)
+        return any(_unknown_reference(item) for item in value.values())
+    return isinstance(value, list) and any(_unknown_reference(item) for item in value)

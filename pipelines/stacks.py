@@ -1,0 +1,48 @@
+"""The configuration of the stacks that a run will deploy, checked before anything else happens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from components import settings
+from pipelines.errors import Refused
+from pipelines.shell import ROOT
+
+PREFIX = f"{settings.PROJECT}:"
+
+
+ENVIRONMENTS = ("dev", "staging", "prod")
+
+
+def deployed(alternative: str, to: str, rollback: bool) -> list[str]:
+    """The stacks that a run deploys, in order: those of azure-pipelines.yml."""
+    last = ENVIRONMENTS.index(to)
+    environments = ENVIRONMENTS[last if rollback else 0 : last + 1]
+    return [alternative if one == "dev" else f"{alternative}-{one}" for one in environments]
+
+
+def check(names: Sequence[str]) -> None:
+    """Raises Refused with every mistake in every stack's file."""
+    mistakes = [mistake for name in names if (mistake := _mistake(name))]
+    if mistakes:
+        raise Refused("\n".join(mistakes))
+
+
+def _mistake(stack: str) -> str:
+    file = ROOT / f"Pulumi.{stack}.yaml"
+    if not file.is_file():
+        there = sorted(path.name for path in ROOT.glob("Pulumi.*.yaml"))
+        return (
+            f"{file.name}: missing; there are {', '.join(there)}. Copy one, edit it, run `pulumi stack init {stack} "
+            "--secrets-provider ...`, and commit the file."
+        )
+    try:
+        config = (yaml.safe_load(file.read_text()) or {}).get("config") or {}
+        settings.parse({key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)})
+    except (yaml.YAMLError, AttributeError) as error:
+        return f"{file.name}: found no YAML with a section `config:` ({error})"
+    except settings.SettingsError as error:
+        return f"{file.name}: {error}"
+    return ""

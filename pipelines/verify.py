@@ -1,0 +1,111 @@
+"""After Apply: is what runs what was built, and does a transaction come through?"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+
+from pipelines import build
+from pipelines.errors import Refused
+from pipelines.shell import ROOT, run, run_json
+
+CANARY_SECONDS = 300
+"""How long the canary may take: a minute until the next run, and some retries."""
+SETTLE_SECONDS = 600
+"""How long the service may take to be steady after a deployment."""
+
+Clients = Callable[[str], Any]
+Outputs = Mapping[str, Any]
+
+
+def outputs(stack: str) -> Outputs:
+    """The stack's outputs, as far as its own configuration says what they must be. Raises Refused."""
+    found: Outputs = run_json("pulumi", "stack", "output", "--json", "--stack", stack)
+    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    wanted = {"region": config.get("aws:region")}
+    wanted |= {key: config.get(f"confirm-transactions:{key}") for key in ("alternative", "environment", "gatewayUrl")}
+    wrong = [
+        f"{key}: wanted {value}, found {found.get(key)}"
+        for key, value in wanted.items()
+        if value is not None and found.get(key) != value
+    ]
+    if wrong:
+        raise Refused(f"The stack's outputs are not those of its configuration: {'; '.join(wrong)}")
+    return found
+
+
+def code(found: Outputs, built: Path, clients: Clients = boto3.client) -> list[str]:
+    """What runs, a line each. Raises Refused where it is not what was built, or not steady."""
+    if "serviceName" in found:
+        return list(_service(found, built, clients("ecs")))
+    return list(_functions(found, built, clients("lambda")))
+
+
+def _functions(found: Outputs, built: Path, aws: Any) -> Iterator[str]:
+    manifest = json.loads((built / build.MANIFEST).read_text())
+    wanted = base64.b64encode(bytes.fromhex(manifest["files"][build.ZIP])).decode()
+    for name in sorted(found["functions"].values()):
+        state = aws.get_function_configuration(FunctionName=name)
+        if state["CodeSha256"] != wanted:
+            raise Refused(f"function {name}: its code is {state['CodeSha256']}, built was {wanted}")
+        yield f"function {name} runs what was built"
+
+
+def _service(found: Outputs, built: Path, aws: Any) -> Iterator[str]:
+    wanted, cluster, name = found["taskDefinitionArn"], found["clusterName"], found["serviceName"]
+    end = time.monotonic() + SETTLE_SECONDS
+    while unsteady := _unsteady(aws.describe_services(cluster=cluster, services=[name])["services"][0], wanted):
+        if time.monotonic() > end:
+            raise Refused(f"service {name}: {unsteady}, and that for {SETTLE_SECONDS} s")
+        time.sleep(2)
+    yield f"service {name} runs {wanted.rpartition('/')[2]}"
+    image = (built / build.IMAGE).read_text().strip() if (built / build.IMAGE).is_file() else ""
+    containers = aws.describe_task_definition(taskDefinition=wanted)["taskDefinition"]["containerDefinitions"]
+    images = [container["image"] for container in containers]
+    if image and image not in images:
+        raise Refused(f"task definition {wanted}: its images are {', '.join(images)}; built was {image}")
+    yield f"its image is {image or 'the one that the program built'}"
+
+
+def _unsteady(service: Mapping[str, Any], wanted: str) -> str:
+    """What is not yet as it must be; "" for nothing."""
+    if service["taskDefinition"] != wanted:
+        return f"wanted is {wanted}, and it has {service['taskDefinition']} (was the deployment rolled back?)"
+    others = [one for one in service["deployments"] if one["taskDefinition"] != wanted]
+    if others:
+        return f"tasks of {others[0]['taskDefinition']} still run"
+    if service["runningCount"] < service["desiredCount"]:
+        return f"{service['runningCount']} of {service['desiredCount']} tasks run"
+    return ""
+
+
+def canary(stack: str, run_id: str, account: str, seconds: float = CANARY_SECONDS) -> str:
+    """Send one minor unit through the whole path and wait until it is confirmed. Raises Refused where it is not.
+
+    It is a real payment of 0.01 to `account`, which must be the company's own, and it is in the books under its id.
+    """
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    id_ = f"canary-{run_id}-{moment}"
+    row = json.dumps({"id": id_, "account": account, "amount_minor": 1, "currency": "USD"})
+    run("confirm", "import", "-", "--format", "jsonl", "--stack", stack, given=row)
+    began = time.monotonic()
+    while True:
+        record = json.loads(run("confirm", "show", id_, "--json", "--stack", stack, allowed=(0, 8)))
+        took = time.monotonic() - began
+        if record["status"] == "CONFIRMED":
+            return f"{id_} was confirmed after {took:.0f} s"
+        if record["final"] or record["status"] == "REVIEW" or took > seconds:
+            last = record["history"][-1] if record["history"] else {}
+            raise Refused(
+                f"{id_} is {record['status']} after {took:.0f} s (allowed: CONFIRMED within {seconds:.0f} s): "
+                f"{record['reason'] or last.get('why') or 'nobody took it'}. See `confirm show {id_}`."
+            )
+        time.sleep(1)
