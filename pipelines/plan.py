@@ -70,7 +70,7 @@ def changes(plan: Mapping[str, Any]) -> list[Change]:
         types, name = urn.split("::")[2], urn.split("::", 3)[3]
         kind = types.rpartition("$")[2]
         goal = resource.get("goal")
-        if what and (goal["custom"] if goal else kind.startswith("aws:")):
+        if what and (goal is None or goal["custom"]) and kind.startswith("aws:"):
             found.append(Change(what, kind, name, _keys(goal) if goal else ()))
     return sorted(found, key=lambda change: (change.what, change.type, change.name))
 
