@@ -56,6 +56,14 @@ class Insights(StrEnum):
     ADVANCED = "advanced"
 
 
+class FaultExperiments(StrEnum):
+    """Templates of faults that somebody may start, on AWS."""
+
+    OFF = "off"
+    ON = "on"
+    EVEN_IN_PROD = "even-in-prod"
+
+
 @dataclass(frozen=True, slots=True)
 class Sizing:
     """What one environment has; a test proves that prod is never weaker than staging, nor staging than dev."""
@@ -426,6 +434,9 @@ KEYS: tuple[Key, ...] = (
         f"{', '.join(map(str, RETENTION_DAYS))}, or {_BY_ENVIRONMENT}", _retention),
     Key("alarmEmail", "string", "", "Who hears the alarms, by e-mail; required in prod.",
         "an e-mail address, or nothing", _text(r"|[^@\s]+@[^@\s]+\.[^@\s]+"), "on-call@example.com"),
+    Key("faultExperiments", "string", "off",
+        "Templates of fault experiments (FIS): off, on, or even-in-prod, where they strike real payments.",
+        "off, on or even-in-prod", _choice(*FaultExperiments)),
     Key("monthlyBudget", "integer", 0, "US dollars a month for this stack, with alerts to alarmEmail; 0 for no budget.",
         "1 to 1,000,000 US$, or 0 for none", _number(1, 1_000_000, special=(0,))),
     Key("vaultLockGraceDays", "integer", 0,
@@ -593,6 +604,7 @@ class Settings:
     database: DatabaseSettings
     service: ServiceSettings
     alarms: AlarmSettings
+    fault_experiments: FaultExperiments
     vault_grace_days: int
     """Until the backup vault's lock is for ever; 0: it stays removable."""
 
@@ -785,6 +797,7 @@ def _build(values: _Values) -> Settings:
             oldest_pending_seconds=number("oldestPendingAlarmSeconds"),
             monthly_budget=number("monthlyBudget"),
         ),
+        fault_experiments=FaultExperiments(text("faultExperiments")),
         vault_grace_days=number("vaultLockGraceDays"),
     )
 
@@ -899,6 +912,13 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             "gatewayUrl", f'"{gateway.url}"', "https (http only to this machine)", "https://" + gateway.url[7:]
         )
     if s.environment is Environment.PROD:
+        if s.fault_experiments is FaultExperiments.ON:
+            yield Problem(
+                "faultExperiments",
+                '"on" in prod',
+                "off; or even-in-prod, once each has passed in staging: they strike real payments",
+                "off",
+            )
         if gateway.url.startswith("http:"):
             yield Problem("gatewayUrl", f'"{gateway.url}"', "https in prod", "https://payments.example.com")
         if s.alarms.email is None:

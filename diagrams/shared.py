@@ -64,7 +64,14 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             "Alarms, dashboard",
             "aws/management/cloudwatch-alarm",
             "",
-            ("cloudwatch/metricAlarm:MetricAlarm *", "cloudwatch/dashboard:Dashboard *", "budgets/*", *extra),
+            (
+                "cloudwatch/metricAlarm:MetricAlarm *",
+                "cloudwatch/dashboard:Dashboard *",
+                "budgets/*",
+                "fis/*",
+                "iam/role:Role experiment-*",
+                *extra,
+            ),
             everywhere=True,
         ),
         Node(

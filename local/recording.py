@@ -41,6 +41,7 @@ ARNS = {
     "aws:ecr/repository:Repository": ("ecr", "repository/{name}"),
     "aws:ecs/cluster:Cluster": ("ecs", "cluster/{name}"),
     "aws:rds/cluster:Cluster": ("rds", "cluster:{name}"),
+    "aws:rds/clusterInstance:ClusterInstance": ("rds", "db:{name}"),
     "aws:iam/role:Role": ("iam", "role/{name}"),
     "aws:kms/key:Key": ("kms", "key/{name}"),
     "aws:lambda/function:Function": ("lambda", "function:{name}"),

@@ -8,14 +8,17 @@ from components import iam
 from components.account import Place
 from components.alternatives import Foundation, Outputs
 from components.backup import Backup, BackupArgs
+from components.experiments import Experiments, ExperimentsArgs
 from components.fargate.compute import METRICS_SECONDS, SERVICE_NAME, Compute, ComputeArgs
 from components.fargate.containers import MIGRATIONS, WORKER
 from components.fargate.datastore import DATABASE, PORT, SERVICE, Datastore, DatastoreArgs, copying
 from components.fargate.deployments import Deployments, DeploymentsArgs
+from components.fargate.experiments import experiments
 from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, alarms, widgets
 from components.fargate.scaling import Publisher, PublisherArgs, Scaling, ScalingArgs, publisher_minutes
 from components.network import Network, NetworkArgs
 from components.observability import MINUTE, Observability, ObservabilityArgs, alarm_name
+from components.settings import FaultExperiments
 
 DATA_SERVICES = ("backup", "ecr", "rds", "secretsmanager")
 
@@ -112,6 +115,9 @@ def build(foundation: Foundation) -> Outputs:
         options,
     )
     Scaling("scaling", ScalingArgs(settings, place, metrics, compute.service), options)
+    if settings.fault_experiments is not FaultExperiments.OFF:
+        rows = experiments(place, network, datastore, compute.cluster, compute.service)
+        Experiments("experiments", ExperimentsArgs(settings, place, rows, observability.alarms, log_key), options)
     return {
         "clusterName": compute.cluster.name,
         "serviceName": compute.service.name,

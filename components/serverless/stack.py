@@ -10,11 +10,14 @@ from components import iam
 from components.account import Place
 from components.alternatives import Foundation, Outputs
 from components.backup import Backup, BackupArgs
+from components.experiments import Experiments, ExperimentsArgs
 from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
 from components.serverless.compute import FUNCTIONS, Compute, ComputeArgs
 from components.serverless.datastore import INDEX, Datastore, DatastoreArgs, copying
+from components.serverless.experiments import experiments
 from components.serverless.observability import Metrics, Sources, alarms, widgets
+from components.settings import FaultExperiments
 
 DATA_SERVICES = ("backup", "dynamodb", "s3", "secretsmanager")
 
@@ -73,6 +76,9 @@ def build(foundation: Foundation) -> Outputs:
         ),
         options,
     )
+    if settings.fault_experiments is not FaultExperiments.OFF:
+        rows = experiments(place, network)
+        Experiments("experiments", ExperimentsArgs(settings, place, rows, observability.alarms, log_key), options)
     return {
         "tableName": datastore.table_name,
         "pendingIndexName": INDEX,

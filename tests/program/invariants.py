@@ -22,7 +22,7 @@ COMPONENTS = {
     "serverless": {*SHARED},
     "fargate": {*SHARED, "deployments", "scaling"},
 }
-OPTIONAL_COMPONENTS = ("backup", "budget")  # by environment, by setting
+OPTIONAL_COMPONENTS = ("backup", "budget", "experiments")  # by environment, by setting
 SLEEPERS_COMPONENT = "publisher"  # of fargate stacks with minTasks 0
 TAGS = {"Project", "Stack", "Environment", "Alternative", "Owner", "CostCenter"}
 
@@ -35,6 +35,7 @@ QUEUE = "aws:sqs/queue:Queue"
 COMPONENT_NAMES = {*COMPONENTS["serverless"], *COMPONENTS["fargate"], *OPTIONAL_COMPONENTS, SLEEPERS_COMPONENT}
 ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
+NETWORK_FAULTS = ("zone-lost", "network-lost", "dynamodb-unreachable", "s3-unreachable", "images-unreachable")
 WILDCARDS = {
     # who, statement: why the resource cannot be named
     **{(function, "Trace"): "X-Ray has no resources" for function in ("plan", "confirm", "report", "publisher")},
@@ -45,6 +46,15 @@ WILDCARDS = {
         for function in ("plan", "confirm", "report", "publisher")
     },
     ("state-machine", "DeliverLogs"): "log deliveries have no resources",
+    **{
+        (f"experiment-{name}", "DeliverLogs"): "log deliveries have no resources"
+        for name in (*NETWORK_FAULTS, "task-stopped", "all-tasks-stopped", "database-restarted", "database-failover")
+    },
+    **{(f"experiment-{name}", "LookAround"): "EC2 lists without resources" for name in NETWORK_FAULTS},
+    **{
+        (f"experiment-{name}", "FindTasks"): "the cluster is a condition"
+        for name in ("task-stopped", "all-tasks-stopped")
+    },
     ("worker-execution", "LogInToTheRegistry"): "a login is for the whole registry",
     ("migrations-execution", "LogInToTheRegistry"): "a login is for the whole registry",
 }
@@ -59,6 +69,15 @@ PULL = {
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer",
 }  # fmt: skip
 FLOW_LOGS = {"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}
+DELIVER_LOGS = {
+    "logs:CreateLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy",
+}  # fmt: skip
+CUT = DELIVER_LOGS | {
+    "ec2:CreateNetworkAcl", "ec2:CreateNetworkAclEntry", "ec2:CreateTags", "ec2:DeleteNetworkAcl",
+    "ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkAcls", "ec2:DescribeSubnets", "ec2:DescribeVpcs",
+    "ec2:GetManagedPrefixListEntries", "ec2:ReplaceNetworkAclAssociation",
+}  # fmt: skip
+STOP_TASKS = DELIVER_LOGS | {"ecs:DescribeTasks", "ecs:ListTasks", "ecs:StopTask"}
 VAULT = {"backup:CopyIntoBackupVault", "backup:DescribeBackupVault", "kms:CreateGrant", "kms:DescribeKey"}
 READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
 GRANTS = {
@@ -81,11 +100,17 @@ GRANTS = {
             "kms:GenerateDataKey",
         },
         "flow-logs": FLOW_LOGS,
+        **{f"experiment-{name}": CUT for name in NETWORK_FAULTS[:4]},
     },
     "fargate": {
         "worker": TRACING | READ_SECRET | {"rds-db:connect"},
         "worker-execution": PULL | WRITE_LOGS,
         "migrations-execution": PULL | WRITE_LOGS | READ_SECRET,
+        **{f"experiment-{name}": CUT for name in ("zone-lost", "network-lost", "images-unreachable")},
+        "experiment-task-stopped": STOP_TASKS,
+        "experiment-all-tasks-stopped": STOP_TASKS,
+        "experiment-database-restarted": DELIVER_LOGS | {"rds:DescribeDBInstances", "rds:RebootDBInstance"},
+        "experiment-database-failover": DELIVER_LOGS | {"rds:DescribeDBClusters", "rds:FailoverDBCluster"},
         "publisher": EVERY_FUNCTION | READ_SECRET | {"rds-data:ExecuteStatement"},
         "scheduler": {"sqs:SendMessage", "lambda:InvokeFunction"},
         "backup": VAULT | {
@@ -335,6 +360,7 @@ def grants_come_before_use(record: Record) -> Complaints:
         "aws:ec2/flowLog:FlowLog": ("flow-logs",),
         "aws:ecs/service:Service": ("worker", "worker-execution"),
         "aws:backup/selection:Selection": ("backup",),
+        "aws:fis/experimentTemplate:ExperimentTemplate": ("experiment-{name}",),
         ONE_OFF: ("migrations-execution",),
     }
     for type_, roles in users.items():

@@ -42,6 +42,7 @@ TYPES = {
 COMMON = {
     "aws:backup/plan:Plan", "aws:backup/selection:Selection", "aws:backup/vault:Vault",
     "aws:backup/vaultLockConfiguration:VaultLockConfiguration", "aws:budgets/budget:Budget",
+    "aws:fis/experimentTemplate:ExperimentTemplate",
     "aws:cloudwatch/dashboard:Dashboard", "aws:cloudwatch/logGroup:LogGroup",
     "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "aws:ec2/eip:Eip",
     "aws:ec2/flowLog:FlowLog", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/vpcEndpoint:VpcEndpoint",

@@ -10,7 +10,7 @@ import pytest
 
 from components import iam
 from local.recording import ACCOUNT, Record
-from tests.program.invariants import WILDCARDS
+from tests.program.invariants import NETWORK_FAULTS, WILDCARDS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools deprecates
@@ -22,6 +22,8 @@ KNOWN: set[tuple[str, str]] = {
     ("aws:kms/key:Key logs policy", "MISMATCHED_TYPE"),
     # AWS's own policy for Distributed Map names executions; the linter's data only knows Express ones
     ("aws:iam/rolePolicy:RolePolicy state-machine policy", "RESOURCE_MISMATCH"),
+    # the prefix lists of AWS's services belong to an account that is called `aws`
+    *((f"aws:iam/rolePolicy:RolePolicy experiment-{name} policy", "INVALID_ARN") for name in NETWORK_FAULTS),
 }
 
 

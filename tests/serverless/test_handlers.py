@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 
 from tests.conftest import AwsAccount
 from tests.contract.conftest import make_table
 from tests.fakes import LedgerGateway, payment
 from workers.clock import SystemClock
 from workers.config import ConfigError, read_lambda
-from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
+from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, LockLost
+from workers.stores.dynamodb import StoreError
 
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
@@ -195,6 +198,60 @@ def test_a_report_goes_on_while_a_batch_is_left_and_progress_is_made(gateway: Le
     assert not report(planned, stuck)["more"], "work is left, but no way to do it now"
     counts = handlers.confirm(second, CONTEXT)
     assert not report(planned, counts)["more"], "stragglers wait for the next run"
+
+
+def cut_off(client: Any, service: str, operation: str) -> Callable[[], None]:
+    """No connection to a service of AWS for one of its operations; the returned function repairs it."""
+    name = f"before-send.{service}.{operation}"
+
+    def refuse(request: Any, **_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url=request.url)
+
+    client.meta.events.register(name, refuse)
+    return lambda: client.meta.events.unregister(name, refuse)
+
+
+@pytest.fixture
+def hasty(gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that try once: what is tested is what happens when they give up."""
+    monkeypatch.setattr(handlers, "_client_config", lambda: Config(retries={"total_max_attempts": 1}))
+
+
+def test_without_s3_nothing_is_planned_and_nothing_touched(gateway: LedgerGateway, hasty: None) -> None:
+    add(12)
+    repair = cut_off(handlers.s3(), "s3", "PutObject")
+    with pytest.raises(EndpointConnectionError):
+        plan()
+    assert gateway.calls == []
+    repair()
+    planned = plan()  # nobody had to wait for a lease: nothing was claimed
+    assert planned["transactions"] == 12
+    tallies = [handlers.confirm(line, CONTEXT) for line in batches(planned)]
+    assert sum(tally["confirmed"] for tally in tallies) == 12
+    assert set(gateway.effects.values()) == {1}
+
+
+def test_without_dynamodb_a_batch_calls_nobody(gateway: LedgerGateway, hasty: None) -> None:
+    add(5)
+    [line] = batches(plan())
+    repair = cut_off(handlers.app().store.client, "dynamodb", "BatchExecuteStatement")
+    with pytest.raises(StoreError, match="Could not connect"):
+        handlers.confirm(line, CONTEXT)
+    assert gateway.calls == []  # no claim, no call
+    repair()
+    assert handlers.confirm(line, CONTEXT)["confirmed"] == 5
+    assert set(gateway.effects.values()) == {1}
+
+
+def test_without_the_network_to_the_gateway_no_attempt_is_used_up(gateway: LedgerGateway) -> None:
+    add(5)
+    [line] = batches(plan())
+    gateway.script = lambda *_: (False, Retryable("no connection", counts=False))
+    tally = handlers.confirm(line, CONTEXT)
+    assert (tally["confirmed"], tally["review"]) == (0, 0)
+    records = asyncio.run(handlers.app().store.everything())
+    assert {(one.status, one.attempt) for one in records} == {(Status.PENDING, 0)}
+    assert gateway.effects == {}
 
 
 def test_desk_and_failures_are_metrics(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:
