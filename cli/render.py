@@ -14,8 +14,9 @@ from rich.text import Text
 
 from cli.loading import Loaded
 from cli.target import InState, Run
-from cli.views import MEANING, Overview, age, discreet, masked, printable
+from cli.views import MEANING, Overview, age, discreet, printable
 from workers.domain.currency import in_major_units
+from workers.domain.redaction import masked
 from workers.domain.transaction import Status, Transaction, to_text
 
 PIPED_WIDTH = 200

@@ -5,7 +5,6 @@ Accounts are masked here, once, for both: nothing downstream holds a whole one.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from cli.rows import Refused
 from cli.target import InState, Run, Target
 from workers.domain.ports import Backlog
+from workers.domain.redaction import masked, without_cards
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 
 MEANING: Mapping[Status, str] = {
@@ -25,15 +25,6 @@ MEANING: Mapping[Status, str] = {
     Status.REVIEW: "a person must decide",
 }
 
-_CARD_LIKE = re.compile(r"\b(?:\d{13,19}|\d{4}(?:[ -]\d{4}){2,3}(?:[ -]\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{5})\b")
-"""Digits as cards have them: in a row, or in a card's groups. Other ids with dashes are no cards."""
-
-
-def masked(account: str) -> str:
-    """At most the last four, and never more than half: short accounts would show themselves otherwise."""
-    keep = min(4, len(account) // 2)
-    return "****" + account[len(account) - keep :]
-
 
 def discreet(text: str | None, account: str = "") -> str | None:
     """Free text (a gateway's, a colleague's) without the account, card-like numbers and control characters."""
@@ -41,19 +32,12 @@ def discreet(text: str | None, account: str = "") -> str | None:
         return None
     if len(account) >= 4:
         text = text.replace(account, masked(account))
-    return printable(_CARD_LIKE.sub(lambda found: masked(found[0]) if _luhn(found[0]) else found[0], text))
+    return printable(without_cards(text))
 
 
 def printable(text: str) -> str:
     """Without what could steer a terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _luhn(text: str) -> bool:
-    """The check digit that every card number has (ISO/IEC 7812)."""
-    digits = [int(character) for character in text if character.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def moment(time: datetime | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 
 from workers.config import Values
-from workers.telemetry import Telemetry
+from workers.telemetry import Telemetry, told
 
 RESUMING = "DatabaseResumingException"
 PATIENCE = 40.0  # seconds; a paused database takes 15 to resume, 30 after a day
@@ -30,6 +30,7 @@ FROM transactions WHERE due_at IS NOT NULL
 """
 
 
+@told
 def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001 - the Lambda's signature
     """The handler: one line of metrics, under the same names as the service's.
 
@@ -54,7 +55,7 @@ def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001
             "InReview": (review, "Count"),
         },
         datetime.now(UTC),
-        by="publisher",
+        run="publisher",
     )
     return {"due": due, "age": age, "review": review}
 

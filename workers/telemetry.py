@@ -1,21 +1,34 @@
 """Logs and metrics as JSON lines on standard output: CloudWatch Logs keeps the lines and makes metrics of some.
 
-Metrics travel in the embedded metric format, so a batch costs one line and no call. No line ever holds an account.
+docs/log.schema.json is the contract of every line, in both alternatives. Metrics travel in the embedded metric format,
+so a batch costs one line and no call. No line ever holds an account, and free text goes through `redact`.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import wraps
 from json.encoder import encode_basestring as quoted
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from workers.domain.transaction import Transaction, to_text
+from workers.domain.redaction import redact
+from workers.domain.transaction import Status, Transaction, to_text
+from workers.tracing import trace_id
 
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 Metrics = Mapping[str, tuple[float, str]]
 """Name -> value and CloudWatch unit."""
+SLOW = timedelta(milliseconds=500)
+"""From the claim to the answer; a line says how long it was from here on."""
+FRAMES = 8
+"""Of a failure's stack, the innermost ones are told."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +40,49 @@ class Telemetry:
     environment: str
 
     def transactions(self, records: Iterable[Transaction], run: str) -> None:
-        """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte."""
+        """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte.
+
+        Those that did not end at the first try name their trace: it is always kept (workers/tracing.py).
+        """
         lines = []
         last, text, by = None, "", quoted(run)
         for record in records:  # by hand: this runs for every transaction
-            entry = record.history[-1]
+            history, attempt, status = record.history, record.attempt, record.status
+            entry = history[-1]
             if entry.at is not last:
                 last, text = entry.at, to_text(entry.at)
-            lines.append(
-                f'{{"at":"{text}","tx":{quoted(record.id)},"status":"{record.status}","attempt":{record.attempt},'
-                f'"why":{quoted(entry.why)},"run":{by}}}'
+            line = (
+                f'{{"at":"{text}","tx":{quoted(record.id)},"status":"{status}","attempt":{attempt},'
+                f'"why":{quoted(entry.why)},"run":{by}'
             )
+            if len(history) > 1 and (took := entry.at - history[-2].at) >= SLOW:
+                line += f',"ms":{took // _MS}'
+            if attempt != 1 or status not in _FINAL:
+                line += f',"trace":"{trace_id(record)}"'
+            lines.append(line + "}")
         if lines:
             print("\n".join(lines), flush=True)
+
+    def lost(self, records: Iterable[Transaction], at: datetime, run: str) -> None:
+        """One line for each transaction that somebody else has taken over meanwhile: what we did of it was not written.
+
+        Normal after a pause longer than the lease; many of them mean that leases are too short.
+        """
+        for record in records:
+            self.event(
+                "lost fence", at, tx=record.id, status=record.status, attempt=record.attempt, run=run,
+                trace=trace_id(record),
+            )  # fmt: skip
 
     def event(self, name: str, at: datetime, **fields: object) -> None:
         """One line of what happened to the worker itself."""
         print(json.dumps({"at": to_text(at), "event": name, **fields}, default=str), flush=True)
+
+    def failed(self, error: BaseException, at: datetime, **fields: object) -> None:
+        """One line for an error that nobody handled: what, and where in the code; its words without secrets."""
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+        where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        self.event("failed", at, error=type(error).__name__, why=redact(str(error)), where=where, **fields)
 
     def metrics(self, metrics: Metrics, at: datetime, **fields: object) -> None:
         """One line that CloudWatch turns into metrics; `fields` can be searched but make no dimension."""
@@ -64,3 +103,44 @@ class Telemetry:
             **{name: value for name, (value, _) in metrics.items()},
         }
         print(json.dumps(document, separators=(",", ":")), flush=True)
+
+    def take_over_logging(self) -> None:
+        """What libraries log (boto3 and asyncio, warnings at least) comes as lines of ours too."""
+        logging.captureWarnings(True)
+        logging.basicConfig(handlers=[_Lines(self)], level=logging.WARNING, force=True)
+
+
+def told(handler: Handler) -> Handler:
+    """A Lambda's failure is a line of ours, and leaves without secrets: Lambda and the state machine keep its words."""
+
+    @wraps(handler)
+    def told(event: Any, context: Any) -> Any:
+        try:
+            return handler(event, context)
+        except Exception as error:
+            run = str(event.get("run", ""))[:8] if isinstance(event, dict) else ""
+            Telemetry("", "", "").failed(error, datetime.now(UTC), run=run, function=handler.__name__)
+            if (clean := redact(str(error))) != str(error):
+                error.args = (clean,)
+            if str(error) == clean:
+                raise
+            raise type(type(error).__name__, (Exception,), {})(clean) from None
+
+    return cast(Handler, told)
+
+
+_FINAL = (Status.CONFIRMED, Status.REJECTED)
+_MS = timedelta(milliseconds=1)
+
+
+class _Lines(logging.Handler):
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+
+    def emit(self, record: logging.LogRecord) -> None:
+        at, error = datetime.fromtimestamp(record.created, UTC), record.exc_info[1] if record.exc_info else None
+        fields = {"level": record.levelname, "logger": record.name}
+        if error is not None:
+            self._telemetry.failed(error, at, **fields)
+        self._telemetry.event("logged", at, why=redact(record.getMessage()), **fields)

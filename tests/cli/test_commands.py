@@ -23,6 +23,7 @@ from tests.contract.conftest import SHARDS, make_table
 from tests.fakes import START, FakeClock
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
 from workers.domain.ports import Move, Store
+from workers.domain.redaction import masked
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, decide
 from workers.stores.dynamodb import DynamoDbStore
@@ -391,7 +392,7 @@ def test_only_cards_are_masked_in_texts() -> None:
     ("account", "shown"), [("", "****"), ("7", "****"), ("00004", "****04"), (ACCOUNT, "****3000")]
 )
 def test_a_masked_account_shows_at_most_four_and_never_more_than_half(account: str, shown: str) -> None:
-    assert views.masked(account) == shown
+    assert masked(account) == shown
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from collections.abc import Iterator
@@ -65,30 +66,37 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     gateway.stop()
 
 
-@pytest.fixture
-def place(service_postgres: Postgres, gateway: Gateway, tmp_path: Path) -> Iterator[Place]:
+@contextlib.contextmanager
+def place_on(postgres: Postgres, gateway_url: str, folder: Path) -> Iterator[Place]:
+    """A migrated database of its own."""
     name = f"service_{uuid.uuid4().hex[:10]}"
 
     async def make() -> None:
-        connection = await asyncpg.connect(service_postgres.url(database="postgres"))
+        connection = await asyncpg.connect(postgres.url(database="postgres"))
         await connection.execute(f'CREATE DATABASE "{name}"')
         await connection.close()
-        config = DatabaseConfig(HOST, service_postgres.port, name, "confirm_service")
-        user, password = service_postgres.url().split("//")[1].split("@")[0].split(":")
+        config = DatabaseConfig(HOST, postgres.port, name, "confirm_service")
+        user, password = postgres.url().split("//")[1].split("@")[0].split(":")
         await migrate_and_let_in(config, user, password)
 
     async def drop() -> None:
-        connection = await asyncpg.connect(service_postgres.url(database="postgres"))
+        connection = await asyncpg.connect(postgres.url(database="postgres"))
         await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await connection.close()
 
     run(make())
-    yield Place(service_postgres, name, gateway.url, tmp_path)
+    yield Place(postgres, name, gateway_url, folder)
     run(drop())
 
 
 @pytest.fixture
-def store(place: Place) -> Iterator[PostgresStore]:
+def place(service_postgres: Postgres, gateway: Gateway, tmp_path: Path) -> Iterator[Place]:
+    with place_on(service_postgres, gateway.url, tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def store_in(place: Place) -> Iterator[PostgresStore]:
     """The tests' own way into the database."""
 
     async def connect() -> asyncpg.Pool:
@@ -98,3 +106,9 @@ def store(place: Place) -> Iterator[PostgresStore]:
     pool = run(connect())
     yield PostgresStore(pool, Policy())
     run(pool.close())
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[PostgresStore]:
+    with store_in(place) as made:
+        yield made

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from workers.domain.outcomes import NotFound, NotTried, Unknown
 from workers.domain.policy import Policy
-from workers.domain.ports import Chance, Clock, Gateway, Move, Store
+from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, decide, may_resend
 
@@ -49,7 +49,7 @@ class Batch:
 class Confirmer:
     """Confirms batches of transactions over the ports that it is given."""
 
-    store: Store
+    store: Claims
     gateway: Gateway
     clock: Clock
     chance: Chance

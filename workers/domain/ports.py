@@ -88,12 +88,8 @@ class Backlog:
     """False where counting stopped early: the figures are then lower bounds."""
 
 
-class Store(Protocol):
-    """A datastore. One conformance suite holds for every adapter (tests/contract/)."""
-
-    async def add(self, transactions: Sequence[Transaction]) -> Added:
-        """Insert what is new; never overwrite."""
-        ...
+class Claims(Protocol):
+    """The part of a datastore that confirming needs."""
 
     async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
@@ -103,16 +99,24 @@ class Store(Protocol):
         """
         ...
 
-    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
-        """Heartbeat: renew the leases that still stand; returns those, renewed."""
-        ...
-
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         """Write each move with its history in one atomic step, if its fence stands; True where it did.
 
         A move back to PENDING (release) goes the same way. A lost fence is normal: somebody else took over.
         A write whose answer was lost is recognised by its own token and counts as won.
         """
+        ...
+
+
+class Store(Claims, Protocol):
+    """A datastore. One conformance suite holds for every adapter (tests/contract/)."""
+
+    async def add(self, transactions: Sequence[Transaction]) -> Added:
+        """Insert what is new; never overwrite."""
+        ...
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        """Heartbeat: renew the leases that still stand; returns those, renewed."""
         ...
 
     async def backlog(self) -> Backlog: ...

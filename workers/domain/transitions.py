@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
+from workers.domain.redaction import redact
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 
 
@@ -165,12 +166,13 @@ def _answer(case: _Case, event: Answer) -> Transaction:
             why = "gateway had done it" if event.asked else "gateway confirmed"
             return _settled(record, now, event.by, Status.CONFIRMED, why, reference=reference)
         case Rejected(reason):
+            reason = redact(reason)
             return _settled(record, now, event.by, Status.REJECTED, f"gateway refused: {reason}", reason=reason)
         case Retryable(reason, counts):
-            return _retry(case, event, reason, counts=counts, sent=False)
+            return _retry(case, event, redact(reason), counts=counts, sent=False)
         case Unknown(reason):
             # Asking has no effect, so an unanswered question costs no attempt; an unanswered call does.
-            return _retry(case, event, f"unknown: {reason}", counts=not event.asked, sent=not event.asked)
+            return _retry(case, event, f"unknown: {redact(reason)}", counts=not event.asked, sent=not event.asked)
         case NotTried(reason):
             return _release(case, event, f"not tried: {reason}", back=True, due=record.next_attempt_at)
         case NotFound():
@@ -209,7 +211,7 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
         case.now,
         by,
         Status.PENDING,
-        f"redrive approved by {approved_by}: {event.why.strip()}",
+        f"redrive approved by {approved_by}: {redact(event.why.strip())}",
         attempt=0,
         next_attempt_at=case.now,
         deadline=case.now + case.policy.review_within,

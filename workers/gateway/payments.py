@@ -33,6 +33,7 @@ from urllib.parse import quote, urlsplit
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Clock
+from workers.domain.redaction import redact, without_cards
 from workers.domain.transaction import Transaction
 from workers.gateway.http import Answer, HttpClient, HttpError
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, Turn
@@ -225,7 +226,7 @@ def _confirmed(document: dict[str, Any], transaction: Transaction) -> Confirmed:
         raise _Odd("without a currency")
     if transaction.account and transaction.account in reference:
         raise _Odd("with the account as its reference")
-    return Confirmed(reference, amount, currency)
+    return Confirmed(without_cards(reference), amount, currency)
 
 
 def _rejected(document: dict[str, Any], transaction: Transaction) -> Rejected:
@@ -241,6 +242,7 @@ def _clean(reason: str, transaction: Transaction) -> str:
     """The gateway's words as they may be kept: gateways quote card numbers in theirs (PCI DSS 3.4.1)."""
     if transaction.account:
         reason = reason.replace(transaction.account, "[account]")
+    reason = redact(reason)
     digits = sum(character.isdigit() for character in reason)
     if digits > 4 or re.search(r"\d{3}", reason):  # codes like "51" or "AC04" may stay
         reason = re.sub(r"\d", "x", reason)

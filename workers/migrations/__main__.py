@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import asyncpg
 
 from workers.config import ConfigError, DatabaseConfig, Values, database
-from workers.migrations import SchemaError, migrate
+from workers.migrations import migrate
 from workers.service.database import LOST, tls_of
 from workers.telemetry import Telemetry
 
@@ -69,22 +69,28 @@ async def _let_in(connection: asyncpg.Connection, role: str) -> None:
         await connection.execute(f'GRANT rds_iam TO "{role}"')
 
 
+def _login(secret: str) -> tuple[str, str]:
+    """User and password of RDS's secret."""
+    try:
+        login = json.loads(secret)
+        return login["username"], login["password"]
+    except (ValueError, KeyError, TypeError):  # none of their words: they quote the secret
+        raise ConfigError("DATABASE_SECRET must be JSON with username and password") from None
+
+
 def main() -> None:
-    """Exit code 0 when the schema is up to date, 1 with a sentence otherwise."""
+    """Exit code 0 when the schema is up to date, 1 with a line that says why otherwise."""
     values = Values()
     telemetry = Telemetry("", "fargate", "")
+    telemetry.take_over_logging()
     try:
         config = database(values, "DATABASE_SERVICE_USER")
         secret = values.text("DATABASE_SECRET")
         values.check()
-        login = json.loads(secret)
-        applied = asyncio.run(run(config, login["username"], login["password"]))
-    except (ConfigError, SchemaError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except (ValueError, KeyError):
-        sys.exit("ConfigError: DATABASE_SECRET must be JSON with username and password")
-    except LOST as error:
-        sys.exit(f"the database could not be reached: {type(error).__name__}")
+        applied = asyncio.run(run(config, *_login(secret)))
+    except Exception as error:
+        telemetry.failed(error, datetime.now(UTC))
+        sys.exit(1)
     telemetry.event("migrated", datetime.now(UTC), applied=applied)
 
 

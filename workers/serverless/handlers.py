@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import secrets
 from dataclasses import asdict, dataclass
@@ -25,7 +26,8 @@ from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import RunLock
 from workers.stores.dynamodb import DynamoDbStore
-from workers.telemetry import Telemetry
+from workers.telemetry import Telemetry, told
+from workers.watch import Watch, WatchedStore
 
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
@@ -50,6 +52,8 @@ def app() -> App:
     client = boto3.client("dynamodb", config=_client_config())
     store = DynamoDbStore(client, config.table, config.index, config.shards, clock, config.policy)
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        telemetry.take_over_logging()
     return App(config, clock, store, RunLock(client, config.table), telemetry, asyncio.new_event_loop())
 
 
@@ -75,6 +79,7 @@ def s3() -> Any:
     return boto3.client("s3", config=_client_config())
 
 
+@told
 def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}."""
     config, telemetry, now = app().config, app().telemetry, app().clock.now()
@@ -108,13 +113,20 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
     }
 
 
+@told
 def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Confirm one batch: {"run", "batch", "ids"} -> counts. Raises only for faults of the infrastructure."""
     config, telemetry, clock = app().config, app().telemetry, app().clock
     run = f"{str(event['run'])[:8]}/{event['batch']}"
     remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
     worker = Confirmer(
-        app().store, gateway(), clock, random.SystemRandom(), lambda: secrets.token_hex(8), config.policy, f"run-{run}"
+        WatchedStore(app().store, Watch(telemetry, clock, run)),
+        gateway(),
+        clock,
+        random.SystemRandom(),
+        lambda: secrets.token_hex(8),
+        config.policy,
+        f"run-{run}",
     )
     ids = [str(id_) for id_ in event["ids"]]
     stop_at = clock.now() + remaining - SETTLE_RESERVE
@@ -139,6 +151,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     return asdict(tally)
 
 
+@told
 def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
     """Sum up a plan's batches, and say whether another plan is worth it.
 

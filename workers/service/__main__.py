@@ -19,16 +19,17 @@ import asyncpg
 import boto3
 
 from workers.clock import SystemClock
-from workers.config import ConfigError, ServiceConfig, read_service
+from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
 from workers.domain.transaction import Transaction
 from workers.gateway.api_key import ApiKey
 from workers.gateway.shadow import gateway_of
-from workers.migrations import SchemaError, check
+from workers.migrations import check
 from workers.service.database import LOST, Database, DatabaseClock, iam_token, listen, open_pool
 from workers.service.pipeline import Pipeline, Totals
 from workers.stores.postgres import PostgresStore
 from workers.telemetry import Telemetry
+from workers.watch import Watch, WatchedSource
 
 BEAT_SECONDS = 1.0
 SYNCHRONISE_EVERY = 30
@@ -54,7 +55,7 @@ class Service:
             patience=config.policy.lease * 10,
         )
         self.pipeline = Pipeline(
-            self.database,
+            WatchedSource(self.database, Watch(telemetry, self.clock, by)),
             lambda: self._confirmer,
             batch=config.batch_size,
             callers=config.gateway.concurrency,
@@ -167,7 +168,7 @@ class Service:
                 "SettleMs": (round(totals.settle_seconds * 1000 / settled, 3), "Milliseconds"),
             },
             now,
-            by=self.by,
+            run=self.by,
         )
         self.database.losses = 0
 
@@ -175,7 +176,7 @@ class Service:
         self.telemetry.transactions(records, self.by)
 
     def _event(self, name: str, **fields: object) -> None:
-        self.telemetry.event(name, self.clock.now(), by=self.by, **fields)
+        self.telemetry.event(name, self.clock.now(), run=self.by, **fields)
 
 
 async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
@@ -198,11 +199,14 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
 
 
 def main() -> None:
-    """Exit code 0 after a stop in good order, 1 with a sentence otherwise."""
+    """Exit code 0 after a stop in good order, 1 with a line that says why otherwise."""
+    telemetry = Telemetry("", "fargate", "")
+    telemetry.take_over_logging()
     try:
         asyncio.run(serve(read_service()))
-    except (ConfigError, SchemaError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        telemetry.failed(error, SystemClock().now())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -183,13 +183,13 @@ class Database:
         if self.lost_at is None:
             self.lost_at = self.clock.now()
             self.losses += 1
-            self.telemetry.event("database lost", self.lost_at, error=type(error).__name__)
+            self.telemetry.event("database lost", self.lost_at, error=type(error).__name__, run=self.by)
 
     def _back(self) -> None:
         if self.lost_at is not None:
             now = self.clock.now()
             away = round((now - self.lost_at).total_seconds(), 1)
-            self.telemetry.event("database back", now, seconds=away)
+            self.telemetry.event("database back", now, seconds=away, run=self.by)
             self.lost_at = None
 
 

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from workers.domain.confirming import Confirmer, Tally, tally
 from workers.domain.outcomes import NotTried
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, decide
+from workers.watch import Source
 
 WINDOW = 3
 """Batches held at most: one at the callers, one settling, one on its way."""
@@ -28,16 +28,6 @@ RENEW_AT = 3
 """Leases are renewed when a third of them has passed."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of the time to stop in: no call begins that could eat into it."""
-
-
-class Source(Protocol):
-    """Where transactions come from and settled ones go; each call waits out a lost database by itself."""
-
-    async def claim(self, limit: int, sweep: bool) -> list[Transaction]: ...
-
-    async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
-
-    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]: ...
 
 
 @dataclass

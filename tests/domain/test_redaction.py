@@ -1,0 +1,89 @@
+"""Free text keeps no secret, and what operators read in it stays."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import START, payment
+from tests.telemetry.secrets import normal, planted, sentences
+from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
+from workers.domain.policy import Policy
+from workers.domain.redaction import redact, without_cards
+from workers.domain.transaction import Status
+from workers.domain.transitions import Answer, Claim, Redrive, decide
+from workers.stores.memory import arrived
+
+OURS = (
+    "no complete answer within 1 s",
+    "gateway answered 503",
+    "gateway's rate limit (429)",
+    "not sent: could not connect: certificate verify failed: unable to get local issuer certificate",
+    "PostgresConnectionError in the gateway adapter",
+    "AC04 account closed",
+    "insufficient_funds",
+    "limit of 10,000.00 USD exceeded",
+    "4 attempts used up; last: gateway answered 400",
+    "the run lock of transactions-1a2b3c4 is no longer held by run-6fd1cd0b",
+    "at 2026-11-24T08:29:30.788Z by run-6fd1cd0b/25",
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_no_secret_survives_in_any_form(seed: int) -> None:
+    for secret, text in sentences(seed):
+        assert secret.core not in normal(redact(text)), (secret.kind, text)
+
+
+@pytest.mark.parametrize("text", OURS)
+def test_what_operators_read_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_the_secrets_are_there_to_be_found() -> None:
+    """Else the tests that search for them could not fail."""
+    for secret in planted(1):
+        assert secret.core in normal(secret.text), secret
+
+
+@pytest.mark.parametrize("kind", [Rejected, Retryable, Unknown])
+def test_no_adapter_can_put_a_secret_into_a_record(kind: type[Rejected | Retryable | Unknown]) -> None:
+    policy = Policy()
+    held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
+    for secret, text in sentences(7):
+        outcome: Outcome = kind(text)
+        after = decide(held, Answer(outcome, "w"), START + timedelta(seconds=1), policy)
+        assert secret.core not in normal(repr(after)), text
+
+
+def test_nor_can_a_colleague() -> None:
+    policy = Policy(max_attempts=1)
+    held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
+    desk = decide(held, Answer(Unknown("no answer"), "w"), START, policy)
+    assert desk.status is Status.REVIEW
+    again = decide(desk, Redrive("ann", "bob", "customer says 4111 1111 1111 1111"), START, policy)
+    assert again.history[-1].why == "redrive approved by bob: customer says ****1111"
+
+
+def test_our_own_reasons_are_not_touched() -> None:
+    policy = Policy()
+    held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
+    assert decide(held, Answer(NotTried("circuit breaker open"), "w"), START, policy).reason is not None
+    assert decide(held, Answer(NotFound(), "w", asked=True), START, policy).reason == "not sent yet"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("ref 4111111111111111", "ref ****1111"),
+        ("4111-1111-1111-1111", "****1111"),
+        ("4111111111111112", "4111111111111112"),
+        ("ref-2026-000123", "ref-2026-000123"),
+    ],
+)
+def test_a_reference_stays_readable_unless_it_is_a_card(text: str, kept: str) -> None:
+    assert without_cards(text) == kept

@@ -1,0 +1,94 @@
+"""Every line of both alternatives keeps to docs/log.schema.json, and nothing that leaves them holds a secret."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from local.processes import ROOT
+from tests.telemetry.secrets import normal
+from tests.telemetry.worlds import World, found
+
+SCHEMA = json.loads((ROOT / "docs" / "log.schema.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+def kind(line: dict[str, Any]) -> str:
+    return "metrics" if "_aws" in line else str(line.get("event", "change"))
+
+
+def test_each_line_keeps_to_the_schema(world: World) -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    for line in world.lines:
+        problems = [error.message for error in VALIDATOR.iter_errors(line)]
+        assert not problems, (line, problems)
+    kinds = Counter(map(kind, world.lines))
+    expected = {"change", "metrics", "failed", "lost fence"}
+    assert expected <= set(kinds), kinds
+    if world.alternative == "fargate":
+        assert {"started", "stopping", "stopped"} <= set(kinds)
+
+
+def test_a_field_that_nobody_agreed_on_is_refused(world: World) -> None:
+    line = next(line for line in world.lines if kind(line) == "change")
+    assert VALIDATOR.is_valid(line)
+    assert not VALIDATOR.is_valid({**line, "account": "acct-1"})
+    assert not VALIDATOR.is_valid({**line, "status": "DONE"})
+
+
+def test_one_transaction_one_trace(world: World) -> None:
+    traces: dict[str, set[str]] = {}
+    for line in world.lines:
+        if "tx" in line and "trace" in line:
+            traces.setdefault(line["tx"], set()).add(line["trace"])
+    assert len(traces) > 20
+    assert {len(ids) for ids in traces.values()} == {1}
+    assert len({id_ for ids in traces.values() for id_ in ids}) == len(traces)
+    for line in world.lines:
+        if kind(line) == "change" and not (line["status"] in ("CONFIRMED", "REJECTED") and line["attempt"] == 1):
+            assert "trace" in line, line
+
+
+def test_every_transaction_s_end_is_told(world: World) -> None:
+    ends = {line["tx"]: line["status"] for line in world.lines if kind(line) == "change"}
+    assert set(ends) == {record.id for record in world.records} - {"lost-1"}
+    [lost] = [line for line in world.lines if kind(line) == "lost fence"]
+    assert (lost["tx"], lost["attempt"]) == ("lost-1", 1)
+    assert ends["amount-1"] == "REVIEW"
+    assert {ends[id_] for id_ in ends if id_.startswith("no-")} == {"REJECTED"}
+    assert {ends[id_] for id_ in ends if id_.startswith(("ok-", "slow-"))} == {"CONFIRMED"}
+
+
+def test_what_took_long_says_how_long(world: World) -> None:
+    slow = [line for line in world.lines if kind(line) == "change" and "ms" in line]
+    assert "slow-1" in {line["tx"] for line in slow}
+    assert all(line["ms"] >= 500 for line in slow)
+
+
+def test_no_secret_leaves(world: World) -> None:
+    assert len(world.secrets) > 50
+    for piece in [*world.log.splitlines(), *world.documents]:
+        leaked = found(world.secrets, piece, normal)
+        assert not leaked, ([(secret.kind, secret.text) for secret in leaked], piece)
+
+
+def test_the_secrets_did_come_in(world: World) -> None:
+    """Else none could leave: the gateway had said them, and they are the accounts in the store."""
+    accounts = [record.account for record in world.records if record.id.startswith(("no-", "ok-", "odd-", "text-"))]
+    assert len(found(world.secrets, "\n".join(accounts), normal)) == len(world.secrets) - 1
+    whys = [line["why"] for line in world.lines if kind(line) == "change" and line["status"] == "REJECTED"]
+    assert any("[" in why or "x" in why for why in whys), "no refusal was redacted"
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "ConfigError"])
+def test_a_failure_says_what_and_where(world: World, error: str) -> None:
+    failures = [line for line in world.lines if kind(line) == "failed" and line["error"] == error]
+    if (world.alternative, error) in {("serverless", "ConfigError"), ("fargate", "RuntimeError")}:
+        assert not failures
+        return
+    assert failures
+    assert all(line["where"] and line["why"] for line in failures)

@@ -1,0 +1,64 @@
+"""Free text as it may be kept. Gateways, drivers and colleagues quote cards, accounts and credentials in theirs.
+
+What goes: card numbers and other long digits (PCI DSS 3.4.1), IBANs, URLs (connection strings are some), what follows
+a word like "token", and long words that mix letters with digits, as keys do. Short codes ("AC04", "51", "503") stay.
+The pattern is the second line of defence; the first is that our own reasons never hold a gateway's words, but
+`workers.domain.outcomes` may.
+"""
+
+from __future__ import annotations
+
+import re
+
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?:\\u[0-9a-f]{4}){2,}", re.IGNORECASE), "[escaped]"),  # JSON within JSON
+    # postgresql://user:password@host, https://host/?token=...; JSON escapes the slashes at times
+    (re.compile(r"\b[a-z][a-z0-9+.-]{1,30}:\\?/\\?/[^\s\"'<>]+", re.IGNORECASE), "[url]"),
+    (re.compile(r"\b(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE), r"\1 [secret]"),
+    # password=..., "api_key": "...", CVV 123
+    (
+        re.compile(
+            r"\b([a-z_-]*(?:passw(?:or)?d|pwd|secret|token|api[_ -]?key|access[_ -]?key|authorization|signature))"
+            r"(\\?[\"']?\s*[=:]\s*\\?[\"']?)[^\s\"',;&]+",
+            re.IGNORECASE,
+        ),
+        r"\1\2[secret]",
+    ),
+    (re.compile(r"\b(cvv2?|cvc2?|cid|pin)\b(\W{0,4})\d{3,6}\b", re.IGNORECASE), r"\1\2[secret]"),
+    (re.compile(r"\b[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{4}){2,7}(?:[ -]?[a-z0-9]{1,4})?\b", re.IGNORECASE), "[iban]"),
+    # nine digits or more, whatever stands between each two: no code is as long, no card as short
+    (re.compile(r"\d(?:[\s._/\\-]{0,2}\d){8,}"), "[number]"),
+    (re.compile(r"\b\w{8}-\w{4}-\w{4}-\w{4}-\w{12}\b"), "[uuid]"),
+    # sk_live_..., AKIA..., JWTs, hex digests; names of AWS resources have dashes between shorter words
+    (re.compile(r"(?=[\w+/=.]*\d)(?=[\w+/=.]*[A-Za-z])[\w+/=][\w+/=.]{14,}[\w+/=]"), "[secret]"),
+)
+
+
+def redact(text: str) -> str:
+    """`text` without what no log may hold."""
+    text = without_cards(text)
+    for pattern, instead in _RULES:
+        text = pattern.sub(instead, text)
+    return text
+
+
+_CARD_LIKE = re.compile(r"\b(?:\d{13,19}|\d{4}(?:[ -]\d{4}){2,3}(?:[ -]\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{5})\b")
+"""Digits as cards have them: in a row, or in a card's groups. Other ids with dashes are no cards."""
+
+
+def without_cards(text: str) -> str:
+    """Text that must stay readable (an id from outside): cards are masked, but for their last four."""
+    return _CARD_LIKE.sub(lambda found: masked(found[0]) if _luhn(found[0]) else found[0], text)
+
+
+def masked(account: str) -> str:
+    """At most the last four, and never more than half: short accounts would show themselves otherwise."""
+    keep = min(4, len(account) // 2)
+    return "****" + account[len(account) - keep :]
+
+
+def _luhn(text: str) -> bool:
+    """The check digit that every card number has (ISO/IEC 7812)."""
+    digits = [int(character) for character in text if character.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
