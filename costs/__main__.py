@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from components.settings import ALTERNATIVES, SettingsError
 from costs import graph, plot
 from costs.advice import advice
 from costs.graph import Priced, UnpricedError
-from costs.models import Month, break_even, month
+from costs.models import LEAST_ACU, Model, Month, break_even, month
 from costs.prices import MILLION, PRICES
 from local.processes import ROOT
 
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     file = asked.plot or ROOT / ".local" / "costs" / f"{asked.stack}.png"
     show(console, asked.stack, stacks, own, asked.volume)
     title = f"A month of {own.settings.environment} on AWS, by list price"
-    plot.draw({name: one.bill for name, one in stacks.items()}, title, file, volume=asked.volume)
+    plot.draw(_curves(stacks), title, file, volume=asked.volume)
     console.print(f"The break-even as a picture: {file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}")
     return 0
 
@@ -95,6 +96,16 @@ def show(console: Console, name: str, stacks: Mapping[str, Priced], own: Priced,
             console.print(f"  [yellow]{one.usd:8,.2f}[/] US$  {one.text}", soft_wrap=True)
         console.print()
     console.print(_prices({price for one in stacks.values() for price in one.prices}))
+
+
+def _curves(stacks: Mapping[str, Priced]) -> dict[str, Model]:
+    """Each alternative; and the service on the smallest database, where it has a larger one."""
+    curves: dict[str, Model] = {name: one.bill for name, one in stacks.items()}
+    service = stacks.get("fargate")
+    if service and service.env.min_acu > LEAST_ACU:
+        small = replace(service, env=replace(service.env, min_acu=LEAST_ACU, insights_acu_month=0))
+        curves[f"fargate at {LEAST_ACU} ACU"] = small.bill
+    return curves
 
 
 def _bills(months: Mapping[str, Month]) -> Table:

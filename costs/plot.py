@@ -10,7 +10,7 @@ from costs.prices import MILLION
 
 LEAST, MOST = MILLION / 100, 300 * MILLION
 INK, GREY = "#1f2933", "#9aa5b1"
-COLORS = ("#2563eb", "#ea580c", "#b45309", "#15803d")
+COLORS = ("#2563eb", "#ea580c", "#15803d")
 
 
 def draw(models: Mapping[str, Model], title: str, file: Path, *, volume: float | None = None) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
-from costs.models import PROD, Model, break_even, fargate, month, serverless
+from costs import graph
+from costs.models import Model, break_even, month
 from costs.prices import MILLION
 from local.demo.scenario import Outcome
 
 VOLUMES = (MILLION / 10, 10 * MILLION, 100 * MILLION)
-MODELS: dict[str, Model] = {
-    "serverless": lambda volume: serverless(volume, PROD),
-    "fargate": lambda volume: fargate(volume, PROD),
-}
+PROD = {"environment": "prod", "alarmEmail": "on-call@example.com"}
+
+
+@cache
+def bill_of(alternative: str) -> Model:
+    """What the program declares for prod, priced."""
+    return graph.of(alternative, **PROD).bill
+
+
 BETTER_FOR = {
     "serverless": "uneven or small volumes, a minute's patience, nobody to look after servers",
     "fargate": "seconds matter, large steady volumes, SQL at hand",
@@ -34,7 +41,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
         each("best 5 seconds here, final per second", *(f"{o.rate():,.0f}" for o in outcomes)),
         each("insert to final when quiet, median here", *(f"{median(o.latencies):.2f} s" for o in outcomes)),
     ]
-    models = [MODELS[o.alternative] for o in outcomes]
+    models = [bill_of(o.alternative) for o in outcomes]
     table.append(each("US$ a month on AWS, prod: fixed", *(f"{month(m, 0).fixed:,.0f}" for m in models)))
     for volume in VOLUMES:
         costs = (f"{month(m, volume).total:,.0f}" for m in models)
@@ -54,10 +61,10 @@ def show(console: Console, outcomes: Sequence[Outcome]) -> None:
     for row in rows(outcomes):
         table.add_row(*row)
     console.print(table)
-    even = break_even(MODELS["serverless"], MODELS["fargate"])
+    even = break_even(bill_of("serverless"), bill_of("fargate"))
     if even is not None:
         console.print(f"\n  Below {even / MILLION:.0f} M transactions a month serverless is cheaper, above it fargate.")
-    console.print("  Costs are list prices by the model in costs/models.py, not a bill.", style="dim")
+    console.print("  Costs are list prices of what the program declares (make cost), not a bill.", style="dim")
 
 
 def _kept(outcome: Outcome) -> str:

@@ -11,7 +11,8 @@ import typer
 
 from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
-from costs.models import Model, break_even, fargate, month, serverless
+from costs import graph
+from costs.models import Model, break_even, total
 from costs.prices import MILLION
 from local import reference
 from tests.docs.markdown import ROOT, Document, documents
@@ -214,19 +215,50 @@ def test_the_mistakes_are_shown_as_they_are_printed(readme: Document) -> None:
 # -- what is quoted from elsewhere
 
 
+PROD = {"environment": "prod", "alarmEmail": "on-call@example.com"}
+
+
+@pytest.fixture(scope="module")
+def prod() -> dict[str, Model]:
+    """The bills of what the program declares for prod."""
+    small = {"minCapacityUnits": "0.5", "databaseInsights": "off"}
+    return {
+        "serverless": graph.of("serverless", **PROD).bill,
+        "fargate": graph.of("fargate", **PROD).bill,
+        "small": graph.of("fargate", **PROD, **small).bill,
+    }
+
+
+def near(found: str, figure: float) -> bool:
+    """An alarm more or less changes no figure on a page; another database does."""
+    return abs(float(found) - figure) <= max(0.05 * figure, 1)
+
+
 @READMES
-def test_the_costs_are_the_models(readme: Document) -> None:
-    models: tuple[Model, ...] = (serverless, fargate)
+def test_the_costs_are_those_of_the_program(readme: Document, prod: dict[str, Model]) -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in readme.text.splitlines() if "US$" in line]
     fixed, by_volume = (row[1:] for row in rows if len(row) == 3)
-    assert [re.findall(r"\d+", cell) for cell in fixed] == [[f"{month(model, 0).fixed:.0f}"] for model in models]
+    named = [figure for cell in fixed for figure in re.findall(r"(\d+) US\$", cell)]
+    assert all(map(near, named, (total(model(0)) for model in prod.values())))
+    assert len(named) == 3
     volumes = (MILLION / 10, 10 * MILLION, 100 * MILLION)
-    assert [cell.removesuffix(" US$").split(" / ") for cell in by_volume] == [
-        [f"{month(model, volume).total:.0f}" for volume in volumes] for model in models
-    ]
-    even = break_even(*models)
+    for cell, model in zip(by_volume, (prod["serverless"], prod["fargate"]), strict=True):
+        figures = cell.removesuffix(" US$").split(" / ")
+        assert all(near(*pair) for pair in zip(figures, (total(model(one)) for one in volumes), strict=True))
+    even = break_even(prod["serverless"], prod["fargate"])
+    stated = re.search(r"\b(\d+) (?:million|millones) (?:a month|al mes) \|", readme.text)
     assert even is not None
-    assert re.search(rf"\b{even / MILLION:.0f} (million|millones)", readme.text)
+    assert stated
+    assert near(stated[1], even / MILLION)
+
+
+def test_the_page_of_costs_has_the_same_figures(prod: dict[str, Model]) -> None:
+    text = (ROOT / "docs/costs.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "prod" in line]
+    (table,) = ([row[1:5] for row in rows if len(row) == 6][:3],)
+    for cells, model in zip(table, prod.values(), strict=True):
+        volumes = (0, MILLION, 10 * MILLION, 100 * MILLION)
+        assert all(near(*pair) for pair in zip(cells, (total(model(one)) for one in volumes), strict=True))
 
 
 def test_the_example_is_that_of_the_file_to_replace() -> None:
