@@ -63,14 +63,15 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def changes(plan: Mapping[str, Any]) -> list[Change]:
-    """All that is not to stay as it is, components apart: they are made of the others."""
+    """All that is not to stay as it is; without components, which are made of the others, and providers."""
     found = []
     for urn, resource in plan["resourcePlans"].items():
         what = _what(resource["steps"])
         types, name = urn.split("::")[2], urn.split("::", 3)[3]
         kind = types.rpartition("$")[2]
         goal = resource.get("goal")
-        if what and (goal is None or goal["custom"]) and kind.startswith("aws:"):
+        custom = goal["custom"] if goal else kind.startswith(("aws:", "pulumi-python:"))
+        if what and custom and not kind.startswith("pulumi:"):
             found.append(Change(what, kind, name, _keys(goal) if goal else ()))
     return sorted(found, key=lambda change: (change.what, change.type, change.name))
 
