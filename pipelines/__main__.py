@@ -101,8 +101,8 @@ COMMANDS: dict[str, tuple[Callable[[Arguments], None], str, tuple[str, ...]]] = 
 PATHS = ("--build", "--plan", "--out", "--tools", "file")
 
 
-def main(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+def parser() -> argparse.ArgumentParser:
+    """Of all commands."""
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="The steps of the pipeline.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, text, wanted) in COMMANDS.items():
@@ -113,7 +113,12 @@ def main(arguments: list[str]) -> int:
                 command.add_argument(argument, type=kind, required=True)
             else:
                 command.add_argument(argument, type=kind)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
+    given = parser().parse_args(arguments)
     try:
         COMMANDS[given.command][0](given)
     except (Refused, OSError) as error:

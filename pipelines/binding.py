@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import build
+from pipelines import build, shell
 from pipelines.errors import Refused
-from pipelines.shell import ROOT, commit, run, run_json, sha256
+from pipelines.shell import commit, run, run_json, sha256
 
 PLAN, BINDING, SUMMARY = "plan.json", "binding.json", "summary.md"
 
@@ -61,7 +61,7 @@ def of(stack: str, built: Path, plan: Path) -> Binding:
         commit=commit(),
         version=build.version(),
         pulumi=run("pulumi", "version").strip(),
-        configuration=sha256(ROOT / config),
+        configuration=sha256(shell.ROOT / config),
         artifact=sha256(built / build.MANIFEST),
         plan=sha256(plan / PLAN),
         last_update=last_update(stack),

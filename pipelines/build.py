@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from components import artifact
+from pipelines import shell
 from pipelines.errors import Refused
-from pipelines.shell import ROOT, commit, sha256
+from pipelines.shell import commit, sha256
 
 ZIP, CONTEXT, MANIFEST, IMAGE = "workers.zip", "image.tar", "manifest.json", "image"
 """The artifact's files. IMAGE holds `repository@sha256:...` once the image was pushed (pipelines/image.py)."""
@@ -57,4 +58,4 @@ def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:
 
 def version() -> str:
     """The program's, from the one place where it is."""
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    return str(tomllib.loads((shell.ROOT / "pyproject.toml").read_text())["project"]["version"])

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines import shell
 from pipelines.errors import Refused
-from pipelines.shell import ROOT
 
 MOVES = {
     ("aws:ecs/service:Service", "desiredCount"): "Application Auto Scaling sets it",
@@ -21,7 +21,7 @@ MOVES = {
 def check(stack: str) -> int:
     """How many resources were compared. Raises Refused with each one that differs."""
     command = ["pulumi", "refresh", "--preview-only", "--json", "--non-interactive", "--stack", stack]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=shell.ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     try:
         found = json.loads(done.stdout)
     except ValueError:

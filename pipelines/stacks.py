@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import yaml
 
 from components import settings
+from pipelines import shell
 from pipelines.errors import Refused
-from pipelines.shell import ROOT
 
 PREFIX = f"{settings.PROJECT}:"
 
@@ -31,9 +31,9 @@ def check(names: Sequence[str]) -> None:
 
 
 def _mistake(stack: str) -> str:
-    file = ROOT / f"Pulumi.{stack}.yaml"
+    file = shell.ROOT / f"Pulumi.{stack}.yaml"
     if not file.is_file():
-        there = sorted(path.name for path in ROOT.glob("Pulumi.*.yaml"))
+        there = sorted(path.name for path in shell.ROOT.glob("Pulumi.*.yaml"))
         return (
             f"{file.name}: missing; there are {', '.join(there)}. Copy one, edit it, run `pulumi stack init {stack} "
             "--secrets-provider ...`, and commit the file."

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipelines import shell
 from pipelines.errors import Refused
-from pipelines.shell import ROOT
 
 LOCKS: Mapping[str, str] = {"image": "workers/requirements.lock", "program": "requirements.lock"}
 """What is shipped in the image, and what the program and its tests are run with."""
@@ -49,7 +49,7 @@ def tool(folder: Path) -> Tool:
         binary = folder / "bin" / name
         if not binary.exists():
             raise Refused(f"{binary}: missing; install the tools: pip install --require-hashes -r pipelines/tools.lock")
-        return subprocess.run([binary, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+        return subprocess.run([binary, *arguments], cwd=shell.ROOT, capture_output=True, text=True, check=False)  # noqa: S603
 
     return start
 
@@ -78,7 +78,7 @@ def _bill(start: Tool, lock: str, file: Path) -> str:
     if done.returncode:
         return done.stderr
     named = {component["name"] for component in json.loads(file.read_text()).get("components", ())}
-    missing = set(re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / lock).read_text(), re.MULTILINE)) - named
+    missing = set(re.findall(r"^([A-Za-z0-9._-]+)==", (shell.ROOT / lock).read_text(), re.MULTILINE)) - named
     return f"not in the bill: {', '.join(sorted(missing))}" if missing or not named else ""
 
 
@@ -98,12 +98,12 @@ def _audit(start: Tool, lock: str, file: Path) -> str:
 
 
 def _licences(start: Tool, file: Path) -> str:
-    python = str(ROOT / ".venv" / "bin" / "python")
+    python = str(shell.ROOT / ".venv" / "bin" / "python")
     done = start("pip-licenses", "--python", python, "--format", "json", "--with-urls", "--output-file", str(file))
     if done.returncode:
         return done.stderr
     licences = {_normal(one["Name"]): one["License"] for one in json.loads(file.read_text())}
-    shipped = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / LOCKS["image"]).read_text(), re.MULTILINE)
+    shipped = re.findall(r"^([A-Za-z0-9._-]+)==", (shell.ROOT / LOCKS["image"]).read_text(), re.MULTILINE)
     found = {name: licences.get(_normal(name), "UNKNOWN") for name in shipped}
     return "\n".join(f"{name}: {licence}" for name, licence in sorted(found.items()) if COPYLEFT.search(licence))
 
@@ -114,13 +114,13 @@ def _normal(name: str) -> str:
 
 def _secrets(start: Tool, file: Path) -> str:
     """Asks nobody whether a secret is a live one: it would be sent around for that."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    listed = subprocess.run(["git", "ls-files"], cwd=shell.ROOT, capture_output=True, text=True, check=True)  # noqa: S607
     off = [argument for detector in DETECTORS_OFF for argument in ("--disable-plugin", detector)]
     done = start("detect-secrets", "scan", "--no-verify", *off, *listed.stdout.splitlines())
     if done.returncode:
         return done.stderr
     file.write_text(done.stdout)
-    known = json.loads((ROOT / BASELINE).read_text())["results"]
+    known = json.loads((shell.ROOT / BASELINE).read_text())["results"]
     accepted = {(path, one["hashed_secret"]) for path, found in known.items() for one in found}
     lines = [
         f"{path}:{one['line_number']}: {one['type']}"

@@ -13,9 +13,9 @@ from typing import Any
 import boto3
 import yaml
 
-from pipelines import build
+from pipelines import build, shell
 from pipelines.errors import Refused
-from pipelines.shell import ROOT, run, run_json
+from pipelines.shell import run, run_json
 
 CANARY_SECONDS = 300
 """How long the canary may take: a minute until the next run, and some retries."""
@@ -29,7 +29,7 @@ Outputs = Mapping[str, Any]
 def outputs(stack: str) -> Outputs:
     """The stack's outputs, as far as its own configuration says what they must be. Raises Refused."""
     found: Outputs = run_json("pulumi", "stack", "output", "--json", "--stack", stack)
-    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    config = yaml.safe_load((shell.ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
     wanted = {"region": config.get("aws:region")}
     wanted |= {key: config.get(f"confirm-transactions:{key}") for key in ("alternative", "environment", "gatewayUrl")}
     wrong = [

@@ -37,7 +37,7 @@ def main(stack: str, tests: str = TESTS) -> int:
     began = time.monotonic()
     pipeline = load(stack, tests)
     commit = _git("rev-parse", "HEAD")
-    folder = ROOT / ".local" / "pipeline" / stack
+    folder = ROOT / ".local" / "pipeline"
     print(f"{FILE.name} on commit {commit[:12]}, stack {stack}, tests: {tests or 'all'}")
     if _git("status", "--porcelain"):
         print("Changes that are not committed are not in it.")

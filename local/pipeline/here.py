@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from local.emulator import REGION
 from local.errors import LocalError
@@ -53,11 +55,12 @@ class Here:
             "System.AccessToken": "",
         }
         self._source = self.folder / "source"
+        self._lock: TextIO
         self._aws: LocalAws | None = None
         self._configured: set[Path] = set()
         environment = {
             "awsRegion": REGION,
-            "stateBackend": f"file://{self.folder / 'aws' / 'state'}",
+            "stateBackend": f"file://{self.folder / stack / 'state'}",
             "approvers": "you",
             "canaryAccount": "canary",
         }
@@ -77,14 +80,20 @@ class Here:
 
     def __enter__(self) -> Here:
         """Clone the commit: jobs take theirs from it, and the tasks on the local AWS run its code."""
-        shutil.rmtree(self._source, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError("Another `make pipeline` runs in this folder: wait for its end.") from None
+        shutil.rmtree(self._source, ignore_errors=True)
         _clone(ROOT, self._source, self.commit)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._aws:
             self._aws.stop()
+        self._lock.close()
 
     def checkout(self, workspace: Workspace) -> None:
         _clone(self._source, workspace.source, self.commit)
@@ -148,7 +157,7 @@ class Here:
     def _started(self, workspace: Workspace) -> LocalAws:
         """The local AWS; and the job's clone has the configuration that the stack has on it."""
         if self._aws is None:
-            self._aws = LocalAws(self.stack, root=self._source, folder=self.folder / "aws").start()
+            self._aws = LocalAws(self.stack, root=self._source, folder=self.folder / self.stack).start()
         if workspace.source not in self._configured:
             name = f"Pulumi.{self.stack}.yaml"
             shutil.copyfile(self._aws.program / name, workspace.source / name)

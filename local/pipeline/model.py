@@ -117,7 +117,12 @@ def build(file: str, content: Mapping[str, Any]) -> Pipeline:
         for other in after:
             if other not in {stage.name for stage in stages}:
                 mistakes.append(f"stage {name}: depends on {other}, which is no stage before it")
-        jobs = [_job(f"stage {name}", one, known, mistakes) for one in entry.get("jobs") or ()]
+        jobs: list[Job] = []
+        for one in entry.get("jobs") or ():
+            job = _job(f"stage {name}", one, known, mistakes)
+            for other in set(job.after) - {job.name for job in jobs}:
+                mistakes.append(f"stage {name}, job {job.name}: depends on {other}, which is no job before it")
+            jobs.append(job)
         condition = str(entry.get("condition", SUCCEEDED))
         stages.append(Stage(name, str(entry.get("displayName", name)), jobs, after, condition, own_groups, own))
     if not stages:

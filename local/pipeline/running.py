@@ -144,6 +144,7 @@ class Runner:
             "Pipeline.Workspace": str(workspace.root),
         }
         result = Result.SUCCEEDED
+        self.say(f"   {job.title}")
         for number, step in enumerate(job.steps, 1):
             if not self._holds(step.condition, [result], variables):
                 continue
@@ -153,12 +154,13 @@ class Runner:
                 said = self._step(stage, step, workspace, variables, log)
             except (StepFailed, LocalError, OSError) as error:
                 result = Result.FAILED
-                self.say(f"   FAILED  {step.title} ({time.monotonic() - began:.1f} s)\n{_indented(str(error))}")
+                self.say(f"     FAILED  {step.title} ({time.monotonic() - began:.1f} s)\n{_indented(str(error))}")
                 if log.exists():
                     self.say(f"{_indented(_tail(log))}\n      all of it: {log}")
             else:
-                told = f": {said}" if said else ""
-                self.say(f"   done    {step.title} ({time.monotonic() - began:.1f} s){told}")
+                if step.kind not in NOTHING:
+                    told = f": {said}" if said else ""
+                    self.say(f"     done  {step.title} ({time.monotonic() - began:.1f} s){told}")
         return result
 
     def _step(self, stage: Stage, step: Step, workspace: Workspace, variables: Mapping[str, str], log: Path) -> str:
@@ -281,6 +283,8 @@ TASKS: Mapping[str, Callable[..., str]] = {
     "UsePythonVersion@0": lambda *_: "",
     "Cache@2": lambda *_: "",
 }
+NOTHING = ("UsePythonVersion@0", "Cache@2")
+"""What does nothing here."""
 
 
 def _filled(value: Any, variables: Mapping[str, str]) -> Any:

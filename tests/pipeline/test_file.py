@@ -1,0 +1,198 @@
+"""Our own azure-pipelines.yml: valid by Azure's schema, in order, and calling what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local.pipeline import CONNECTIONS, FILE, load, model
+from local.pipeline.here import DIFFERENCES, Here
+from local.pipeline.reading import read
+from local.pipeline.running import PREDEFINED, TASKS
+from local.processes import ROOT
+from pipelines import stacks
+from pipelines.__main__ import parser
+
+RUNS = [
+    {"alternative": alternative, "promoteTo": to, "rollback": rollback}
+    for alternative, to, rollback in product(("serverless", "fargate"), stacks.ENVIRONMENTS, (False, True))
+]
+DRIFT = ROOT / "pipelines" / "drift.yml"
+every = pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(map(str, run.values())))
+
+
+def pipeline(run: Mapping[str, Any]) -> model.Pipeline:
+    return model.build(FILE.name, read(FILE, run))
+
+
+# --- the published schema
+
+UNKNOWN_TO_THE_SCHEMA = ("AWSShellScript@1", "PublishCodeCoverageResults@2")
+"""The first is an extension's (AWS Toolkit), of the second the schema knows the name alone: local/pipeline/model.py has
+their inputs."""
+
+
+def known_alone(node: Any) -> Any:
+    """The same with a plain step in the place of a task that the schema cannot know."""
+    if isinstance(node, dict):
+        if node.get("task") in UNKNOWN_TO_THE_SCHEMA:
+            return {"script": "x", **{key: value for key, value in node.items() if key not in ("task", "inputs")}}
+        return {key: known_alone(value) for key, value in node.items()}
+    return [known_alone(one) for one in node] if isinstance(node, list) else node
+
+
+def by_schema(folder: Path, **pipelines: Any) -> subprocess.CompletedProcess[str]:
+    files = []
+    for name, content in pipelines.items():
+        files.append(folder / f"{name}.yml")
+        files[-1].write_text(yaml.safe_dump(known_alone(content), sort_keys=False))
+    command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.azure-pipelines", "--regex-variant", "nonunicode"]
+    return subprocess.run([sys.executable, *command, *files], capture_output=True, text=True, check=False)
+
+
+def test_what_azure_makes_of_it_is_valid(tmp_path: Path) -> None:
+    made = {
+        "all": read(FILE, {"alternative": "fargate", "promoteTo": "prod"}),
+        "back": read(FILE, {"promoteTo": "prod", "rollback": True}),
+        "drift": read(DRIFT, {}),
+    }
+    done = by_schema(tmp_path, **made)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_schema_refuses_what_is_wrong(tmp_path: Path) -> None:
+    wrong = read(FILE, {})
+    wrong["stages"][3]["jobs"][0]["steps"][0]["inputs"]["onTimeout"] = "wait"
+    done = by_schema(tmp_path, wrong=wrong)
+    assert done.returncode == 1
+    assert "'wait'" in done.stdout
+
+
+# --- our own rules
+
+
+@every
+def test_each_run_is_in_order(run: Mapping[str, Any]) -> None:
+    found = pipeline(run)
+    model.check(found, Here("serverless", "", Path(), CONNECTIONS).groups, CONNECTIONS, PREDEFINED)
+    kinds = [stage.name.partition("_")[0] for stage in found.stages]
+    environments = 1 if run["rollback"] else stacks.ENVIRONMENTS.index(run["promoteTo"]) + 1
+    assert kinds == ["Build", "Validate", *(["Plan", "Approve", "Apply", "Verify"] * environments)]
+    for earlier, later in zip(found.stages, found.stages[1:], strict=False):
+        assert earlier.name in later.after  # an environment is planned when the one before it was verified
+    assert found.stages[-1].name == f"Verify_{run['promoteTo']}"
+
+
+@every
+def test_the_stacks_are_those_that_are_validated(run: Mapping[str, Any]) -> None:
+    planned = [
+        re.findall(r"pulumi preview .*--stack (\S+)", step.script.replace("\\\n", ""))
+        for stage, _, step in pipeline(run).steps()
+        if stage.name.startswith("Plan_") and "pulumi preview" in step.script
+    ]
+    assert [stack for found in planned for stack in found] == stacks.deployed(
+        run["alternative"], run["promoteTo"], run["rollback"]
+    )
+
+
+@every
+def test_only_apply_comes_with_the_role_that_may_change_things(run: Mapping[str, Any]) -> None:
+    for stage, job, step in pipeline(run).steps():
+        connection = step.inputs.get("awsCredentials")
+        kind, _, environment = stage.name.partition("_")
+        if connection:
+            role = {"Build": "build", "Apply": f"{environment}-apply"}.get(kind, f"{environment}-plan")
+            assert connection == f"confirm-{role}", (stage.name, step.title)
+        assert job.environment == (f"confirm-{environment}" if kind == "Apply" else "")
+
+
+def test_a_person_approves_and_not_the_one_who_started_it() -> None:
+    found = pipeline({"promoteTo": "prod"})
+    asked = [(stage, job, step) for stage, job, step in found.steps() if step.kind == "ManualValidation@1"]
+    assert len(asked) == 3
+    for stage, job, step in asked:
+        assert not job.agent
+        assert step.inputs["allowApproversToApproveTheirOwnRuns"] is False
+        assert step.inputs["onTimeout"] == "reject"
+        assert step.minutes == 1440
+        assert "PullRequest" in stage.condition
+
+
+def test_results_that_are_missing_fail() -> None:
+    published = [step for _, _, step in pipeline({}).steps() if step.kind.startswith(("PublishTest", "PublishCode"))]
+    assert len(published) >= 3
+    for step in published:
+        flags = [value for key, value in step.inputs.items() if key.startswith("fail")]
+        assert flags
+        assert all(flag is True for flag in flags)
+
+
+@pytest.mark.parametrize("file", [FILE, DRIFT], ids=lambda file: file.name)
+def test_each_step_calls_a_command_with_what_it_takes(file: Path) -> None:
+    run = {"alternative": "fargate", "promoteTo": "prod", "rollback": False} if file == FILE else {}
+    called = 0
+    for _, _, step in model.build(file.name, read(file, run)).steps():
+        for line in step.script.replace("\\\n", " ").splitlines():
+            words = shlex.split(line)
+            if "pipelines" in words:
+                called += 1
+                parser().parse_args(words[words.index("pipelines") + 1 :])
+    assert called >= (20 if file == FILE else 2)
+
+
+def test_no_secret_and_no_key_is_in_the_files() -> None:
+    for file in [FILE, *(ROOT / "pipelines").glob("*.yml")]:
+        assert not re.search(r"AKIA|SECRET_ACCESS|password|ACCESS_KEY", file.read_text())
+
+
+def test_steps_that_only_show_in_a_pull_request_do() -> None:
+    comments = [step for _, _, step in pipeline({}).steps() if "pipelines comment" in step.script]
+    assert [step.condition for step in comments] == ["and(succeeded(), eq(variables['Build.Reason'], 'PullRequest'))"]
+    assert comments[0].env == {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}
+
+
+# --- pins
+
+
+def test_versions_are_those_of_the_project() -> None:
+    variables = pipeline({}).variables
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"pulumi=={variables['pulumiVersion']}" in packages
+    assert "vmImage: ubuntu-24.04" in FILE.read_text()  # not `ubuntu-latest`
+
+
+def test_the_tools_are_pinned_with_hashes() -> None:
+    folder = ROOT / "pipelines"
+    wanted = re.findall(r"^([\w-]+==[\w.]+)$", (folder / "tools.in").read_text(), re.MULTILINE)
+    lock = (folder / "tools.lock").read_text()
+    pinned = re.findall(r"^([\w.-]+==[\w.]+)[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
+    assert len(wanted) >= 5
+    assert set(wanted) <= set(pinned)
+    assert len(pinned) == len(re.findall(r"^[\w.-]+==", lock, re.MULTILINE))
+
+
+# --- here
+
+
+def test_what_is_not_as_in_azure_is_listed() -> None:
+    machine = Here("fargate", "", Path(), CONNECTIONS)
+    steps = [step for _, _, step in pipeline({"alternative": "fargate"}).steps()]
+    replaced = {step.name for step in steps if machine.instead(step)}
+    assert replaced == {"packages", "pulumi", "tools", "image"}
+    assert replaced <= DIFFERENCES.keys()
+    assert {step.kind for step in steps} <= TASKS.keys() | {"checkout", "script", "AWSShellScript@1"}
+
+
+def test_a_parameter_that_does_not_exist_is_named() -> None:
+    with pytest.raises(Exception, match="parameter alternative: found 'lambda', allowed: serverless, fargate"):
+        load("lambda")

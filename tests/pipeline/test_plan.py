@@ -1,0 +1,101 @@
+"""What a plan does, in words; and what is loosened so that it can be applied at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import plan
+from pipelines.errors import Refused
+from pipelines.plan import REFERENCE, SIGNATURE, UNKNOWN, Change
+
+
+def made(*resources: tuple[str, str, list[str], dict[str, Any] | None]) -> dict[str, Any]:
+    """A plan of (type, name, steps, goal)."""
+    start = "urn:pulumi:serverless::confirm-transactions::confirm-transactions:network:Network$"
+    return {"resourcePlans": {f"{start}{kind}::{name}": {"steps": s, "goal": g} for kind, name, s, g in resources}}
+
+
+def goal(custom: bool = True, outputs: Any = None, **changed: Any) -> dict[str, Any]:
+    return {"custom": custom, "inputDiff": {"updates": changed}, "outputDiff": outputs or {}}
+
+
+TABLE, FUNCTION, KEY = "aws:dynamodb/table:Table", "aws:lambda/function:Function", "aws:kms/key:Key"
+REPLACED = ["create-replacement", "replace", "delete-replaced"]
+PLAN = made(
+    (TABLE, "transactions", REPLACED, goal(hashKey="x", name="y")),
+    (FUNCTION, "confirm", ["update"], goal(environment={})),
+    (FUNCTION, "plan", ["same"], goal()),
+    (FUNCTION, "report", ["create"], goal()),
+    (KEY, "data", ["delete"], None),
+    ("aws:sns/topic:Topic", "alarms", ["delete", "replace", "create-replacement"], goal(name="x")),
+    ("awsx:ec2:Vpc", "vpc", ["create"], goal(custom=False)),
+    ("confirm-transactions:compute:Compute", "compute", ["delete"], None),
+    ("pulumi:providers:aws", "aws", ["create"], goal()),
+    ("pulumi-python:dynamic/confirm-transactions:OneOffTask", "migrations", ["update"], goal(triggers={})),
+)
+
+
+def test_the_changes_are_those_of_resources() -> None:
+    assert plan.changes(PLAN) == [
+        Change("changed", FUNCTION, "confirm", ("environment",)),
+        Change("changed", "pulumi-python:dynamic/confirm-transactions:OneOffTask", "migrations", ("triggers",)),
+        Change("created", FUNCTION, "report", ()),
+        Change("deleted", KEY, "data", ()),
+        Change("replaced", TABLE, "transactions", ("hashKey", "name")),
+        Change("replaced", "aws:sns/topic:Topic", "alarms", ("name",)),
+    ]
+
+
+def test_what_is_lost_comes_first_and_shouts() -> None:
+    text = plan.summary("serverless", "abc", plan.changes(PLAN))
+    assert "**1 deleted**, **2 replaced**, **2 changed**, **1 created**." in text
+    lost = text[text.index("## DATA WILL BE LOST") : text.index("## DELETED")]
+    assert "- **DELETED**: `aws:kms/key:Key` **data** (the key, and with it all that it encrypts)" in lost
+    assert "- **REPLACED**: `aws:dynamodb/table:Table` **transactions** (transactions)" in lost
+    assert "alarms" not in lost  # a topic can be made again
+    assert text.index("## DELETED") < text.index("## REPLACED") < text.index("## Changed") < text.index("## Created")
+    assert "| `aws:dynamodb/table:Table` | transactions | `hashKey`, `name` |" in text
+
+
+def test_nothing_shouts_where_nothing_is_lost() -> None:
+    assert plan.summary("s", "c", [Change("changed", TABLE, "transactions", ("tags",))]).count("LOST") == 0
+    assert plan.summary("s", "c", []).endswith("Nothing changes.\n")
+
+
+def reference(id_: str) -> dict[str, str]:
+    return {SIGNATURE: REFERENCE, "id": id_, "urn": "urn"}
+
+
+def test_only_outputs_of_components_that_nobody_can_know_are_loosened() -> None:
+    outputs = {
+        "adds": {"vpc": reference(""), "subnets": [reference("subnet-1"), reference("")], "known": reference("vpc-1")},
+        "updates": {"gateways": {"a": reference(UNKNOWN)}, "plain": "text"},
+    }
+    vpc = goal(custom=False, outputs=outputs)
+    inputs = {
+        "custom": True,
+        "inputDiff": {"adds": {"vpc": reference("")}},
+        "outputDiff": {"adds": {"a": reference("")}},
+    }
+    planned = made(
+        ("awsx:ec2:Vpc", "vpc", ["create"], vpc), (FUNCTION, "f", ["create"], inputs), (KEY, "k", ["delete"], None)
+    )
+    before = repr(inputs)
+    assert plan.fit(planned) == ["vpc.gateways", "vpc.subnets", "vpc.vpc"]
+    assert outputs["adds"] == {"vpc": UNKNOWN, "subnets": UNKNOWN, "known": reference("vpc-1")}
+    assert outputs["updates"] == {"gateways": UNKNOWN, "plain": "text"}
+    assert repr(inputs) == before
+    assert plan.fit(planned) == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"resourcePlans": {}}'])
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    with pytest.raises(Refused, match=r"plan\.json: found no plan"):
+        plan.read(file)
+    with pytest.raises(Refused, match="found no plan"):
+        plan.read(tmp_path / "none")
