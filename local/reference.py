@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from components.fargate import capacity
 from components.settings import ENVIRONMENTS, KEYS, Environment, Key, Sizing
+from costs.models import ACU_RATE
 
 ROOT = Path(__file__).resolve().parents[1]
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -48,8 +50,33 @@ def _value(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+SIZES = ((0.5, 1), (1, 4), (1, 16), (8, 64), (16, 128))
+"""Of Aurora, least and most ACU, beside those of the environments."""
+
+
+def database_sizes() -> str:
+    """What each size of Aurora holds."""
+    ours = {(sizing.min_capacity_units, sizing.max_capacity_units): name.value for name, sizing in ENVIRONMENTS.items()}
+    rows = [
+        (
+            f"{least:g} to {most:g}" + (f" ({ours[least, most]})" if (least, most) in ours else ""),
+            f"{capacity.connections(least, most):,}",
+            f"{capacity.tasks(least, most):,}",
+            f"{least * ACU_RATE:,.0f} to {most * ACU_RATE:,.0f}",
+            f"{_round(capacity.open_rows(least))} to {_round(capacity.open_rows(most))}",
+        )
+        for least, most in sorted({*SIZES, *ours})
+    ]
+    return table(("ACU", "connections", "tasks", "transactions a second", "open transactions in memory"), rows)
+
+
+def _round(number: int) -> str:
+    return f"{number / 1e6:,.1f} M" if number < 1e7 else f"{number / 1e6:,.0f} M"
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "config-keys": config_keys,
+    "database-sizes": database_sizes,
     "environments": environments,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from components.fargate import capacity
 from components.settings import (
     CALLS_PER_TRANSACTION,
     FARGATE_SIZES,
@@ -193,6 +194,7 @@ def _database(s: Settings) -> Iterator[Problem]:
             "0, unless minCapacityUnits and minTasks are 0: nothing pauses otherwise",
             0,
         )
+    yield from _connections(s)
     days, mode = database.insights_days, database.insights
     if mode is Insights.OFF and days:
         yield Problem(
@@ -206,3 +208,19 @@ def _database(s: Settings) -> Iterator[Problem]:
             f"at least {least_days}: what the advanced mode keeps",
             least_days,
         )
+
+
+def _connections(s: Settings) -> Iterator[Problem]:
+    """Tasks that would find no connection left."""
+    least = s.database.min_capacity
+    most = max(s.database.max_capacity, least, 0.5)
+    fit = capacity.tasks(least, most)
+    for key, number in (("minTasks", s.service.min_tasks), ("maxTasks", s.service.max_tasks)):
+        if number > fit:
+            yield Problem(
+                key,
+                f"{number:,} with minCapacityUnits {least:g} and maxCapacityUnits {most:g}",
+                f"at most {fit:,}: a database of this size accepts {capacity.connections(least, most):,} connections, "
+                f"a task opens up to {capacity.CONNECTIONS_PER_TASK}, and a deployment runs twice as many for a while",
+                fit,
+            )

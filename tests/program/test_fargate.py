@@ -139,7 +139,7 @@ def test_capacity_and_instances_follow_the_settings(records: dict[str, Record]) 
     assert sizes("fargate-staging") == (0.5, 8, None, 2, False)
     assert sizes("fargate-prod") == (2, 32, None, 2, False)
     assert sizes("fargate-asleep") == (0, 4, 300, 1, True)
-    assert sizes("fargate-extremes") == (0.5, 256, None, 15, True)
+    assert sizes("fargate-extremes") == (1, 256, None, 15, True)
     tiers = [instance.inputs["promotionTier"] for instance in records["fargate-prod"].all(INSTANCE)]
     assert sorted(tiers) == [0, 1]
 
@@ -215,7 +215,7 @@ def test_the_migrations_understand_what_they_are_told(fargate: Record) -> None:
 
 
 def test_the_rate_limit_is_shared_by_the_tasks(records: dict[str, Record]) -> None:
-    for stack, rate in (("fargate-dev", 250.0), ("fargate-prod", 50.0), ("fargate-extremes", 100.0)):
+    for stack, rate in (("fargate-dev", 250.0), ("fargate-prod", 50.0), ("fargate-extremes", 250.0)):
         told = worker_config.read_service(environment(records[stack], "worker"))
         assert told.gateway.rate_limit == rate
 
@@ -394,7 +394,7 @@ def test_a_new_task_definition_alone_does_not_migrate_again(fargate: Record) -> 
 
 
 def test_the_target_stays_within_the_settings(records: dict[str, Record]) -> None:
-    for stack, least, most in (("fargate-dev", 1, 2), ("fargate-prod", 2, 10), ("fargate-extremes", 0, 1000)):
+    for stack, least, most in (("fargate-dev", 1, 2), ("fargate-prod", 2, 10), ("fargate-extremes", 0, 400)):
         (target,) = records[stack].all("aws:appautoscaling/target:Target")
         (service,) = records[stack].all(SERVICE)
         assert (target.inputs["minCapacity"], target.inputs["maxCapacity"]) == (least, most)

@@ -295,6 +295,8 @@ INSIDE: dict[str, Any] = {
         ({"onDemandBase": 1}, "spotWeight", "capacity provider of weight 0"),
         ({"gatewayRateLimit": 5, "maxTasks": 6}, "gatewayRateLimit", "at least maxTasks"),
         ({"vpcCidr": "10.0.0.0/25", "maxTasks": 20}, "maxTasks", "at most 19: each task has an address"),
+        ({"maxTasks": 81}, "maxTasks", "at most 80: a database of this size accepts 823 connections"),
+        ({"minTasks": 600, "maxTasks": 600, "maxCapacityUnits": "64"}, "minTasks", "at most 198"),
         ({"minCapacityUnits": "8"}, "maxCapacityUnits", "at least 8, as minCapacityUnits"),
         ({**ASLEEP, "maxCapacityUnits": "0"}, "maxCapacityUnits", "at least 0.5"),
         (
@@ -337,6 +339,7 @@ def test_the_edges_of_fargate_that_are_still_allowed() -> None:
         {"stopTimeoutSeconds": 91},
         {"stopTimeoutSeconds": 20, "gatewayTimeoutSeconds": 5, "leaseSeconds": 17},
         {"gatewayTimeoutSeconds": 56, "leaseSeconds": 119},
+        {"maxTasks": 80},
         {"onDemandBase": 1, "spotWeight": 99},
         {"onDemandBase": 2, "spotWeight": 0},
         {"vpcCidr": "10.0.0.0/25", "maxTasks": 19},

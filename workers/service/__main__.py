@@ -31,6 +31,8 @@ from workers.stores.postgres import PostgresStore
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedSource
 
+CONNECTIONS = 5
+"""For claims, settles, reports, the ear for new work, and one to spare."""
 BEAT_SECONDS = 1.0
 SYNCHRONISE_EVERY = 30
 """Beats between two looks at the database's clock."""
@@ -183,7 +185,7 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     """Run the service (or a kind of it, to be measured) until SIGTERM or SIGINT."""
     session = boto3.Session()
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
-    pool = await open_pool(config.database, iam_token(config.database, session.client("rds")), size=5)
+    pool = await open_pool(config.database, iam_token(config.database, session.client("rds")), size=CONNECTIONS)
     key = ApiKey(session.client("secretsmanager"), config.gateway.secret_arn, telemetry)
     gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
     gc.set_threshold(100_000, 20, 20)
