@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import boto3
@@ -16,10 +17,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
 from cli.exits import Exit, Trouble
-from cli.target import Desk, InState, Run, Table, Target
+from cli.target import Desk, Entry, InState, Run, Table, Target
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
-from workers.domain.transaction import Status
+from workers.domain.transaction import Status, from_text
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore, StoreError
 
@@ -27,6 +28,8 @@ CONNECTIONS = 32
 """The store runs its calls side by side, in threads; asyncio starts no more than this many."""
 COUNTS = (*Tally.__slots__, "failed")
 """What a report counts (workers/serverless/handlers.py)."""
+ENTRIES = 2_000
+"""Items between two looks at the event loop."""
 SAMPLE_PAGES = 5
 """Of 1 MB each: what the search for a similar id may read."""
 
@@ -133,14 +136,18 @@ class TableCensus:
         counts: Counter[Status] = Counter()
         amounts: defaultdict[Status, Counter[str]] = defaultdict(Counter)
         for item in self._scan("id, #status, amount, currency", {"#status": "status"}):
-            try:
-                status = Status(item["status"]["S"])
-                amount, currency = int(item["amount"]["N"]), item["currency"]["S"]
-            except (KeyError, ValueError):  # written by something else: the store's own reading puts it in REVIEW
-                status, amount, currency = Status.REVIEW, 0, "XXX"
+            status, amount, currency = _read(item)
             counts[status] += 1
             amounts[status][currency] += amount
         return {status: InState(counts[status], dict(amounts[status])) for status in Status}
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        items = self._scan("id, #status, amount, currency, settled_at", {"#status": "status"})
+        while part := await asyncio.to_thread(lambda: list(islice(items, ENTRIES))):
+            for item in part:
+                status, amount, currency = _read(item)
+                settled = item.get("settled_at", {}).get("S")
+                yield Entry(item["id"]["S"], status, amount, currency, from_text(settled) if settled else None)
 
     async def some_ids(self) -> list[str]:
         return await asyncio.to_thread(
@@ -159,6 +166,13 @@ class TableCensus:
             yield from (item for item in page["Items"] if not item["id"]["S"].startswith("#"))
             if number == most_pages:
                 return
+
+
+def _read(item: Mapping[str, Any]) -> tuple[Status, int, str]:
+    try:
+        return Status(item["status"]["S"]), int(item["amount"]["N"]), item["currency"]["S"]
+    except (KeyError, ValueError):  # written by something else: the store's own reading puts it in REVIEW
+        return Status.REVIEW, 0, "XXX"
 
 
 _NO_ACCESS = frozenset(

@@ -20,6 +20,8 @@ class Exit(IntEnum):
     """The stack or its AWS account could not be reached, or said no: credentials, or it does not run."""
     REFUSED = 5
     """A rule forbids it (four eyes; not in REVIEW); nothing changed."""
+    BOOKS_DIFFER = 6
+    """A reconciliation was made, and found differences."""
     NOT_YET_FINAL = 8
     """Answered, and the answer is that it is not over: open, or waiting for a person."""
     INTERRUPTED = 130

@@ -21,9 +21,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from cli import render, target, views
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load
+from cli.reconcile import effects
+from cli.reconcile import reconcile as compare
 from cli.rows import BadFile, Defaults, Format, Refused, Rows
 from cli.target import Desk, Target
-from workers.domain.transaction import Transaction
+from workers.domain.transaction import Transaction, utc
 from workers.domain.transitions import Refused as RuleRefused
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ app = typer.Typer(
     help=(
         "See and steer the confirmation of pending transactions, on AWS or on the local AWS.\n\n"
         "Exit codes: 0 done, 1 error, 2 wrong usage, 3 some rows refused, 4 no access to the stack, "
-        "5 forbidden by a rule, 8 not yet final."
+        "5 forbidden by a rule, 6 the books differ, 8 not yet final."
     ),
     epilog="Example: confirm import payments.csv && confirm status",
 )
@@ -311,6 +313,44 @@ class _Import:
 
     def _again(self) -> str:
         return "" if self.dry_run else "; then run the same command again: what is there is left as it is"
+
+
+@app.command(epilog="Example: confirm reconcile ledger.csv --since 2026-11-01T00:00Z")
+def reconcile(
+    ledger: Annotated[
+        Path, typer.Argument(metavar="LEDGER", help="The gateway's book: CSV with id, amount_minor, currency.")
+    ],
+    stack: Stack = None,
+    json: Json = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="The file begins there (ISO 8601): older ones need not be in it."),
+    ] = None,
+) -> None:
+    """Hold every transaction against the gateway's own book, id by id and to the minor unit.
+
+    LEDGER has a line for each effect (money that moved); other columns are left alone. Reads the whole table, which
+    AWS bills. Ends with 0 where the books agree, and with 6 where they differ.
+    """
+    begin = None if since is None else _time(since)
+    try:
+        with ledger.open(encoding="utf-8", newline="") as lines:
+            book = effects(lines, str(ledger))
+            result = _at_desk(target.find(stack), lambda desk: compare(book, desk.census.entries(), begin))
+    except OSError as error:
+        raise Trouble(f"{ledger}: {error.strerror or error}", "correct the path or its permissions") from None
+    if json:
+        render.as_json(views.reconciled_json(result, str(ledger)))
+    else:
+        render.reconciled(result)
+    raise typer.Exit(Exit.OK if result.equal else Exit.BOOKS_DIFFER)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return utc(datetime.fromisoformat(text))
+    except ValueError:
+        raise Trouble(f"{text!a} is no time", "write it like 2026-11-01T00:00Z, with its zone", Exit.USAGE) from None
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from cli.exits import Exit, Trouble
-from cli.target import Database, Desk, InState, Run, Target
+from cli.target import Database, Desk, Entry, InState, Run, Target
 from workers.config import DatabaseConfig
 from workers.domain.transaction import Status
 from workers.service.database import CONNECT_SECONDS, iam_token, is_here, tls_of
@@ -31,6 +31,8 @@ CENSUS_SECONDS = 900.0
 """A walk through a big table takes its time."""
 SAMPLE_IDS = 20_000
 """What the search for a similar id may read."""
+ENTRIES = 10_000
+"""Rows per statement of a walk through all."""
 LATELY = timedelta(minutes=5)
 """Of the newest change: what counts as the service's last stretch of work."""
 WORKING = timedelta(minutes=1)
@@ -195,8 +197,20 @@ class DatabaseCensus:
             amounts[status][row["currency"]] = int(row["amount"])
         return {status: InState(counts[status], dict(amounts[status])) for status in Status}
 
+    async def entries(self) -> AsyncIterator[Entry]:
+        last = ""
+        while rows := await self.pool.fetch(_ENTRIES, last, ENTRIES):
+            for row in rows:
+                yield Entry(row["id"], Status(row["status"]), row["amount"], row["currency"], row["settled_at"])
+            last = rows[-1]["id"]
+
     async def some_ids(self) -> list[str]:
         return [row["id"] for row in await self.pool.fetch("SELECT id FROM transactions LIMIT $1", SAMPLE_IDS)]
+
+
+_ENTRIES = """
+SELECT id, status, amount, currency, settled_at FROM transactions WHERE id > $1 ORDER BY id LIMIT $2
+"""
 
 
 def explained(error: Exception, target: Target, database: Database) -> Trouble:

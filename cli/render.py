@@ -13,12 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.loading import Loaded
+from cli.reconcile import MEANING as KINDS
+from cli.reconcile import Reconciled, Side
 from cli.target import InState, Run
 from cli.views import MEANING, Overview, age, discreet, printable
 from workers.domain.currency import in_major_units
 from workers.domain.redaction import masked
 from workers.domain.transaction import Status, Transaction, to_text
 
+DIFFERENCES = 50
+"""Listed on the screen; all are counted."""
 PIPED_WIDTH = 200
 """Columns where the output is no terminal, so that `grep` finds whole lines."""
 
@@ -179,6 +183,34 @@ def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry
         out.print(f"The refused rows are in {rejects}{missing}: mend them and import that file.", style="yellow")
     if result.rows == 0:
         out.print("There was nothing to do: the file holds a header and no rows.")
+
+
+def reconciled(result: Reconciled) -> None:
+    """Both books by currency, then each difference that is kept."""
+    out = console()
+    table = Table(title="Confirmed here, and moved by the gateway", title_justify="left")
+    for name in ("currency", "confirmed", "amount", "effects", "moved", "difference"):
+        table.add_column(name, justify="left" if name == "currency" else "right")
+    for currency in sorted({*result.ours, *result.theirs}):
+        ours, theirs = result.ours.get(currency, Side()), result.theirs.get(currency, Side())
+        table.add_row(
+            currency,
+            f"{ours.count:,}",
+            in_major_units(ours.amount, currency),
+            f"{theirs.count:,}",
+            in_major_units(theirs.amount, currency),
+            in_major_units(theirs.amount - ours.amount, currency),
+        )
+    out.print(table)
+    if result.equal:
+        out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
+        return
+    out.print(_grid((kind.value, f"{count:,}", KINDS[kind]) for kind, count in sorted(result.counts.items())))
+    for one in result.differences[:DIFFERENCES]:
+        ours_is = f"{one.status} {in_major_units(one.amount, one.currency)}" if one.status else "unknown"
+        out.print(f"{printable(one.id)}: {one.kind}; here {ours_is}, moved {in_major_units(one.moved, one.currency)}")
+    if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
+        out.print(f"and {more:,} more; see --json")
 
 
 def _grid(rows: Iterable[tuple[str | None, ...]]) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -125,10 +125,25 @@ class Runs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transaction, as the books hold it."""
+
+    id: str
+    status: Status
+    amount: int
+    currency: str
+    settled_at: datetime | None
+
+
 class Census(Protocol):
     """What only a walk through the table tells. Slow and billed by what is read; never part of the work itself."""
 
     async def tally(self) -> Mapping[Status, InState]: ...
+
+    def entries(self) -> AsyncIterator[Entry]:
+        """Every transaction once, in no order; what changes meanwhile is seen before or after its change."""
+        ...
 
     async def some_ids(self) -> list[str]:
         """A bounded sample."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from cli.reconcile import Reconciled, Side
 from cli.rows import Refused
 from cli.target import InState, Run, Target
 from workers.domain.ports import Backlog
@@ -171,6 +172,34 @@ def refused_json(row: Refused) -> list[dict[str, Any]]:
         }
         for fault in row.faults
     ]
+
+
+def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
+    nothing = Side()
+    return {
+        "ledger": ledger,
+        "equal": result.equal,
+        "currencies": {
+            currency: {
+                "ours": asdict(result.ours.get(currency, nothing)),
+                "theirs": asdict(result.theirs.get(currency, nothing)),
+            }
+            for currency in sorted({*result.ours, *result.theirs})
+        },
+        "differences_total": sum(result.counts.values()),
+        "counts": {kind.value: count for kind, count in sorted(result.counts.items())},
+        "differences": [
+            {
+                "id": printable(one.id),
+                "kind": one.kind.value,
+                "status": None if one.status is None else one.status.value,
+                "amount_minor": one.amount,
+                "currency": one.currency,
+                "moved_minor": one.moved,
+            }
+            for one in result.differences
+        ],
+    }
 
 
 def age(span: timedelta) -> str:

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from cli import main, target
-from cli.target import Census, Desk, InState, Run, Table, Target
+from cli.target import Census, Desk, Entry, InState, Run, Table, Target
 from local.postgres import Postgres
 from tests.fakes import START, FakeClock
 from workers.domain.policy import Policy
@@ -57,6 +57,10 @@ class MemoryCensus:
         for record in records:
             amounts[record.status][record.currency] += record.amount
         return {s: InState(sum(r.status is s for r in records), dict(amounts[s])) for s in Status}
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        for r in list(self.store.records.values()):
+            yield Entry(r.id, r.status, r.amount, r.currency, r.settled_at)
 
     async def some_ids(self) -> list[str]:
         return list(self.store.records)

@@ -1,0 +1,126 @@
+"""`confirm reconcile`: our book against the gateway's, on every store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.exits import Exit
+from tests.cli.conftest import Cli, MemoryCli, memory_cli
+from tests.cli.test_commands import ACCOUNT, add, confirm, in_review, settle
+from workers.domain.outcomes import Confirmed, Rejected
+
+__all__ = ["confirm"]
+
+HEADER = "id,amount_minor,currency"
+
+
+@pytest.fixture
+def memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> MemoryCli:
+    return memory_cli(capsys, monkeypatch)
+
+
+def book(folder: Path, *lines: str, header: str = HEADER) -> str:
+    path = folder / "ledger.csv"
+    path.write_text("\n".join((header, *lines)) + "\n")
+    return str(path)
+
+
+def done(confirm: Cli, *ids: str) -> None:
+    add(confirm, *ids)
+    for id_ in ids:
+        settle(confirm, id_, Confirmed("ref", 1250, "USD"))
+
+
+def test_equal_books(confirm: Cli, tmp_path: Path) -> None:
+    done(confirm, "a", "b")
+    add(confirm, "open")
+    lines = ("b,1250,USD,r-2", "a,1250,USD,r-1")
+    result = confirm("reconcile", book(tmp_path, *lines, header=HEADER + ",reference"))
+    assert result.code == Exit.OK
+    assert "The books agree" in result.out
+    found = json.loads(confirm("reconcile", "--json", str(tmp_path / "ledger.csv")).out)
+    both = {"count": 2, "amount": 2500}
+    assert found["currencies"] == {"USD": {"ours": both, "theirs": both}}
+    assert (found["equal"], found["differences_total"], found["differences"]) == (True, 0, [])
+
+
+def test_every_way_to_differ_is_named_and_counted(confirm: Cli, tmp_path: Path) -> None:
+    done(confirm, "fine", "twice", "less", "euros", "never")
+    add(confirm, "open", "refused", "untouched")
+    settle(confirm, "refused", Rejected("closed"))
+    in_review(confirm, "desk")
+    lines = [f"{id_},1250,USD" for id_ in ("fine", "twice", "twice", "open", "refused", "desk", "ghost")]
+    path = book(tmp_path, *lines, "less,1249,USD", "euros,1250,EUR", "spook,7,JPY", "spook,7,JPY")
+    result = confirm("reconcile", path, "--json")
+    assert result.code == Exit.BOOKS_DIFFER
+    found = json.loads(result.out)
+    assert {one["id"]: one["kind"] for one in found["differences"]} == {
+        "twice": "doubled",
+        "less": "other-amount",
+        "euros": "other-amount",
+        "never": "not-moved",
+        "open": "moved-but-open",
+        "refused": "moved-but-rejected",
+        "desk": "moved-but-on-a-desk",
+        "ghost": "moved-but-unknown",
+        "spook": "doubled",
+    }
+    assert found["counts"]["doubled"] == 2
+    assert found["currencies"]["USD"] == {
+        "ours": {"count": 5, "amount": 6250},
+        "theirs": {"count": 8, "amount": 9999},
+    }
+    text = confirm("reconcile", path).out
+    assert "twice: doubled; here CONFIRMED 12.50 USD, moved 25.00 USD" in text
+    assert "ghost: moved-but-unknown; here unknown, moved 12.50 USD" in text
+    assert "bring it in again" in text
+    assert ACCOUNT not in text + result.out
+
+
+def test_a_book_that_begins_later_need_not_have_the_older_ones(confirm: Cli, tmp_path: Path) -> None:
+    done(confirm, "old", "new")
+    settled = confirm.find("new").settled_at
+    assert settled is not None
+    path = book(tmp_path, "new,1250,USD")
+    assert confirm("reconcile", path).code == Exit.BOOKS_DIFFER
+    assert confirm("reconcile", path, "--since", settled.isoformat()).code == Exit.OK
+    wrong = confirm("reconcile", path, "--since", "2026-11-01")
+    assert wrong.code == Exit.USAGE
+    assert "with its zone" in wrong.err
+
+
+def test_sums_may_have_any_size(memory: MemoryCli, tmp_path: Path) -> None:
+    path = book(tmp_path, *(f"big-{n},{10**16 - 1},USD" for n in range(1000)))
+    found = json.loads(memory("reconcile", path, "--json").out)
+    assert found["currencies"]["USD"]["theirs"] == {"count": 1000, "amount": 1000 * (10**16 - 1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "has no column id, amount_minor, currency"),
+        ("id,amount,currency\na,1,USD\n", "has no column amount_minor"),
+        (f"{HEADER}\na,1250,USD\nb,12.50,USD\n", "line 3: found no such amount_minor; allowed: whole minor units"),
+        (f"{HEADER}\na,-5,USD\n", "line 2: found no such amount_minor"),
+        (f"{HEADER}\na,5,usd\n", "line 2: found no such currency"),
+        (f"{HEADER}\na,5\n", "line 2: found 2 fields; allowed: 3"),
+        (f"{HEADER}\n,5,USD\n", "line 2: found no id"),
+        (f'{HEADER}\n"a,5,USD\n', "found no readable line"),
+    ],
+)
+def test_half_a_book_proves_nothing(memory: MemoryCli, tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "ledger.csv"
+    path.write_text(text)
+    result = memory("reconcile", str(path))
+    assert result.code == Exit.ERROR
+    assert says in result.err
+    assert result.out == ""
+
+
+def test_a_file_that_is_not_there_or_no_text(memory: MemoryCli, tmp_path: Path) -> None:
+    assert "No such file" in memory("reconcile", str(tmp_path / "none.csv")).err
+    (tmp_path / "ledger.csv").write_bytes(f"{HEADER}\n".encode() + b"\xff\xfe\n")
+    assert "CSV in UTF-8" in memory("reconcile", str(tmp_path / "ledger.csv")).err
