@@ -55,7 +55,7 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             "Logs, traces",
             "aws/management/cloudwatch-logs",
             "JSON, metrics\nfrom the lines",
-            ("cloudwatch/logGroup:LogGroup *",),
+            ("cloudwatch/logGroup:LogGroup *", "cloudwatch/queryDefinition:QueryDefinition *"),
             everywhere=True,
         ),
         Node(

@@ -18,6 +18,7 @@ from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources
 from components.fargate.scaling import Publisher, PublisherArgs, Scaling, ScalingArgs, publisher_minutes
 from components.network import Network, NetworkArgs
 from components.observability import MINUTE, Observability, ObservabilityArgs, alarm_name
+from components.queries import Queries, QueriesArgs
 from components.settings import FaultExperiments
 
 DATA_SERVICES = ("backup", "ecr", "rds", "secretsmanager")
@@ -118,6 +119,7 @@ def build(foundation: Foundation) -> Outputs:
     if settings.fault_experiments is not FaultExperiments.OFF:
         rows = experiments(place, network, datastore, compute.cluster, compute.service)
         Experiments("experiments", ExperimentsArgs(settings, place, rows, observability.alarms, log_key), options)
+    Queries("queries", QueriesArgs(place, {name: compute.log_groups[name] for name in (WORKER, MIGRATIONS)}), options)
     return {
         "clusterName": compute.cluster.name,
         "serviceName": compute.service.name,

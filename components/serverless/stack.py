@@ -13,6 +13,7 @@ from components.backup import Backup, BackupArgs
 from components.experiments import Experiments, ExperimentsArgs
 from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
+from components.queries import Queries, QueriesArgs
 from components.serverless.compute import FUNCTIONS, Compute, ComputeArgs
 from components.serverless.datastore import INDEX, Datastore, DatastoreArgs, copying
 from components.serverless.experiments import experiments
@@ -79,6 +80,7 @@ def build(foundation: Foundation) -> Outputs:
     if settings.fault_experiments is not FaultExperiments.OFF:
         rows = experiments(place, network)
         Experiments("experiments", ExperimentsArgs(settings, place, rows, observability.alarms, log_key), options)
+    Queries("queries", QueriesArgs(place, {name: compute.log_groups[name] for name in FUNCTIONS}), options)
     return {
         "tableName": datastore.table_name,
         "pendingIndexName": INDEX,

@@ -17,7 +17,7 @@ from local.recording import PROVIDER, Record, Recorded
 
 Complaints = Iterator[str]
 
-SHARED = ("encryption", "datastore", "network", "compute", "observability")
+SHARED = ("encryption", "datastore", "network", "compute", "observability", "queries")
 COMPONENTS = {
     "serverless": {*SHARED},
     "fargate": {*SHARED, "deployments", "scaling"},

@@ -44,6 +44,7 @@ COMMON = {
     "aws:backup/vaultLockConfiguration:VaultLockConfiguration", "aws:budgets/budget:Budget",
     "aws:fis/experimentTemplate:ExperimentTemplate",
     "aws:cloudwatch/dashboard:Dashboard", "aws:cloudwatch/logGroup:LogGroup",
+    "aws:cloudwatch/queryDefinition:QueryDefinition",
     "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "aws:ec2/eip:Eip",
     "aws:ec2/flowLog:FlowLog", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/vpcEndpoint:VpcEndpoint",
     "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/alias:Alias", "aws:kms/key:Key",

@@ -1,4 +1,5 @@
-"""Every line of both alternatives keeps to docs/log.schema.json, and nothing that leaves them holds a secret."""
+"""Every line of both alternatives keeps to docs/log.schema.json; nothing that leaves them holds a secret; each saved
+query, run over the lines, finds what its question asks for."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from components.queries import QUERIES as SAVED
+from components.queries import TRANSACTION, Query
+from local.insights import rows
 from local.processes import ROOT
 from tests.telemetry.secrets import normal
 from tests.telemetry.worlds import World, found
@@ -92,3 +96,88 @@ def test_a_failure_says_what_and_where(world: World, error: str) -> None:
         return
     assert failures
     assert all(line["where"] and line["why"] for line in failures)
+
+
+# --- the saved queries
+
+QUERIES = {query.name: query for query in SAVED}
+
+
+def ask(world: World, name: str, **places: str) -> list[dict[str, Any]]:
+    text = QUERIES[name].text
+    for place, value in places.items():
+        assert place in text
+        text = text.replace(place, value)
+    return rows(text, world.log.splitlines())
+
+
+def changes(world: World) -> list[dict[str, Any]]:
+    return [line for line in world.lines if "tx" in line and "event" not in line]
+
+
+def test_what_happened_to_one_transaction(world: World) -> None:
+    id_ = next(line["tx"] for line in changes(world) if line["tx"].startswith("odd-") and line["status"] == "PENDING")
+    told = ask(world, "transaction", **{TRANSACTION: id_})
+    assert [line["status"] for line in told] == ["PENDING", "CONFIRMED"]
+    assert [line["attempt"] for line in told][-1] in (1, 2)
+    assert told[0]["trace"] == told[1].get("trace", told[0]["trace"])
+    [lost] = ask(world, "transaction", **{TRANSACTION: "lost-1"})
+    assert lost["event"] == "lost fence"
+
+
+def test_what_failed_and_why(world: World) -> None:
+    counted = Counter(
+        (line["status"], line["why"])
+        for line in changes(world)
+        if line["status"] != "CONFIRMED" and not line["why"].startswith("not tried")
+    )
+    told = ask(world, "failures")
+    assert {(row["status"], row["why"]): row["times"] for row in told} == counted
+    assert [row["times"] for row in told] == sorted(counted.values(), reverse=True)
+
+
+def test_the_gateways_errors_by_kind(world: World) -> None:
+    kinds = {row["kind"]: row["times"] for row in ask(world, "gateway-errors")}
+    assert {"gateway answered 400", "gateway's rate limit (429)", "unknown: gateway answered 500"} <= set(kinds), kinds
+    assert any("expected 100 USD" in kind for kind in kinds), "the wrong amount is the gateway's error too"
+    assert not any(kind.startswith("not tried") for kind in kinds)
+
+
+def test_the_slowest(world: World) -> None:
+    told = ask(world, "slowest")
+    assert "slow-1" in {row["tx"] for row in told}
+    assert [row["ms"] for row in told] == sorted((row["ms"] for row in told), reverse=True)
+
+
+def test_who_waits_on_a_desk(world: World) -> None:
+    ends = {line["tx"]: line for line in changes(world)}
+    waiting = {id_: line["why"] for id_, line in ends.items() if line["status"] == "REVIEW"}
+    assert {row["tx"]: row["reason"] for row in ask(world, "desk")} == waiting
+    assert "amount-1" in waiting
+
+
+def test_lost_fences(world: World) -> None:
+    [row] = ask(world, "lost-fences")
+    assert (row["tx"], row["attempt"]) == ("lost-1", 1)
+
+
+def test_what_went_wrong_in_the_workers(world: World) -> None:
+    told = ask(world, "worker-errors")
+    failed = [line for line in world.lines if line.get("event") == "failed"]
+    assert failed
+    assert sum(row["times"] for row in told if row["event"] == "failed") == len(failed)
+
+
+def test_how_much_was_done(world: World) -> None:
+    done = Counter(line["status"] for line in changes(world))
+    told = ask(world, "throughput")
+    assert sum(row["confirmed"] for row in told) == done["CONFIRMED"]
+    assert sum(row["rejected"] for row in told) == done["REJECTED"]
+
+
+@pytest.mark.parametrize("query", SAVED, ids=lambda query: query.name)
+def test_a_query_names_only_fields_that_lines_have(query: Query, world: World) -> None:
+    """A misspelt field finds nothing on AWS, without a word."""
+    written = {name for line in world.lines for name in line}
+    shown = query.commands[0].removeprefix("fields ").split(", ") if query.commands[0].startswith("fields") else []
+    assert set(shown) <= written | {"trace"}, set(shown) - written
