@@ -286,3 +286,14 @@ def test_the_generated_parts_are_todays(page: Path) -> None:
 def test_every_part_stands_in_some_page() -> None:
     text = "".join(page.read_text() for page in reference.pages())
     assert not [name for name in reference.PARTS if f"<!-- generated: {name} -->" not in text]
+
+
+def test_the_tests_that_the_restore_page_names_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/restore.md").read_text()))
+    found = {
+        name
+        for file in ("tests/contract/test_restore.py", "tests/local/test_plain_cli.py")
+        for name in re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.MULTILINE)
+    }
+    assert named
+    assert named <= found

@@ -386,6 +386,20 @@ def test_the_alarm_of_the_killed_lambda_went_off_and_ended(story: Story) -> None
     until(lambda: states()[-2:] == ["ALARM", "OK"])
 
 
+# --- the table is lost
+
+
+def test_a_table_restored_under_its_name_is_the_stacks_again(story: Story) -> None:
+    """docs/restore.md: the name is free once the table is gone, and Pulumi knows it by its name."""
+    dynamodb, table = story.aws.client("dynamodb"), story.outputs["tableName"]
+    backup = dynamodb.create_backup(TableName=table, BackupName="last")["BackupDetails"]["BackupArn"]
+    dynamodb.delete_table(TableName=table)
+    dynamodb.restore_table_from_backup(TargetTableName=table, BackupArn=backup)
+    assert story.pulumi("refresh", "--yes", "--skip-preview").returncode == 0
+    assert set(story.done().values()) <= {"update"}  # nothing is made anew
+    assert story.judge(records=asyncio.run(open_store(story.aws, story.outputs).everything())).holds
+
+
 # --- the end
 
 
