@@ -18,12 +18,12 @@ from local.stack import LocalAws, clean
 
 def preview(aws: LocalAws) -> int:
     """what `pulumi up` would do"""
-    return aws.pulumi("preview", "--stack", aws.stack).returncode
+    return aws.pulumi("preview", *aws.under_policies, "--stack", aws.stack).returncode
 
 
 def up(aws: LocalAws) -> int:
     """make the stack as the program and its config say"""
-    code = aws.pulumi("up", "--yes", "--skip-preview", "--stack", aws.stack).returncode
+    code = aws.pulumi("up", "--yes", "--skip-preview", *aws.under_policies, "--stack", aws.stack).returncode
     if code == 0:
         if lines := aws.recorded_only():
             print("\nOnly recorded here, because the emulator does not have it; AWS will:")

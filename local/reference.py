@@ -13,6 +13,8 @@ from pathlib import Path
 from components.fargate import capacity
 from components.settings import ENVIRONMENTS, KEYS, Environment, Key, Sizing
 from costs.models import ACU_RATE
+from policies.model import FRAMEWORKS
+from policies.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -74,10 +76,26 @@ def _round(number: int) -> str:
     return f"{number / 1e6:,.1f} M" if number < 1e7 else f"{number / 1e6:,.0f} M"
 
 
+def policies() -> str:
+    """Every rule of the policy pack, with the ids of the same demand elsewhere."""
+    rows = [
+        (
+            f"`{rule.id}`",
+            rule.title,
+            rule.severity,
+            "advice" if rule.advisory else ", ".join(rule.only) if len(rule.only) < len(Environment) else "everywhere",
+            *(" ".join(rule.controls.get(framework, ())) for framework in FRAMEWORKS),
+        )
+        for rule in RULES
+    ]
+    return table(("rule", "what holds", "severity", "mandatory in", *FRAMEWORKS.values()), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "config-keys": config_keys,
     "database-sizes": database_sizes,
     "environments": environments,
+    "policies": policies,
 }
 
 

@@ -234,6 +234,11 @@ class LocalAws:
                 _end_softly(process, at_our_end)
         return subprocess.CompletedProcess(list(command), process.returncode, output or "", errors or "")
 
+    @property
+    def under_policies(self) -> tuple[str, ...]:
+        """Arguments that put a `pulumi preview` or `up` under the policy pack, where the program has one."""
+        return ("--policy-pack", "policies") if (self.program / "policies").exists() else ()
+
     def recorded_only(self) -> list[str]:
         """What of the stack the emulator does not have, or has only on paper: a line for each kind."""
         try:

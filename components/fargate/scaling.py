@@ -235,6 +235,8 @@ class Publisher(pulumi.ComponentResource):
             code=pulumi.FileArchive(str(artifact.build())),
             memory_size=256,
             timeout=PUBLISHER_TIMEOUT,
+            # one a minute; reserving fails where the account's quota is still the starter's
+            reserved_concurrent_executions=1 if settings.sizing.reserve_concurrency else None,
             environment=aws.lambda_.FunctionEnvironmentArgs(
                 variables={
                     "ALTERNATIVE": settings.alternative,

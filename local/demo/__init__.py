@@ -57,7 +57,9 @@ def _show(console: Console, kind: type[Scenario], folder: Path) -> Outcome:
         screen.chapter(console, 1, "pulumi preview", "what would be made")
         _must(aws.pulumi("preview", "--stack", stack).returncode, "pulumi preview")
         screen.chapter(console, 2, "pulumi up", "the same program and command as on AWS")
-        _must(aws.pulumi("up", "--yes", "--skip-preview", "--stack", stack).returncode, "pulumi up")
+        _must(
+            aws.pulumi("up", "--yes", "--skip-preview", *aws.under_policies, "--stack", stack).returncode, "pulumi up"
+        )
         outputs = aws.outputs()
         _put_key(aws, outputs, key)
         scenario = kind(aws, outputs)

@@ -1,0 +1,1 @@
+"""The policy pack: `pulumi preview --policy-pack policies`. Rules are rows; docs/policies.md lists them."""
