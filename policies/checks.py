@@ -47,6 +47,7 @@ ANY_RESOURCE = {
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
     *("backup:GetBackupPlan", "tag:GetResources", "ec2:DescribeVpcs", "ec2:DescribeSecurityGroups"),
     *("dynamodb:ListTagsOfResource", "rds:ListTagsForResource", "rds:DescribeDBClusters", "ecs:DescribeTaskDefinition"),
+    *("ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkAcls", "ecs:ListTasks"),
     "iam:PassRole",
 }
 """Actions that AWS offers without resources, or that take * by their documentation."""
