@@ -371,6 +371,11 @@ KEYS: tuple[Key, ...] = (
         " or ".join(ALTERNATIVES), _choice(*ALTERNATIVES)),
     Key("switchFrom", "string", "", "The alternative that this stack may delete to become the other.",
         " or ".join(ALTERNATIVES) + ", or nothing", _choice("", *ALTERNATIVES)),
+    Key("restoreFrom", "string", "", "Where a new stack's datastore is copied from: docs/restore.md.",
+        "a table's name, a cluster's identifier, or the ARN of a backup, or nothing",
+        _text(r"([A-Za-z0-9_.:/-]{3,255})?")),
+    Key("restoreTime", "string", "", "To which moment, in UTC; nothing for the latest there is.",
+        "a time like 2026-11-24T09:30:00Z, or nothing", _text(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?")),
     Key("environment", "string", "dev", "Sizes, protection and retention: dev, staging or prod.",
         "dev, staging or prod", _choice(*Environment)),
     Key("owner", "string", "", "Team that answers for the stack; a tag on everything. Required.",
@@ -579,6 +584,20 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """A datastore that begins as a copy of another; only looked at when it is made."""
+
+    source: str
+    time: str | None
+    """None: the latest that there is."""
+
+    @property
+    def is_backup(self) -> bool:
+        """A backup is of one moment; else it is a table or cluster and its log."""
+        return self.source.startswith("arn:")
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmSettings:
     email: str | None
     oldest_pending_seconds: int
@@ -591,6 +610,7 @@ class Settings:
     alternative: str
     switch_from: str
     """The other alternative, where the stack may delete it and become this one; "" otherwise."""
+    restore: Restore | None
     environment: Environment
     owner: str
     cost_center: str
@@ -747,6 +767,9 @@ def _build(values: _Values) -> Settings:
     return Settings(
         alternative=alternative,
         switch_from=text("switchFrom"),
+        restore=Restore(text("restoreFrom"), text("restoreTime") or None)
+        if text("restoreFrom") or text("restoreTime")
+        else None,
         environment=environment,
         owner=text("owner"),
         cost_center=text("costCenter"),
@@ -800,6 +823,10 @@ def _build(values: _Values) -> Settings:
         fault_experiments=FaultExperiments(text("faultExperiments")),
         vault_grace_days=number("vaultLockGraceDays"),
     )
+
+
+def _restore_of(source: str, time: str) -> Restore | None:
+    return Restore(source, time or None) if source or time else None
 
 
 def _database(values: _Values, sizing: Sizing) -> DatabaseSettings:
@@ -856,6 +883,29 @@ def _is_private(host: str) -> bool:
         return is_local(host) or host.endswith(".internal")
 
 
+def _restore(s: Settings) -> Iterator[Problem]:
+    if s.restore is None:
+        return
+    if not s.restore.source:
+        yield Problem("restoreTime", f'"{s.restore.time}" without restoreFrom', "nothing, or with restoreFrom", "")
+        return
+    if s.restore.is_backup and s.restore.time:
+        yield Problem(
+            "restoreTime",
+            f'"{s.restore.time}" with the ARN of a backup as restoreFrom',
+            "nothing: a backup is of one moment; a table or cluster is restored to any",
+            "",
+        )
+    if s.gateway.mode != "shadow":
+        yield Problem(
+            "mode",
+            f'"{s.gateway.mode}" with restoreFrom',
+            "shadow: what was confirmed after the moment of the copy is pending in it again, so first everything is "
+            "asked. Once the books agree, take restoreFrom out",
+            "shadow",
+        )
+
+
 def _contradictions(s: Settings) -> Iterator[Problem]:
     """The rules between the keys that every alternative reads, one after the other."""
     gateway = s.gateway
@@ -877,6 +927,7 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             "after it a resend is no longer safe, and every doubt would end in REVIEW",
             60,
         )
+    yield from _restore(s)
     zones = s.network.availability_zones
     prefix = int(s.network.vpc_cidr.rpartition("/")[2])
     # awsx halves the range until each zone has its part, and that once more for its private and its public subnet

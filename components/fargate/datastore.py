@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components import iam, worker
 from components.account import Place
-from components.settings import Insights, Settings
+from components.settings import Insights, Restore, Settings
 
 ENGINE = "aurora-postgresql"
 DATABASE = "confirm"
@@ -31,6 +32,8 @@ INSTANCE_PARAMETERS = {
     "log_min_duration_statement": "1000",  # milliseconds: no claim or settle takes so long
     "pg_stat_statements.track": "top",
 }
+RESTORED_BY = ("restoreToPointInTime", "snapshotIdentifier")
+"""Properties that AWS takes when the cluster is made, and never again."""
 REBOOT = ("shared_preload_libraries",)
 """The parameters that only a restart sets."""
 
@@ -163,11 +166,14 @@ class Datastore(pulumi.ComponentResource):
             deletion_protection=sizing.deletion_protection,
             skip_final_snapshot=not sizing.final_snapshot,
             final_snapshot_identifier=_final_snapshot(named, args.key_arn) if sizing.final_snapshot else None,
+            **_restored(args.settings.restore),
             apply_immediately=True,  # what `pulumi up` reports has happened, and does not wait for a night
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[self.log_group],
                 delete_before_replace=True,  # its name can be there once
+                # what it began as changes nothing later: the key goes out of the config once the books agree
+                ignore_changes=list(RESTORED_BY),
             ),
         )
 
@@ -190,6 +196,24 @@ class Datastore(pulumi.ComponentResource):
             apply_immediately=True,
             opts=pulumi.ResourceOptions(parent=self.cluster),
         )
+
+
+def _restored(restore: Restore | None) -> dict[str, Any]:
+    """The arguments of a cluster that begins as a copy; the master's secret is made anew all the same."""
+    if restore is None:
+        return {}
+    if restore.is_backup:
+        return {"snapshot_identifier": restore.source}
+    # AWS knows a cluster that is gone by its resource id alone: cluster- and capitals, which no identifier has
+    gone = restore.source.startswith("cluster-") and restore.source.removeprefix("cluster-").isupper()
+    return {
+        "restore_to_point_in_time": aws.rds.ClusterRestoreToPointInTimeArgs(
+            source_cluster_identifier=None if gone else restore.source,
+            source_cluster_resource_id=restore.source if gone else None,
+            restore_to_time=restore.time,
+            use_latest_restorable_time=None if restore.time else True,
+        )
+    }
 
 
 def _method(parameter: str) -> str:

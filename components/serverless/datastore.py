@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
-from components.settings import Settings
+from components.settings import Restore, Settings
 
 INDEX = "pending"
 WARM_READ_UNITS = 12_000  # what a new on-demand table has anyway; AWS wants both figures
+
+
+RESTORED_BY = ("restoreBackupArn", "restoreDateTime", "restoreSourceName", "restoreToLatestTime")
+"""Properties that AWS takes when the table is made, and never again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,9 @@ class Datastore(pulumi.ComponentResource):
             )
             if sizing.warm_write_units
             else None,
-            opts=pulumi.ResourceOptions(parent=self),
+            **_restored(args.settings.restore),
+            # what it began as changes nothing later: the key goes out of the config once the books agree
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=list(RESTORED_BY)),
         )
         self.table_name = self.table.name
         self.table_arn = self.table.arn
@@ -82,6 +89,17 @@ class Datastore(pulumi.ComponentResource):
             mode="THROTTLED_KEYS",
             opts=pulumi.ResourceOptions(parent=self.table),
         )
+
+
+def _restored(restore: Restore | None) -> dict[str, Any]:
+    """The arguments of a table that begins as a copy. Everything else a restored table lacks is declared with it."""
+    if restore is None:
+        return {}
+    if restore.is_backup:
+        return {"restore_backup_arn": restore.source}
+    if restore.time:
+        return {"restore_source_name": restore.source, "restore_date_time": restore.time}
+    return {"restore_source_name": restore.source, "restore_to_latest_time": True}
 
 
 def copying(table_arn: pulumi.Input[str], key_arn: pulumi.Input[str], place: Place) -> list[iam.Statement]:

@@ -95,6 +95,8 @@ WRONG: list[tuple[str, object]] = [
     ("gatewayConcurrency", 501),
     ("mode", "dry-run"),
     ("switchFrom", "cron"),
+    ("restoreFrom", "no table"),
+    ("restoreTime", "yesterday"),
     ("gatewayRateLimit", "fast"),
     ("gatewayGraceSeconds", 0),
     ("gatewayKeyWindowHours", -1),
