@@ -292,7 +292,12 @@ def test_the_tests_that_the_restore_page_names_are_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/restore.md").read_text()))
     found = {
         name
-        for file in ("tests/contract/test_restore.py", "tests/local/test_plain_cli.py")
+        for file in (
+            "tests/contract/test_restore.py",
+            "tests/local/test_plain_cli.py",
+            "tests/program/test_restore.py",
+            "tests/service/test_point_in_time.py",
+        )
         for name in re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.MULTILINE)
     }
     assert named

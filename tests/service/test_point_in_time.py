@@ -1,5 +1,5 @@
-"""A database goes back to a moment in the middle of a run (docs/restore.md), by PostgreSQL's own point-in-time recovery,
-with real workers and the operators' command. What both stores do after a restore: tests/contract/test_restore.py."""
+"""A database goes back to the middle of a run (docs/restore.md), by PostgreSQL's own point-in-time recovery, with real
+workers and the operators' command. What both stores do after a restore: tests/contract/test_restore.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import json
 import os
 import shutil
 import socket
-import uuid
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -25,16 +23,10 @@ from local.postgres import Postgres
 from local.processes import HOST
 from tests.cli.conftest import Confirm
 from tests.cli.conftest import run as confirm
-from tests.conftest import AwsAccount
-from tests.contract.conftest import make_table
 from tests.fakes import run
-from tests.serverless.test_handlers import NUMBERS
 from tests.service.conftest import Gateway, place_on, store_in
 from tests.service.harness import Place
 from tests.service.test_service import all_final, statuses, wait
-from workers.domain.transaction import to_text
-from workers.serverless import handlers
-from workers.serverless.run_lock import KEY
 
 __all__ = ["confirm"]
 
