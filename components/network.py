@@ -13,6 +13,34 @@ from components import iam
 from components.account import Place
 from components.settings import NatStrategy, Settings
 
+ENDPOINT_ACTIONS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
+    # service: what the workers do through its endpoint, and to what of this account; None where AWS has no resource
+    # to name, or the image may lie in another account's repository
+    "ecr.api": (
+        (
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetAuthorizationToken",
+            "ecr:GetDownloadUrlForLayer",
+        ),
+        None,
+    ),
+    "ecr.dkr": (("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"), None),
+    "kms": (("kms:Decrypt", "kms:GenerateDataKey"), "key/*"),
+    "lambda": (("lambda:InvokeFunction",), "function:*"),
+    "logs": (("logs:CreateLogStream", "logs:PutLogEvents"), "log-group:*"),
+    "monitoring": (("cloudwatch:PutMetricData",), None),
+    "rds-data": (("rds-data:ExecuteStatement",), "cluster:*"),
+    "secretsmanager": (("secretsmanager:GetSecretValue",), "secret:*"),
+    "sns": (("sns:Publish",), "*"),
+    "sqs": (("sqs:SendMessage",), "*"),
+    "states": (("states:StartExecution",), "stateMachine:*"),
+    "xray": (
+        ("xray:GetSamplingRules", "xray:GetSamplingTargets", "xray:PutTelemetryRecords", "xray:PutTraceSegments"),
+        None,
+    ),
+}
+
 STRATEGIES = {
     NatStrategy.NONE: awsx.ec2.NatGatewayStrategy.NONE,
     NatStrategy.SINGLE: awsx.ec2.NatGatewayStrategy.SINGLE,
@@ -124,6 +152,7 @@ class Network(pulumi.ComponentResource):
                 subnet_ids=self.subnet_ids,
                 security_group_ids=[group.id],
                 private_dns_enabled=True,
+                policy=_endpoint_policy(service, place),
                 opts=mine,
             )
 
@@ -163,6 +192,23 @@ class Network(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
         )
         return group
+
+
+def _endpoint_policy(service: str, place: Place) -> pulumi.Output[str]:
+    """Through an interface endpoint go principals of our account, for what the workers do, to what is ours. What a
+    role may not do it still may not; what somebody brings credentials of another account for goes nowhere."""
+    actions, resource = ENDPOINT_ACTIONS[service]
+    owner = {"rds-data": "rds"}.get(service, service)
+    return iam.policy(
+        {
+            "Sid": "OurAccount",
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": list(actions),
+            "Resource": "*" if resource is None else place.arn(owner, resource),
+            "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
+        }
+    )
 
 
 def _ways_out(args: NetworkArgs) -> list[aws.ec2.SecurityGroupEgressArgs]:

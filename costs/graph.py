@@ -156,6 +156,7 @@ TYPES: Mapping[str, Row] = {
         "aws:ecr/repositoryPolicy:RepositoryPolicy",
         "aws:ecs/clusterCapacityProviders:ClusterCapacityProviders",
         "aws:ecs/taskDefinition:TaskDefinition",
+        "aws:iam/policy:Policy",
         "aws:iam/role:Role",
         "aws:iam/rolePolicy:RolePolicy",
         "aws:kms/alias:Alias",

@@ -37,7 +37,7 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             "KMS keys",
             "aws/security/key-management-service",
             "data, logs",
-            ("kms/key:Key *", "kms/alias:Alias *"),
+            ("kms/key:Key *", "kms/alias:Alias *", "iam/policy:Policy operators"),
             everywhere=True,
         ),
         Node(

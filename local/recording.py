@@ -43,6 +43,7 @@ ARNS = {
     "aws:rds/cluster:Cluster": ("rds", "cluster:{name}"),
     "aws:rds/clusterInstance:ClusterInstance": ("rds", "db:{name}"),
     "aws:iam/role:Role": ("iam", "role/{name}"),
+    "aws:iam/policy:Policy": ("iam", "policy/{name}"),
     "aws:kms/key:Key": ("kms", "key/{name}"),
     "aws:lambda/function:Function": ("lambda", "function:{name}"),
     "aws:s3/bucket:Bucket": ("s3", "{name}"),

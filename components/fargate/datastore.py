@@ -19,6 +19,8 @@ PORT = 5433  # not the default: scans and misdirected clients look for 5432
 MASTER = "confirm_admin"
 SERVICE = "confirm_service"
 """The role that the workers log in as, by IAM. The migrations make it, a member of confirm_worker."""
+OPERATOR = "confirm_operator"
+"""The role that the command `confirm` logs in as, by IAM too."""
 
 CLUSTER_PARAMETERS = {
     "rds.force_ssl": "1",  # no connection without TLS

@@ -247,6 +247,7 @@ class Publisher(pulumi.ComponentResource):
                     "DATABASE_NAME": DATABASE,
                 }
             ),
+            kms_key_arn=args.data_key_arn,
             vpc_config=aws.lambda_.FunctionVpcConfigArgs(
                 subnet_ids=args.subnet_ids, security_group_ids=[args.security_group_id]
             ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pulumi
+
 from components import iam
 from components.account import Place
 from components.alternatives import Foundation, Outputs
@@ -11,17 +13,18 @@ from components.backup import Backup, BackupArgs
 from components.experiments import Experiments, ExperimentsArgs
 from components.fargate.compute import METRICS_SECONDS, SERVICE_NAME, Compute, ComputeArgs
 from components.fargate.containers import MIGRATIONS, WORKER
-from components.fargate.datastore import DATABASE, PORT, SERVICE, Datastore, DatastoreArgs, copying
+from components.fargate.datastore import DATABASE, OPERATOR, PORT, SERVICE, Datastore, DatastoreArgs, copying
 from components.fargate.deployments import Deployments, DeploymentsArgs
 from components.fargate.experiments import experiments
 from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, alarms, widgets
 from components.fargate.scaling import Publisher, PublisherArgs, Scaling, ScalingArgs, publisher_minutes
 from components.network import Network, NetworkArgs
 from components.observability import MINUTE, Observability, ObservabilityArgs, alarm_name
+from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
 from components.settings import FaultExperiments
 
-DATA_SERVICES = ("backup", "ecr", "rds", "secretsmanager")
+DATA_SERVICES = ("backup", "ecr", "lambda", "rds", "secretsmanager")
 
 
 def build(foundation: Foundation) -> Outputs:
@@ -115,6 +118,7 @@ def build(foundation: Foundation) -> Outputs:
         ),
         options,
     )
+    operators = Operators("operators", OperatorsArgs([logging_in(datastore, place)]), options)
     Scaling("scaling", ScalingArgs(settings, place, metrics, compute.service), options)
     if settings.fault_experiments is not FaultExperiments.OFF:
         rows = experiments(place, network, datastore, compute.cluster, compute.service)
@@ -131,6 +135,7 @@ def build(foundation: Foundation) -> Outputs:
         "databaseUser": SERVICE,
         "databaseClusterId": datastore.cluster.cluster_identifier,
         "databaseSecretArn": datastore.secret_arn,
+        "operatorPolicyArn": operators.policy.arn,
         "alarmTopicArn": observability.topic.arn,
         "dashboardName": observability.dashboard.dashboard_name,
         "logGroups": {name: compute.log_groups[name].name for name in (WORKER, MIGRATIONS)},
@@ -138,6 +143,12 @@ def build(foundation: Foundation) -> Outputs:
         "egressAddresses": network.egress_addresses,
         "gatewayKeySecretArn": compute.gateway_key.arn,
     }
+
+
+def logging_in(datastore: Datastore, place: Place) -> iam.Statement:
+    """What the command `confirm` needs of AWS; the rest is the database's to say (0003_operator.sql)."""
+    user = pulumi.Output.concat(place.arn("rds-db", "dbuser:"), datastore.cluster.cluster_resource_id, "/", OPERATOR)
+    return iam.Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(user,))
 
 
 def _image_layers_only(place: Place) -> str:

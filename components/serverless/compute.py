@@ -218,6 +218,8 @@ class Compute(pulumi.ComponentResource):
             timeout=settings.functions.timeout_seconds,
             reserved_concurrent_executions=reserved,
             environment=aws.lambda_.FunctionEnvironmentArgs(variables=self._environment()),
+            # Lambda gives itself a grant on the key for the function's role, so the role needs no word on it
+            kms_key_arn=self._args.data_key_arn,
             vpc_config=aws.lambda_.FunctionVpcConfigArgs(
                 subnet_ids=self._args.subnet_ids, security_group_ids=[self._args.security_group_id]
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pulumi
+import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
@@ -13,6 +14,7 @@ from components.backup import Backup, BackupArgs
 from components.experiments import Experiments, ExperimentsArgs
 from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
+from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
 from components.serverless.compute import FUNCTIONS, Compute, ComputeArgs
 from components.serverless.datastore import INDEX, Datastore, DatastoreArgs, copying
@@ -20,7 +22,7 @@ from components.serverless.experiments import experiments
 from components.serverless.observability import Metrics, Sources, alarms, widgets
 from components.settings import FaultExperiments
 
-DATA_SERVICES = ("backup", "dynamodb", "s3", "secretsmanager")
+DATA_SERVICES = ("backup", "dynamodb", "lambda", "s3", "secretsmanager")
 
 
 def build(foundation: Foundation) -> Outputs:
@@ -56,6 +58,8 @@ def build(foundation: Foundation) -> Outputs:
         ),
         options,
     )
+    statements = operating(datastore, compute.machine, data_key, place)
+    operators = Operators("operators", OperatorsArgs(statements), options)
     metrics = Metrics(
         settings,
         Sources(
@@ -90,6 +94,7 @@ def build(foundation: Foundation) -> Outputs:
         "scheduleName": compute.schedule.name,
         "scheduleGroup": compute.group.name,
         "deadLetterQueueUrl": compute.dead_letters.url,
+        "operatorPolicyArn": operators.policy.arn,
         "alarmTopicArn": observability.topic.arn,
         "dashboardName": observability.dashboard.dashboard_name,
         "logGroups": {name: group.name for name, group in compute.log_groups.items()},
@@ -98,6 +103,39 @@ def build(foundation: Foundation) -> Outputs:
         "egressAddresses": network.egress_addresses,
         "gatewayKeySecretArn": compute.gateway_key.arn,
     }
+
+
+def operating(
+    datastore: Datastore, machine: aws.sfn.StateMachine, key_arn: pulumi.Input[str], place: Place
+) -> list[iam.Statement]:
+    """What the command `confirm` calls."""
+    executions = machine.name.apply(lambda name: place.arn("states", f"execution:{name}:*"))
+    return [
+        iam.Statement(
+            sid="ReadTransactions",
+            actions=("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Scan"),
+            resources=(datastore.table_arn,),
+        ),
+        iam.Statement(sid="ReadTheIndex", actions=("dynamodb:Query",), resources=(datastore.index_arn,)),
+        # IAM cannot tell a redrive from another change: who came is in the history, and in CloudTrail's data events
+        iam.Statement(
+            sid="ImportAndRedrive",
+            actions=("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+            resources=(datastore.table_arn,),
+        ),
+        iam.Statement(
+            sid="OpenTheTable",
+            actions=("kms:Decrypt",),
+            resources=(key_arn,),
+            conditions=iam.through("dynamodb", place),
+        ),
+        iam.Statement(sid="FindTheLastRun", actions=("states:ListExecutions",), resources=(machine.arn,)),
+        iam.Statement(
+            sid="ReadRuns",
+            actions=("states:DescribeExecution", "states:GetExecutionHistory"),
+            resources=(executions,),
+        ),
+    ]
 
 
 def _table_only(table_arn: pulumi.Input[str], place: Place) -> pulumi.Output[str]:

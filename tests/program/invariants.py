@@ -17,7 +17,7 @@ from local.recording import PROVIDER, Record, Recorded
 
 Complaints = Iterator[str]
 
-SHARED = ("encryption", "datastore", "network", "compute", "observability", "queries")
+SHARED = ("encryption", "datastore", "network", "compute", "observability", "operators", "queries")
 COMPONENTS = {
     "serverless": {*SHARED},
     "fargate": {*SHARED, "deployments", "scaling"},
@@ -520,6 +520,7 @@ def data_is_sealed_with_our_key(record: Record) -> Complaints:
         "aws:sns/topic:Topic": "kmsMasterKeyId",
         "aws:ecr/repository:Repository": "encryptionConfigurations.0.kmsKey",
         "aws:backup/vault:Vault": "kmsKeyArn",
+        "aws:lambda/function:Function": "kmsKeyArn",
         "aws:rds/cluster:Cluster": "kmsKeyId",
     }
     keys = {key.outputs["arn"] for key in record.all("aws:kms/key:Key")}

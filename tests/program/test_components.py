@@ -19,7 +19,7 @@ OUTPUTS = {
     "alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket",
     "stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName",
     "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "mode", "gatewayKeySecretArn", "reviewHours",
-    "reviewOwner",
+    "reviewOwner", "operatorPolicyArn",
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ OUTPUTS = {
     "alternative", "environment", "region", "clusterName", "serviceName", "taskDefinitionArn", "repositoryUrl",
     "databaseHost", "databasePort", "databaseName", "databaseUser", "databaseClusterId", "databaseSecretArn",
     "alarmTopicArn", "dashboardName", "logGroups", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn",
-    "mode", "reviewHours", "reviewOwner",
+    "mode", "reviewHours", "reviewOwner", "operatorPolicyArn",
 }  # fmt: skip
 TASK = "aws:ecs/taskDefinition:TaskDefinition"
 SERVICE = "aws:ecs/service:Service"

@@ -47,7 +47,8 @@ COMMON = {
     "aws:cloudwatch/queryDefinition:QueryDefinition",
     "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "aws:ec2/eip:Eip",
     "aws:ec2/flowLog:FlowLog", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/vpcEndpoint:VpcEndpoint",
-    "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/alias:Alias", "aws:kms/key:Key",
+    "aws:iam/policy:Policy", "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy",
+    "aws:kms/alias:Alias", "aws:kms/key:Key",
     "aws:secretsmanager/secret:Secret", "aws:sns/topic:Topic", "aws:sns/topicPolicy:TopicPolicy",
     "aws:sns/topicSubscription:TopicSubscription", "awsx:ec2:Vpc",
     # awsx's children

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from components import iam
+from components import iam, network
+from components.settings import INTERFACE_ENDPOINTS
 from local.recording import ACCOUNT, Record
 from tests.program.invariants import NETWORK_FAULTS, WILDCARDS
 
@@ -22,6 +23,8 @@ KNOWN: set[tuple[str, str]] = {
     ("aws:kms/key:Key logs policy", "MISMATCHED_TYPE"),
     # AWS's own policy for Distributed Map names executions; the linter's data only knows Express ones
     ("aws:iam/rolePolicy:RolePolicy state-machine policy", "RESOURCE_MISMATCH"),
+    # the linter's data for listing and reading executions knows only map runs and Express
+    ("aws:iam/policy:Policy operators policy", "RESOURCE_MISMATCH"),
     # the prefix lists of AWS's services belong to an account that is called `aws`
     *((f"aws:iam/rolePolicy:RolePolicy experiment-{name} policy", "INVALID_ARN") for name in NETWORK_FAULTS),
 }
@@ -80,6 +83,58 @@ def test_endpoints_let_our_account_through_alone(serverless: Record) -> None:
             assert statement["Resource"] == [table, f"{table}/index/*"]
         else:
             assert statement["Condition"]["StringEquals"]["aws:ResourceAccount"] == ACCOUNT
+
+
+def test_interface_endpoints_let_our_account_do_what_workers_do_alone(records: dict[str, Record]) -> None:
+    assert set(network.ENDPOINT_ACTIONS) == set(INTERFACE_ENDPOINTS)
+    seen = set()
+    for stack in ("extremes", "fargate-extremes"):
+        for endpoint in records[stack].all("aws:ec2/vpcEndpoint:VpcEndpoint"):
+            if endpoint.inputs["vpcEndpointType"] != "Interface":
+                continue
+            (statement,) = json.loads(endpoint.inputs["policy"])["Statement"]
+            assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": ACCOUNT}}
+            assert statement["Resource"] == "*" or f":{ACCOUNT}:" in statement["Resource"]
+            service = endpoint.inputs["serviceName"].split(".", 3)[3]
+            assert {action.split(":")[0] for action in statement["Action"]} == {service.split(".")[0]}
+            seen.add(service)
+    assert seen == {"ecr.api", "ecr.dkr", "kms", "secretsmanager"}
+
+
+def test_interface_endpoints_let_through_what_the_workers_may(records: dict[str, Record]) -> None:
+    """All that a worker's role or its execution role may do in a service that can have an endpoint."""
+    through = {action for actions, _ in network.ENDPOINT_ACTIONS.values() for action in actions}
+    served = {action.split(":")[0] for action in through}
+    for stack, workers in (
+        ("dev", ("plan", "confirm", "report")),
+        ("fargate-asleep", ("worker", "worker-execution", "migrations-execution", "publisher")),
+    ):
+        for worker in workers:
+            document = json.loads(records[stack].one("aws:iam/rolePolicy:RolePolicy", worker).inputs["policy"])
+            may = {action for statement in document["Statement"] for action in statement["Action"]}
+            assert {action for action in may if action.split(":")[0] in served} <= through
+
+
+OPERATORS = {
+    "serverless": {
+        "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate",
+        "dynamodb:Query", "dynamodb:Scan", "kms:Decrypt", "states:DescribeExecution", "states:GetExecutionHistory",
+        "states:ListExecutions",
+    },
+    "fargate": {"rds-db:connect"},
+}  # fmt: skip
+
+
+def test_operators_may_what_their_command_does(recorded: Record) -> None:
+    document = json.loads(recorded.one("aws:iam/policy:Policy", "operators").inputs["policy"])
+    statements = document["Statement"]
+    assert {action for statement in statements for action in statement["Action"]} == OPERATORS[recorded.alternative]
+    for statement in statements:
+        assert all(resource.startswith("arn:aws:") for resource in statement["Resource"])
+        assert all(ACCOUNT in resource for resource in statement["Resource"])
+    if recorded.alternative == "fargate":  # neither the workers' user nor the master
+        (user,) = statements[0]["Resource"]
+        assert user.endswith("/confirm_operator")
 
 
 def test_endpoints_let_through_what_the_workers_may(serverless: Record) -> None:

@@ -1,0 +1,36 @@
+"""What people may do who work with the command `confirm`: a managed policy to attach to their own role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components import iam
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorsArgs:
+    statements: Sequence[iam.Statement]
+    """What the alternative's datastore lets them do."""
+
+
+class Operators(pulumi.ComponentResource):
+    """The operators' permissions.
+
+    Creates: a managed policy. No role: who the operators are, an identity provider or another account knows.
+    """
+
+    policy: aws.iam.Policy
+
+    def __init__(self, name: str, args: OperatorsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("confirm-transactions:operators:Operators", name, {}, opts)
+        self.policy = aws.iam.Policy(
+            "operators",
+            description="The command confirm: status, show, review, redrive, import",
+            policy=iam.policy(*args.statements),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({"policyArn": self.policy.arn})
