@@ -35,6 +35,7 @@ from tests.contract.conftest import make_table
 from workers.clock import SystemClock
 from workers.config import read_lambda
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable
+from workers.domain.ports import Calls
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, RunLock
@@ -234,6 +235,9 @@ class LaterGateway:
 
     def ready(self) -> bool:
         return True
+
+    def seen(self) -> Calls:
+        return Calls([50.0] * 10, {"failed": 1})
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
         self.calls += 1

@@ -17,6 +17,7 @@ from local.processes import hold_to_lifeline
 from workers.config import read_service
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, Outcome
+from workers.domain.ports import Calls
 from workers.domain.transaction import Transaction
 from workers.service.__main__ import Service, serve
 
@@ -36,6 +37,9 @@ class NoOp:
 
     def ready(self) -> bool:
         return True
+
+    def seen(self) -> Calls:
+        return Calls()
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
         return Confirmed(key, transaction.amount, transaction.currency)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Unknown
+from workers.domain.ports import Calls
 from workers.domain.transaction import Transaction
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -62,6 +63,10 @@ class LedgerGateway:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def seen(self) -> Calls:
+        """Two calls a look, one of which went wrong."""
+        return Calls((12.34, 56.0), {"unknown": 1})
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
         fault = self.script("confirm", transaction, len(self.calls))

@@ -6,28 +6,47 @@ that would keep Aurora awake.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import boto3
 
+from workers import measures
 from workers.config import Values
+from workers.domain.ports import Desk
 from workers.telemetry import Telemetry, told
 
 RESUMING = "DatabaseResumingException"
 PATIENCE = 40.0  # seconds; a paused database takes 15 to resume, 30 after a day
 WAIT_SECONDS = 3.0
 
-# As workers/stores/sql/backlog.sql has it, without what the age needs beside.
+# As workers/stores/sql/backlog.sql and desk.sql have it, in one look.
 QUERY = """
 SELECT count(*) FILTER (WHERE due_at <= now()) AS due,
        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8 AS age,
-       (SELECT count(*) FROM transactions WHERE review_by IS NOT NULL) AS review
+       (SELECT count(*) FROM transactions WHERE review_by IS NOT NULL) AS review,
+       (SELECT coalesce(extract(epoch FROM now() - min(review_by)), 0)::float8
+        FROM transactions WHERE review_by IS NOT NULL) AS overdue,
+       (SELECT coalesce(json_object_agg(currency, amount), '{}')::text
+        FROM (SELECT currency, sum(amount) AS amount FROM transactions WHERE review_by IS NOT NULL GROUP BY 1) AS desk
+       ) AS at_risk
 FROM transactions WHERE due_at IS NOT NULL
 """
+
+
+class Measured(NamedTuple):
+    """What is due, the age of the oldest in seconds, and what waits for a person."""
+
+    due: int
+    age: float
+    review: int
+    overdue: float
+    """Seconds since the nearest deadline of those; negative before it."""
+    at_risk: Mapping[str, int]
 
 
 @told
@@ -46,24 +65,26 @@ def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001
         "database": values.text("DATABASE_NAME"),
         "sql": QUERY,
     }
+    review_within = values.seconds("REVIEW_SECONDS")
     values.check()
-    due, age, review = measure(boto3.client("rds-data"), request)
+    found, now = measure(boto3.client("rds-data"), request), datetime.now(UTC)
+    first = now - timedelta(seconds=found.overdue) if found.review else None
+    desk = Desk(found.review, first, found.at_risk)
     telemetry.metrics(
         {
-            "Backlog": (due, "Count"),
-            "OldestPendingAge": (round(age, 3), "Seconds"),
-            "InReview": (review, "Count"),
+            "Backlog": (found.due, "Count"),
+            "OldestPendingAge": (round(found.age, 3), "Seconds"),
+            **measures.of_desk(desk, now, review_within),
         },
-        datetime.now(UTC),
+        now,
         run="publisher",
     )
-    return {"due": due, "age": age, "review": review}
+    measures.by_currency(telemetry, desk, now)
+    return {"due": found.due, "age": found.age, "review": found.review}
 
 
-def measure(
-    client: Any, request: Mapping[str, str], sleep: Callable[[float], None] = time.sleep
-) -> tuple[int, float, int]:
-    """How many are due, the age of the oldest in seconds, and how many wait on a desk. Waits for a paused database."""
+def measure(client: Any, request: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> Measured:
+    """Ask the database. Waits for a paused one."""
     waited = 0.0
     while True:
         try:
@@ -74,5 +95,11 @@ def measure(
                 raise
         sleep(WAIT_SECONDS)
         waited += WAIT_SECONDS
-    due, age, review = answer["records"][0]
-    return int(due["longValue"]), float(age["doubleValue"]), int(review["longValue"])
+    due, age, review, overdue, at_risk = answer["records"][0]
+    return Measured(
+        int(due["longValue"]),
+        float(age["doubleValue"]),
+        int(review["longValue"]),
+        float(overdue["doubleValue"]),
+        json.loads(at_risk["stringValue"]),
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -23,8 +23,8 @@ from workers.domain.transaction import Status, Transaction, to_text
 from workers.tracing import trace_id
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-Metrics = Mapping[str, tuple[float, str]]
-"""Name -> value and CloudWatch unit."""
+Metrics = Mapping[str, tuple[float | Sequence[float], str]]
+"""Name -> value, or up to 100 of them (EMF's limit), and CloudWatch unit."""
 SLOW = timedelta(milliseconds=500)
 """From the claim to the answer; a line says how long it was from here on."""
 FRAMES = 8
@@ -84,15 +84,17 @@ class Telemetry:
         where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
         self.event("failed", at, error=type(error).__name__, why=redact(str(error)), where=where, **fields)
 
-    def metrics(self, metrics: Metrics, at: datetime, **fields: object) -> None:
-        """One line that CloudWatch turns into metrics; `fields` can be searched but make no dimension."""
+    def metrics(self, metrics: Metrics, at: datetime, dimension: str | None = None, **fields: object) -> None:
+        """One line that CloudWatch turns into metrics; `fields` can be searched but make no dimension, except the one
+        that `dimension` names."""
+        metrics = {name: (value, unit) for name, (value, unit) in metrics.items() if value not in ([], ())}
         document = {
             "_aws": {
                 "Timestamp": int(at.timestamp() * 1000),
                 "CloudWatchMetrics": [
                     {
                         "Namespace": self.namespace,
-                        "Dimensions": [["Alternative", "Environment"]],
+                        "Dimensions": [["Alternative", "Environment", *([dimension] if dimension else [])]],
                         "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()],
                     }
                 ],

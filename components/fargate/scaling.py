@@ -242,6 +242,7 @@ class Publisher(pulumi.ComponentResource):
                     "ALTERNATIVE": settings.alternative,
                     "ENVIRONMENT": settings.environment.value,
                     "METRIC_NAMESPACE": worker.METRIC_NAMESPACE,
+                    "REVIEW_SECONDS": str(settings.work.review_seconds),
                     "CLUSTER_ARN": args.cluster_arn,
                     "MASTER_SECRET_ARN": args.secret_arn,
                     "DATABASE_NAME": DATABASE,

@@ -156,6 +156,7 @@ class Compute(pulumi.ComponentResource):
     def _plan_may(self) -> list[Statement]:
         return [
             self._read_index(),
+            Statement(sid="ReadTheDesk", actions=("dynamodb:BatchGetItem",), resources=(self._args.table_arn,)),
             self._lock(),
             self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
             Statement(

@@ -12,7 +12,7 @@ from tests.contract.conftest import POLICY
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotTried, Rejected, Retryable, Unknown
-from workers.domain.ports import Move, Store
+from workers.domain.ports import Desk, Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Refused, decide
 
@@ -214,11 +214,15 @@ def test_the_desk_and_the_way_back(store: Store, clock: FakeClock) -> None:
     run(store.add(list(payments(3))))
     records = claim(store)
     moves = [answer(record, clock, Confirmed("ref", 1, "USD")) for record in records[:2]]
+    assert run(store.desk()) == Desk()
     run(store.settle(moves))
     waiting = run(store.review())
     assert {record.id for record in waiting} == {"p-0", "p-1"}
     assert all(record.reason and record.owner and record.review_by for record in waiting)
     assert run(store.backlog()).review == 2
+    desk = run(store.desk())
+    assert (desk.count, desk.first_review_by) == (2, waiting[0].review_by)
+    assert desk.at_risk == {"USD": sum(record.amount for record in waiting)}
     assert len(run(store.review(limit=1))) == 1
     clock.advance(LEASE_OVER)
     assert {r.id for r in claim(store, "t2")} == {"p-2"}, "what is on the desk is not claimed"

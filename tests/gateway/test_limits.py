@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.support import HandClock, quietly
-from workers.domain.outcomes import Confirmed, Rejected, Retryable
+from workers.clock import SystemClock
+from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
+from workers.domain.ports import ERRORS
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, State
 
 FINE = Called(Confirmed("r", 1, "USD"), healthy=True)
@@ -432,3 +434,32 @@ def test_a_cancelled_probe_does_not_block_the_circuit_for_ever() -> None:
 def test_refuses_a_concurrency_of_none() -> None:
     with pytest.raises(ValueError, match="1 or more, found 0"):
         guard(concurrency=0)
+
+
+def test_calls_are_timed_and_their_errors_counted_by_kind() -> None:
+    outcomes = [
+        Called(Confirmed("r", 1, "USD"), healthy=True),
+        Called(Rejected("closed"), healthy=True),
+        Called(Unknown("no answer"), healthy=False),
+        Called(Retryable("busy"), healthy=False),
+        Called(Retryable("429", counts=False), healthy=True, pause_seconds=0.001),
+        Called(Retryable("not sent", counts=False), healthy=False),
+        Called(Unknown("odd"), healthy=False),
+    ]
+    guard = Guard(
+        SystemClock(), RateLimiter(SystemClock(), 0), CircuitBreaker(SystemClock()), concurrency=1, wait_seconds=1
+    )
+
+    async def call_all() -> None:
+        for called in outcomes:
+            await guard.run(lambda called=called: answered(called))  # type: ignore[misc]
+
+    async def answered(called: Called) -> Called:
+        return called
+
+    asyncio.run(call_all())
+    calls = guard.seen()
+    assert dict(calls.errors) == {"unknown": 2, "failed": 1, "throttled": 1, "turned-away": 1}
+    assert set(calls.errors) == set(ERRORS)
+    assert len(calls.milliseconds) == len(outcomes)
+    assert guard.seen() == ([], {}), "each look begins anew"

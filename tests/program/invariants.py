@@ -83,7 +83,8 @@ READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
 GRANTS = {
     "serverless": {
         "plan": EVERY_FUNCTION | {
-            "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey", "s3:PutObject",
+            "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey",
+            "s3:PutObject",
         },
         "confirm": EVERY_FUNCTION | READ_SECRET | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"},
         "report": EVERY_FUNCTION | {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},

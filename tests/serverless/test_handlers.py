@@ -151,8 +151,13 @@ def test_a_batch_is_confirmed_and_logged(gateway: LedgerGateway, capsys: pytest.
     assert len(changes) == 10
     assert changes["p-001"]["status"] == "REJECTED"
     assert changes["p-002"]["why"].startswith("unknown")
-    [metrics] = [line for line in lines if "_aws" in line]
+    metrics, kind = [line for line in lines if "_aws" in line]
     assert (metrics["Confirmed"], metrics["Rejected"], metrics["Retried"]) == (8, 1, 1)
+    assert (metrics["GatewayMs"], metrics["GatewayErrors"], metrics["BreakerOpen"]) == ([12.3, 56.0], 1, 0)
+    assert len(metrics["TimeToFinal"]) == 9, "one is not final"
+    assert all(0 <= seconds < 60 for seconds in metrics["TimeToFinal"])
+    assert (kind["GatewayErrors"], kind["Kind"]) == (1, "unknown")
+    assert kind["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Alternative", "Environment", "Kind"]]
     per_transaction = len(output) / 10
     assert per_transaction < 450
 
@@ -261,8 +266,10 @@ def test_desk_and_failures_are_metrics(gateway: LedgerGateway, capsys: pytest.Ca
     assert handlers.confirm(batch, CONTEXT)["review"] == 1
     capsys.readouterr()
     report(plan(), {"failed": 1}, {"failed": 1})
-    planned, reported = emitted(capsys)
+    planned, money, reported = emitted(capsys)
     assert (planned["InReview"], reported["BatchesFailed"]) == (1, 2)
+    assert 0 <= planned["OldestReviewAge"] < 60
+    assert (money["MoneyAtRisk"], money["Currency"]) == (100, "USD")
     assert asyncio.run(handlers.app().store.review())[0].status is Status.REVIEW
 
 

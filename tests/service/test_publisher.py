@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "CLUSTER_ARN": "arn:cluster",
     "MASTER_SECRET_ARN": "arn:secret",
     "DATABASE_NAME": "confirm",
+    "REVIEW_SECONDS": "3600",
 }
 
 
@@ -41,7 +42,8 @@ class Data:
         if isinstance(answer, str):
             raise ClientError({"Error": {"Code": answer, "Message": ""}}, "ExecuteStatement")
         due, age, review = answer
-        return {"records": [[{"longValue": due}, {"doubleValue": age}, {"longValue": review}]]}
+        desk = [{"longValue": review}, {"doubleValue": -600.0}, {"stringValue": '{"USD": 1950, "EUR": 7}'}]
+        return {"records": [[{"longValue": due}, {"doubleValue": age}, *desk]]}
 
 
 def test_it_reports_what_scaling_reads(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +52,9 @@ def test_it_reports_what_scaling_reads(monkeypatch: pytest.MonkeyPatch, capsys: 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     assert publisher.publish({}, None) == {"due": 7, "age": 61.25, "review": 2}
-    line = json.loads(capsys.readouterr().out)
+    line, *money = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["OldestReviewAge"] == 3_000  # ten minutes before the hour is over
+    assert [(one["Currency"], one["MoneyAtRisk"]) for one in money] == [("USD", 1950), ("EUR", 7)]
     assert (line["Backlog"], line["OldestPendingAge"], line["InReview"]) == (7, 61.25, 2)
     assert (line["Alternative"], line["Environment"]) == ("fargate", "dev")
     assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "ConfirmTransactions"
@@ -72,7 +76,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_waits_for_a_paused_database_and_for_no_other_trouble() -> None:
     waits: list[float] = []
     data = Data(publisher.RESUMING, publisher.RESUMING, (0, 0.0, 0))
-    assert publisher.measure(data, {}, waits.append) == (0, 0.0, 0)
+    assert publisher.measure(data, {}, waits.append)[:3] == (0, 0.0, 0)
     assert waits == [publisher.WAIT_SECONDS] * 2
     with pytest.raises(ClientError):
         publisher.measure(Data("BadRequestException"), {}, waits.append)
@@ -100,13 +104,18 @@ def test_the_database_understands_the_question(postgres: Postgres) -> None:
             )
             await connection.execute("UPDATE transactions SET due_at = now() - interval '90 seconds' WHERE id = 'p1'")
             await connection.execute("UPDATE transactions SET due_at = now() + interval '1 hour' WHERE id = 'p3'")
+            await connection.execute(
+                "UPDATE transactions SET status = 'REVIEW', due_at = NULL, reason = 'r', owner = 'o', "
+                "review_by = now() - interval '5 minutes' WHERE id = 'p2'"
+            )
             return [before, await connection.fetchrow(publisher.QUERY)]
         finally:
             await connection.execute("DROP SCHEMA publisher CASCADE")
             await connection.close()
 
     before, after = asyncio.run(ask())
-    assert tuple(before) == (0, 0.0, 0)
-    assert (after["due"], after["review"]) == (2, 0)
+    assert tuple(before) == (0, 0.0, 0, 0.0, "{}")
+    assert (after["due"], after["review"]) == (1, 1)
+    assert (round(after["overdue"]), json.loads(after["at_risk"])) == (300, {"EUR": 1})
     assert after["age"] == pytest.approx(90, abs=5)
     assert isinstance(after["age"], float)  # the Data API gives a numeric as text, and a float as doubleValue

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -30,6 +30,19 @@ class Chance(Protocol):
         ...
 
 
+class Calls(NamedTuple):
+    """What calls to the gateway were like, for metrics."""
+
+    milliseconds: Sequence[float] = ()
+    """How long each of a sample took."""
+    errors: Mapping[str, int] = {}
+    """How many went wrong, by kind: one of ERRORS."""
+
+
+ERRORS = ("unknown", "failed", "throttled", "turned-away")
+"""No answer, or one that proves nothing; says that nothing was done; asks to be left alone; not sent or not let in."""
+
+
 class Gateway(Protocol):
     """The payment gateway: the two verbs that a user replaces with his own (`workers/gateway/payments.py`).
 
@@ -53,6 +66,10 @@ class Gateway(Protocol):
 
     def ready(self) -> bool:
         """False while the circuit breaker is open: then claim nothing."""
+        ...
+
+    def seen(self) -> Calls:
+        """What the calls since the last look were like."""
         ...
 
 
@@ -88,6 +105,17 @@ class Backlog:
     """False where counting stopped early: the figures are then lower bounds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What waits for a person."""
+
+    count: int = 0
+    first_review_by: datetime | None = None
+    """The nearest deadline."""
+    at_risk: Mapping[str, int] = field(default_factory=dict)
+    """The money of those, by currency, in minor units; of the nearest deadlines alone where a store stops early."""
+
+
 class Claims(Protocol):
     """The part of a datastore that confirming needs."""
 
@@ -120,6 +148,8 @@ class Store(Claims, Protocol):
         ...
 
     async def backlog(self) -> Backlog: ...
+
+    async def desk(self) -> Desk: ...
 
     async def find(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word
 

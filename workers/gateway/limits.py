@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from workers.domain.outcomes import Outcome, Retryable
-from workers.domain.ports import Clock
+from workers.domain.outcomes import Confirmed, Outcome, Retryable, Unknown
+from workers.domain.ports import Calls, Clock
+
+SAMPLE = 100
+"""Of the calls between two looks the first so many are timed: a metric takes no more values at once."""
 
 
 class RateLimiter:
@@ -170,6 +174,23 @@ class Called:
     """The gateway asks to be left alone for so long."""
 
 
+def error_of(called: Called) -> str | None:
+    """What kind of error a call was, of `workers.domain.ports.ERRORS`; None where the gateway did its work."""
+    match called.outcome:
+        case Confirmed():
+            return None
+        case Unknown():
+            return "unknown"
+        case Retryable() if called.pause_seconds > 0:
+            return "throttled"
+        case Retryable(counts=False):
+            return "turned-away"
+        case Retryable():
+            return "failed"
+        case _:
+            return None
+
+
 class Guard:
     """Lets calls through to the gateway: at most `concurrency` at once, at the agreed rate, not while it is broken.
 
@@ -194,6 +215,14 @@ class Guard:
         self.breaker = breaker
         self.slots = asyncio.Semaphore(concurrency)
         self.wait_seconds = wait_seconds
+        self._milliseconds: list[float] = []
+        self._errors: Counter[str] = Counter()
+
+    def seen(self) -> Calls:
+        """What the calls since the last look were like."""
+        calls = Calls(self._milliseconds, self._errors)
+        self._milliseconds, self._errors = [], Counter()
+        return calls
 
     def ready(self) -> bool:
         """Whether the circuit lets a call pass."""
@@ -218,11 +247,16 @@ class Guard:
         else:
             self.limiter.borrow()
         healthy: bool | None = None
+        began = time.perf_counter()
         try:
             called = await call()
             healthy = called.healthy
         finally:
             self.breaker.leave(permit, healthy)
+        if len(self._milliseconds) < SAMPLE:
+            self._milliseconds.append((time.perf_counter() - began) * 1000)
+        if (error := error_of(called)) is not None:
+            self._errors[error] += 1
         if called.pause_seconds > 0:
             self.limiter.pause(called.pause_seconds)
         return called.outcome

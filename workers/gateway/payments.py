@@ -1,6 +1,6 @@
 """The payment gateway. THIS IS THE FILE TO REPLACE with your own way of confirming a transaction.
 
-Keep the class's name, its constructor and its four methods (the port `workers.domain.ports.Gateway`); fill `_confirm`
+Keep the class's name, its constructor and its methods (the port `workers.domain.ports.Gateway`); fill `_confirm`
 and `_ask` with your gateway's API. The rest of the program knows nothing of it. For instance:
 
     async def _confirm(self, transaction: Transaction, key: str) -> Called:
@@ -32,7 +32,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
-from workers.domain.ports import Clock
+from workers.domain.ports import Calls, Clock
 from workers.domain.redaction import redact, without_cards
 from workers.domain.transaction import Transaction
 from workers.gateway.http import Answer, HttpClient, HttpError
@@ -102,6 +102,9 @@ class PaymentGateway:
 
     def turn(self) -> Turn:
         return self._guard.turn()
+
+    def seen(self) -> Calls:
+        return self._guard.seen()
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
         return await self._guard.run(lambda: self._confirm(transaction, key))

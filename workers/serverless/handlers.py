@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from workers import measures
 from workers.clock import SystemClock
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
@@ -29,6 +30,8 @@ from workers.stores.dynamodb import DynamoDbStore
 from workers.telemetry import Telemetry, told
 from workers.watch import Watch, WatchedStore
 
+SAMPLE = 10
+"""Of a batch so many are timed: logs are billed by the byte."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
 
@@ -92,16 +95,17 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
         lines = (json.dumps({"run": run, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
-    in_review = app().loop.run_until_complete(app().store.in_review())
+    desk = app().loop.run_until_complete(app().store.desk())
     telemetry.metrics(
         {
             "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
             "OldestPendingAge": (round(age, 3), "Seconds"),
-            "InReview": (in_review, "Count"),
+            **measures.of_desk(desk, now, config.policy.review_within),
         },
         now,
         run=run[:8],
     )
+    measures.by_currency(telemetry, desk, now)
     return {
         "run": run,
         "loop": loop,
@@ -119,9 +123,10 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     config, telemetry, clock = app().config, app().telemetry, app().clock
     run = f"{str(event['run'])[:8]}/{event['batch']}"
     remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
+    through = gateway()
     worker = Confirmer(
         WatchedStore(app().store, Watch(telemetry, clock, run)),
-        gateway(),
+        through,
         clock,
         random.SystemRandom(),
         lambda: secrets.token_hex(8),
@@ -132,6 +137,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     stop_at = clock.now() + remaining - SETTLE_RESERVE
     batch = app().loop.run_until_complete(worker.confirm_batch(len(ids), ids, stop_at))
     tally = batch.tally
+    calls, now = through.seen(), clock.now()
     telemetry.transactions(batch.settled, run)
     telemetry.metrics(
         {
@@ -144,10 +150,13 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
             "ClaimMs": (round(batch.claim_seconds * 1000, 1), "Milliseconds"),
             "ConfirmMs": (round(batch.call_seconds * 1000, 1), "Milliseconds"),
             "SettleMs": (round(batch.settle_seconds * 1000, 1), "Milliseconds"),
+            **measures.of_gateway(calls, ready=through.ready(), most=SAMPLE),
+            **measures.of_finals(measures.seconds_to_final(batch.settled, SAMPLE)),
         },
-        clock.now(),
+        now,
         run=run,
     )
+    measures.by_kind(telemetry, calls, now)
     return asdict(tally)
 
 

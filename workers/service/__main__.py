@@ -18,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import boto3
 
+from workers import measures
 from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
@@ -34,6 +35,8 @@ from workers.watch import Watch, WatchedSource
 CONNECTIONS = 5
 """For claims, settles, reports, the ear for new work, and one to spare."""
 BEAT_SECONDS = 1.0
+SAMPLE = 4
+"""Of a batch so many are timed, whatever its size: this is the hot path."""
 SYNCHRONISE_EVERY = 30
 """Beats between two looks at the database's clock."""
 
@@ -47,6 +50,7 @@ class Service:
         self._key = key
         self._stopping = asyncio.Event()
         self._beats = 0
+        self._finals: list[float] = []
         self.store = PostgresStore(pool, config.policy)
         self.database = Database(
             self.store,
@@ -147,9 +151,10 @@ class Service:
                 await self._measure()
 
     async def _measure(self) -> None:
-        backlog = await self.store.backlog()
-        now, totals = self.clock.now(), self.pipeline.totals
+        backlog, desk = await self.store.backlog(), await self.store.desk()
+        now, totals, calls = self.clock.now(), self.pipeline.totals, self._confirmer.gateway.seen()
         self.pipeline.totals = Totals()
+        finals, self._finals = self._finals, []
         age = max((now - backlog.oldest_due_at).total_seconds(), 0) if backlog.oldest_due_at else 0
         done = asdict(totals.tally)
         settled = sum(done[name] for name in ("confirmed", "rejected", "retried", "review", "not_tried")) or 1
@@ -157,7 +162,7 @@ class Service:
             {
                 "Backlog": (backlog.due, "Count"),
                 "OldestPendingAge": (round(age, 3), "Seconds"),
-                "InReview": (backlog.review, "Count"),
+                **measures.of_desk(desk, now, self.config.policy.review_within),
                 "Confirmed": (done["confirmed"], "Count"),
                 "Rejected": (done["rejected"], "Count"),
                 "Retried": (done["retried"], "Count"),
@@ -168,14 +173,19 @@ class Service:
                 "ClaimMs": (round(totals.claim_seconds * 1000 / settled, 3), "Milliseconds"),
                 "ConfirmMs": (round(totals.call_seconds * 1000 / settled, 3), "Milliseconds"),
                 "SettleMs": (round(totals.settle_seconds * 1000 / settled, 3), "Milliseconds"),
+                **measures.of_gateway(calls, ready=self._confirmer.gateway.ready()),
+                **measures.of_finals(finals),
             },
             now,
             run=self.by,
         )
+        measures.by_currency(self.telemetry, desk, now)
+        measures.by_kind(self.telemetry, calls, now)
         self.database.losses = 0
 
     def _report(self, records: Sequence[Transaction]) -> None:
         self.telemetry.transactions(records, self.by)
+        self._finals += measures.seconds_to_final(records, SAMPLE)
 
     def _event(self, name: str, **fields: object) -> None:
         self.telemetry.event(name, self.clock.now(), run=self.by, **fields)

@@ -17,15 +17,17 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Clock, Move
+from workers.domain.ports import Added, Backlog, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
-from workers.stores.memory import arrived, same_content
+from workers.stores.memory import arrived, desk_of, same_content
 
 STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
 KEYS_PER_CALL = 100  # BatchGetItem's limit
 TRIES = 6  # of what DynamoDB throttled or left unprocessed, with doubled waits between
 REVIEW_SHARD = "review"
+DESK_READ = 500
+"""Of those on a desk, so many are read for the money at risk: it is reported every minute, and reads cost."""
 FENCE = '"id" = ? AND "version" = ?'
 """The one condition of every change: each write raises the version, so only the holder of the newest one wins."""
 
@@ -139,6 +141,12 @@ class DynamoDbStore:
         keys = [key for shard in await self._each_shard(None) for key in shard]
         due = sorted(text for _, text in keys if text <= now)
         return Backlog(len(keys), len(due), from_text(due[0]) if due else None, await self.in_review())
+
+    async def desk(self) -> Desk:
+        keys = await self._query(REVIEW_SHARD)
+        items = await self._items([id_ for id_, _ in keys[:DESK_READ]], consistent=False) if keys else {}
+        waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
+        return Desk(len(keys), from_text(keys[0][1]) if keys else None, desk_of(waiting).at_risk)
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         item = (await self._items([id], consistent=True)).get(id)

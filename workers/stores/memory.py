@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Clock, Move
+from workers.domain.ports import Added, Backlog, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
 
@@ -28,6 +29,15 @@ def arrived(transaction: Transaction, now: datetime) -> Transaction:
 def same_content(a: Transaction, b: Transaction) -> bool:
     """Whether both ask for the same payment: adding such a one again is harmless."""
     return (a.account, a.amount, a.currency) == (b.account, b.amount, b.currency)
+
+
+def desk_of(waiting: Sequence[Transaction]) -> Desk:
+    """What waits, summed up."""
+    at_risk: Counter[str] = Counter()
+    for record in waiting:
+        at_risk[record.currency] += record.amount
+    deadlines = [record.review_by for record in waiting if record.review_by]
+    return Desk(len(waiting), min(deadlines, default=None), +at_risk)
 
 
 def _fence(record: Transaction | None) -> tuple[int, str | None] | None:
@@ -89,6 +99,9 @@ class MemoryStore:
             if record.next_attempt_at and record.next_attempt_at <= now
         ]
         return Backlog(len(self._open()), len(due), min(due, default=None), len(await self.review(len(self.records))))
+
+    async def desk(self) -> Desk:
+        return desk_of(await self.review(len(self.records)))
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         return self.records.get(id)

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Clock, Move
+from workers.domain.ports import Added, Backlog, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, decide
 from workers.stores.memory import same_content
@@ -114,6 +114,11 @@ class PostgresStore:
         row = await self.pool.fetchrow(SQL["backlog"], self._now())
         assert row is not None  # noqa: S101 - aggregates always give a row
         return Backlog(row["open"], row["due"], row["oldest_due_at"], row["review"])
+
+    async def desk(self) -> Desk:
+        rows = await self.pool.fetch(SQL["desk"])
+        at_risk = {row["currency"]: int(row["amount"]) for row in rows if row["amount"]}
+        return Desk(sum(row["waiting"] for row in rows), min((r["first"] for r in rows), default=None), at_risk)
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         rows = await self._rows([id])

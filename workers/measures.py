@@ -1,0 +1,67 @@
+"""What both alternatives measure, under the same names: components/observability.py draws it and raises alarms on it.
+
+A test holds the table of alarms and graphs to these names and units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from workers.domain.ports import Calls, Desk
+from workers.domain.transaction import Transaction
+from workers.telemetry import Metrics, Telemetry
+
+T = TypeVar("T")
+MOST = 100
+"""Values that a metric of one line takes."""
+
+
+def of_gateway(calls: Calls, *, ready: bool, most: int = MOST) -> Metrics:
+    """How long calls took (of a sample of `most`), how many went wrong, and whether the circuit breaker is open."""
+    return {
+        "GatewayMs": ([round(one, 1) for one in thinned(calls.milliseconds, most)], "Milliseconds"),
+        "GatewayErrors": (sum(calls.errors.values()), "Count"),
+        "BreakerOpen": (0 if ready else 1, "Count"),
+    }
+
+
+def of_desk(desk: Desk, now: datetime, review_within: timedelta) -> Metrics:
+    """How many wait for a person, and for how long the first of them has."""
+    since = desk.first_review_by - review_within if desk.first_review_by else now
+    return {
+        "InReview": (desk.count, "Count"),
+        "OldestReviewAge": (max(round((now - since).total_seconds(), 3), 0), "Seconds"),
+    }
+
+
+def of_finals(times: Sequence[float], most: int = MOST) -> Metrics:
+    """How long transactions took from their creation to their end, of a sample of `most`."""
+    return {"TimeToFinal": ([round(one, 2) for one in thinned(times, most)], "Seconds")}
+
+
+def by_kind(telemetry: Telemetry, calls: Calls, at: datetime) -> None:
+    """A line for each kind of error that there was."""
+    for kind, count in calls.errors.items():
+        telemetry.metrics({"GatewayErrors": (count, "Count")}, at, dimension="Kind", Kind=kind)
+
+
+def by_currency(telemetry: Telemetry, desk: Desk, at: datetime) -> None:
+    """A line for each currency of the money that waits for a person: in minor units, for CloudWatch knows no money."""
+    for currency, amount in desk.at_risk.items():
+        telemetry.metrics({"MoneyAtRisk": (amount, "None")}, at, dimension="Currency", Currency=currency)
+
+
+def seconds_to_final(records: Sequence[Transaction], most: int) -> list[float]:
+    """From creation to the end, of up to `most` of a batch: each as likely as any other, for the order says nothing."""
+    return [
+        (record.settled_at - record.created_at).total_seconds()
+        for record in thinned(records, most)
+        if record.settled_at is not None
+    ]
+
+
+def thinned(values: Sequence[T], most: int) -> Sequence[T]:
+    """Up to `most` of them, evenly spaced."""
+    return values if len(values) <= most else [values[n * len(values) // most] for n in range(most)]

@@ -1,0 +1,5 @@
+-- What waits for a person: how many, until when, and how much money, by currency.
+SELECT currency, count(*) AS waiting, min(review_by) AS first, sum(amount) AS amount
+FROM transactions
+WHERE review_by IS NOT NULL
+GROUP BY currency
