@@ -1,4 +1,4 @@
-"""The alternatives: each package in this folder is one, under its own name.
+"""The alternatives: each package in this folder with a `rules.py` is one, under its own name.
 
 A package holds a file per component (datastore, compute, observability), the rules that its settings keep (rules.py),
 and what composes them (stack.py). A further alternative is a further package: nothing here, in `__main__.py` or in

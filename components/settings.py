@@ -13,7 +13,6 @@ import importlib
 import ipaddress
 import json
 import math
-import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,10 +25,8 @@ import pulumi
 
 PROJECT = "confirm-transactions"
 
-ALTERNATIVES = tuple(
-    sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg)
-)
-"""The packages beside this file (components/alternatives.py)."""
+ALTERNATIVES = tuple(sorted(stack.parent.name for stack in Path(__file__).parent.glob("*/rules.py")))
+"""The packages beside this file that have rules for a stack (components/alternatives.py)."""
 
 CALLS_PER_TRANSACTION = 2  # at worst `ask` and then `confirm`
 SMALLEST_SUBNET = 27  # 27 addresses: AWS's own least, /28, leaves 11 for NAT, endpoints and the workers' interfaces

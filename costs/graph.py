@@ -252,7 +252,10 @@ def custom_metrics(recorded: Record) -> set[tuple[str, ...]]:
     for dashboard in recorded.some("aws:cloudwatch/dashboard:Dashboard"):
         for widget in json.loads(dashboard.inputs["dashboardBody"])["widgets"]:
             for metric in widget["properties"].get("metrics", ()):
-                found.add(tuple(part for part in metric if isinstance(part, str)))
+                if isinstance(metric[0], str):
+                    found.add(tuple(part for part in metric if isinstance(part, str)))
+                else:  # a search: a metric for each value of its dimension, at least one
+                    found.add((metric[0]["expression"],))
     for alarm in recorded.some("aws:cloudwatch/metricAlarm:MetricAlarm"):
         queries = [query["metric"] for query in alarm.inputs.get("metricQueries") or () if "metric" in query]
         for metric in queries or [alarm.inputs]:

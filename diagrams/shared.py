@@ -65,7 +65,7 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             "aws/management/cloudwatch-alarm",
             "",
             (
-                "cloudwatch/metricAlarm:MetricAlarm *",
+                "cloudwatch/*Alarm *",
                 "cloudwatch/dashboard:Dashboard *",
                 "budgets/*",
                 "fis/*",

@@ -36,6 +36,7 @@ REGION = "us-east-1"
 ARNS = {
     "aws:backup/vault:Vault": ("backup", "backup-vault:{name}"),
     "aws:cloudwatch/logGroup:LogGroup": ("logs", "log-group:{name}"),
+    "aws:cloudwatch/compositeAlarm:CompositeAlarm": ("cloudwatch", "alarm:{name}"),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("cloudwatch", "alarm:{name}"),
     "aws:dynamodb/table:Table": ("dynamodb", "table/{name}"),
     "aws:ecr/repository:Repository": ("ecr", "repository/{name}"),
@@ -160,7 +161,7 @@ class _Mocks(mocks.Mocks):
         if args.typ.startswith("aws:ec2/") and args.name.startswith("vpc"):  # as the component above names its children
             return f"{args.name}-id", args.inputs
         # as Pulumi does where the program leaves the name to it: 7 random digits
-        name = args.inputs.get("name") or f"{args.name}-1234567"
+        name = args.inputs.get("name") or args.inputs.get("alarmName") or f"{args.name}-1234567"
         service, resource = ARNS.get(args.typ, ("none", "none/{name}"))
         where = ":" if service == "s3" else f"{REGION}:{ACCOUNT}" if service != "iam" else f":{ACCOUNT}"
         outputs = {"name": name, "arn": f"arn:aws:{service}:{where}:{resource.format(name=name)}"}
@@ -176,6 +177,8 @@ class _Mocks(mocks.Mocks):
             outputs |= {"repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"}
         elif args.typ == "aws:ecs/taskDefinition:TaskDefinition":
             outputs |= {"arn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{args.inputs['family']}:1"}
+        elif args.typ == "aws:rds/clusterInstance:ClusterInstance":
+            outputs |= {"identifier": name}
         elif args.typ == "aws:rds/cluster:Cluster":
             secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!cluster-1-abcdef"
             outputs |= {

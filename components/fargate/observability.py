@@ -1,43 +1,75 @@
-"""What is watched in the fargate alternative: its metrics, alarms and graphs, as rows."""
+"""What is watched in the fargate alternative, as one table: metrics, graphs, alarms, pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 
-from components.observability import (
+from components.observability import shared
+from components.observability.table import (
     MINUTE,
     Alarm,
     Formula,
+    Graph,
+    Levels,
     Metric,
     Missing,
-    Severity,
+    Page,
+    Row,
     Statistic,
-    Widget,
+    Table,
+    billing,
     ours,
 )
-from components.settings import Settings
+from components.settings import Insights, Settings
 
 WRAPAROUND = 1_000_000_000
 """Transaction ids in use; at 2 billion PostgreSQL refuses to write. Vacuum keeps it under 200 million when it can."""
+POOL = 5
+"""Connections of a task at most (workers/service)."""
 DEPLOYMENT_ALARMS = ("oldest-pending",)
 """While one of these is raised, a deployment under way is rolled back. One that is raised before the deployment starts
 is left out by ECS, so that a mend can always go out."""
 
+TASKS, LOAD, DEPLOYMENTS = "Tasks", "CPU and memory of a task", "Deployments that failed"
+CAPACITY, CONNECTIONS, COMMITS = "Aurora: capacity", "Aurora: connections", "Aurora: time of a commit"
+LOCKS, IDS, LAG = "Aurora: deadlocks", "Aurora: transaction ids in use", "Aurora: a reader lags behind"
+SESSIONS, LOOKS = "Aurora: sessions at work", "Looks at the backlog without tasks"
+
+
+def graphs(settings: Settings, sources: Sources) -> tuple[Graph, ...]:
+    """The dashboard, row by row; what a stack does not have is not drawn."""
+    database = [CAPACITY, CONNECTIONS, COMMITS, LOCKS, IDS]
+    if settings.database.instances > 1:
+        database.append(LAG)
+    if settings.database.insights is not Insights.OFF:
+        database.append(SESSIONS)
+    titles = [TASKS, LOAD, DEPLOYMENTS, *database, *([LOOKS] if sources.publisher is not None else [])]
+    return (
+        *shared.PROMISE,
+        *(Graph(title) for title in titles),
+        Graph("Where a batch's time goes"),
+        shared.BILL,
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The names that CloudWatch knows our resources by. All are chosen by us, so alarms can come before the service."""
+    """The names that CloudWatch knows our resources by. All but the instances' are chosen by us, so alarms can come
+    before the service."""
 
     cluster: pulumi.Input[str]
     service: pulumi.Input[str]
     database: pulumi.Input[str]
+    instances: Sequence[pulumi.Input[str]]
     deployment_rule: pulumi.Input[str]
     """The EventBridge rule that matches failed deployments."""
     publisher: pulumi.Input[str] | None = None
     """The function that watches the backlog while no task runs, where there is one."""
     dead_letter_queue: pulumi.Input[str] | None = None
+    schedule_group: pulumi.Input[str] | None = None
 
 
 class Metrics:
@@ -63,144 +95,273 @@ class Metrics:
     def failed_deployments(self) -> Metric:
         return Metric("TriggeredRules", "AWS/Events", {"RuleName": self.sources.deployment_rule}, "Sum", "Count")
 
-    def publisher(self, name: str, statistic: Statistic = "Sum") -> Metric | None:
-        if self.sources.publisher is None:
-            return None
-        return Metric(name, "AWS/Lambda", {"FunctionName": self.sources.publisher}, statistic, "Count")
-
-    def dead_letters(self) -> Metric | None:
-        if self.sources.dead_letter_queue is None:
-            return None
-        dimensions = {"QueueName": self.sources.dead_letter_queue}
-        return Metric("ApproximateNumberOfMessagesVisible", "AWS/SQS", dimensions, "Maximum", "Count")
-
     @property
     def _service(self) -> dict[str, pulumi.Input[str]]:
         return {"ClusterName": self.sources.cluster, "ServiceName": self.sources.service}
 
 
-def alarms(settings: Settings, metrics: Metrics, report_seconds: int) -> tuple[Alarm, ...]:
-    """The alarms, as rows. `report_seconds` is how often somebody reports the backlog at the least."""
-    page, inform = Severity.PAGE, Severity.INFORM
-    rows = [
-        Alarm(
-            "oldest-pending",
-            metrics.ours("OldestPendingAge", "Maximum", "Seconds"),
-            threshold=settings.alarms.oldest_pending_seconds,
-            period=MINUTE,
-            periods=5,
-            severity=page,
-            description="A transaction has been due for longer than allowed: the gateway is down or slow, or the "
-            "backlog grows faster than it is worked off. Start with: confirm status.",
+def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:
+    """The whole table. `report_seconds` is how often somebody reports the backlog at the least."""
+    rows = (
+        *shared.promise(settings),
+        *shared.gateway(settings),
+        *_service(metrics, report_seconds),
+        *_database(settings, metrics),
+        *_publisher(metrics.sources),
+        *shared.batch_times(settings),
+        Row(billing(), shared.BILL.title),
+    )
+    watched = {row.alarm.name for row in rows if row.alarm}
+    return Table(
+        graphs(settings, metrics.sources),
+        rows,
+        (
+            Page(
+                "work-stands-still",
+                tuple(name for name in ("silence", "publisher-failed", "dead-letters") if name in watched),
+                "Nobody has reported the backlog: no worker runs, or none can reach the database. Nothing is "
+                "confirmed.",
+            ),
+            shared.LATE,
+            shared.DESK_OVERDUE,
+            shared.GATEWAY_DOWN,
+            Page(
+                "database-in-danger",
+                ("transaction-ids",),
+                "PostgreSQL will refuse to write when it runs out of transaction ids, and vacuum does not keep up.",
+            ),
         ),
-        Alarm(
-            "in-review",
-            metrics.ours("InReview", "Maximum"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=inform,
-            description="A transaction waits for a person to decide, with its reason and deadline: confirm status.",
+    )
+
+
+def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
+    return (
+        Row(metrics.ours("Backlog", "Maximum"), "Backlog"),
+        Row(
+            metrics.ours("DatabaseLosses", "Sum"),
+            "Trouble",
+            Alarm(
+                "database-lost",
+                Levels(dev=20, staging=10, prod=10),
+                5 * MINUTE,
+                "Workers lose the database again and again, and wait for it: a failover, or too many connections.",
+                "database",
+            ),
         ),
-        Alarm(
-            "silence",
+        Row(
             metrics.ours("Backlog", "SampleCount"),
-            threshold=1,
-            below=True,
-            period=silence_seconds(report_seconds),
-            severity=page,
-            missing=Missing.ALARMING,
-            description="Nobody has reported the backlog: no worker runs, or none can reach the database. Look at the "
-            "service's events and the log group of the workers.",
+            TASKS,
+            Alarm(
+                "silence",
+                1,
+                silence_seconds(report_seconds),
+                "Nobody has reported the backlog: no worker runs, or none can reach the database. Look at the "
+                "service's events and the log group of the workers.",
+                "work-stands-still",
+                below=True,
+                missing=Missing.ALARMING,
+            ),
         ),
-        Alarm(
-            "tasks-missing",
+        Row(
             Formula(
                 "Tasks that should run and do not",
                 "FILL(wanted, 0) - FILL(running, 0)",
                 {"wanted": metrics.tasks("DesiredTaskCount"), "running": metrics.tasks("RunningTaskCount")},
             ),
-            threshold=1,
-            period=MINUTE,
-            periods=15,
-            severity=inform,
-            description="Tasks have been missing for 15 minutes: they end as soon as they start, or Fargate has no "
-            "capacity. Find it: aws ecs describe-services, and the stopped tasks' reasons.",
+            TASKS,
+            Alarm(
+                "tasks-missing",
+                1,
+                MINUTE,
+                "Tasks have been missing for 15 minutes: they end as soon as they start, or Fargate has no capacity. "
+                "The service's events and the stopped tasks' reasons say which.",
+                "tasks",
+                periods=15,
+            ),
         ),
-        Alarm(
-            "deployment-failed",
-            metrics.failed_deployments(),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=page,
-            description="A deployment of the service failed, and ECS went back to the version before. The reason is "
-            "in the service's events: aws ecs describe-services.",
+        Row(
+            metrics.service("CPUUtilization", "Maximum"),
+            LOAD,
+            Alarm(
+                "task-cpu",
+                95,
+                5 * MINUTE,
+                "A task has had no CPU to spare for half an hour. More tasks share the work (maxTasks); scaling "
+                "looks at backlog and age, not at this.",
+                "tasks",
+                periods=6,
+            ),
         ),
-        Alarm(
-            "task-memory",
+        Row(
             metrics.service("MemoryUtilization", "Maximum"),
-            threshold=85,
-            period=5 * MINUTE,
-            periods=3,
-            severity=inform,
-            description="A task uses more than 85 percent of its memory; at 100 it is killed, and leases bring its "
-            "work back. Raise taskMemoryMb, or lower gatewayConcurrency.",
+            LOAD,
+            Alarm(
+                "task-memory",
+                85,
+                5 * MINUTE,
+                "A task uses more than 85 percent of its memory; at 100 it is killed, and leases bring its work back. "
+                "Raise taskMemoryMb, or lower gatewayConcurrency.",
+                "tasks",
+                periods=3,
+            ),
         ),
+        Row(
+            metrics.failed_deployments(),
+            DEPLOYMENTS,
+            Alarm(
+                "deployment-failed",
+                1,
+                5 * MINUTE,
+                "A deployment of the service failed, and ECS went back to the version before. The reason is in the "
+                "service's events.",
+                "deployment-failed",
+            ),
+        ),
+    )
+
+
+def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
+    the, database = metrics.database, settings.database
+    lag = Row(
+        the("AuroraReplicaLag", "Maximum", "Milliseconds"),
+        LAG,
         Alarm(
-            "database-at-its-limit",
-            metrics.database("ACUUtilization", "Average"),
-            threshold=90,
-            period=5 * MINUTE,
-            periods=3,
-            severity=inform,
-            description="Aurora has been near maxCapacityUnits for 15 minutes and cannot grow further. Raise it, or "
-            "look for what else uses the database.",
+            "replica-lag",
+            Levels(dev=10_000, staging=2_000, prod=2_000),
+            MINUTE,
+            "A reader lags seconds behind the writer: if it had to take over, that would take longer.",
+            "database",
+            periods=5,
         ),
-        Alarm(
-            "deadlocks",
-            metrics.database("Deadlocks", "Sum"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=inform,
-            description="PostgreSQL ended a deadlock. Ours lock in one order and have none: look for other clients in "
-            "the database's log.",
-        ),
-        Alarm(
-            "transaction-ids",
-            metrics.database("MaximumUsedTransactionIDs"),
-            threshold=WRAPAROUND,
-            period=60 * MINUTE,
-            severity=page,
-            description="Vacuum does not keep up, and PostgreSQL will refuse to write at 2 billion: an old transaction "
-            "or replication slot holds it back. Find it in pg_stat_activity.",
-        ),
+    )
+    load = [
+        Metric("DBLoad", "AWS/RDS", {"DBInstanceIdentifier": one}, "Average", "Count")
+        for one in metrics.sources.instances
     ]
-    errors, dead = metrics.publisher("Errors"), metrics.dead_letters()
-    if errors is not None:
-        rows.append(
+    sessions = Row(
+        Formula(
+            "Sessions at work on all instances",
+            " + ".join(f"FILL(i{n}, 0)" for n, _ in enumerate(load, start=1)),
+            {f"i{n}": metric for n, metric in enumerate(load, start=1)},
+        ),
+        SESSIONS,
+        Alarm(
+            "database-load",
+            # an ACU has about a quarter of a virtual CPU; more sessions than CPUs wait for one
+            max(2, database.max_capacity / 4),
+            5 * MINUTE,
+            "More sessions are at work in the database than it has CPUs at maxCapacityUnits. Performance Insights "
+            "says what they wait for.",
+            "database",
+            periods=3,
+        ),
+    )
+    return (
+        Row(the("ServerlessDatabaseCapacity"), CAPACITY),
+        Row(
+            the("ACUUtilization", "Average", "Percent"),
+            CAPACITY,
+            Alarm(
+                "database-at-its-limit",
+                90,
+                5 * MINUTE,
+                "Aurora has been near maxCapacityUnits for 15 minutes and cannot grow further. Raise it, or look for "
+                "what else uses the database.",
+                "database",
+                periods=3,
+            ),
+        ),
+        Row(
+            the("DatabaseConnections"),
+            CONNECTIONS,
+            Alarm(
+                "connections",
+                (settings.service.max_tasks + 2) * POOL + 20,
+                5 * MINUTE,
+                "The database has more connections than all workers together make, with room for people: somebody "
+                "else uses it, or connections are left open.",
+                "database",
+                periods=3,
+            ),
+        ),
+        Row(the("CommitLatency", "Average", "Milliseconds"), COMMITS),
+        Row(
+            the("Deadlocks", "Sum"),
+            LOCKS,
+            Alarm(
+                "deadlocks",
+                1,
+                5 * MINUTE,
+                "PostgreSQL ended a deadlock. Ours lock in one order and have none: look for other clients in the "
+                "database's log.",
+                "database",
+            ),
+        ),
+        Row(
+            the("MaximumUsedTransactionIDs"),
+            IDS,
+            Alarm(
+                "transaction-ids",
+                WRAPAROUND,
+                60 * MINUTE,
+                "Vacuum does not keep up, and PostgreSQL will refuse to write at 2 billion: an old transaction or "
+                "replication slot holds it back. Find it in pg_stat_activity.",
+                "database-in-danger",
+            ),
+        ),
+        *([lag] if database.instances > 1 else []),
+        *([sessions] if database.insights is not Insights.OFF else []),
+    )
+
+
+def _publisher(sources: Sources) -> tuple[Row, ...]:
+    """Of stacks that may have no task running."""
+    if sources.publisher is None or sources.dead_letter_queue is None or sources.schedule_group is None:
+        return ()
+
+    def function(name: str) -> Metric:
+        return Metric(name, "AWS/Lambda", {"FunctionName": sources.publisher or ""}, "Sum", "Count")
+
+    queue, group = {"QueueName": sources.dead_letter_queue}, {"ScheduleGroup": sources.schedule_group}
+    return (
+        Row(function("Invocations"), LOOKS),
+        Row(
+            function("Errors"),
+            LOOKS,
             Alarm(
                 "publisher-failed",
-                errors,
-                threshold=1,
-                period=5 * MINUTE,
+                1,
+                5 * MINUTE,
+                "The function that looks at the backlog while no task runs has failed for 15 minutes: nothing starts a "
+                "task. Its log says why.",
+                "work-stands-still",
                 periods=3,
-                severity=page,
-                description="The function that looks at the backlog while no task runs has failed for 15 minutes: "
-                "nothing starts a task. Its log says why.",
-            )
-        )
-    if dead is not None:
-        rows.append(
+            ),
+        ),
+        Row(
+            Metric("ApproximateNumberOfMessagesVisible", "AWS/SQS", queue, "Maximum", "Count"),
+            LOOKS,
             Alarm(
                 "dead-letters",
-                dead,
-                threshold=1,
-                period=MINUTE,
-                severity=page,
-                description="Scheduler could not start the function that looks at the backlog. The reason is in the "
-                "message's attributes: aws sqs receive-message --message-attribute-names All.",
-            )
-        )
-    return tuple(rows)
+                1,
+                MINUTE,
+                "Scheduler could not start the function that looks at the backlog. The reason is in the message's "
+                "attributes.",
+                "work-stands-still",
+            ),
+        ),
+        Row(
+            Metric("InvocationDroppedCount", "AWS/Scheduler", group, "Sum", "Count"),
+            LOOKS,
+            Alarm(
+                "starts-dropped",
+                1,
+                5 * MINUTE,
+                "Scheduler gave up on starting the function that looks at the backlog, after all its retries.",
+                "work-stands-still",
+            ),
+        ),
+    )
 
 
 def silence_seconds(report_seconds: int) -> int:
@@ -208,48 +369,14 @@ def silence_seconds(report_seconds: int) -> int:
     return max(5 * MINUTE, -(-3 * report_seconds // MINUTE) * MINUTE)
 
 
-def widgets(metrics: Metrics) -> tuple[Widget, ...]:
-    """The dashboard, row by row: is the promise kept, what is done, what it takes."""
-    publisher = [metric for name in ("Invocations", "Errors") if (metric := metrics.publisher(name)) is not None]
-    return (
-        Widget("Backlog", [metrics.ours("Backlog", "Maximum")]),
-        Widget("Age of the oldest due transaction", [metrics.ours("OldestPendingAge", "Maximum", "Seconds")]),
-        Widget("In review", [metrics.ours("InReview", "Maximum")]),
-        Widget(
-            "Outcomes",
-            [metrics.ours(name, "Sum") for name in ("Confirmed", "Rejected", "Retried", "Review")],
-            width=12,
-        ),
-        Widget(
-            "Trouble",
-            [
-                *(metrics.ours(name, "Sum") for name in ("NotTried", "LostFences", "DatabaseLosses")),
-                metrics.failed_deployments(),
-                metrics.database("Deadlocks", "Sum"),
-            ],
-            width=12,
-        ),
-        Widget(
-            "Where a batch's time goes",
-            [metrics.ours(name, "p50", "Milliseconds") for name in ("ClaimMs", "ConfirmMs", "SettleMs")],
-        ),
-        Widget("Tasks", [metrics.tasks(name) for name in ("DesiredTaskCount", "RunningTaskCount", "PendingTaskCount")]),
-        Widget(
-            "CPU and memory of a task", [metrics.service(n, "Maximum") for n in ("CPUUtilization", "MemoryUtilization")]
-        ),
-        Widget(
-            "Aurora's capacity",
-            [metrics.database("ServerlessDatabaseCapacity"), metrics.database("ACUUtilization", "Average", "Percent")],
-            width=12,
-        ),
-        Widget(
-            "Connections and commits",
-            [metrics.database("DatabaseConnections"), metrics.database("CommitThroughput", "Average", "Count/Second")],
-            width=12,
-        ),
-        Widget("Commit latency", [metrics.database("CommitLatency", "Average", "Milliseconds")]),
-        Widget("Transaction ids in use", [metrics.database("MaximumUsedTransactionIDs")]),
-        Widget("Look at the backlog without tasks", publisher)
-        if publisher
-        else Widget("Volume", [metrics.database("VolumeBytesUsed", "Average", "Bytes")], period=60 * MINUTE),
-    )
+def notes(settings: Settings) -> str:
+    """Under the dashboard."""
+    commands = {
+        "What is open, and what waits for a person": "confirm status --all",
+        "What happened to a transaction": "confirm show ID",
+        "What the service says": "aws ecs describe-services --cluster $(pulumi stack output clusterName) "
+        "--services $(pulumi stack output serviceName)",
+    }
+    if settings.database.insights is not Insights.OFF:
+        commands["What the database waits for"] = "Performance Insights, in the console of RDS"
+    return shared.notes(commands)

@@ -15,7 +15,7 @@ from components.account import Place
 from components.fargate.datastore import DATABASE
 from components.fargate.observability import Metrics
 from components.iam import Statement
-from components.observability import MINUTE, Metric
+from components.observability.table import MINUTE, Metric
 from components.settings import Settings
 
 DIMENSION = "ecs:service:DesiredCount"
@@ -183,6 +183,7 @@ class Publisher(pulumi.ComponentResource):
     function: aws.lambda_.Function
     log_group: aws.cloudwatch.LogGroup
     dead_letters: aws.sqs.Queue
+    group: aws.scheduler.ScheduleGroup
 
     def __init__(self, name: str, args: PublisherArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:publisher:Publisher", name, {}, opts)
@@ -264,7 +265,7 @@ class Publisher(pulumi.ComponentResource):
 
     def _schedule(self) -> None:
         args = self._args
-        group = aws.scheduler.ScheduleGroup("publisher", opts=self._mine)
+        group = self.group = aws.scheduler.ScheduleGroup("publisher", opts=self._mine)
         role, grant = iam.role(
             "scheduler",
             "scheduler.amazonaws.com",

@@ -16,10 +16,11 @@ from components.fargate.containers import MIGRATIONS, WORKER
 from components.fargate.datastore import DATABASE, OPERATOR, PORT, SERVICE, Datastore, DatastoreArgs, copying
 from components.fargate.deployments import Deployments, DeploymentsArgs
 from components.fargate.experiments import experiments
-from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, alarms, widgets
+from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, notes, table
 from components.fargate.scaling import Publisher, PublisherArgs, Scaling, ScalingArgs, publisher_minutes
 from components.network import Network, NetworkArgs
-from components.observability import MINUTE, Observability, ObservabilityArgs, alarm_name
+from components.observability.component import Observability, ObservabilityArgs, alarm_name
+from components.observability.table import MINUTE
 from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
 from components.settings import FaultExperiments
@@ -83,9 +84,11 @@ def build(foundation: Foundation) -> Outputs:
             cluster=place.prefix,
             service=SERVICE_NAME,
             database=place.identifier,
+            instances=[one.identifier for one in datastore.instances],
             deployment_rule=deployments.rule.name,
             publisher=publisher.function.name if publisher else None,
             dead_letter_queue=publisher.dead_letters.name if publisher else None,
+            schedule_group=publisher.group.name if publisher else None,
         ),
     )
     report_seconds = publisher_minutes(settings) * MINUTE if publisher else METRICS_SECONDS
@@ -94,8 +97,8 @@ def build(foundation: Foundation) -> Outputs:
         ObservabilityArgs(
             settings=settings,
             place=place,
-            alarms=alarms(settings, metrics, report_seconds),
-            widgets=widgets(metrics),
+            table=table(settings, metrics, report_seconds),
+            notes=notes(settings),
             log_key_arn=log_key,
         ),
         options,
@@ -137,6 +140,7 @@ def build(foundation: Foundation) -> Outputs:
         "databaseSecretArn": datastore.secret_arn,
         "operatorPolicyArn": operators.policy.arn,
         "alarmTopicArn": observability.topic.arn,
+        "noticeTopicArn": observability.notices.arn,
         "dashboardName": observability.dashboard.dashboard_name,
         "logGroups": {name: compute.log_groups[name].name for name in (WORKER, MIGRATIONS)},
         "vpcId": network.vpc_id,

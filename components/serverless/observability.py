@@ -1,4 +1,4 @@
-"""What is watched in the serverless alternative: its metrics, alarms and graphs, as rows."""
+"""What is watched in the serverless alternative, as one table: metrics, graphs, alarms, pages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,36 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.observability import DAY, MINUTE, Alarm, Metric, Missing, Severity, Statistic, Widget, ours
+from components.observability import shared
+from components.observability.table import (
+    DAY,
+    MINUTE,
+    Alarm,
+    Formula,
+    Graph,
+    Levels,
+    Metric,
+    Missing,
+    Page,
+    Row,
+    Statistic,
+    Table,
+    billing,
+    ours,
+)
 from components.settings import Settings
+
+RUNS, RUN_TIME, STARTS = "Runs", "Time of a run", "What starts runs"
+CALLS, CALL_TIME, SIDE_BY_SIDE = "Lambda: calls and errors", "Lambda: longest call", "Lambda: side by side"
+UNITS, THROTTLES, ERRORS = "DynamoDB: units used", "DynamoDB: throttled", "DynamoDB: its own errors"
+GRAPHS = (
+    *shared.PROMISE,
+    *(Graph(title) for title in (RUNS, RUN_TIME, STARTS)),
+    *(Graph(title) for title in (CALLS, CALL_TIME, SIDE_BY_SIDE)),
+    *(Graph(title) for title in (UNITS, THROTTLES, ERRORS)),
+    Graph("Where a batch's time goes", width=12),
+    Graph(shared.BILL.title, 12, shared.BILL.period, shared.BILL.region),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,117 +48,238 @@ class Sources:
     schedule_group: pulumi.Input[str]
     dead_letter_queue: pulumi.Input[str]
     table_name: pulumi.Input[str]
+    index_name: str
     functions: Mapping[str, pulumi.Input[str]]
 
 
-class Metrics:
-    """Every metric that we alarm on or draw, by name."""
-
-    def __init__(self, settings: Settings, sources: Sources) -> None:
-        self._settings = settings
-        self._sources = sources
-
-    def ours(self, name: str, statistic: Statistic, unit: str = "Count") -> Metric:
-        return ours(self._settings, name, statistic, unit)
-
-    def states(self, name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
-        return Metric(name, "AWS/States", {"StateMachineArn": self._sources.state_machine_arn}, statistic, unit)
-
-    def scheduler(self, name: str) -> Metric:
-        return Metric(name, "AWS/Scheduler", {"ScheduleGroup": self._sources.schedule_group}, "Sum", "Count")
-
-    def dead_letters(self) -> Metric:
-        dimensions = {"QueueName": self._sources.dead_letter_queue}
-        return Metric("ApproximateNumberOfMessagesVisible", "AWS/SQS", dimensions, "Maximum", "Count")
-
-    def function(self, function: str, name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
-        dimensions = {"FunctionName": self._sources.functions[function]}
-        return Metric(name, "AWS/Lambda", dimensions, statistic, unit)
-
-    def table(self, name: str) -> Metric:
-        return Metric(name, "AWS/DynamoDB", {"TableName": self._sources.table_name}, "Sum", "Count")
-
-
-def alarms(settings: Settings, metrics: Metrics) -> tuple[Alarm, ...]:
-    """The first alarms, as rows."""
-    page, inform = Severity.PAGE, Severity.INFORM
-    rows = [
-        Alarm(
-            "run-failed",
-            metrics.states("ExecutionsFailed"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=page,
-            description="A run ended in RunFailed. Find it: aws stepfunctions list-executions --status-filter FAILED "
-            "--state-machine-arn ARN. The next run takes up the work once the leases have ended.",
+def table(settings: Settings, sources: Sources) -> Table:
+    """The whole table."""
+    rows = (
+        *shared.promise(settings),
+        *shared.gateway(settings),
+        *_runs(settings, sources),
+        *_functions(settings, sources),
+        *_dynamodb(sources),
+        *shared.batch_times(settings),
+        Row(billing(), shared.BILL.title),
+    )
+    watched = {row.alarm.name for row in rows if row.alarm}
+    still = ("silence", "no-report", "dead-letters", "run-failed", "run-timed-out")
+    return Table(
+        GRAPHS,
+        rows,
+        (
+            Page(
+                "work-stands-still",
+                tuple(name for name in still if name in watched),
+                "Runs do not start, fail, or never get as far as a look at the backlog: nothing is confirmed.",
+            ),
+            shared.LATE,
+            shared.DESK_OVERDUE,
+            shared.GATEWAY_DOWN,
         ),
-        Alarm(
-            "run-timed-out",
-            metrics.states("ExecutionsTimedOut"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=page,
-            description="A run outlasted every limit it has: it hung. Look at its last state.",
+    )
+
+
+def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
+    def states(name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
+        return Metric(name, "AWS/States", {"StateMachineArn": sources.state_machine_arn}, statistic, unit)
+
+    def scheduler(name: str) -> Metric:
+        return Metric(name, "AWS/Scheduler", {"ScheduleGroup": sources.schedule_group}, "Sum", "Count")
+
+    def once(name: str, description: str, runbook: str = "runs") -> Alarm:
+        return Alarm(name, 1, 5 * MINUTE, description, runbook)
+
+    silence = Alarm(
+        "silence",
+        1,
+        silence_seconds(settings),
+        "No run has started for three times the schedule's period. Is the schedule enabled?",
+        "work-stands-still",
+        below=True,
+        missing=Missing.ALARMING,
+    )
+    no_report = Alarm(
+        "no-report",
+        1,
+        silence_seconds(settings),
+        "Runs may start, but none has reported the backlog for three times the schedule's period: the function plan "
+        "fails, or cannot read the table.",
+        "work-stands-still",
+        below=True,
+        missing=Missing.ALARMING,
+    )
+    letters = Metric(
+        "ApproximateNumberOfMessagesVisible", "AWS/SQS", {"QueueName": sources.dead_letter_queue}, "Maximum", "Count"
+    )
+    backlog = ours(settings, "Backlog", "Maximum")
+    reports = ours(settings, "Backlog", "SampleCount")
+    # alarms look back a day at most; a cron schedule may rest for most of one
+    often = settings.run.period_seconds is None or settings.run.period_seconds <= DAY // 3
+    return (
+        Row(backlog, "Backlog"),
+        Row(
+            ours(settings, "BatchesFailed", "Sum"),
+            "Trouble",
+            once(
+                "batches-failed",
+                "A Lambda died or broke down in the middle of a batch (a failed child of the Distributed Map). Leases "
+                "bring the work back; the cause is in the log of function confirm.",
+            ),
         ),
-        Alarm(
-            "run-aborted",
-            metrics.states("ExecutionsAborted"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=inform,
-            description="Somebody stopped a run by hand. The run lock ends by itself.",
+        Row(states("ExecutionsStarted"), RUNS, silence if often else None),
+        Row(reports, RUNS, no_report if often else None),
+        Row(states("ExecutionsSucceeded"), RUNS),
+        Row(
+            states("ExecutionsFailed"),
+            RUNS,
+            once("run-failed", "A run ended in RunFailed. The next one takes up the work once the leases have ended."),
         ),
-        Alarm(
-            "oldest-pending",
-            metrics.ours("OldestPendingAge", "Maximum", "Seconds"),
-            threshold=settings.alarms.oldest_pending_seconds,
-            period=5 * MINUTE,
-            severity=page,
-            description="A transaction has been due for longer than allowed: the gateway is down or slow, or the "
-            "backlog grows faster than it is worked off. Start with: confirm status.",
+        Row(
+            states("ExecutionsTimedOut"),
+            RUNS,
+            once("run-timed-out", "A run outlasted every limit it has: it hung. Look at its last state."),
         ),
-        Alarm(
-            "in-review",
-            metrics.ours("InReview", "Maximum"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=inform,
-            description="A transaction waits for a person to decide, with its reason and deadline: confirm status.",
+        Row(
+            states("ExecutionsAborted"),
+            RUNS,
+            once("run-aborted", "Somebody stopped a run by hand. The run lock ends by itself."),
         ),
-        Alarm(
-            "batches-failed",
-            metrics.ours("BatchesFailed", "Sum"),
-            threshold=1,
-            period=5 * MINUTE,
-            severity=inform,
-            description="A Lambda died or broke down in the middle of a batch. Leases bring the work back; the cause "
-            "is in the log of function confirm.",
+        Row(
+            states("ExecutionThrottled"),
+            RUNS,
+            once("runs-throttled", "Step Functions holds back transitions of states: the account's quota is used up."),
         ),
-        Alarm(
-            "dead-letters",
-            metrics.dead_letters(),
-            threshold=1,
-            period=MINUTE,
-            severity=page,
-            description="Scheduler could not start a run. The reason is in the message's attributes: "
-            "aws sqs receive-message --message-attribute-names All.",
-        ),
-    ]
-    if settings.run.period_seconds is None or settings.run.period_seconds <= DAY // 3:
-        rows.append(
+        Row(
+            states("ExecutionTime", "Maximum", "Milliseconds"),
+            RUN_TIME,
             Alarm(
-                "silence",
-                metrics.states("ExecutionsStarted"),
-                threshold=1,
-                below=True,
-                # alarms look back a day at most; a cron schedule may rest for most of one
-                period=silence_seconds(settings),
-                severity=page,
-                missing=Missing.ALARMING,
-                description="No run has started for three times the schedule's period. Is the schedule enabled?",
-            )
-        )
-    return tuple(rows)
+                "run-slow",
+                settings.alarms.oldest_pending_seconds * 1000,
+                15 * MINUTE,
+                "A run took longer than a transaction may be due. What came in meanwhile had to wait for its end.",
+                "runs",
+            ),
+        ),
+        Row(scheduler("InvocationAttemptCount"), STARTS),
+        Row(
+            scheduler("InvocationDroppedCount"),
+            STARTS,
+            once("starts-dropped", "Scheduler gave up on starting a run, after all its retries."),
+        ),
+        Row(scheduler("TargetErrorCount"), STARTS),
+        Row(
+            letters,
+            STARTS,
+            Alarm(
+                "dead-letters",
+                1,
+                MINUTE,
+                "Scheduler could not start a run. The reason is in the message's attributes.",
+                "work-stands-still",
+            ),
+        ),
+    )
+
+
+def _functions(settings: Settings, sources: Sources) -> tuple[Row, ...]:
+    def function(function: str, name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
+        return Metric(name, "AWS/Lambda", {"FunctionName": sources.functions[function]}, statistic, unit)
+
+    return (
+        Row(function("confirm", "Invocations"), CALLS),
+        Row(
+            Formula(
+                "Calls of functions that failed",
+                "FILL(plan, 0) + FILL(confirm, 0) + FILL(report, 0)",
+                {name: function(name, "Errors") for name in ("plan", "confirm", "report")},
+            ),
+            CALLS,
+            Alarm(
+                "function-errors",
+                Levels(dev=3, staging=1, prod=1),
+                5 * MINUTE,
+                "A Lambda failed: an exception, a time-out, or too little memory. Its log says which.",
+                "functions",
+            ),
+        ),
+        Row(
+            function("confirm", "Duration", "Maximum", "Milliseconds"),
+            CALL_TIME,
+            Alarm(
+                "function-slow",
+                settings.functions.timeout_seconds * 900,
+                5 * MINUTE,
+                "A batch took nine tenths of the function's time limit. Lower batchSize, or raise "
+                "lambdaTimeoutSeconds and with it leaseSeconds.",
+                "functions",
+            ),
+        ),
+        Row(function("confirm", "ConcurrentExecutions", "Maximum"), SIDE_BY_SIDE),
+        Row(
+            function("confirm", "Throttles"),
+            SIDE_BY_SIDE,
+            Alarm(
+                "functions-throttled",
+                Levels(dev=10, staging=1, prod=1),
+                5 * MINUTE,
+                "Lambda refused to run a batch: the account's concurrency, or what is reserved, is used up. The state "
+                "machine tries again.",
+                "functions",
+            ),
+        ),
+    )
+
+
+def _dynamodb(sources: Sources) -> tuple[Row, ...]:
+    def of_table(name: str, **dimensions: str) -> Metric:
+        return Metric(name, "AWS/DynamoDB", {"TableName": sources.table_name, **dimensions}, "Sum", "Count")
+
+    index = {"GlobalSecondaryIndexName": sources.index_name}
+    return (
+        Row(of_table("ConsumedWriteCapacityUnits"), UNITS),
+        Row(of_table("ConsumedReadCapacityUnits"), UNITS),
+        Row(
+            Formula(
+                "Throttled reads and writes of the table and of its index",
+                "FILL(reads, 0) + FILL(writes, 0) + FILL(index_writes, 0)",
+                {
+                    "reads": of_table("ReadThrottleEvents"),
+                    "writes": of_table("WriteThrottleEvents"),
+                    "index_writes": of_table("WriteThrottleEvents", **index),
+                },
+            ),
+            THROTTLES,
+            Alarm(
+                "table-throttled",
+                Levels(dev=100, staging=10, prod=10),
+                5 * MINUTE,
+                "DynamoDB holds back reads or writes. Contributor Insights names the keys; pendingShards spreads the "
+                "index.",
+                "table",
+            ),
+        ),
+        Row(
+            Formula(
+                "Errors of DynamoDB itself",
+                "FILL(writes, 0) + FILL(queries, 0)",
+                {
+                    "writes": of_table("SystemErrors", Operation="BatchExecuteStatement"),
+                    "queries": of_table("SystemErrors", Operation="Query"),
+                },
+            ),
+            ERRORS,
+            Alarm(
+                "table-errors",
+                Levels(dev=10, staging=5, prod=5),
+                5 * MINUTE,
+                "DynamoDB answers with errors of its own (HTTP 500). Calls are repeated; if it lasts, it is an event "
+                "in the AWS Health Dashboard.",
+                "table",
+            ),
+        ),
+    )
 
 
 def silence_seconds(settings: Settings) -> int:
@@ -139,63 +288,14 @@ def silence_seconds(settings: Settings) -> int:
     return DAY if period is None else max(5 * MINUTE, math.ceil(3 * period / MINUTE) * MINUTE)
 
 
-def widgets(metrics: Metrics) -> tuple[Widget, ...]:
-    """The dashboard, row by row: is the promise kept, what is done, what it takes."""
-    return (
-        Widget("Backlog", [metrics.ours("Backlog", "Maximum")]),
-        Widget("Age of the oldest due transaction", [metrics.ours("OldestPendingAge", "Maximum", "Seconds")]),
-        Widget("In review", [metrics.ours("InReview", "Maximum")]),
-        Widget(
-            "Outcomes",
-            [metrics.ours(name, "Sum") for name in ("Confirmed", "Rejected", "Retried", "Review")],
-            width=12,
-        ),
-        Widget(
-            "Trouble",
-            [
-                metrics.ours("BatchesFailed", "Sum"),
-                metrics.ours("LostFences", "Sum"),
-                metrics.dead_letters(),
-                metrics.scheduler("InvocationDroppedCount"),
-            ],
-            width=12,
-        ),
-        Widget(
-            "Where a batch's time goes",
-            [metrics.ours(name, "p50", "Milliseconds") for name in ("ClaimMs", "ConfirmMs", "SettleMs")],
-        ),
-        Widget(
-            "Runs",
-            [
-                metrics.states(name)
-                for name in (
-                    "ExecutionsStarted",
-                    "ExecutionsSucceeded",
-                    "ExecutionsFailed",
-                    "ExecutionsTimedOut",
-                )
-            ],
-        ),
-        Widget("Time of a run", [metrics.states("ExecutionTime", "Maximum", "Milliseconds")]),
-        Widget(
-            "Lambda confirm",
-            [metrics.function("confirm", name, statistic) for name, statistic in _FUNCTION_METRICS],
-            width=12,
-        ),
-        Widget(
-            "Table",
-            [
-                metrics.table(name)
-                for name in ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits", "WriteThrottleEvents")
-            ],
-            width=12,
-        ),
-    )
-
-
-_FUNCTION_METRICS: tuple[tuple[str, Statistic], ...] = (
-    ("Invocations", "Sum"),
-    ("Errors", "Sum"),
-    ("Throttles", "Sum"),
-    ("ConcurrentExecutions", "Maximum"),
-)
+def notes(settings: Settings) -> str:
+    """Under the dashboard."""
+    commands = {
+        "What is open, and what waits for a person": "confirm status --all",
+        "What happened to a transaction": "confirm show ID",
+    }
+    if settings.sizing.contributor_insights:
+        commands["Which keys DynamoDB throttles"] = (
+            "aws dynamodb describe-contributor-insights --table-name $(pulumi stack output tableName)"
+        )
+    return shared.notes(commands)

@@ -13,13 +13,13 @@ from components.alternatives import Foundation, Outputs
 from components.backup import Backup, BackupArgs
 from components.experiments import Experiments, ExperimentsArgs
 from components.network import Network, NetworkArgs
-from components.observability import Observability, ObservabilityArgs
+from components.observability.component import Observability, ObservabilityArgs
 from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
 from components.serverless.compute import FUNCTIONS, Compute, ComputeArgs
 from components.serverless.datastore import INDEX, Datastore, DatastoreArgs, copying
 from components.serverless.experiments import experiments
-from components.serverless.observability import Metrics, Sources, alarms, widgets
+from components.serverless.observability import Sources, notes, table
 from components.settings import FaultExperiments
 
 DATA_SERVICES = ("backup", "dynamodb", "lambda", "s3", "secretsmanager")
@@ -60,23 +60,21 @@ def build(foundation: Foundation) -> Outputs:
     )
     statements = operating(datastore, compute.machine, data_key, place)
     operators = Operators("operators", OperatorsArgs(statements), options)
-    metrics = Metrics(
-        settings,
-        Sources(
-            state_machine_arn=compute.machine.arn,
-            schedule_group=compute.group.name,
-            dead_letter_queue=compute.dead_letters.name,
-            table_name=datastore.table_name,
-            functions={name: compute.functions[name].name for name in FUNCTIONS},
-        ),
+    sources = Sources(
+        state_machine_arn=compute.machine.arn,
+        schedule_group=compute.group.name,
+        dead_letter_queue=compute.dead_letters.name,
+        table_name=datastore.table_name,
+        index_name=INDEX,
+        functions={name: compute.functions[name].name for name in FUNCTIONS},
     )
     observability = Observability(
         "observability",
         ObservabilityArgs(
             settings=settings,
             place=place,
-            alarms=alarms(settings, metrics),
-            widgets=widgets(metrics),
+            table=table(settings, sources),
+            notes=notes(settings),
             log_key_arn=log_key,
         ),
         options,
@@ -96,6 +94,7 @@ def build(foundation: Foundation) -> Outputs:
         "deadLetterQueueUrl": compute.dead_letters.url,
         "operatorPolicyArn": operators.policy.arn,
         "alarmTopicArn": observability.topic.arn,
+        "noticeTopicArn": observability.notices.arn,
         "dashboardName": observability.dashboard.dashboard_name,
         "logGroups": {name: group.name for name, group in compute.log_groups.items()},
         "functions": {name: function.name for name, function in compute.functions.items()},

@@ -33,6 +33,7 @@ SCHEDULE = "aws:scheduler/schedule:Schedule"
 TABLE = "aws:dynamodb/table:Table"
 QUEUE = "aws:sqs/queue:Queue"
 COMPONENT_NAMES = {*COMPONENTS["serverless"], *COMPONENTS["fargate"], *OPTIONAL_COMPONENTS, SLEEPERS_COMPONENT}
+COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
 NETWORK_FAULTS = ("zone-lost", "network-lost", "dynamodb-unreachable", "s3-unreachable", "images-unreachable")
@@ -126,6 +127,7 @@ GRANTS = {
 
 LENGTHS = {
     # type: {input: AWS's limit in characters}
+    "aws:cloudwatch/compositeAlarm:CompositeAlarm": {"alarmName": 255, "alarmDescription": 1024, "alarmRule": 10_240},
     "aws:cloudwatch/dashboard:Dashboard": {"dashboardName": 255},
     "aws:cloudwatch/eventRule:EventRule": {"description": 512, "eventPattern": 4096},
     "aws:cloudwatch/logResourcePolicy:LogResourcePolicy": {"policyName": 512, "policyDocument": 5120},
@@ -470,16 +472,23 @@ def _for_people(record: Record) -> list[Recorded]:
 
 
 def alarms_reach_the_topic(record: Record) -> Complaints:
-    (topic,) = record.all("aws:sns/topic:Topic")
-    for alarm in _for_people(record):
-        for key in ("alarmActions", "okActions"):
-            if alarm.inputs.get(key) != [topic.outputs["arn"]]:
-                yield f"{alarm} has no {key}"
+    """Pages to one topic, notices to the other."""
+    for topic, alarms in (("alarms", record.all(COMPOSITE)), ("notices", _for_people(record))):
+        arn = record.one("aws:sns/topic:Topic", topic).outputs["arn"]
+        for alarm in alarms:
+            for key in ("alarmActions", "okActions"):
+                if alarm.inputs.get(key) != [arn]:
+                    yield f"{alarm} has no {key}"
 
 
 def alarms_say_what_to_do(record: Record) -> Complaints:
+    text = r"\[{}\] .{{40,}} Runbook: docs/runbooks/[a-z-]+\.md"
+    for alarm in record.all(COMPOSITE):
+        if not re.fullmatch(text.format("page"), alarm.inputs.get("alarmDescription") or ""):
+            yield f"{alarm} does not"
     for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm"):
-        if not re.match(r"\[(page|inform|scaling)\] .{40,}", alarm.inputs.get("alarmDescription") or ""):
+        allowed = r"\[scaling\] .{40,}" if alarm.name == "scale-out" else text.format("inform")
+        if not re.fullmatch(allowed, alarm.inputs.get("alarmDescription") or ""):
             yield f"{alarm} does not"
         queries = alarm.inputs.get("metricQueries") or ()
         (period,) = {q["metric"]["period"] for q in queries if "metric" in q} or {alarm.inputs.get("period")}
@@ -744,6 +753,7 @@ INVARIANTS = (
         alarms_reach_the_topic,
         put("aws:cloudwatch/metricAlarm:MetricAlarm", "alarmActions", []),
     ),
+    Invariant("pages page", alarms_reach_the_topic, put(COMPOSITE, "alarmActions", ["arn:aws:sns:::notices"])),
     Invariant(
         "alarms say what to do",
         alarms_say_what_to_do,

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from components.observability import Alarm, Formula, Metric, Missing, Severity
-from components.serverless.observability import Metrics, Sources, alarms, silence_seconds, widgets
-from components.settings import Settings, parse
+from components.settings import parse
 from local.recording import Record
 from workers import config as worker_config
 
 CONFIG = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
 OUTPUTS = {
     "alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket",
-    "stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName",
-    "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "mode", "gatewayKeySecretArn", "reviewHours",
-    "reviewOwner", "operatorPolicyArn",
+    "stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "noticeTopicArn",
+    "dashboardName", "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "mode",
+    "gatewayKeySecretArn", "reviewHours", "reviewOwner", "operatorPolicyArn",
 }  # fmt: skip
 
 
@@ -129,102 +125,3 @@ def test_the_handlers_exist(serverless: Record) -> None:
         module, _, name = function.inputs["handler"].rpartition(".")
         assert module == handlers.__name__
         assert callable(getattr(handlers, name))
-
-
-# -- observability
-
-
-def fake_metrics(settings: Settings) -> Metrics:
-    functions = dict.fromkeys(("plan", "confirm", "report"), "function")
-    return Metrics(settings, Sources("arn:run", "group", "queue", "table", functions))
-
-
-EMITTED = {
-    "Backlog", "OldestPendingAge", "InReview", "Confirmed", "Rejected", "Retried", "Review", "NotTried", "LostFences",
-    "ClaimMs", "ConfirmMs", "SettleMs", "BatchesFailed",
-}  # fmt: skip
-"""What the handlers emit (tests/serverless holds them to their numbers)."""
-
-
-def used(settings: Settings) -> Iterator[Metric | Formula]:
-    metrics = fake_metrics(settings)
-    yield from (alarm.metric for alarm in alarms(settings, metrics))
-    yield from (metric for widget in widgets(metrics) for metric in widget.metrics)
-
-
-def test_no_alarm_or_graph_waits_for_a_metric_that_nobody_emits() -> None:
-    import inspect
-
-    from workers.serverless import handlers
-
-    source = inspect.getsource(handlers)
-    ours = {
-        metric.name
-        for metric in used(parse(CONFIG))
-        if isinstance(metric, Metric) and metric.namespace == "ConfirmTransactions"
-    }
-    assert ours <= EMITTED
-    assert all(f'"{name}":' in source for name in EMITTED)
-
-
-def test_each_worry_of_the_first_issue_has_its_alarm(records: dict[str, Record]) -> None:
-    found = {a.name: a for a in records["dev"].all("aws:cloudwatch/metricAlarm:MetricAlarm")}
-    wanted = {
-        # name: namespace, metric, threshold, comparison, no data
-        "run-failed": ("AWS/States", "ExecutionsFailed", 1, "GreaterThanOrEqualToThreshold", "notBreaching"),
-        "run-timed-out": ("AWS/States", "ExecutionsTimedOut", 1, "GreaterThanOrEqualToThreshold", "notBreaching"),
-        "run-aborted": ("AWS/States", "ExecutionsAborted", 1, "GreaterThanOrEqualToThreshold", "notBreaching"),
-        "oldest-pending": (
-            "ConfirmTransactions", "OldestPendingAge", 900, "GreaterThanOrEqualToThreshold", "notBreaching",
-        ),
-        "in-review": ("ConfirmTransactions", "InReview", 1, "GreaterThanOrEqualToThreshold", "notBreaching"),
-        "batches-failed": ("ConfirmTransactions", "BatchesFailed", 1, "GreaterThanOrEqualToThreshold", "notBreaching"),
-        "dead-letters": (
-            "AWS/SQS", "ApproximateNumberOfMessagesVisible", 1, "GreaterThanOrEqualToThreshold", "notBreaching",
-        ),
-        "silence": ("AWS/States", "ExecutionsStarted", 1, "LessThanThreshold", "breaching"),
-    }  # fmt: skip
-    keys = ("namespace", "metricName", "threshold", "comparisonOperator", "treatMissingData")
-    assert {name: tuple(alarm.inputs[key] for key in keys) for name, alarm in found.items()} == wanted
-    assert found["oldest-pending"].inputs["dimensions"] == {"Alternative": "serverless", "Environment": "dev"}
-
-
-def test_silence_follows_the_schedule() -> None:
-    def silence(**changes: object) -> Alarm | None:
-        settings = parse(CONFIG | {"oldestPendingAlarmSeconds": 604_800} | changes)
-        rows = [alarm for alarm in alarms(settings, fake_metrics(settings)) if alarm.name == "silence"]
-        return rows[0] if rows else None
-
-    for schedule, seconds in (("rate(1 minute)", 300), ("rate(5 minutes)", 900), ("cron(0 * * * ? *)", 86_400)):
-        alarm = silence(schedule=schedule)
-        assert alarm is not None
-        assert (alarm.period, alarm.below, alarm.missing) == (seconds, True, Missing.ALARMING)
-    assert silence(schedule="rate(1 day)") is None  # CloudWatch cannot look back that far
-    assert silence_seconds(parse(CONFIG | {"schedule": "rate(2 minutes)"})) == 360
-
-
-def test_what_risks_the_promise_pages() -> None:
-    settings = parse(CONFIG)
-    paging = {a.name for a in alarms(settings, fake_metrics(settings)) if a.severity is Severity.PAGE}
-    assert paging == {"run-failed", "run-timed-out", "oldest-pending", "dead-letters", "silence"}
-
-
-def test_the_dashboard_tiles_without_overlap(recorded: Record) -> None:
-    (board,) = recorded.all("aws:cloudwatch/dashboard:Dashboard")
-    drawn = json.loads(board.inputs["dashboardBody"])["widgets"]
-    cells = [
-        (x, y)
-        for widget in drawn
-        for x in range(widget["x"], widget["x"] + widget["width"])
-        for y in range(widget["y"], widget["y"] + widget["height"])
-    ]
-    assert len(cells) == len(set(cells))
-    assert max(x for x, _ in cells) == 23
-    assert all(widget["properties"]["metrics"] for widget in drawn)
-    assert "unknown" not in board.inputs["dashboardBody"].lower()
-
-
-def test_mail_goes_out_where_settings_have_an_address(records: dict[str, Record]) -> None:
-    (subscription,) = records["prod"].all("aws:sns/topicSubscription:TopicSubscription")
-    assert (subscription.inputs["protocol"], subscription.inputs["endpoint"]) == ("email", "on-call@example.com")
-    assert not [r for r in records["dev"].resources if r.type.startswith("aws:sns/topicSubscription")]

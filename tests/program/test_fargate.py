@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ import yaml
 from components import alternatives, artifact
 from components.account import Place
 from components.fargate.compute import repository_arn
-from components.fargate.observability import DEPLOYMENT_ALARMS, Metrics, Sources, alarms, silence_seconds, widgets
 from components.fargate.scaling import publisher_minutes, scale_out_seconds
-from components.observability import Metric, Missing, Severity
-from components.settings import ALTERNATIVES, Settings, parse
+from components.settings import ALTERNATIVES, parse
 from local.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
@@ -34,8 +31,8 @@ CONFIG = {
 OUTPUTS = {
     "alternative", "environment", "region", "clusterName", "serviceName", "taskDefinitionArn", "repositoryUrl",
     "databaseHost", "databasePort", "databaseName", "databaseUser", "databaseClusterId", "databaseSecretArn",
-    "alarmTopicArn", "dashboardName", "logGroups", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn",
-    "mode", "reviewHours", "reviewOwner", "operatorPolicyArn",
+    "alarmTopicArn", "noticeTopicArn", "dashboardName", "logGroups", "vpcId", "egressAddresses", "gatewayUrl",
+    "gatewayKeySecretArn", "mode", "reviewHours", "reviewOwner", "operatorPolicyArn",
 }  # fmt: skip
 TASK = "aws:ecs/taskDefinition:TaskDefinition"
 SERVICE = "aws:ecs/service:Service"
@@ -466,7 +463,9 @@ def test_somebody_reports_the_backlog_when_no_task_runs(records: dict[str, Recor
         (cluster,) = records[stack].all(CLUSTER)
         assert variables["CLUSTER_ARN"] == cluster.outputs["arn"]
         assert variables["MASTER_SECRET_ARN"] == records[stack].outputs["databaseSecretArn"]
-        assert set(re.findall(r'values\.text\("([A-Z_]+)"\)', inspect.getsource(publisher))) == set(variables)
+        assert set(re.findall(r'values\.(?:text|seconds)\("([A-Z_]+)"\)', inspect.getsource(publisher))) == set(
+            variables
+        )
 
 
 def test_the_publisher_lets_a_pausing_database_sleep() -> None:
@@ -480,76 +479,11 @@ def test_the_publisher_lets_a_pausing_database_sleep() -> None:
 # -- observability
 
 
-def fake_metrics(settings: Settings, publisher: str | None = "publisher") -> Metrics:
-    return Metrics(settings, Sources("cluster", "service", "database", "rule", publisher, publisher and "queue"))
-
-
-def used(settings: Settings) -> Iterator[Metric]:
-    metrics = fake_metrics(settings)
-    for alarm in alarms(settings, metrics, 15):
-        yield from [alarm.metric] if isinstance(alarm.metric, Metric) else alarm.metric.terms.values()
-    yield from (metric for widget in widgets(metrics) for metric in widget.metrics)
-
-
-def test_no_alarm_or_graph_waits_for_a_metric_that_nobody_emits() -> None:
-    from workers.service import __main__ as service
-
-    source = inspect.getsource(service)
-    ours = {metric.name for metric in used(parse(CONFIG)) if metric.namespace == "ConfirmTransactions"}
-    assert {name for name in ours if f'"{name}": (' not in source} == set()
-    assert {"Backlog", "OldestPendingAge", "InReview"} <= ours
-
-
 def test_the_publisher_reports_under_the_names_that_scaling_reads() -> None:
     from workers import publisher
 
     source = inspect.getsource(publisher)
-    assert all(f'"{name}": (' in source for name in ("Backlog", "OldestPendingAge", "InReview"))
-
-
-def test_each_worry_has_its_alarm(records: dict[str, Record]) -> None:
-    found = {alarm.name: alarm for alarm in records["fargate-dev"].all(ALARM)}
-    at_least, under = "GreaterThanOrEqualToThreshold", "LessThanThreshold"
-    wanted = {
-        # name: namespace, metric, threshold, comparison, no data
-        "oldest-pending": ("ConfirmTransactions", "OldestPendingAge", 900, at_least, "notBreaching"),
-        "in-review": ("ConfirmTransactions", "InReview", 1, at_least, "notBreaching"),
-        "silence": ("ConfirmTransactions", "Backlog", 1, under, "breaching"),
-        "tasks-missing": (None, None, 1, at_least, "notBreaching"),
-        "deployment-failed": ("AWS/Events", "TriggeredRules", 1, at_least, "notBreaching"),
-        "task-memory": ("AWS/ECS", "MemoryUtilization", 85, at_least, "notBreaching"),
-        "database-at-its-limit": ("AWS/RDS", "ACUUtilization", 90, at_least, "notBreaching"),
-        "deadlocks": ("AWS/RDS", "Deadlocks", 1, at_least, "notBreaching"),
-        "transaction-ids": ("AWS/RDS", "MaximumUsedTransactionIDs", 1_000_000_000, at_least, "notBreaching"),
-        "scale-out": ("ConfirmTransactions", "OldestPendingAge", 180, at_least, "notBreaching"),
-    }
-    keys = ("namespace", "metricName", "threshold", "comparisonOperator", "treatMissingData")
-    assert {name: tuple(alarm.inputs.get(key) for key in keys) for name, alarm in found.items()} == wanted
-    assert found["oldest-pending"].inputs["dimensions"] == {"Alternative": "fargate", "Environment": "dev"}
-    assert {a.name for a in records["fargate-asleep"].all(ALARM)} == {*wanted, "publisher-failed", "dead-letters"}
-
-
-def test_missing_tasks_are_those_wanted_and_not_running(fargate: Record) -> None:
-    queries = {q["id"]: q for q in fargate.one(ALARM, "tasks-missing").inputs["metricQueries"]}
-    assert evaluate(queries["result"]["expression"], wanted=4, running=1) == 3
-    assert [name for name, query in queries.items() if query.get("returnData")] == ["result"]
-    assert queries["wanted"]["metric"]["metricName"] == "DesiredTaskCount"
-    assert queries["running"]["metric"]["metricName"] == "RunningTaskCount"
-
-
-def test_what_risks_the_promise_pages() -> None:
-    settings = parse(CONFIG)
-    paging = {a.name for a in alarms(settings, fake_metrics(settings), 15) if a.severity is Severity.PAGE}
-    assert paging == {
-        *("oldest-pending", "silence", "deployment-failed", "transaction-ids", "publisher-failed", "dead-letters")
-    }
-    assert set(DEPLOYMENT_ALARMS) <= paging
-
-
-def test_silence_outlasts_three_reports() -> None:
-    assert [silence_seconds(seconds) for seconds in (15, 60, 900, 901)] == [300, 300, 2_700, 2_760]
-    (silence,) = (a for a in alarms(parse(CONFIG), fake_metrics(parse(CONFIG)), 900) if a.name == "silence")
-    assert (silence.below, silence.missing, silence.period) == (True, Missing.ALARMING, 2_700)
+    assert all(f'"{name}": (' in source for name in ("Backlog", "OldestPendingAge"))
 
 
 def test_failed_deployments_of_our_service_are_counted(fargate: Record) -> None:
