@@ -1,10 +1,11 @@
 """Metric alarms as AWS evaluates them.
 
 Gaps: ministack compares the points of *all* dimensions of a metric, looks only on a PutMetricData, knows neither
-DatapointsToAlarm nor TreatMissingData, and so never leaves ALARM by itself. Here an alarm sees the points of its own
-dimensions, in `EvaluationPeriods` periods that end now, and is looked at whenever a metric arrives and every 2 s.
-Periods are divided by the Scheduler's speed, so that an alarm of minutes clears within a demo's seconds.
-Alarms on metric math and anomaly bands stay as ministack has them.
+DatapointsToAlarm nor TreatMissingData, and so never leaves ALARM by itself; it forgets metric math. Here an alarm sees
+the points of its own dimensions, in `EvaluationPeriods` periods that end now, and is looked at whenever a metric
+arrives and every 2 s. Periods are divided by the Scheduler's speed, so that an alarm of minutes clears within a demo's
+seconds. Metric math is that of local/scaling.py. Composite alarms are ministack's own. Alarms on anomaly bands stay as
+ministack has them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from local.scaling import compute
 
 logger = logging.getLogger("overlay.alarms")
 
@@ -36,19 +39,30 @@ def apply() -> None:
     original = cloudwatch._evaluate_alarm
     speed = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
 
+    def values_of(metric: Mapping[str, Any], statistic: str, period: float, count: int) -> list[float | None]:
+        key = (metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(_dimensions(metric)))
+        points = cloudwatch._metrics.get(key) or []
+        return [
+            cloudwatch._stat_value(cloudwatch._calc_stats(group), statistic, group) if group else None
+            for group in grouped(points, time.time(), period / speed, count)
+        ]
+
     def evaluate(alarm: dict[str, Any]) -> None:
-        if not alarm.get("MetricName") or alarm.get("ComparisonOperator") not in _BREACHES:
+        if not (alarm.get("MetricName") or alarm.get("Metrics")) or alarm.get("ComparisonOperator") not in _BREACHES:
             original(alarm)
             return
-        statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
-        key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(_dimensions(alarm)))
-        points = cloudwatch._metrics.get(key) or []
-        period = float(alarm.get("Period", 60)) / speed
         count = int(alarm.get("EvaluationPeriods", 1))
-        values = [
-            cloudwatch._stat_value(cloudwatch._calc_stats(group), statistic, group) if group else None
-            for group in grouped(points, time.time(), period, count)
-        ]
+        if queries := alarm.get("Metrics"):
+            statistic = next(query["Expression"] for query in queries if query.get("ReturnData", True))
+            terms = {
+                query["Id"]: values_of(stat["Metric"], stat["Stat"], float(stat["Period"]), count)
+                for query in queries
+                if (stat := query.get("MetricStat"))
+            }
+            values = [compute(statistic, {name: periods[n] for name, periods in terms.items()}) for n in range(count)]
+        else:
+            statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
+            values = values_of(alarm, statistic, float(alarm.get("Period", 60)), count)
         state = judge(values, alarm)
         if state is None or state == alarm["StateValue"]:
             return
@@ -60,7 +74,17 @@ def apply() -> None:
         cloudwatch._dispatch_alarm_actions(alarm, before, state, reason)
         cloudwatch._evaluate_parent_alarms(alarm)
 
+    put = cloudwatch._put_metric_alarm
+
+    def put_metric_alarm(params: Any, data: Any, is_cbor: bool, is_json: bool = False) -> Any:
+        answer = put(params, data, is_cbor, is_json)
+        if (is_cbor or is_json) and data.get("Metrics") and (alarm := cloudwatch._alarms.get(data.get("AlarmName"))):
+            alarm["Metrics"] = data["Metrics"]
+            evaluate(alarm)
+        return answer
+
     cloudwatch._evaluate_alarm = evaluate
+    cloudwatch._put_metric_alarm = put_metric_alarm
     threading.Thread(target=_look_forever, args=(cloudwatch,), name="alarms", daemon=True).start()
 
 

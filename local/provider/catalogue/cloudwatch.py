@@ -141,7 +141,6 @@ RESOURCES = (
         name=Name(prefix="", limit=255),
         tagging=Tagging({"ResourceARN": "{arn}"}),
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{name}"},
-        recorded={"metricQueries": "the emulator does not evaluate metric math, so this alarm stays silent"},
     ),
     Resource(
         "aws:cloudwatch/compositeAlarm:CompositeAlarm",
