@@ -84,10 +84,11 @@ def test_the_page_shows_these(records: dict[str, Record], alternative: str) -> N
 def test_each_stops_on_our_alarms_and_says_what_it_did(records: dict[str, Record], stack: str) -> None:
     record = records[stack]
     alarms = {alarm.outputs["arn"]: alarm for alarm in record.all("aws:cloudwatch/metricAlarm:MetricAlarm")}
+    pages = record.all("aws:cloudwatch/compositeAlarm:CompositeAlarm")
     for template in templates(record).values():
         stops = [alarms[stop["value"]] for stop in template["stopConditions"]]
         assert {stop["source"] for stop in template["stopConditions"]} == {"aws:cloudwatch:alarm"}
-        assert any(alarm.inputs["alarmDescription"].startswith("[page]") for alarm in stops)
+        assert any(f'"{alarm.inputs["name"]}"' in page.inputs["alarmRule"] for alarm in stops for page in pages)
         (action,) = template["actions"]
         lasts = {one["key"]: one["value"] for one in action.get("parameters", ())}.get("duration")
         age = record.one("aws:cloudwatch/metricAlarm:MetricAlarm", "oldest-pending").inputs["threshold"]
