@@ -151,6 +151,17 @@ def test_an_expired_lease_is_taken_over_and_the_old_holder_can_do_nothing(store:
     assert run(store.settle([answer(new, clock, done(new))])) == [True]
 
 
+def test_a_lease_holds_for_every_clock_within_the_allowed_skew(store: Store, clock: FakeClock) -> None:
+    """Whoever looks may be ahead by so much of whoever holds it, and still may not take it."""
+    run(store.add([payment("p-0")]))
+    [held] = claim(store, "ours")
+    assert held.lease_until is not None
+    clock.time = held.lease_until + POLICY.clock_skew
+    assert claim(store, "theirs") == []
+    clock.advance(0.001)
+    assert [one.token for one in claim(store, "theirs")] == ["theirs"]
+
+
 def test_a_takeover_keeps_the_claim_before_it_in_the_history(store: Store, clock: FakeClock) -> None:
     run(store.add([payment("p-0")]))
     [old] = claim(store, "old")

@@ -178,6 +178,17 @@ def test_a_batch_that_comes_twice_is_confirmed_once(gateway: LedgerGateway) -> N
     assert set(gateway.effects.values()) == {1}
 
 
+def test_a_run_goes_on_over_a_deployment(gateway: LedgerGateway) -> None:
+    """What a run knows is in its plan and in the table: functions made anew in between lose nothing of it."""
+    add(25)
+    first, *others = batches(plan())
+    assert handlers.confirm(first, CONTEXT)["confirmed"] == 10
+    handlers.app().loop.close()
+    handlers.app.cache_clear()
+    assert [handlers.confirm(batch, CONTEXT)["confirmed"] for batch in (first, *others)] == [0, 10, 5]
+    assert set(gateway.effects.values()) == {1}
+
+
 def report(planned: dict[str, Any], *results: dict[str, int]) -> dict[str, Any]:
     return handlers.report({"run": RUN, "plan": planned, "results": list(results)}, CONTEXT)
 

@@ -190,6 +190,49 @@ def _final_or_away(store: PostgresStore) -> int:
         return -1
 
 
+REFUSALS = {
+    "read-only": ("ROLE confirm_service IN DATABASE {0} SET default_transaction_read_only = on", "RESET ALL"),
+    "out-of-connections": ("DATABASE {0} CONNECTION LIMIT 0", "CONNECTION LIMIT -1"),
+}
+"""What a database does that is there and takes nothing, and how it ends: `ALTER ...`."""
+CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'confirm_service'"
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_database_that_takes_nothing_is_waited_out_and_told_once(
+    place: Place, store: PostgresStore, gateway: Gateway, refusal: str
+) -> None:
+    begin, end = REFUSALS[refusal]
+    begin = begin.format(place.database)
+    end = f"{begin.partition(' SET ')[0].partition(' CONNECTION ')[0]} {end}"
+    with place.worker(METRICS_SECONDS="60") as worker:  # nobody but the claims asks
+        worker.await_event("started")
+        run(store.pool.execute(f"ALTER {begin}"))
+        run(store.pool.execute(CUT_OFF))
+        add(store, 60)
+        worker.await_event("database lost")
+        time.sleep(2)
+        assert statuses(store) == {"PENDING": 60}
+        run(store.pool.execute(f"ALTER {end}"))
+        wait(all_final(store, 60))
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(60) == 0
+    assert len(worker.events("database lost")) == len(worker.events("database back")) == 1
+    once_each(gateway, store)
+
+
+def test_it_starts_once_the_database_lets_it_in(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    begin, end = (f"ALTER DATABASE {place.database} CONNECTION LIMIT {limit}" for limit in (0, -1))
+    run(store.pool.execute(begin))
+    add(store, 20)
+    with place.worker() as worker:
+        worker.await_event("database lost")
+        run(store.pool.execute(end))
+        worker.await_event("started")
+        wait(all_final(store, 20))
+    once_each(gateway, store)
+
+
 def test_an_outage_of_the_gateway_burns_no_attempts(place: Place, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(profile="down")
     add(store, 60)

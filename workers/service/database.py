@@ -150,13 +150,19 @@ class Database:
                 self.store.sweep()
             return await self.store.claim_next(token=token, by=self.by, limit=limit)
 
-        return await self.wait_out(once)
+        return await self._write(once)
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
-        return await self.wait_out(lambda: self.store.settle(moves))
+        return await self._write(lambda: self.store.settle(moves))
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
-        return await self.wait_out(lambda: self.store.extend(transactions))
+        return await self._write(lambda: self.store.extend(transactions))
+
+    async def _write(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What shows that the database is back: after a failover the old writer still lets in and reads."""
+        answer = await self.wait_out(call)
+        self._back()
+        return answer
 
     async def wait_out(self, call: Callable[[], Awaitable[T]]) -> T:
         """`call`, again and again while the database is away.
@@ -167,16 +173,13 @@ class Database:
         wait, gave_up_at = FIRST_WAIT, self.clock.now() + self.patience
         while True:
             try:
-                answer = await call()
+                return await call()
             except LOST as error:
                 await self._lost(error)
                 if self.clock.now() >= gave_up_at:
                     raise
                 await self.clock.sleep(wait * (0.5 + self.chance.random() / 2))
                 wait = min(wait * 2, LONGEST_WAIT)
-                continue
-            self._back()
-            return answer
 
     async def _lost(self, error: BaseException) -> None:
         await self.store.pool.expire_connections()  # a server that restarted knows none of them
