@@ -45,19 +45,20 @@ class Telemetry:
         Those that did not end at the first try name their trace: it is always kept (workers/tracing.py).
         """
         lines = []
-        last, text, by = None, "", quoted(run)
-        for record in records:  # by hand: this runs for every transaction
-            history, attempt, status = record.history, record.attempt, record.status
-            entry = history[-1]
-            if entry.at is not last:
-                last, text = entry.at, to_text(entry.at)
-            line = (
-                f'{{"at":"{text}","tx":{quoted(record.id)},"status":"{status}","attempt":{attempt},'
-                f'"why":{quoted(entry.why)},"run":{by}'
-            )
-            if len(history) > 1 and (took := entry.at - history[-2].at) >= SLOW:
+        last, by = None, quoted(run)
+        for record in records:  # by hand, and what neighbours share is made once: this runs for every transaction
+            id_, _, _, _, _, _, status, attempt, *_, history = record
+            at, _, _, _, _, _, why = history[-1]
+            shared = at, status, attempt, why
+            if shared != last:
+                last = shared
+                head = f'{{"at":"{to_text(at)}","tx":'
+                tail = f',"status":"{status}","attempt":{attempt},"why":{quoted(why)},"run":{by}'
+                plain = attempt == 1 and status in _FINAL
+            line = head + quoted(id_) + tail
+            if len(history) > 1 and (took := at - history[-2][0]) >= SLOW:
                 line += f',"ms":{took // _MS}'
-            if attempt != 1 or status not in _FINAL:
+            if not plain:
                 line += f',"trace":"{trace_id(record)}"'
             lines.append(line + "}")
         if lines:

@@ -102,6 +102,25 @@ def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database,
     assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9))}
 
 
+def test_a_claim_brings_times_as_they_are_stored(database: Database, clock: FakeClock) -> None:
+    """They travel as seconds. Rows that share none, some and all of their times with the one before them."""
+    days = ["2026-01-02 03:04:05.678901", "2026-01-02 03:04:05.678901", "1970-01-01", "1999-12-31 23:59:59.999999"]
+    run(
+        database.pool.executemany(
+            """
+            INSERT INTO transactions (id, account, amount, currency, created_at, deadline, due_at)
+            VALUES ($1, 'x', 1, 'EUR', $2::text::timestamptz, '2200-01-01 00:00:00.001', $2::text::timestamptz)
+            """,
+            [(f"p-{n}", day) for n, day in enumerate(days)],
+        )
+    )
+    held = claim(store_of(database, clock))
+    assert len(held) == len(days)
+    for record in held:
+        stored = find(store_of(database, clock), record.id)
+        assert record._replace(history=()) == stored._replace(history=())
+
+
 def test_a_claim_waits_for_nobody(database: Database, clock: FakeClock) -> None:
     """Rows that another worker is about to take are passed over at once."""
     run(store_of(database, clock).add(list(payments(10))))

@@ -11,7 +11,7 @@ from datetime import datetime
 from workers.domain.outcomes import NotFound, NotTried, Unknown
 from workers.domain.policy import Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import Status, Transaction, make
 from workers.domain.transitions import Answer, decide, may_resend
 
 
@@ -87,7 +87,8 @@ class Confirmer:
     async def conclude(self, record: Transaction, stop_at: datetime | None = None) -> Move:
         """Ask or send for one held transaction, and decide what follows. Never raises for a gateway's fault."""
         answer = await self._answer(record, stop_at)
-        return Move(record, decide(record, answer, self.clock.now(), self.policy, self.chance.random()))
+        after = decide(record, answer, self.clock.now(), self.policy, self.chance.random())
+        return make(Move, (record, after))
 
     async def _answer(self, record: Transaction, stop_at: datetime | None) -> Answer:
         key = record.id  # one key for all attempts: the gateway itself refuses a second effect
@@ -107,7 +108,7 @@ class Confirmer:
                 outcome = await self.gateway.confirm(record, key)
                 if isinstance(outcome, NotFound):
                     outcome = Unknown("confirm answered 'not found', which only ask may")
-                return Answer(outcome, self.by)
+                return make(Answer, (outcome, self.by, False))
         except Exception as error:
             # Only a defect of an adapter gets here. The effect may have happened, so nothing is known.
             return Answer(Unknown(f"{type(error).__name__} in the gateway adapter"), self.by, asked=asked)

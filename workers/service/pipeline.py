@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import monotonic
 
 from workers.domain.confirming import Confirmer, Tally, tally
 from workers.domain.outcomes import NotTried
@@ -133,27 +134,34 @@ class Pipeline:
         for record in records:
             self.held[record.id] = record
         self._ready.extend(records)
-        for _ in range(min(len(records), len(self._idle))):
+        self._rouse(2)
+
+    def _rouse(self, callers: int) -> None:
+        """Each roused caller rouses two more while there is work: all of them in a few turns of the loop, and hardly
+        any in vain where calls return at once (waking a hundred for a batch that one ended took 4 us a transaction)."""
+        for _ in range(min(callers, len(self._ready), len(self._idle))):
             self._idle.popleft().set_result(None)
 
     async def _call(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, ready, began = asyncio.get_running_loop(), self._ready, monotonic()
         while True:
-            if not self._ready:
+            if not ready:
                 if self._stopping:
                     return
                 waiting: asyncio.Future[None] = loop.create_future()
                 self._idle.append(waiting)
                 await waiting
+                self._rouse(2)
+                began = monotonic()
                 continue
-            record = self._ready.popleft()
+            record = ready.popleft()
             if self._stopping:
                 self._done.append(_untouched(record, self.confirmer()))
                 self._settling.set()
                 continue
-            began = loop.time()
             move = await self.confirmer().conclude(record, self._stop_at)
-            self.totals.call_seconds += loop.time() - began
+            began, since = monotonic(), began
+            self.totals.call_seconds += began - since
             self._done.append(move)
             self._settling.set()
 
@@ -171,10 +179,10 @@ class Pipeline:
             won = await self.source.settle(moves)
             self.totals.settle_seconds += loop.time() - began
             self.totals.tally += tally(moves, won)
-            for move in moves:
-                self.held.pop(move.before.id, None)
+            for before, _ in moves:
+                self.held.pop(before.id, None)
             self._room.set()
-            self.report([move.after for move, ok in zip(moves, won, strict=True) if ok])
+            self.report([after for (_, after), ok in zip(moves, won, strict=True) if ok])
 
     async def _renew(self) -> None:
         """Keep the leases of calls that take long; a lease that is lost is simply not renewed, and its fence stands."""

@@ -1,0 +1,101 @@
+"""The stream by itself, without a database: who works when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from tests.fakes import Even, FakeClock, LedgerGateway, payments, run
+from workers.domain.confirming import Confirmer
+from workers.domain.outcomes import Confirmed, Outcome
+from workers.domain.policy import Policy
+from workers.domain.ports import Move
+from workers.domain.transaction import Status, Transaction
+from workers.service.pipeline import Pipeline
+from workers.stores.memory import MemoryStore
+
+CALLERS = 100
+
+
+@dataclass
+class Memory:
+    """A source on the model of a store."""
+
+    store: MemoryStore
+    claims: int = 0
+
+    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
+        self.claims += 1
+        await asyncio.sleep(0)  # the callers have nothing yet, and wait
+        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit)
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        return await self.store.settle(moves)
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        return await self.store.extend(transactions)
+
+
+@dataclass
+class Together(LedgerGateway):
+    """Answers nobody until `size` calls wait."""
+
+    size: int = CALLERS
+    waiting: int = 0
+    all_here: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        self.waiting += 1
+        if self.waiting == self.size:
+            self.all_here.set()
+        await self.all_here.wait()
+        return Confirmed(key, transaction.amount, transaction.currency)
+
+
+async def drain(gateway: LedgerGateway, count: int) -> tuple[Pipeline, MemoryStore]:
+    """Confirm `count` transactions in batches of as many as there are callers."""
+    clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
+    store = MemoryStore(clock, policy)
+    await store.add(list(payments(count)))
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w")
+    left = count
+
+    def report(records: Sequence[Transaction]) -> None:
+        nonlocal left
+        left -= len(records)
+        if not left:
+            stop.set()
+
+    pipeline = Pipeline(Memory(store), lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report)
+    async with asyncio.timeout(60):
+        await pipeline.run(stop)
+    return pipeline, store
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, CALLERS])
+def test_as_many_calls_run_at_once_as_may(size: int) -> None:
+    """Callers rouse one another: each of a batch finds one, or this gateway would answer nobody."""
+    pipeline, store = run(drain(Together(size=size), size))
+    assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
+    assert pipeline.totals.tally.confirmed == size
+
+
+def test_calls_that_return_at_once_rouse_hardly_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that one caller ends is not worth waking a hundred."""
+    roused = 0
+    rouse = Pipeline._rouse
+
+    def counting(pipeline: Pipeline, callers: int) -> None:
+        nonlocal roused
+        before = len(pipeline._idle)
+        rouse(pipeline, callers)
+        roused += before - len(pipeline._idle)
+
+    monkeypatch.setattr(Pipeline, "_rouse", counting)
+    batches = 20
+    run(drain(LedgerGateway(), batches * CALLERS))
+    assert 1 <= roused <= 4 * batches
