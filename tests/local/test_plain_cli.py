@@ -33,7 +33,7 @@ from workers.domain.transitions import TAKEN_OVER
 PURCHASES = tuple(islice(cdnow.purchases(), 300))
 BATCH = 25
 SPEED = 30.0  # a minute of the Scheduler lasts 2 s, and an alarm's 5 minutes last 10 s
-GATEWAY = {"latency_seconds": [0.3, 0.6], "hang_seconds": 2}  # slow enough to be caught in the middle of a batch
+GATEWAY = {"latency_seconds": [0.6, 1.2], "hang_seconds": 2}  # slow enough to be caught in the middle of a batch
 CONFIG = {"batchSize": BATCH, "lambdaTimeoutSeconds": 18, "leaseSeconds": 19, "clockSkewSeconds": 0}
 """The shortest lease that settings allow: what a killed Lambda held comes back after it."""
 OUTPUTS = {
@@ -145,7 +145,7 @@ def processes_of(aws: LocalAws) -> list[str]:
     return [line[:200] for line in every.splitlines() if str(aws.folder) in line and line.split()[0] != own]
 
 
-def until(holds: Callable[[], object], seconds: float = 60) -> None:
+def until(holds: Callable[[], object], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"not within {seconds} s"
