@@ -22,6 +22,8 @@ class Place:
     partition: str
     prefix: str
     """Start of every name that something outside must find: project and stack."""
+    boundary: str | None = None
+    """ARN of the permissions boundary that every role gets."""
 
     def arn(self, service: str, resource: str) -> str:
         """The ARN of `resource` (its last part, such as `function:name`) in this account and region."""
@@ -80,7 +82,7 @@ def provider(settings: Settings) -> aws.Provider:
     )
 
 
-def place(through: aws.Provider) -> Place:
+def place(through: aws.Provider, boundary: str | None = None) -> Place:
     """Ask AWS, through the provider, where we are.
 
     Raises:
@@ -99,4 +101,5 @@ def place(through: aws.Provider) -> Place:
         region=aws.get_region(opts=options).region,
         partition=aws.get_partition(opts=options).partition,
         prefix=f"{PROJECT}-{stack}",
+        boundary=boundary,
     )

@@ -88,6 +88,7 @@ def role(
         name,
         description=description,
         assume_role_policy=pulumi.Output.json_dumps({"Version": VERSION, "Statement": [trust]}),
+        permissions_boundary=place.boundary,
         opts=pulumi.ResourceOptions(parent=parent),
     )
     grant = aws.iam.RolePolicy(

@@ -439,6 +439,10 @@ KEYS: tuple[Key, ...] = (
     Key("faultExperiments", "string", "off",
         "Templates of fault experiments (FIS): off, on, or even-in-prod, where they strike real payments.",
         "off, on or even-in-prod", _choice(*FaultExperiments)),
+    Key("permissionsBoundary", "string", "",
+        "ARN of the permissions boundary that every role gets; the output permissionsBoundary of bootstrap/.",
+        "the ARN of a policy, or nothing", _text(r"|arn:[a-z-]+:iam::\d{12}:policy/\S+"),
+        "arn:aws:iam::123456789012:policy/pipeline-confirm-dev-boundary"),
     Key("monthlyBudget", "integer", 0, "US dollars a month for this stack, with alerts to alarmEmail; 0 for no budget.",
         "1 to 1,000,000 US$, or 0 for none", _number(1, 1_000_000, special=(0,))),
     Key("vaultLockGraceDays", "integer", 0,
@@ -624,6 +628,8 @@ class Settings:
     fault_experiments: FaultExperiments
     vault_grace_days: int
     """Until the backup vault's lock is for ever; 0: it stays removable."""
+    permissions_boundary: str | None
+    """ARN; of every role."""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -818,6 +824,7 @@ def _build(values: _Values) -> Settings:
             monthly_budget=number("monthlyBudget"),
         ),
         fault_experiments=FaultExperiments(text("faultExperiments")),
+        permissions_boundary=text("permissionsBoundary") or None,
         vault_grace_days=number("vaultLockGraceDays"),
     )
 

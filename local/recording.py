@@ -43,6 +43,8 @@ ARNS = {
     "aws:ecs/cluster:Cluster": ("ecs", "cluster/{name}"),
     "aws:rds/cluster:Cluster": ("rds", "cluster:{name}"),
     "aws:rds/clusterInstance:ClusterInstance": ("rds", "db:{name}"),
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": ("iam", "oidc-provider/{name}"),
+    "aws:iam/policy:Policy": ("iam", "policy/{name}"),
     "aws:iam/role:Role": ("iam", "role/{name}"),
     "aws:iam/policy:Policy": ("iam", "policy/{name}"),
     "aws:kms/key:Key": ("kms", "key/{name}"),
@@ -272,11 +274,11 @@ class _Monitor(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
-def stack_config(stack: str) -> dict[str, str]:
+def stack_config(stack: str, folder: Path = ROOT) -> dict[str, str]:
     """The tracked config of a stack over the defaults of Pulumi.yaml, as the engine hands it to the program."""
-    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
-    own = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    defaults = {f"{PROJECT}:{key}": row["default"] for key, row in project["config"].items()}
+    project = yaml.safe_load((folder / "Pulumi.yaml").read_text())
+    own = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text())["config"]
+    defaults = {f"{project['name']}:{key}": row["default"] for key, row in project["config"].items()}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in (defaults | own).items()}
 
 
@@ -287,6 +289,23 @@ def record(stack: str, *, as_stack: str | None = None, deployed: Any = None, **c
     """
     result = Record(deployed=dict(deployed or {}))
     config = stack_config(stack) | {f"{PROJECT}:{key}": value for key, value in changes.items()}
+    _run(ROOT, PROJECT, as_stack or stack, config, result)
+    if len(result.resources) < LEAST:
+        raise LookupError(f"only {len(result.resources)} resources were recorded")
+    return result
+
+
+def record_bootstrap(stack: str = "dev", **changes: str) -> Record:
+    """The same of the program in bootstrap/."""
+    result, folder, project = Record(), ROOT / "bootstrap", f"{PROJECT}-bootstrap"
+    _run(
+        folder, project, stack, stack_config(stack, folder) | {f"{project}:{k}": v for k, v in changes.items()}, result
+    )
+    return result
+
+
+def _run(folder: Path, project: str, stack: str, config: dict[str, str], result: Record) -> None:
+    """Run the program in a folder with mocks; what it registers is in `result`."""
     monitor = _Monitor(result)
     engine = mocks.MockEngine(logging.getLogger("pulumi.mocks"))
     features = set(monitor.GetDeploymentInfo(None).supportedFeatures)  # type: ignore[no-untyped-call]
@@ -296,8 +315,8 @@ def record(stack: str, *, as_stack: str | None = None, deployed: Any = None, **c
             monitor=monitor,
             monitor_features=features,
             engine=engine,
-            project=PROJECT,
-            stack=as_stack or stack,
+            project=project,
+            stack=stack,
             dry_run=False,
             organization="organization",
             callbacks=monitor.transforms,
@@ -309,7 +328,7 @@ def record(stack: str, *, as_stack: str | None = None, deployed: Any = None, **c
     async def program() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # pulumi_aws deprecates parts of itself on import
-            runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+            runpy.run_path(str(folder / "__main__.py"), run_name="__main__")
         await _registered()
         monitor.construct()
 
@@ -322,9 +341,6 @@ def record(stack: str, *, as_stack: str | None = None, deployed: Any = None, **c
         pulumi.runtime.set_all_config({})
         asyncio.set_event_loop(None)
         loop.close()
-    if len(result.resources) < LEAST:
-        raise LookupError(f"only {len(result.resources)} resources were recorded")
-    return result
 
 
 async def _registered() -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import subprocess
 import time
 
+from components.bootstrap.identity import ROLES
+from components.bootstrap.settings import connection
 from local.errors import LocalError
 from local.pipeline import model
-from local.pipeline.here import DIFFERENCES, Here
+from local.pipeline.here import DIFFERENCES, ENVIRONMENTS, Here
 from local.pipeline.reading import read
 from local.pipeline.running import PREDEFINED, Runner
 from local.processes import ROOT
@@ -21,10 +23,8 @@ from local.processes import ROOT
 FILE = ROOT / "azure-pipelines.yml"
 TESTS = "tests/domain tests/pipeline tests/program"
 """Of all tests, those that a local run runs: `make test` has just run the rest, or CI will."""
-CONNECTIONS = (
-    "confirm-build",
-    *(f"confirm-{env}-{role}" for env in ("dev", "staging", "prod") for role in ("plan", "apply")),
-)
+CONNECTIONS = ("confirm-build", *(connection(env, role) for env in ENVIRONMENTS for role in ROLES))
+"""Those that bootstrap/ makes roles for."""
 
 
 def load(stack: str, tests: str = TESTS) -> model.Pipeline:

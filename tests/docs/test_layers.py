@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.markdown import ROOT
 
-OURS = {"workers", "components", "cli", "local", "benchmarks", "costs", "tests", "__main__"}
+OURS = {"workers", "components", "cli", "pipelines", "local", "benchmarks", "costs", "tests", "__main__"}
 IN_THE_IMAGE = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "workers/requirements.lock").read_text(), re.MULTILINE))
 _BY_NAME = {"import_module", "__import__", "run_module", "run_path", "find_spec"}
 
@@ -41,6 +41,7 @@ LAYERS = (
     Layer("workers", frozenset({"workers"}), others=frozenset(IN_THE_IMAGE)),
     Layer("components", frozenset({"components"})),
     Layer("cli", frozenset({"cli", "workers"}), never=PULUMI),
+    Layer("pipelines", frozenset({"pipelines", "components"})),
 )
 
 
@@ -107,6 +108,8 @@ def test_a_layer_imports_what_it_may(layer: Layer) -> None:
         ("cli", "from local import stack"),
         ("cli", "from components.settings import PROJECT"),
         ("cli", "import pulumi_aws as aws"),
+        ("pipelines", "from local.stack import LocalAws"),
+        ("pipelines", "from cli.main import app"),
     ],
 )
 def test_a_trespass_is_seen(folder: str, source: str) -> None:

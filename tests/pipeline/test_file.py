@@ -111,7 +111,7 @@ def test_only_apply_comes_with_the_role_that_may_change_things(run: Mapping[str,
         connection = step.inputs.get("awsCredentials")
         kind, _, environment = stage.name.partition("_")
         if connection:
-            role = {"Build": "build", "Apply": f"{environment}-apply"}.get(kind, f"{environment}-plan")
+            role = "build" if kind == "Build" else f"{environment}-{kind.lower()}"
             assert connection == f"confirm-{role}", (stage.name, step.title)
         assert job.environment == (f"confirm-{environment}" if kind == "Apply" else "")
 

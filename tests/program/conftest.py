@@ -6,6 +6,7 @@ import pytest
 
 from local.recording import Record, record
 
+BOUNDARY = "arn:aws:iam::123456789012:policy/pipeline-confirm-dev-boundary"
 SERVERLESS: dict[str, dict[str, str]] = {
     "dev": {},
     "staging": {"environment": "staging"},
@@ -17,6 +18,7 @@ SERVERLESS: dict[str, dict[str, str]] = {
         "monthlyBudget": "500",
         "faultExperiments": "even-in-prod",
         "vaultLockGraceDays": "30",
+        "permissionsBoundary": BOUNDARY,
         "gatewayUrl": "https://payments.example.com:8443/v2",
         "availabilityZones": "3",
         "interfaceEndpoints": '["secretsmanager", "kms"]',
@@ -42,6 +44,7 @@ FARGATE: dict[str, dict[str, str]] = {
         "monthlyBudget": "500",
         "faultExperiments": "even-in-prod",
         "vaultLockGraceDays": "30",
+        "permissionsBoundary": BOUNDARY,
         "gatewayUrl": "https://payments.example.com:8443/v2",
         "availabilityZones": "3",
         "interfaceEndpoints": '["ecr.api", "ecr.dkr", "secretsmanager"]',

@@ -128,6 +128,7 @@ WRONG: list[tuple[str, object]] = [
     ("logRetentionDays", 31),
     ("alarmEmail", "on-call"),
     ("oldestPendingAlarmSeconds", 59),
+    ("permissionsBoundary", "boundary"),
     ("monthlyBudget", -1),
     ("faultExperiments", "yes"),
     ("vaultLockGraceDays", 2),

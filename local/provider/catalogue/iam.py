@@ -8,6 +8,7 @@ from local.provider.model import Call, Name, Read, Resource, Scope, Tagging
 
 ROLE = {"RoleName": "{name}"}
 POLICY = {"PolicyArn": "{id}"}
+PROVIDER = {"OpenIDConnectProviderArn": "{id}"}
 
 
 def _clear_role(client: Any, scope: Scope) -> None:
@@ -125,5 +126,22 @@ RESOURCES = (
         outputs={"arn": "Arn", "policyId": "PolicyId"},
         handled=("delayAfterPolicyCreationInMs",),
         before_delete=_clear_policy,
+    ),
+    Resource(
+        "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
+        "iam",
+        create=Call(
+            "create_open_id_connect_provider",
+            rename={"clientIdLists": "ClientIDList", "thumbprintLists": "ThumbprintList"},
+            takes=("url", "clientIdLists", "thumbprintLists"),
+        ),
+        id="OpenIDConnectProviderArn",
+        read=Read("get_open_id_connect_provider", PROVIDER, "@"),
+        delete=Call("delete_open_id_connect_provider", where=PROVIDER),
+        replaces=("url", "clientIdLists", "thumbprintLists"),
+        tagging=Tagging(PROVIDER, add="tag_open_id_connect_provider", remove="untag_open_id_connect_provider"),
+        outputs={"arn": "{id}"},
+        note="the emulator keeps it, and takes no tokens",
+        drift=False,
     ),
 )

@@ -1,0 +1,107 @@
+"""Where Pulumi keeps the stacks' state, and the key of the secrets in it."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_aws as aws
+
+from components import iam
+from components.account import Place
+from components.encryption import ADMINISTRATION, USE
+
+NONCURRENT_DAYS = 365
+"""How long a former state can be brought back."""
+
+
+class Backend(pulumi.ComponentResource):
+    """Creates: a customer-managed key, its alias, and a bucket (versioned, encrypted, private, TLS only).
+
+    Locks are objects in the bucket too: an update writes `.pulumi/locks/...`, and another one refuses to begin.
+    """
+
+    bucket: aws.s3.Bucket
+    key: aws.kms.Key
+    alias: aws.kms.Alias
+
+    def __init__(self, name: str, place: Place, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("confirm-transactions:bootstrap:Backend", name, {}, opts)
+        kept = pulumi.ResourceOptions(parent=self, protect=True)
+        inside = pulumi.ResourceOptions(parent=self)
+        self.key = aws.kms.Key(
+            "state",
+            description="State of the stacks, and the secrets in it",
+            enable_key_rotation=True,
+            deletion_window_in_days=30,
+            policy=iam.policy(
+                {
+                    "Sid": "AdministrationAndUseByIam",  # which role may what is in components/bootstrap/identity.py
+                    "Effect": "Allow",
+                    "Principal": {"AWS": place.root},
+                    "Action": sorted({*ADMINISTRATION, *USE}),
+                    "Resource": "*",
+                }
+            ),
+            opts=kept,
+        )
+        self.alias = aws.kms.Alias("state", name=f"alias/{place.prefix}", target_key_id=self.key.key_id, opts=inside)
+        self.bucket = aws.s3.Bucket("state", bucket=f"{place.prefix}-{place.account}", opts=kept)
+        bucket = self.bucket.bucket
+        private = aws.s3.BucketPublicAccessBlock(
+            "state",
+            bucket=bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=inside,
+        )
+        aws.s3.BucketOwnershipControls(
+            "state",
+            bucket=bucket,
+            rule=aws.s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
+            opts=inside,
+        )
+        aws.s3.BucketVersioning(
+            "state",
+            bucket=bucket,
+            versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+            opts=inside,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            "state",
+            bucket=bucket,
+            rules=[
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                    bucket_key_enabled=True,
+                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                        sse_algorithm="aws:kms", kms_master_key_id=self.key.arn
+                    ),
+                )
+            ],
+            opts=inside,
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            "state",
+            bucket=bucket,
+            rules=[
+                aws.s3.BucketLifecycleConfigurationRuleArgs(
+                    id="former-states",
+                    status="Enabled",
+                    noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+                        noncurrent_days=NONCURRENT_DAYS
+                    ),
+                    abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                        days_after_initiation=7
+                    ),
+                )
+            ],
+            opts=inside,
+        )
+        everything = [self.bucket.arn, self.bucket.arn.apply(lambda arn: f"{arn}/*")]
+        aws.s3.BucketPolicy(
+            "state",
+            bucket=bucket,
+            policy=iam.policy(iam.tls_only("TlsOnly", ["s3:*"], everything)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
+        )
+        self.register_outputs({})

@@ -1,0 +1,267 @@
+"""Who the pipeline is to AWS: Azure DevOps as an identity provider, and a role for each task. No key is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+import pulumi_aws as aws
+
+from components import iam
+from components.account import Place
+from components.bootstrap.backend import Backend
+from components.bootstrap.permissions import APPLY, BOUNDARY, DATA, NEW, OURS, PROGRAM_ROLES
+from components.bootstrap.settings import Bootstrap, connection
+from components.iam import Statement
+from components.settings import PROJECT
+
+ROLES = ("plan", "apply", "verify")
+SESSION_SECONDS = 2 * 3600
+"""A cluster's first creation takes most of an hour."""
+IMAGES = "confirm-transactions"
+SERVICES = ("backup", "ecs-tasks", "events", "fis", "lambda", "rds", "scheduler", "states", "vpc-flow-logs")
+"""To which the program hands its roles."""
+LINKED = ("backup", "ecs", "ecs.application-autoscaling", "fis", "rds")
+"""Whose service-linked roles AWS makes at their first use."""
+
+
+class Identity(pulumi.ComponentResource):
+    """Creates: the OIDC provider (unless the account has it), the permissions boundary of the program's roles, and the
+    roles plan, apply and verify; where this account keeps the images, their repository and the role build."""
+
+    roles: Mapping[str, aws.iam.Role]
+    """By service connection."""
+    boundary: aws.iam.Policy
+    repository: aws.ecr.Repository | None = None
+
+    def __init__(
+        self,
+        name: str,
+        settings: Bootstrap,
+        place: Place,
+        backend: Backend,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("confirm-transactions:bootstrap:Identity", name, {}, opts)
+        self._settings, self._place, self._backend = settings, place, backend
+        self._inside = pulumi.ResourceOptions(parent=self)
+        self._provider_arn: pulumi.Input[str] = (
+            settings.provider_arn
+            or aws.iam.OpenIdConnectProvider(
+                "azure-devops", url=settings.issuer, client_id_lists=[settings.audience], opts=self._inside
+            ).arn
+        )
+        self.boundary = aws.iam.Policy(
+            "boundary",
+            name=f"{place.prefix}-boundary",
+            description="The most that roles made by the program may do",
+            policy=iam.policy(
+                {
+                    "Sid": "TheProgramsServices",
+                    "Effect": "Allow",
+                    "Action": [f"{service}:*" for service in BOUNDARY],
+                    "Resource": "*",
+                },
+                {
+                    "Sid": "NotTheStateOfTheStacks",
+                    "Effect": "Deny",
+                    "Action": ["s3:*"],
+                    "Resource": [backend.bucket.arn, self._objects("*")],
+                },
+                {"Sid": "NotItsKey", "Effect": "Deny", "Action": ["kms:*"], "Resource": [backend.key.arn]},
+            ),
+            opts=self._inside,
+        )
+        reads = f"arn:{place.partition}:iam::aws:policy/ReadOnlyAccess"
+        made = {
+            "plan": self._role("plan", "Reads for a plan, and changes nothing", [reads]),
+            "verify": self._role("verify", "Looks at what was applied, and adds a canary transaction", [reads]),
+            "apply": self._role("apply", "Changes what the program makes, and nothing else", [reads]),
+        }
+        self._grant("plan", made["plan"], [*self._state(writes=False), self._no_data()])
+        self._grant("verify", made["verify"], [*self._state(writes=False), *self._canary(), self._no_data("dynamodb")])
+        self._grant("apply", made["apply"], [*self._state(writes=True), self._no_data()])
+        for group, grants in APPLY.items():
+            self._attach(f"apply-{group}", made["apply"], [grant.statement(place) for grant in grants])
+        self._attach("apply-identity", made["apply"], self._identity())
+        self.roles = {connection(settings.environment, role): made[role] for role in made}
+        if settings.images:
+            self.repository = self._images()
+            build = self._role("build", "Pushes images, and nothing else", [])
+            self._grant("build", build, self._push(self.repository))
+            self.roles = {**self.roles, connection(settings.environment, "build"): build}
+        self.register_outputs({})
+
+    def _objects(self, end: str) -> pulumi.Output[str]:
+        return self._backend.bucket.arn.apply(lambda arn: f"{arn}/{end}")
+
+    # -- roles
+
+    def _role(self, name: str, description: str, managed: Sequence[str]) -> aws.iam.Role:
+        """A role that a token of its own service connection opens, and nothing else."""
+        settings = self._settings
+        host = settings.issuer.removeprefix("https://")
+        trust = {
+            "Sid": "ServiceConnection",
+            "Effect": "Allow",
+            "Principal": {"Federated": self._provider_arn},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {f"{host}:aud": settings.audience, f"{host}:sub": settings.subject(name)},
+            },
+        }
+        return aws.iam.Role(
+            name,
+            name=f"{self._place.prefix}-{name}",
+            description=description,
+            assume_role_policy=iam.policy(trust),
+            managed_policy_arns=list(managed) or None,
+            max_session_duration=SESSION_SECONDS,
+            opts=self._inside,
+        )
+
+    def _grant(self, name: str, role: aws.iam.Role, statements: Sequence[Statement | Mapping[str, object]]) -> None:
+        options = pulumi.ResourceOptions(parent=role)
+        aws.iam.RolePolicy(name, role=role.name, policy=iam.policy(*statements), opts=options)
+
+    def _attach(self, name: str, role: aws.iam.Role, statements: Sequence[Statement]) -> None:
+        """As managed policies: a role's inline ones may have 10,240 characters together."""
+        options = pulumi.ResourceOptions(parent=role)
+        policy = aws.iam.Policy(name, name=f"{self._place.prefix}-{name}", policy=iam.policy(*statements), opts=options)
+        aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy.arn, opts=options)
+
+    # -- what they may
+
+    def _state(self, *, writes: bool) -> list[Statement]:
+        """The backend. A preview and a refresh read the state, and lock it while they do."""
+        bucket, key = self._backend.bucket.arn, self._backend.key.arn
+        objects = ("s3:DeleteObject", "s3:GetObject", "s3:PutObject")
+        keys = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey")
+        return [
+            Statement("StateBucket", ("s3:GetBucketLocation", "s3:ListBucket"), [bucket]),
+            Statement("State", objects if writes else ("s3:GetObject",), [self._objects(".pulumi/*")]),
+            Statement("Locks", objects, [self._objects(".pulumi/locks/*")]),
+            Statement("Secrets", (*keys, "kms:Encrypt") if writes else keys, [key]),
+        ]
+
+    def _no_data(self, *apart: str) -> Mapping[str, object]:
+        actions = [
+            f"{service}:{action}" for service, names in DATA.items() if service not in apart for action in names.split()
+        ]
+        return {"Sid": "NoData", "Effect": "Deny", "Action": sorted(actions), "Resource": "*"}
+
+    def _canary(self) -> list[Statement]:
+        """As `confirm import` and `confirm show` do it, in either alternative."""
+        place = self._place
+        table = place.arn("dynamodb", "table/transactions-*")
+        database = "dbuser:*/confirm_operator"
+        return [
+            Statement(
+                "CanaryTable", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), [table, f"{table}/index/*"]
+            ),
+            Statement(
+                "CanaryTablesKey",
+                ("kms:Decrypt",),
+                [place.arn("kms", "key/*")],
+                {
+                    **iam.through("dynamodb", place),
+                    "StringLike": {"kms:EncryptionContext:aws:dynamodb:tableName": "transactions-*"},
+                },
+            ),
+            Statement("CanaryDatabase", ("rds-db:connect",), [place.arn("rds-db", database)]),
+        ]
+
+    def _identity(self) -> list[Statement]:
+        """Roles of the program: only with the boundary, so that Apply cannot make one that may more than that."""
+        place, boundary = self._place, self.boundary.arn
+        roles = [f"arn:{place.partition}:iam::{place.account}:role/{name}-*" for name in PROGRAM_ROLES]
+        bound: iam.Conditions = {"StringEquals": {"iam:PermissionsBoundary": boundary}}
+        return [
+            Statement(
+                "NewRoles",
+                ("iam:CreateRole", "iam:PutRolePermissionsBoundary"),
+                roles,
+                {
+                    "StringEquals": {"iam:PermissionsBoundary": boundary, **NEW["StringEquals"]},
+                },
+            ),
+            Statement("RolesTheirPolicies", ("iam:DeleteRolePolicy", "iam:PutRolePolicy"), roles, bound),
+            Statement(
+                "Roles",
+                ("iam:DeleteRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole"),
+                roles,
+                OURS,
+            ),
+            Statement("NewRolesTheirTags", ("iam:TagRole",), roles, NEW),
+            Statement(
+                "RolesToServices",
+                ("iam:PassRole",),
+                roles,
+                {
+                    "StringEquals": {
+                        "iam:PassedToService": [f"{service}.amazonaws.com" for service in SERVICES],
+                    },
+                },
+            ),
+            Statement(
+                "ServiceLinkedRoles",
+                ("iam:CreateServiceLinkedRole",),
+                [f"arn:{place.partition}:iam::{place.account}:role/aws-service-role/*"],
+                {"StringEquals": {"iam:AWSServiceName": [f"{service}.amazonaws.com" for service in LINKED]}},
+            ),
+            Statement(
+                "Dashboards",
+                ("cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"),
+                [f"arn:{place.partition}:cloudwatch::{place.account}:dashboard/{PROJECT}-*"],
+            ),
+            Statement(
+                "Budgets",
+                ("budgets:ModifyBudget",),
+                [f"arn:{place.partition}:budgets::{place.account}:budget/*"],
+            ),
+        ]
+
+    # -- images
+
+    def _images(self) -> aws.ecr.Repository:
+        repository = aws.ecr.Repository(
+            "images",
+            name=IMAGES,
+            image_tag_mutability="IMMUTABLE",
+            image_scanning_configuration=aws.ecr.RepositoryImageScanningConfigurationArgs(scan_on_push=True),
+            opts=pulumi.ResourceOptions(parent=self, protect=True),
+        )
+        if self._settings.image_readers:
+            readers = [f"arn:{self._place.partition}:iam::{account}:root" for account in self._settings.image_readers]
+            aws.ecr.RepositoryPolicy(
+                "images",
+                repository=repository.name,
+                policy=iam.policy(
+                    {
+                        "Sid": "Pull",
+                        "Effect": "Allow",
+                        "Principal": {"AWS": readers},
+                        "Action": [
+                            "ecr:BatchCheckLayerAvailability",
+                            "ecr:BatchGetImage",
+                            "ecr:GetDownloadUrlForLayer",
+                        ],
+                    }
+                ),
+                opts=pulumi.ResourceOptions(parent=repository),
+            )
+        return repository
+
+    def _push(self, repository: aws.ecr.Repository) -> list[Statement]:
+        return [
+            Statement("LogIn", ("ecr:GetAuthorizationToken",), ("*",), reason="a token is for a whole registry"),
+            Statement(
+                "Push",
+                (
+                    *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload"),
+                    *("ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:ListImages", "ecr:PutImage"),
+                    "ecr:UploadLayerPart",
+                ),
+                (repository.arn,),
+            ),
+        ]

@@ -1,0 +1,309 @@
+"""What the pipeline's roles may, as tables: tests hold them to what the program makes, and to an independent linter.
+
+`pulumi preview` and `refresh` read whatever the provider reads, which changes with each of its versions. So reading is
+AWS's own managed policy ReadOnlyAccess, less all that is data (`DATA`). Changing is listed here, action by action: on
+what bears the program's names, or the tag that its provider puts on everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from components.account import Place
+from components.iam import Conditions, Statement
+from components.settings import PROJECT
+
+TAG = "Project"
+OURS: Conditions = {"StringEquals": {f"aws:ResourceTag/{TAG}": PROJECT}}
+"""It has the program's tag."""
+NEW: Conditions = {"StringEquals": {f"aws:RequestTag/{TAG}": PROJECT}}
+"""It is made with the program's tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Actions of one service. `on` are the ends of ARNs: `table/transactions-*`, after partition, region, account."""
+
+    sid: str
+    service: str
+    actions: str
+    """Split by blanks; without the service's prefix."""
+    on: Sequence[str] = ()
+    conditions: Conditions = field(default_factory=dict)
+    reason: str = ""
+    """Why `*`, where `on` is empty."""
+
+    def statement(self, place: Place) -> Statement:
+        return Statement(
+            sid=self.sid,
+            actions=[f"{self.service}:{action}" for action in self.actions.split()],
+            resources=[_arn(place, self.service, end) for end in self.on] or ["*"],
+            conditions=self.conditions,
+            reason=self.reason,
+        )
+
+
+GLOBAL = {"iam": "::{account}:", "s3": ":::"}
+"""Services whose ARNs have no region, or neither region nor account."""
+
+
+def _arn(place: Place, service: str, end: str) -> str:
+    where = GLOBAL.get(service, ":{region}:{account}:").format(account=place.account, region=place.region)
+    return f"arn:{place.partition}:{service}{where}{end}"
+
+
+BY_TAG = "its ARN is AWS's own choice; the tag says whose it is"
+NO_RESOURCE = "AWS knows no resource to name for these actions"
+
+APPLY: Mapping[str, Sequence[Grant]] = {
+    "data": (
+        Grant(
+            "Tables",
+            "dynamodb",
+            "CreateTable DeleteTable TagResource UntagResource UpdateContinuousBackups UpdateContributorInsights "
+            "UpdateTable UpdateTimeToLive PutResourcePolicy",
+            ["table/transactions-*", "table/transactions-*/index/*"],
+        ),
+        Grant(
+            "Databases",
+            "rds",
+            "AddTagsToResource CreateDBCluster CreateDBClusterParameterGroup CreateDBClusterSnapshot CreateDBInstance "
+            "CreateDBParameterGroup CreateDBSubnetGroup DeleteDBCluster DeleteDBClusterParameterGroup DeleteDBInstance "
+            "DeleteDBParameterGroup DeleteDBSubnetGroup ModifyDBCluster ModifyDBClusterParameterGroup ModifyDBInstance "
+            "ModifyDBParameterGroup ModifyDBSubnetGroup RebootDBInstance RemoveTagsFromResource",
+            [
+                *(f"cluster:{PROJECT}-*", f"cluster-snapshot:{PROJECT}-*", f"db:{PROJECT}-*", "db:database-*"),
+                *("cluster-pg:database-*", "pg:database-*", "subgrp:database-*", "og:default:*"),
+            ],
+        ),
+        Grant(
+            "Buckets",
+            "s3",
+            "CreateBucket DeleteBucket DeleteBucketPolicy PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging "
+            "PutEncryptionConfiguration PutLifecycleConfiguration PutBucketVersioning PutBucketOwnershipControls "
+            "TagResource UntagResource",
+            ["plans-*"],
+        ),
+        Grant("BucketsTheirObjects", "s3", "DeleteObject DeleteObjectVersion", ["plans-*/*"]),
+        Grant("NewKeys", "kms", "CreateKey", conditions=NEW, reason=BY_TAG),
+        Grant(
+            "Keys",
+            "kms",
+            "CreateAlias CreateGrant DeleteAlias DisableKeyRotation EnableKeyRotation PutKeyPolicy ScheduleKeyDeletion "
+            "TagResource UntagResource UpdateAlias UpdateKeyDescription",
+            ["key/*"],
+            OURS,
+        ),
+        Grant("KeysTheirNames", "kms", "CreateAlias DeleteAlias UpdateAlias", [f"alias/{PROJECT}-*"]),
+        Grant(
+            "Secrets",
+            "secretsmanager",
+            "CreateSecret DeleteResourcePolicy DeleteSecret PutResourcePolicy TagResource UntagResource UpdateSecret",
+            ["secret:gateway-key-*", "secret:rds!cluster-*"],
+        ),
+        Grant(
+            "Backups",
+            "backup",
+            "CreateBackupVault DeleteBackupVault PutBackupVaultLockConfiguration DeleteBackupVaultLockConfiguration "
+            "TagResource UntagResource",
+            [f"backup-vault:{PROJECT}-*"],
+        ),
+        Grant(
+            "BackupPlans",
+            "backup",
+            "CreateBackupPlan CreateBackupSelection DeleteBackupPlan DeleteBackupSelection TagResource UntagResource "
+            "UpdateBackupPlan",
+            ["backup-plan:*"],
+        ),
+        Grant("BackupStorage", "backup-storage", "MountCapsule", reason=NO_RESOURCE),
+    ),
+    "network": (
+        Grant(
+            "NewParts",
+            "ec2",
+            "AllocateAddress CreateFlowLogs CreateInternetGateway CreateNatGateway CreateRouteTable "
+            "CreateSecurityGroup CreateSubnet CreateVpc CreateVpcEndpoint",
+            conditions=NEW,
+            reason=BY_TAG,
+        ),
+        Grant(
+            "NewPartsInOurs",  # what a new part is put into, or made of, bears no new tag
+            "ec2",
+            "CreateNatGateway CreateRouteTable CreateSecurityGroup CreateSubnet CreateVpcEndpoint CreateFlowLogs",
+            conditions=OURS,
+            reason=BY_TAG,
+        ),
+        Grant(
+            "NewTags",
+            "ec2",
+            "CreateTags",
+            conditions={
+                "StringEquals": {
+                    "ec2:CreateAction": [
+                        *("AllocateAddress", "CreateFlowLogs", "CreateInternetGateway", "CreateNatGateway"),
+                        *("CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint"),
+                    ]
+                }
+            },
+            reason=BY_TAG,
+        ),
+        Grant(
+            "Parts",
+            "ec2",
+            "AssociateAddress AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress "
+            "AuthorizeSecurityGroupIngress CreateRoute CreateTags DeleteFlowLogs DeleteInternetGateway "
+            "DeleteNatGateway DeleteRoute DeleteRouteTable DeleteSecurityGroup DeleteSubnet DeleteTags "
+            "DeleteVpc DeleteVpcEndpoints DetachInternetGateway DisassociateAddress DisassociateRouteTable "
+            "ModifySubnetAttribute ModifyVpcAttribute ModifyVpcEndpoint ReleaseAddress ReplaceRoute "
+            "ReplaceRouteTableAssociation RevokeSecurityGroupEgress RevokeSecurityGroupIngress",
+            conditions=OURS,
+            reason=BY_TAG,
+        ),
+    ),
+    "compute": (
+        Grant("NewFunctions", "lambda", "CreateFunction TagResource", ["function:*"], NEW),
+        Grant(
+            "Functions",
+            "lambda",
+            "AddPermission DeleteFunction DeleteFunctionConcurrency DeleteFunctionEventInvokeConfig "
+            "PutFunctionConcurrency PutFunctionEventInvokeConfig RemovePermission TagResource UntagResource "
+            "UpdateFunctionCode UpdateFunctionConfiguration",
+            ["function:*"],
+            OURS,
+        ),
+        Grant(
+            "StateMachines",
+            "states",
+            "CreateStateMachine DeleteStateMachine TagResource UntagResource UpdateStateMachine",
+            [f"stateMachine:{PROJECT}-*"],
+        ),
+        Grant("StateMachinesTheirText", "states", "ValidateStateMachineDefinition", reason=NO_RESOURCE),
+        Grant(
+            "Schedules",
+            "scheduler",
+            "CreateSchedule CreateScheduleGroup DeleteSchedule DeleteScheduleGroup TagResource UntagResource "
+            "UpdateSchedule",
+            [
+                *("schedule-group/publisher-*", "schedule-group/schedules-*"),
+                *("schedule/publisher-*/*", "schedule/schedules-*/*"),
+            ],
+        ),
+        Grant(
+            "Images",
+            "ecr",
+            "CreateRepository DeleteLifecyclePolicy DeleteRepository PutImageScanningConfiguration "
+            "PutImageTagMutability PutLifecyclePolicy SetRepositoryPolicy TagResource UntagResource",
+            ["repository/workers-*"],
+        ),
+        Grant(
+            "Services",
+            "ecs",
+            "CreateCluster CreateService DeleteCluster DeleteService PutClusterCapacityProviders "
+            "RegisterTaskDefinition RunTask StopTask TagResource UntagResource UpdateCluster "
+            "UpdateClusterSettings UpdateService",
+            [
+                *(f"cluster/{PROJECT}-*", f"service/{PROJECT}-*", f"task/{PROJECT}-*"),
+                f"task-definition/{PROJECT}-*:*",
+            ],
+        ),
+        Grant("TaskDefinitions", "ecs", "DeregisterTaskDefinition", reason=NO_RESOURCE),
+        Grant(
+            "Scaling",
+            "application-autoscaling",
+            "DeleteScalingPolicy DeleteScheduledAction DeregisterScalableTarget PutScalingPolicy PutScheduledAction "
+            "RegisterScalableTarget TagResource UntagResource",
+            ["scalable-target/*"],
+        ),
+        Grant(
+            "Experiments",
+            "fis",
+            "CreateExperimentTemplate DeleteExperimentTemplate TagResource UntagResource UpdateExperimentTemplate",
+            ["experiment-template/*", "action/*"],
+        ),
+    ),
+    "watch": (
+        Grant(
+            "Logs",
+            "logs",
+            "AssociateKmsKey CreateLogGroup DeleteLogGroup DeleteRetentionPolicy DisassociateKmsKey PutRetentionPolicy "
+            "TagResource UntagResource",
+            [
+                *(f"log-group:/{PROJECT}-*", f"log-group:/aws/events/{PROJECT}-*"),
+                *(
+                    f"log-group:/aws/vendedlogs/states/{PROJECT}-*",
+                    f"log-group:/aws/vendedlogs/{PROJECT}-*",
+                    f"log-group:/aws/rds/cluster/{PROJECT}-*",
+                ),
+                f"log-group:/aws/ecs/containerinsights/{PROJECT}-*",
+            ],
+        ),
+        Grant(
+            "LogsTheirAccess",
+            "logs",
+            "CreateLogDelivery DeleteLogDelivery DeleteQueryDefinition DeleteResourcePolicy PutQueryDefinition "
+            "PutResourcePolicy UpdateLogDelivery",
+            reason=NO_RESOURCE,
+        ),
+        Grant(
+            "Alarms",
+            "cloudwatch",
+            "DeleteAlarms PutCompositeAlarm PutMetricAlarm TagResource UntagResource",
+            [f"alarm:{PROJECT}-*"],
+        ),
+        Grant(
+            "Rules", "events", "DeleteRule PutRule PutTargets RemoveTargets TagResource UntagResource", ["rule/*"], OURS
+        ),
+        Grant("NewRules", "events", "PutRule TagResource", ["rule/*"], NEW),
+        Grant(
+            "Topics",
+            "sns",
+            "CreateTopic DeleteTopic SetTopicAttributes Subscribe TagResource UntagResource",
+            ["alarms-*"],
+        ),
+        Grant("Subscriptions", "sns", "SetSubscriptionAttributes Unsubscribe", reason=NO_RESOURCE),
+        Grant("Queues", "sqs", "CreateQueue DeleteQueue SetQueueAttributes TagQueue UntagQueue", ["dead-letters-*"]),
+    ),
+}
+"""What Apply may change: only what the program makes. Roles, dashboards and budgets are in identity.py: their ARNs are
+built otherwise."""
+
+PROGRAM_ROLES = (
+    *("backup", "confirm", "experiment", "flow-logs", "migrations-execution", "plan", "publisher", "report"),
+    *("scheduler", "state-machine", "worker"),
+)
+"""How the names of the program's roles begin; Pulumi ends them with a hyphen and some digits."""
+
+DATA: Mapping[str, str] = {
+    "dynamodb": "BatchGetItem ExportTableToPointInTime GetItem GetRecords GetShardIterator PartiQLSelect Query Scan",
+    "ecr": "BatchGetImage GetDownloadUrlForLayer",
+    "lambda": "GetLayerVersion InvokeFunction",
+    "logs": "FilterLogEvents GetLogEvents GetLogRecord GetQueryResults StartLiveTail StartQuery Unmask",
+    "rds": "DownloadCompleteDBLogFile DownloadDBLogFilePortion",
+    "secretsmanager": "BatchGetSecretValue GetSecretValue",
+    "sqs": "ReceiveMessage",
+    "ssm": "GetParameter GetParameterHistory GetParameters GetParametersByPath",
+    "states": "DescribeExecution GetExecutionHistory",
+}
+"""What nobody needs to know in order to plan or apply: refused, whatever ReadOnlyAccess comes to grant."""
+
+BOUNDARY = (
+    *("application-autoscaling", "backup", "backup-storage", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "events"),
+    *(
+        "fis",
+        "kms",
+        "lambda",
+        "logs",
+        "rds",
+        "rds-data",
+        "rds-db",
+        "s3",
+        "secretsmanager",
+        "sns",
+        "sqs",
+        "ssm",
+        "ssmmessages",
+    ),
+    *("states", "tag", "xray", "elasticache", "arc-zonal-shift", "synthetics"),
+)
+"""Services that roles made by the program may use at most; IAM is none of them, so no role can make itself mightier."""

@@ -1,0 +1,349 @@
+"""bootstrap/: the backend, and what the pipeline's roles may; held to the program, the local provider, and a linter."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.bootstrap import permissions, settings
+from components.bootstrap.identity import ROLES
+from components.bootstrap.permissions import APPLY, BOUNDARY, PROGRAM_ROLES
+from local.pipeline import CONNECTIONS
+from local.provider import catalogue
+from local.provider.model import Resource
+from local.recording import ACCOUNT, ARNS, Record, record_bootstrap
+from tests.program import conftest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools deprecates
+    import parliament
+
+ISSUER = "https://vstoken.dev.azure.com/00000000-0000-0000-0000-000000000000"
+LEVELS = {
+    f"{service['prefix']}:{one['privilege']}".lower(): one["access_level"]
+    for service in parliament.iam_definition
+    for one in service["privileges"]
+}
+
+
+@pytest.fixture(scope="module")
+def made() -> Record:
+    return record_bootstrap()
+
+
+def statements(made: Record, role: str) -> list[Mapping[str, Any]]:
+    """Of the role's own policy and those attached to it."""
+    names = {
+        role,
+        *(name for policy in made.all("aws:iam/policy:Policy") if (name := policy.name).startswith(f"{role}-")),
+    }
+    policies = [*made.all("aws:iam/policy:Policy"), *made.all("aws:iam/rolePolicy:RolePolicy")]
+    return [s for policy in policies if policy.name in names for s in json.loads(policy.inputs["policy"])["Statement"]]
+
+
+def allowed(made: Record, role: str) -> dict[str, list[Mapping[str, Any]]]:
+    """Statements by action, in small letters."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for statement in statements(made, role):
+        if statement["Effect"] == "Allow":
+            for action in statement["Action"]:
+                found.setdefault(action.lower(), []).append(statement)
+    return found
+
+
+# --- the backend
+
+
+def test_the_bucket_is_versioned_encrypted_private_and_kept(made: Record) -> None:
+    bucket, key = made.one("aws:s3/bucket:Bucket", "state"), made.one("aws:kms/key:Key", "state")
+    assert bucket.protect
+    assert key.protect
+    assert key.inputs["enableKeyRotation"] is True
+    assert made.one("aws:s3/bucketVersioning:BucketVersioning", "state").inputs["versioningConfiguration"] == {
+        "status": "Enabled"
+    }
+    block = made.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "state").inputs
+    assert [value for name, value in block.items() if name != "bucket"] == [True] * 4
+    encryption = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    (rule,) = made.one(encryption, "state").inputs["rules"]
+    assert rule["applyServerSideEncryptionByDefault"] == {
+        "sseAlgorithm": "aws:kms",
+        "kmsMasterKeyId": key.outputs["arn"],
+    }
+    (refuses,) = json.loads(made.one("aws:s3/bucketPolicy:BucketPolicy", "state").inputs["policy"])["Statement"]
+    assert refuses["Effect"] == "Deny"
+    assert refuses["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+# --- who may be whom
+
+
+def test_each_role_is_opened_by_the_tokens_of_one_service_connection(made: Record) -> None:
+    subjects = {}
+    for role in made.all("aws:iam/role:Role"):
+        (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+        assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
+        host = ISSUER.removeprefix("https://")
+        condition = trust["Condition"].pop("StringEquals")
+        assert trust["Condition"] == {}
+        assert condition.keys() == {f"{host}:aud", f"{host}:sub"}
+        assert condition[f"{host}:aud"] == "api://AzureADTokenExchange"
+        subjects[role.name] = condition[f"{host}:sub"]
+    assert subjects == {
+        **{role: f"sc://contoso/payments/confirm-dev-{role}" for role in ROLES},
+        "build": "sc://contoso/payments/confirm-build",
+    }
+    provider = made.one("aws:iam/openIdConnectProvider:OpenIdConnectProvider", "azure-devops")
+    assert provider.inputs["url"] == ISSUER
+
+
+def test_the_connections_are_those_that_the_pipeline_uses(made: Record) -> None:
+    there = set(made.outputs["serviceConnections"])
+    for environment in ("staging", "prod"):
+        there |= set(record_bootstrap(environment=environment, images="false").outputs["serviceConnections"])
+    assert there == set(CONNECTIONS)
+
+
+def test_an_account_has_one_provider_and_may_have_it_already() -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/vstoken.dev.azure.com/x"
+    made = record_bootstrap(oidcProviderArn=arn, images="false", imageReaders='["123456789013"]')
+    assert not made.some("aws:iam/openIdConnectProvider:OpenIdConnectProvider")
+    assert not made.some("aws:ecr/repository:Repository")
+    for role in made.all("aws:iam/role:Role"):
+        assert json.loads(role.inputs["assumeRolePolicy"])["Statement"][0]["Principal"] == {"Federated": arn}
+
+
+def test_other_accounts_may_pull_images_and_nothing_else() -> None:
+    policy = record_bootstrap(imageReaders='["123456789013"]').one(
+        "aws:ecr/repositoryPolicy:RepositoryPolicy", "images"
+    )
+    (statement,) = json.loads(policy.inputs["policy"])["Statement"]
+    assert statement["Principal"] == {"AWS": ["arn:aws:iam::123456789013:root"]}
+    assert all(LEVELS[action.lower()] == "Read" for action in statement["Action"])
+
+
+# --- what they may
+
+NO_WRITES = {"kms:decrypt", "kms:generatedatakey", "s3:deleteobject", "s3:putobject"}
+"""For the lock that a refresh takes, and the state's encryption."""
+
+
+def test_plan_changes_nothing_but_its_lock(made: Record) -> None:
+    may = allowed(made, "plan")
+    assert {action for action in may if LEVELS[action] not in ("Read", "List")} <= NO_WRITES
+    for action in ("s3:putobject", "s3:deleteobject"):
+        (statement,) = may[action]
+        assert all(resource.endswith("/.pulumi/locks/*") for resource in statement["Resource"])
+    (role,) = (role for role in made.all("aws:iam/role:Role") if role.name == "plan")
+    assert role.inputs["managedPolicyArns"] == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
+
+
+@pytest.mark.parametrize("role", ["plan", "apply", "verify"])
+def test_nobody_reads_secrets_or_other_data(made: Record, role: str) -> None:
+    refused = {action for one in statements(made, role) if one["Effect"] == "Deny" for action in one["Action"]}
+    assert {"secretsmanager:GetSecretValue", "logs:GetLogEvents", "sqs:ReceiveMessage"} <= refused
+    assert ("dynamodb:GetItem" in refused) == (role != "verify")  # it looks at its canary
+    assert not refused & {action for action in allowed(made, role) if LEVELS[action] in ("Write", "Tagging")}
+
+
+def test_apply_cannot_change_its_own_role_or_state(made: Record) -> None:
+    own = [f"arn:aws:iam::{ACCOUNT}:role/pipeline-confirm-dev-{role}" for role in (*ROLES, "build")]
+    for action, found in allowed(made, "apply").items():
+        for statement in found:
+            if action.startswith("iam:"):
+                matching = [arn for arn in own if any(fnmatchcase(arn, pattern) for pattern in statement["Resource"])]
+                condition = json.dumps(statement.get("Condition", {}))
+                assert not matching or "PermissionsBoundary" in condition or "Tag/Project" in condition, (
+                    action,
+                    matching,
+                )
+    assert "sts:assumerole" not in allowed(made, "apply")
+    assert not any(
+        action.startswith(("iam:createpolicy", "iam:attach", "iam:createuser")) for action in allowed(made, "apply")
+    )
+    passed = allowed(made, "apply")["iam:passrole"]
+    assert all("iam:PassedToService" in one["Condition"]["StringEquals"] for one in passed)
+
+
+def test_a_new_role_has_the_boundary_or_is_not_made(made: Record) -> None:
+    boundary = made.one("aws:iam/policy:Policy", "boundary").outputs["arn"]
+    may = allowed(made, "apply")
+    for action in ("iam:createrole", "iam:putrolepolicy", "iam:deleterolepolicy", "iam:putrolepermissionsboundary"):
+        for statement in may[action]:
+            assert statement["Condition"]["StringEquals"]["iam:PermissionsBoundary"] == boundary
+    assert "iam:deleterolepermissionsboundary" not in may
+
+
+def test_every_role_of_the_program_takes_the_boundary(records: dict[str, Record]) -> None:
+    for stack in ("extremes", "fargate-extremes"):
+        roles = records[stack].all("aws:iam/role:Role")
+        assert {role.inputs.get("permissionsBoundary") for role in roles} == {conftest.BOUNDARY}
+    assert not any("permissionsBoundary" in role.inputs for role in records["dev"].all("aws:iam/role:Role"))
+
+
+def test_the_boundary_holds_all_that_the_programs_roles_do(records: dict[str, Record]) -> None:
+    for made in records.values():
+        for policy in made.all("aws:iam/rolePolicy:RolePolicy"):
+            for statement in json.loads(policy.inputs["policy"])["Statement"]:
+                outside = {action for action in statement["Action"] if action.split(":")[0] not in BOUNDARY}
+                assert not outside, (
+                    f"{policy}: {outside}: add the service to BOUNDARY in components/bootstrap/permissions.py"
+                )
+    assert not {"iam", "sts", "organizations", "account"} & set(BOUNDARY)
+
+
+# --- held to the program
+
+
+def operations(entry: Resource) -> Iterator[str]:
+    """All that the local provider calls for a type that changes something."""
+    calls = [entry.create, entry.delete, *entry.updates]
+    yield from (call.operation for call in calls if call)
+    yield from (call.remove for call in entry.updates if call.remove)
+    if entry.tagging:
+        yield from (entry.tagging.add, entry.tagging.remove)
+
+
+IAM_NAMES = {"stepfunctions": "states"}
+OTHERWISE = {
+    "s3:deletebucketencryption": "s3:putencryptionconfiguration",
+    "s3:deletebucketlifecycle": "s3:putlifecycleconfiguration",
+    "s3:deletebucketownershipcontrols": "s3:putbucketownershipcontrols",
+    "s3:deletepublicaccessblock": "s3:putbucketpublicaccessblock",
+    "s3:putbucketencryption": "s3:putencryptionconfiguration",
+    "s3:putbucketlifecycleconfiguration": "s3:putlifecycleconfiguration",
+    "s3:putpublicaccessblock": "s3:putbucketpublicaccessblock",
+    "budgets:createbudget": "budgets:modifybudget",
+    "budgets:deletebudget": "budgets:modifybudget",
+    "budgets:updatebudget": "budgets:modifybudget",
+    "budgets:tagresource": "budgets:modifybudget",
+    "budgets:untagresource": "budgets:modifybudget",
+    "iam:deleterolepermissionsboundary": "",  # what makes a role mightier is not Apply's
+    "iam:attachrolepolicy": "",
+    "iam:detachrolepolicy": "",
+}
+"""Actions that are called otherwise than the operation; "" for what Apply may not do, and need not."""
+
+
+def test_apply_may_do_all_that_the_local_provider_does(made: Record, records: dict[str, Record]) -> None:
+    may = allowed(made, "apply")
+    missing = set()
+    for kind in {one.type for found in records.values() for one in found.resources if one.custom}:
+        entry = catalogue.find(kind) if kind.startswith("aws:") else None
+        if entry and entry.service:
+            for operation in operations(entry):
+                service = IAM_NAMES.get(entry.service, entry.service)
+                action = f"{service}:{operation.replace('_', '')}"
+                if (wanted := OTHERWISE.get(action, action)) and wanted not in may:
+                    missing.add(f"{kind}: {wanted}")
+    assert sorted(missing) == [], "add them to components/bootstrap/permissions.py"
+
+
+def test_the_names_are_those_that_the_program_makes(made: Record, records: dict[str, Record]) -> None:
+    resources = [pattern for found in allowed(made, "apply").values() for s in found for pattern in s["Resource"]]
+    seen = 0
+    for record_ in records.values():
+        for one in record_.resources:
+            arn = one.outputs.get("arn", "")
+            if one.type in ARNS and one.type != "aws:iam/role:Role":
+                seen += 1
+                assert any(p != "*" and fnmatchcase(arn, p) for p in resources), f"{arn} is none of Apply's names"
+            elif one.type == "aws:iam/role:Role":
+                assert one.name.startswith(PROGRAM_ROLES), f"{one.name}: add it to PROGRAM_ROLES"
+    assert seen > 100
+
+
+def test_no_service_is_granted_for_nothing(records: dict[str, Record]) -> None:
+    modules = {
+        one.type.split(":")[1].split("/")[0] for found in records.values() for one in found.resources if one.custom
+    }
+    names = {"appautoscaling": "application-autoscaling", "sfn": "states"}
+    there = {names.get(module, module) for module in modules} | {"backup-storage", "logs", "events"}
+    granted = {grant.service for grants in APPLY.values() for grant in grants}
+    assert granted <= there
+
+
+# --- the linter
+
+
+KNOWN = {
+    # what the linter says, and why it stays: the linter does not know Azure DevOps as an identity provider,
+    ("assumeRolePolicy", "UNKNOWN_FEDERATION_SOURCE"),
+    ("assumeRolePolicy", "UNKNOWN_CONDITION_FOR_ACTION"),
+    # an alias is checked on the alias and on its key, which are in a statement each, as the key goes by its tag;
+    ("apply-data policy", "RESOURCE_MISMATCH"),
+    # who writes the bucket's policy could give itself what is in it: plans, which are lists of ids;
+    ("apply-data policy", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
+    # AWS's own examples compare iam:PermissionsBoundary with StringEquals
+    ("apply-identity policy", "MISMATCHED_TYPE_BUT_USABLE"),
+}
+
+
+def test_the_linter_finds_nothing_that_is_not_known(made: Record) -> None:
+    found = set()
+    for where, document in made.policies():
+        if where.endswith("assumeRolePolicy"):  # what trusts has no resource, and the linter wants one
+            document = {**document, "Statement": [{**s, "Resource": "*"} for s in document["Statement"]]}
+        for finding in parliament.analyze_policy_string(json.dumps(document)).findings:
+            if finding.issue != "RESOURCE_STAR":  # each has its reason, or a condition
+                end = where.rpartition(" ")[2] if where.endswith("assumeRolePolicy") else where.partition(" ")[2]
+                found.add((end, finding.issue))
+                if finding.issue == "RESOURCE_MISMATCH":
+                    assert {detail["action"].partition(":")[0] for detail in finding.detail} == {"kms"}
+    assert found == KNOWN
+
+
+def test_policies_fit(made: Record) -> None:
+    """AWS counts no blanks: 6,144 characters for a managed policy, 10,240 for all inline ones of a role."""
+    for policy in made.all("aws:iam/policy:Policy"):
+        assert len(json.dumps(json.loads(policy.inputs["policy"]), separators=(",", ":"))) <= 6_144, policy
+    attached = made.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
+    assert len(attached) + 1 <= 10  # with ReadOnlyAccess
+
+
+def test_a_star_needs_a_reason() -> None:
+    grants = [grant for rows in APPLY.values() for grant in rows]
+    assert len(grants) > 20
+    for grant in grants:
+        assert grant.on or grant.reason, grant.sid
+    assert permissions.OURS == {"StringEquals": {"aws:ResourceTag/Project": "confirm-transactions"}}
+
+
+# --- configuration
+
+GOOD = {
+    "environment": "dev",
+    "owner": "payments",
+    "costCenter": "payments-dev",
+    "azureOrganization": "contoso",
+    "azureProject": "payments",
+    "oidcIssuer": ISSUER,
+    "oidcAudience": "api://AzureADTokenExchange",
+    "images": "true",
+    "imageReaders": "[]",
+    "oidcProviderArn": "",
+}
+
+
+def test_mistakes_are_told_together() -> None:
+    with pytest.raises(pulumi.RunError) as error:
+        settings.parse({**GOOD, "environment": "test", "oidcIssuer": "vstoken", "imageReaders": "[1]", "owners": "x"})
+    said = str(error.value)
+    assert 'environment: found "test"; allowed: dev, staging or prod' in said
+    assert "pulumi config set environment dev" in said
+    assert 'oidcIssuer: found "vstoken"; allowed: an https address' in said
+    assert 'imageReaders: found "[1]"; allowed: account ids' in said
+    assert "owners: found a key that does not exist" in said
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name != "oidcProviderArn"])
+def test_each_key_is_needed(name: str) -> None:
+    assert settings.parse(GOOD).subject("plan") == "sc://contoso/payments/confirm-dev-plan"
+    with pytest.raises(pulumi.RunError, match=f"{name}: found nothing"):
+        settings.parse({key: value for key, value in GOOD.items() if key != name})
