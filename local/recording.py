@@ -46,7 +46,6 @@ ARNS = {
     "aws:iam/openIdConnectProvider:OpenIdConnectProvider": ("iam", "oidc-provider/{name}"),
     "aws:iam/policy:Policy": ("iam", "policy/{name}"),
     "aws:iam/role:Role": ("iam", "role/{name}"),
-    "aws:iam/policy:Policy": ("iam", "policy/{name}"),
     "aws:kms/key:Key": ("kms", "key/{name}"),
     "aws:lambda/function:Function": ("lambda", "function:{name}"),
     "aws:s3/bucket:Bucket": ("s3", "{name}"),

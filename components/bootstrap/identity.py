@@ -204,6 +204,14 @@ class Identity(pulumi.ComponentResource):
                 },
             ),
             Statement(
+                "PoliciesOfOperators",
+                (
+                    *("iam:CreatePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion"),
+                    *("iam:TagPolicy", "iam:UntagPolicy"),
+                ),
+                [f"arn:{place.partition}:iam::{place.account}:policy/operators-*"],
+            ),
+            Statement(
                 "ServiceLinkedRoles",
                 ("iam:CreateServiceLinkedRole",),
                 [f"arn:{place.partition}:iam::{place.account}:role/aws-service-role/*"],

@@ -259,7 +259,7 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "Topics",
             "sns",
             "CreateTopic DeleteTopic SetTopicAttributes Subscribe TagResource UntagResource",
-            ["alarms-*"],
+            ["alarms-*", "notices-*"],
         ),
         Grant("Subscriptions", "sns", "SetSubscriptionAttributes Unsubscribe", reason=NO_RESOURCE),
         Grant("Queues", "sqs", "CreateQueue DeleteQueue SetQueueAttributes TagQueue UntagQueue", ["dead-letters-*"]),

@@ -165,8 +165,11 @@ def test_apply_cannot_change_its_own_role_or_state(made: Record) -> None:
                 )
     assert "sts:assumerole" not in allowed(made, "apply")
     assert not any(
-        action.startswith(("iam:createpolicy", "iam:attach", "iam:createuser")) for action in allowed(made, "apply")
+        action.startswith(("iam:attach", "iam:createuser", "iam:putuser", "iam:addroleto"))
+        for action in allowed(made, "apply")
     )
+    for statement in allowed(made, "apply")["iam:createpolicyversion"]:
+        assert statement["Resource"] == [f"arn:aws:iam::{ACCOUNT}:policy/operators-*"]  # that people get, no role
     passed = allowed(made, "apply")["iam:passrole"]
     assert all("iam:PassedToService" in one["Condition"]["StringEquals"] for one in passed)
 
