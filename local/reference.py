@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 from components.fargate import capacity
 from components.settings import ENVIRONMENTS, KEYS, Environment, Key, Sizing
 from costs.models import ACU_RATE
+from local.faults import BOTH, FAULTS
+from local.recording import record
 from policies.model import FRAMEWORKS
 from policies.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -91,10 +95,36 @@ def policies() -> str:
     return table(("rule", "what holds", "severity", "mandatory in", *FRAMEWORKS.values()), rows)
 
 
+@cache
+def _runbooks() -> Mapping[str, str]:
+    """Alarm -> the page that its text names, of both alternatives in prod."""
+    records = [record(name, environment="prod", alarmEmail="on-call@example.com") for name in BOTH]
+    texts = {one.name: str(one.inputs.get("alarmDescription")) for all_ in records for one in all_.all(ALARM)}
+    return {name: found[1] for name, text in texts.items() if (found := re.search(r"docs/(runbooks/\S+\.md)$", text))}
+
+
+def fault_matrix() -> str:
+    """Each fault: what one sees, which alarm tells, what plays it."""
+    return table(
+        ("fault", "where", "what one sees", "alarm", "played by"),
+        [
+            (
+                fault.name,
+                "both" if fault.alternatives == BOTH else fault.alternatives[0],
+                fault.sees,
+                ", ".join(f"[`{alarm}`]({_runbooks()[alarm]})" for alarm in fault.alarms) or f"none: {fault.without}",
+                ", ".join(f"`{test.rpartition('::')[2]}`" for test in fault.tests),
+            )
+            for fault in FAULTS
+        ],
+    )
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "config-keys": config_keys,
     "database-sizes": database_sizes,
     "environments": environments,
+    "faults": fault_matrix,
     "policies": policies,
 }
 
