@@ -79,6 +79,7 @@ class Network(pulumi.ComponentResource):
         place, wanted = args.place, args.settings.network
         gateways = {NatStrategy.NONE: 0, NatStrategy.SINGLE: 1}.get(wanted.nat_strategy, wanted.availability_zones)
         addresses = [aws.ec2.Eip(f"egress-{zone}", domain="vpc", opts=mine) for zone in range(1, gateways + 1)]
+        pulumi.runtime.register_resource_transform(_without_public_addresses)
         self.vpc = awsx.ec2.Vpc(
             "vpc",
             cidr_block=wanted.vpc_cidr,
@@ -209,6 +210,13 @@ def _endpoint_policy(service: str, place: Place) -> pulumi.Output[str]:
             "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
         }
     )
+
+
+def _without_public_addresses(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
+    """awsx gives public addresses to what starts in a public subnet; ours hold NAT gateways, which bring their own."""
+    if args.type_ != "aws:ec2/subnet:Subnet":
+        return None
+    return pulumi.ResourceTransformResult({**args.props, "mapPublicIpOnLaunch": False}, args.opts)
 
 
 def _ways_out(args: NetworkArgs) -> list[aws.ec2.SecurityGroupEgressArgs]:

@@ -74,6 +74,7 @@ class Recorded:
     inputs: dict[str, Any]
     outputs: dict[str, Any]
     urn: str
+    id: str
     parent: str
     provider: str
     """URN and id of the provider; for components the one of `aws` that children get."""
@@ -256,6 +257,7 @@ class _Monitor(mocks.MockMonitor):
                 inputs=inputs,
                 outputs=deserialize_properties(response.object),
                 urn=response.urn,
+                id=response.id,
                 parent=request.parent,
                 provider=request.provider or providers.get("aws", ""),
                 dependencies=list(request.dependencies),

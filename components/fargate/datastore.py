@@ -25,13 +25,14 @@ OPERATOR = "confirm_operator"
 CLUSTER_PARAMETERS = {
     "rds.force_ssl": "1",  # no connection without TLS
     "shared_preload_libraries": "pg_stat_statements",
+    "log_statement": "ddl",  # who changed what the tables look like
+    "log_min_duration_statement": "1000",  # milliseconds: no claim or settle takes so long
 }
 INSTANCE_PARAMETERS = {
     # A transaction that is left open keeps dead index entries from being cleared away: with one open for 300,000
     # settles, a claim went from 1.3 to 31 ms. Ours take milliseconds.
     "idle_in_transaction_session_timeout": "60000",  # milliseconds
     "log_lock_waits": "1",
-    "log_min_duration_statement": "1000",  # milliseconds: no claim or settle takes so long
     "pg_stat_statements.track": "top",
 }
 RESTORED_BY = ("restoreToPointInTime", "snapshotIdentifier")

@@ -124,11 +124,12 @@ def parameters_hold(record: Record) -> Complaints:
         "aws:rds/clusterParameterGroup:ClusterParameterGroup": {
             "rds.force_ssl": "1",
             "shared_preload_libraries": "pg_stat_statements",
+            "log_statement": "ddl",
+            "log_min_duration_statement": "1000",
         },
         "aws:rds/parameterGroup:ParameterGroup": {
             "idle_in_transaction_session_timeout": "60000",
             "log_lock_waits": "1",
-            "log_min_duration_statement": "1000",
             "pg_stat_statements.track": "top",
         },
     }
