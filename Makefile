@@ -6,6 +6,7 @@ VOLUME ?= 1M
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
+CHECKOV := .venv-checkov/bin/checkov
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
@@ -22,16 +23,25 @@ $(READY): requirements.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# A venv of its own: checkov pins packages that ours need in other versions
+$(CHECKOV): policies/checkov.lock
+	@echo "Installing checkov into .venv-checkov (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear .venv-checkov
+	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r policies/checkov.lock
+	@touch $@
+
 demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions each, faults, a verdict (ALTERNATIVE=one)
 	@$(PY) -m local demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
 	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
-check: $(READY) ## lint, format check and strict types
+check: $(READY) $(CHECKOV) ## lint, format check, strict types, the policy pack and checkov
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(PY) -W ignore -m policies.graph
+	@$(PY) -W ignore -m policies.scan $(CHECKOV)
 
 format: $(READY) ## let ruff format and mend the code
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
@@ -71,5 +81,5 @@ lock: $(READY) ## refresh requirements.lock from pyproject.toml, and the image's
 
 clean: ## remove all that the project made in this folder, and stop what runs
 	@if [ -x $(PY) ]; then $(PY) -m local clean; fi
-	@rm -rf .local .build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .local .build $(VENV) .venv-checkov *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
