@@ -434,6 +434,9 @@ KEYS: tuple[Key, ...] = (
         "1 to 1,000, -1 for none, or 0 for the environment's own", _number(1, 1_000, special=(0, -1))),
     Key("logRetentionDays", "integer", 0, "Days that logs are kept; 0 for the environment's own.",
         f"{', '.join(map(str, RETENTION_DAYS))}, or {_BY_ENVIRONMENT}", _retention),
+    Key("traceSampling", "integer", 1,
+        "Percent of the transactions whose traces are kept; those that met trouble are kept always.",
+        "0 to 100 percent", _number(0, 100)),
     Key("alarmEmail", "string", "", "Who hears the alarms, by e-mail; required in prod.",
         "an e-mail address, or nothing", _text(r"|[^@\s]+@[^@\s]+\.[^@\s]+"), "on-call@example.com"),
     Key("faultExperiments", "string", "off",
@@ -617,6 +620,8 @@ class Settings:
     cost_center: str
     sizing: Sizing
     log_retention_days: int
+    trace_sampling: int
+    """Percent of the transactions."""
     network: NetworkSettings
     gateway: GatewaySettings
     work: WorkSettings
@@ -778,6 +783,7 @@ def _build(values: _Values) -> Settings:
         cost_center=text("costCenter"),
         sizing=sizing,
         log_retention_days=number("logRetentionDays") or sizing.log_retention_days,
+        trace_sampling=number("traceSampling"),
         network=NetworkSettings(
             vpc_cidr=text("vpcCidr"),
             availability_zones=number("availabilityZones") or sizing.availability_zones,

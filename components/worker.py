@@ -39,6 +39,7 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int
         "GATEWAY_RATE_LIMIT": f"{gateway.rate_limit / workers:g}",
         "GATEWAY_SECRET_ARN": key.arn,
         "METRIC_NAMESPACE": METRIC_NAMESPACE,
+        "TRACE_SAMPLING": f"{settings.trace_sampling / 100:g}",
     }
 
 

@@ -36,13 +36,15 @@ class Emulator:
         enforce_iam: bool = False,
         postgres: Path | None = None,
         code: Path | None = None,
+        collector: int | None = None,
         extra_environment: Mapping[str, str] | None = None,
     ) -> None:
         """`folder` takes all that it writes. `scheduler_speed` 6 makes a minute of EventBridge Scheduler last 10 s.
 
         `persist`: the state outlives `stop()`. `enforce_iam`: Lambdas may do only what their role allows.
         `postgres`: the folder of the PostgreSQL server that an RDS cluster gets; without it a cluster is a name alone.
-        `code`: what stands for the code in an image of ECS, instead of this repository.
+        `code`: what stands for the code in an image of ECS, instead of this repository. `collector`: the port to
+        which Lambdas and tasks send their traces (local/collector.py).
         """
         folder = self.folder = folder.resolve()
         self.port = kept_port(folder / "port")
@@ -79,6 +81,11 @@ class Emulator:
             environment["CONFIRM_POSTGRES"] = str(postgres.resolve())
         if code:
             environment["CONFIRM_CODE"] = str(code.resolve())
+        if collector:  # Lambdas know X-Ray's daemon by this; tasks get the other in the place of their own
+            environment |= {
+                "AWS_XRAY_DAEMON_ADDRESS": f"{HOST}:{collector}",
+                "CONFIRM_COLLECTOR": f"http://{HOST}:{collector}",
+            }
         self._temporary = temporary
         self._running = folder / "running"  # there while the emulator runs; it removes it when it has saved its state
         environment["CONFIRM_RUNNING"] = str(self._running)

@@ -9,6 +9,7 @@ Everything lives in `.local`, which git ignores:
     .local/bin, .local/pulumi, .local/state   the engine (local/engine/home.py)
     .local/program                            where `pulumi` runs: the tracked program by links, its config by copies
     .local/aws, .local/gateway                the emulator's and the simulated gateway's state and logs
+    .local/traces                             the collector's: the spans of Lambdas and tasks
     .local/postgres                           PostgreSQL, which the emulator starts for an Aurora cluster
 """
 
@@ -55,6 +56,7 @@ OVERRIDES: Mapping[str, Value] = {
     # A Lambda or a task is one process of some 50 MB here, and the machine may have two cores.
     "backlogPerTask": 800,
     "mapConcurrency": 4,
+    "traceSampling": 100,  # `python -m local trace` shows whichever transaction you ask for
     "minTasks": 1,
     "maxTasks": 4,
     "databaseInstances": 1,
@@ -325,8 +327,10 @@ class LocalAws:
                     lock.unlink()
 
     def _start_services(self) -> None:
+        collector_port = kept_port(self.folder / "traces" / "port")
         emulator = Emulator(
             self.folder / "aws",
+            collector=collector_port,
             scheduler_speed=self._scheduler_speed,
             postgres=self.folder / "postgres",
             code=self.root,
@@ -335,6 +339,15 @@ class LocalAws:
         if gateway:
             self._children.append(gateway)
             gateway.launch()
+        collector = Child(
+            "local.collector",
+            ["--port", str(collector_port), "--folder", str(self.folder / "traces")],
+            environment={k: v for k, v in os.environ.items() if not is_foreign(k)},
+            folder=self.folder / "traces",
+            health_url=f"http://{HOST}:{collector_port}/_health",
+        )
+        self._children.append(collector)
+        collector.launch()
         require_port(self.folder / "postgres")
         self._children.append(emulator)  # it ends before the gateway does: its tasks have calls under way
         emulator.start()
@@ -345,6 +358,7 @@ class LocalAws:
             )
         if gateway:
             gateway.await_health()
+        collector.await_health()
         self.endpoint_url = emulator.endpoint_url
         services = {"owner": os.getpid(), "endpoint": self.endpoint_url, "gateway": self.gateway_url}
         self._run_file.write_text(json.dumps(services))
@@ -530,7 +544,12 @@ def clean(folder: Path) -> None:
         owner = None
     if isinstance(owner, int) and owner != os.getpid() and _locked(folder):
         end(owner, seconds=30)
-    for name, module in (("aws", "local.overlay"), ("gateway", "local.gateway"), ("postgres", "local.postgres")):
+    for name, module in (
+        ("aws", "local.overlay"),
+        ("gateway", "local.gateway"),
+        ("traces", "local.collector"),
+        ("postgres", "local.postgres"),
+    ):
         Child(module, [], environment={}, folder=folder / name).end_former()
     if (folder / "postgres").exists():
         Postgres(folder / "postgres").remove()

@@ -30,6 +30,18 @@ class GatewayConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingConfig:
+    """Which traces are kept, and where they go."""
+
+    sampling: float
+    """The share of transactions, 0 to 1; those with trouble are kept in any case."""
+    service: str
+    """Its name in the traces."""
+    endpoint: str
+    """Of an OpenTelemetry collector; "" where there is none (Lambda has X-Ray's daemon)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Common:
     """What every worker knows. Names of AWS resources come from the stack, numbers from its settings."""
 
@@ -39,6 +51,7 @@ class Common:
     batch_size: int
     gateway: GatewayConfig
     policy: Policy
+    tracing: TracingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +159,8 @@ class Values:
             self._faults.append(f"{name} must be {' or '.join(choices)}, found {value!r}")
         return value
 
-    def number(self, name: str) -> float:
-        value = self.text(name)
+    def number(self, name: str, default: str | None = None) -> float:
+        value = self.text(name, default)
         try:
             return float(value)
         except ValueError:
@@ -174,6 +187,7 @@ class _Common(TypedDict):
     batch_size: int
     gateway: GatewayConfig
     policy: Policy
+    tracing: TracingConfig
 
 
 def _common(values: Values) -> _Common:
@@ -200,5 +214,10 @@ def _common(values: Values) -> _Common:
             key_window=values.seconds("KEY_WINDOW_SECONDS"),
             review_within=values.seconds("REVIEW_SECONDS"),
             review_owner=values.text("REVIEW_OWNER"),
+        ),
+        "tracing": TracingConfig(
+            sampling=values.number("TRACE_SAMPLING", "0"),
+            service=values.text("OTEL_SERVICE_NAME", "confirm-transactions"),
+            endpoint=values.text("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         ),
     }

@@ -1,14 +1,56 @@
-"""What an operator sees of claims and settles, put around a store: the store and the core know nothing of it."""
+"""What an operator sees of the work: put around store and gateway, of which neither they nor the core know anything.
+
+Lost fences are logged. Spans are made when an attempt is over, of transactions that are sampled and of all that had
+trouble: whatever did not end by evidence at its first try. The others leave nothing behind but a header.
+
+    the transaction's own trace (`trace_id`)          the worker's trace
+    transaction   from its creation to its end        run      serverless: the execution; fargate: a minute of a worker
+      confirm     one for each attempt       ──link─▶   batch    serverless: an invocation
+        claim                                             claim    one statement, for many transactions
+        gateway confirm, gateway ask                      settle
+        settle
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import NamedTuple, Protocol
 
-from workers.domain.ports import Claims, Clock, Move
-from workers.domain.transaction import Transaction
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
+from workers.domain.ports import Claims, Clock, Gateway, Move
+from workers.domain.redaction import redact
+from workers.domain.transaction import Status, Transaction
 from workers.telemetry import Telemetry
+from workers.tracing import Context, Kind, Span, Value, calling, nanoseconds, new_id, samples, trace_id
+
+MOST_SPANS = 5_000
+"""Kept until they are sent; the oldest go first."""
+MOST_CLAIMS = 100
+ANNOTATIONS = ("tx", "run", "status")
+"""What X-Ray can be searched for."""
+
+
+class Call(NamedTuple):
+    """One call to the gateway."""
+
+    verb: str
+    context: Context
+    began: int
+    ended: int
+    result: str
+    error: str
+
+
+class Claimed(NamedTuple):
+    """One claim, for all transactions under its token."""
+
+    context: Context
+    began: int
+    ended: int
+    size: int
 
 
 @dataclass
@@ -19,12 +61,165 @@ class Watch:
     clock: Clock
     run: str
     """Who is at work, as log lines have it."""
+    sampling: float = 0.0
+    """The share of transactions whose traces are kept, trouble apart."""
+    here: Context = field(default_factory=lambda: Context("0" * 31 + "1", new_id(), sampled=False))
+    """The run or batch that claims and settles belong to."""
+    spans: deque[Span] = field(default_factory=lambda: deque(maxlen=MOST_SPANS))
+    """To be sent."""
+    kept: int = 0
+    """Attempts that left spans, since `here` began."""
+    _calls: dict[str, list[Call]] = field(default_factory=dict)
+    _claims: dict[str, Claimed] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
 
-    def settled(self, moves: Sequence[Move], won: Sequence[bool]) -> None:
-        """After each settle."""
-        if not all(won):
+    def whole(
+        self,
+        name: str,
+        began: int,
+        counts: Mapping[str, int],
+        *,
+        parent: str = "",
+        error: str = "",
+        links: Sequence[Context] = (),
+    ) -> None:
+        """`here` is over: its own span, where it is sampled, failed, or holds something that was kept."""
+        if self.here.sampled or self.kept or error:
+            attributes: dict[str, Value] = {"run": self.run, **counts, "aws.xray.annotations": ANNOTATIONS}
+            self.spans.append(
+                Span(*self.here[:2], parent, name, began, time_ns(), Kind.SERVER, attributes, error, links)
+            )
+
+    def take(self) -> list[Span]:
+        """What is to be sent."""
+        taken = list(self.spans)
+        self.spans.clear()
+        return taken
+
+    # --- told by the wrappers below
+
+    def claimed(self, records: Sequence[Transaction], began: int) -> None:
+        if records and (token := records[0].token):
+            self._claims[token] = Claimed(Context(self.here.trace, new_id()), began, time_ns(), len(records))
+            if len(self._claims) > MOST_CLAIMS:
+                self._told.discard(oldest := next(iter(self._claims)))
+                del self._claims[oldest]
+
+    def called(self, transaction: Transaction, call: Call) -> None:
+        self._calls.setdefault(transaction.id, []).append(call)
+
+    def settled(self, moves: Sequence[Move], won: Sequence[bool], began: int) -> None:
+        all_won = all(won)
+        if not all_won:
             lost = [move.before for move, ok in zip(moves, won, strict=True) if not ok]
             self.telemetry.lost(lost, self.clock.now(), self.run)
+        if not self._calls and all_won:
+            return
+        ended, kept = time_ns(), self.kept
+        for move, ok in zip(moves, won, strict=True):
+            calls = self._calls.pop(move.before.id, None)
+            if calls or not ok:
+                self._attempt(move, calls or [], (began, ended), ok=ok)
+        if self.kept > kept:
+            self.spans.append(Span(self.here.trace, new_id(), self.here.span, "settle", began, ended))
+
+    # --- spans
+
+    def _attempt(self, move: Move, calls: Sequence[Call], settle: tuple[int, int], *, ok: bool) -> None:
+        """The spans of one attempt, and of the whole transaction where it has come to an end."""
+        before, after = move
+        trace, me, status = trace_id(before), new_id(), after.status
+        root = trace[16:]
+        claim = self._claims.get(before.token or "")
+        began = claim.began if claim else nanoseconds(before.history[-1].at)
+        ended = settle[1]
+        why = after.history[-1].why if ok else "lost fence: somebody else has taken over"
+        attributes: dict[str, Value] = {
+            "tx": before.id,
+            "attempt": before.attempt,
+            "status": str(status if ok else before.status),
+            "why": why,
+            "run": self.run,
+            "aws.xray.annotations": ANNOTATIONS,
+        }
+        final = status in (Status.CONFIRMED, Status.REJECTED)
+        links = (claim.context,) if claim else ()
+        error = "" if ok and final else why
+        self.kept += 1
+        self.spans.append(Span(trace, me, root, "confirm", began, ended, Kind.SERVER, attributes, error, links))
+        if claim:
+            self.spans.append(Span(trace, new_id(), me, "claim", claim.began, claim.ended))
+            if before.token not in self._told:
+                self._told.add(before.token or "")
+                count = {"transactions": claim.size}
+                self.spans.append(
+                    Span(*claim.context[:2], self.here.span, "claim", claim.began, claim.ended, attributes=count)
+                )
+        for call in calls:
+            said = {"result": call.result, "peer.service": "gateway"}
+            self.spans.append(
+                Span(
+                    *(trace, call.context.span, me, f"gateway {call.verb}", call.began, call.ended, Kind.CLIENT),
+                    *(said, call.error),
+                )
+            )
+        self.spans.append(Span(trace, new_id(), me, "settle", *settle))
+        if ok and (final or status is Status.REVIEW):
+            told: dict[str, Value] = {
+                "tx": before.id, "status": str(status), "attempts": after.attempt, "aws.xray.annotations": ANNOTATIONS,
+            }  # fmt: skip
+            error = "" if final else why
+            created = nanoseconds(before.created_at)
+            self.spans.append(Span(trace, root, "", "transaction", created, ended, Kind.SERVER, told, error))
+
+
+@dataclass
+class WatchedGateway:
+    """A gateway, under watch: each call says to whose trace it belongs."""
+
+    gateway: Gateway
+    watch: Watch
+
+    def __post_init__(self) -> None:
+        self.turn, self.ready, self.seen = self.gateway.turn, self.gateway.ready, self.gateway.seen
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        return await self._call("confirm", self.gateway.confirm, transaction, key)
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:
+        return await self._call("ask", self.gateway.ask, transaction, key)
+
+    async def close(self) -> None:
+        await self.gateway.close()  # type: ignore[attr-defined]
+
+    async def _call(
+        self, verb: str, call: Callable[[Transaction, str], Awaitable[Outcome]], transaction: Transaction, key: str
+    ) -> Outcome:
+        trace = trace_id(transaction)
+        context = Context(trace, new_id(), samples(trace, self.watch.sampling))
+        token = calling.set(context)
+        began = time_ns()
+        try:
+            outcome = await call(transaction, key)
+        except BaseException as error:
+            self._told(verb, transaction, context, began, type(error).__name__, failed=True)
+            raise
+        finally:
+            calling.reset(token)
+        fine = isinstance(outcome, Rejected) or (
+            isinstance(outcome, Confirmed)
+            and (outcome.amount, outcome.currency) == (transaction.amount, transaction.currency)
+        )
+        if context.sampled or transaction.attempt > 1 or not fine:
+            said = "" if isinstance(outcome, Confirmed | NotFound) else f": {redact(outcome.reason)}"
+            bad = not fine and not isinstance(outcome, NotFound)
+            self._told(verb, transaction, context, began, f"{type(outcome).__name__}{said}", failed=bad)
+        return outcome
+
+    def _told(
+        self, verb: str, transaction: Transaction, context: Context, began: int, result: str, *, failed: bool
+    ) -> None:
+        self.watch.called(transaction, Call(verb, context, began, time_ns(), result, result if failed else ""))
 
 
 @dataclass
@@ -35,11 +230,15 @@ class WatchedStore:
     watch: Watch
 
     async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
-        return await self.store.claim(token=token, by=by, limit=limit, ids=ids)
+        began = time_ns()
+        records = await self.store.claim(token=token, by=by, limit=limit, ids=ids)
+        self.watch.claimed(records, began)
+        return records
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        began = time_ns()
         won = await self.store.settle(moves)
-        self.watch.settled(moves, won)
+        self.watch.settled(moves, won, began)
         return won
 
 
@@ -61,11 +260,15 @@ class WatchedSource:
     watch: Watch
 
     async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
-        return await self.source.claim(limit, sweep)
+        began = time_ns()
+        records = await self.source.claim(limit, sweep)
+        self.watch.claimed(records, began)
+        return records
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        began = time_ns()
         won = await self.source.settle(moves)
-        self.watch.settled(moves, won)
+        self.watch.settled(moves, won, began)
         return won
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:

@@ -240,6 +240,7 @@ class Compute(pulumi.ComponentResource):
         settings = self._settings
         return {
             **worker.environment(settings, self.gateway_key, workers=settings.run.map_concurrency),
+            "OTEL_SERVICE_NAME": self._place.prefix,
             "TABLE_NAME": self._args.table_name,
             "INDEX_NAME": INDEX,
             "PENDING_SHARDS": str(settings.work.pending_shards),

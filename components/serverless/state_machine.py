@@ -92,7 +92,7 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
                 "Resource": "arn:aws:states:::lambda:invoke",
                 "Parameters": {
                     "FunctionName": parts.plan_function,
-                    "Payload": {"run.$": "$.run", "loop.$": "$.loop"},
+                    "Payload": {"run.$": "$.run", "loop.$": "$.loop", "trace.$": "$.trace"},
                 },
                 "OutputPath": "$.Payload",
                 "Retry": RETRY,
@@ -113,6 +113,8 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
                     "FunctionName": parts.report_function,
                     "Payload": {
                         "run.$": "$.run",
+                        "trace.$": "$.trace",
+                        "started.$": "$$.Execution.StartTime",
                         "plan": {
                             "loop.$": "$.loop",
                             "batches.$": "$.batches",
@@ -185,7 +187,7 @@ def _begin(parts: Parts, lease_seconds: int) -> dict[str, object]:
                 ":until": {"S": f"{{% {until} %}}"},
             },
         },
-        "Output": {"run": "{% $states.context.Execution.Name %}", "loop": 0},
+        "Output": {"run": "{% $states.context.Execution.Name %}", "loop": 0, "trace": ""},
         "Retry": DYNAMODB_RETRY,
         "Catch": [
             {"ErrorEquals": [CONDITION_FAILED], "Next": "AlreadyRunning"},

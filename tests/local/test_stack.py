@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from local import shell, stack
+from local.emulator import Emulator
 from local.errors import LocalError
 from local.processes import ROOT, command_of
 from local.stack import LocalAws, copy_config, merge
@@ -204,7 +205,7 @@ import signal
 signal.signal(signal.SIGTERM, _leave)
 with LocalAws("serverless", root=Path(sys.argv[1]), gateway=False, providers={}) as aws:
     aws.client("sqs").create_queue(QueueName="kept")
-    print(json.dumps([child.pid for child in aws._children]), flush=True)
+    print(json.dumps([child.pid for child in reversed(aws._children)]), flush=True)
     aws.run(["sh", "-c", "echo $$; exec sleep 60"])
 """
 
@@ -239,7 +240,7 @@ def test_a_killed_emulator_is_reported(repo: Path) -> None:
     said: list[str] = []
     with LocalAws("serverless", root=repo, gateway=False, providers={}, say=said.append) as aws:
         assert aws.pulumi("up", "--yes", "--skip-preview", capture=True).returncode == 0
-        pid = aws._children[0].pid
+        pid = next(child.pid for child in aws._children if isinstance(child, Emulator))
         assert pid
         os.kill(pid, signal.SIGKILL)
     assert not said

@@ -126,6 +126,7 @@ WRONG: list[tuple[str, object]] = [
     ("lambdaTimeoutSeconds", 901),
     ("lambdaReservedConcurrency", -2),
     ("logRetentionDays", 31),
+    ("traceSampling", 101),
     ("alarmEmail", "on-call"),
     ("oldestPendingAlarmSeconds", 59),
     ("permissionsBoundary", "boundary"),

@@ -15,7 +15,8 @@ from components.queries import TRANSACTION, Query
 from local.insights import rows
 from local.processes import ROOT
 from tests.telemetry.secrets import normal
-from tests.telemetry.worlds import World, found
+from tests.telemetry.worlds import SAMPLING, World, found
+from workers.tracing import Context, samples, trace_id
 
 SCHEMA = json.loads((ROOT / "docs" / "log.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -75,7 +76,7 @@ def test_what_took_long_says_how_long(world: World) -> None:
 
 def test_no_secret_leaves(world: World) -> None:
     assert len(world.secrets) > 50
-    for piece in [*world.log.splitlines(), *world.documents]:
+    for piece in [*world.log.splitlines(), *world.documents, *map(json.dumps, world.spans)]:
         leaked = found(world.secrets, piece, normal)
         assert not leaked, ([(secret.kind, secret.text) for secret in leaked], piece)
 
@@ -96,6 +97,80 @@ def test_a_failure_says_what_and_where(world: World, error: str) -> None:
         return
     assert failures
     assert all(line["where"] and line["why"] for line in failures)
+
+
+# --- traces
+
+
+def test_a_sampled_transaction_has_its_whole_trace_and_another_none(world: World) -> None:
+    share = float(SAMPLING)
+    plain = {line["tx"] for line in changes(world)} - {line["tx"] for line in changes(world) if "trace" in line}
+    sampled = {record.id for record in world.records if samples(trace_id(record), share)}
+    assert sampled & plain
+    assert plain - sampled
+    for id_ in plain:
+        names = [span["name"] for span in world.spans_of(id_)]
+        whole = ["transaction", "confirm", "claim", "gateway confirm", "settle"]
+        assert names == (whole if id_ in sampled else []), id_
+
+
+def test_whatever_met_trouble_has_its_trace(world: World) -> None:
+    troubled = {line["tx"] for line in changes(world) if "trace" in line and not line["why"].startswith("not tried")}
+    assert len(troubled) > 10
+    for id_ in troubled:
+        spans = world.spans_of(id_)
+        assert [span for span in spans if span["error"]], id_
+        attempts = [span for span in spans if span["name"] == "confirm"]
+        told = [line for line in changes(world) if line["tx"] == id_ and not line["why"].startswith("not tried")]
+        shown = [span["attributes"]["status"] for span in attempts]
+        assert [line["status"] for line in told if "trace" in line] == shown[: sum("trace" in line for line in told)]
+        for span in attempts:
+            assert bool(span["error"]) is (span["attributes"]["status"] in ("PENDING", "REVIEW")), span
+
+
+def test_a_lost_fence_has_its_trace(world: World) -> None:
+    [attempt] = [span for span in world.spans_of("lost-1") if span["name"] == "confirm"]
+    assert attempt["error"].startswith("lost fence")
+
+
+def test_spans_hang_together(world: World) -> None:
+    ids = {(span["trace"], span["id"]) for span in world.spans}
+    assert len(ids) == len(world.spans), "an id twice"
+    for span in world.spans:
+        root = span["name"] in ("transaction", "run")
+        assert root is (span["parent"] == ""), span
+        assert span["start"] <= span["end"]
+        if span["name"] in ("claim", "settle", "gateway confirm", "gateway ask"):
+            assert (span["trace"], span["parent"]) in ids, span
+        if span["name"] == "confirm":
+            assert all((link["trace"], link["id"]) in ids for link in span["links"]), span
+            assert span["links"], span
+    names = {span["name"] for span in world.spans}
+    batches = {"run", "batch", "report"} if world.alternative == "serverless" else {"run"}
+    assert names == batches | {"transaction", "confirm", "claim", "gateway confirm", "gateway ask", "settle"}
+
+
+def test_the_worker_s_spans_are_in_the_trace_of_its_run(world: World) -> None:
+    runs = {span["trace"]: span["id"] for span in world.spans if span["name"] == "run"}
+    own = [span for span in world.spans if span["name"] in ("plan", "batch", "report")]
+    assert {runs[span["trace"]] for span in own} == {span["parent"] for span in own}
+    if world.alternative == "serverless":
+        assert set(runs) == {"67891233abcdef012345678912345678"}, "not in the state machine's trace"
+    services = {span["resource"]["service.name"] for span in world.spans}
+    assert services == {"confirm-transactions"}
+
+
+def test_the_gateway_is_told_the_trace(world: World) -> None:
+    by_id = {record.id: trace_id(record) for record in world.records}
+    spans = {span["id"]: span for span in world.spans}
+    assert world.calls
+    for id_, headers in world.calls:
+        context = Context.read(headers["traceparent"])
+        assert context is not None
+        assert context.trace == by_id[id_]
+        assert context.sampled is samples(context.trace, float(SAMPLING))
+        if context.sampled:
+            assert spans[context.span]["name"] in ("gateway confirm", "gateway ask")
 
 
 # --- the saved queries

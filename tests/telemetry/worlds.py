@@ -20,6 +20,7 @@ import boto3
 import pytest
 
 from cli import main
+from local.collector import Collector
 from local.postgres import Postgres
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
@@ -38,12 +39,14 @@ from workers.serverless import handlers
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import PostgresStore
+from workers.tracing import trace_id
 
 SEED = 20_261_124
 TROUBLES = (400, 409, 422, 429, 500)
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 SLOW_SECONDS = 0.7
+SAMPLING = "0.3"
 CACHES = (handlers.app, handlers.s3, handlers._gateway, handlers._key)
 """What a Lambda keeps between invocations."""
 
@@ -60,6 +63,8 @@ class World:
     """All else: inputs and outputs of the functions, plans, what the command printed, what exceptions said."""
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """The gateway's: id and headers."""
+    spans: list[dict[str, Any]] = field(default_factory=list)
+    """What the collector took."""
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -67,7 +72,13 @@ class World:
 
     @property
     def everything(self) -> str:
-        return "\n".join([self.log, *self.documents])
+        return "\n".join([self.log, *self.documents, *map(json.dumps, self.spans)])
+
+    def spans_of(self, id_: str) -> list[dict[str, Any]]:
+        """Those in a transaction's own trace, in the order of their beginnings."""
+        [record] = [record for record in self.records if record.id == id_]
+        found = [span for span in self.spans if span["trace"] == trace_id(record)]
+        return sorted(found, key=lambda span: int(span["start"]))
 
 
 def fill(world: World, gateway: LeakyGateway) -> None:
@@ -147,6 +158,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
     """Runs of the handlers as the state machine makes them, until nothing is due any more."""
     world = World("serverless")
     fill(world, gateway)
+    collector = Collector(folder / "spans.jsonl").start()
     dynamodb, s3 = aws.client("dynamodb"), aws.client("s3")
     table = make_table(dynamodb)
     s3.create_bucket(Bucket=table)
@@ -167,6 +179,9 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
         "GATEWAY_URL": gateway.url,
         "REVIEW_OWNER": "payment-operations",
         "METRIC_NAMESPACE": "ConfirmTransactions",
+        "TRACE_SAMPLING": SAMPLING,
+        "_X_AMZN_TRACE_ID": "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=0",
+        "AWS_XRAY_DAEMON_ADDRESS": f"127.0.0.1:{collector.port}",
     }
     lock = {**KEY, "run": {"S": RUN}, "lease_until": {"S": to_text(datetime.now(UTC))}}
     dynamodb.put_item(TableName=table, Item=lock)
@@ -196,7 +211,8 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
                 break
             plan = s3.get_object(Bucket=table, Key=planned["key"])["Body"].read().decode()
             results = [handlers.confirm(json.loads(line), CONTEXT) for line in plan.splitlines()]
-            event = {"run": RUN, "plan": planned, "results": results}
+            started = now.isoformat()
+            event = {"run": RUN, "trace": planned["trace"], "started": started, "plan": planned, "results": results}
             world.documents += [plan, json.dumps(event), json.dumps(handlers.report(event, CONTEXT))]
             time.sleep(0.06)
         for secret in world.secrets[::5]:
@@ -211,6 +227,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
     for kept in CACHES:
         kept.cache_clear()
     world.log, world.calls = out.getvalue(), list(gateway.headers)
+    world.spans = collected(collector)
     machine = aws.client("stepfunctions").create_state_machine(
         name="secrets",
         definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
@@ -244,6 +261,7 @@ def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: Lea
     """One worker until all are final or on a desk, then some that fail on their way up."""
     world = World("fargate")
     fill(world, gateway)
+    collector = Collector(folder / "spans.jsonl").start()
     now = world.records[0].created_at
     world.records.append(Transaction("lost-1", "acct-1", 100, "USD", now, now + timedelta(hours=2)))
 
@@ -259,7 +277,13 @@ def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: Lea
 
     gateway.replies["lost-1"] = [Reply(200, before=steal), Reply(200)]
     run(store.add(world.records))
-    with place.worker(RETRY_BASE_SECONDS="0.01", RETRY_CAP_SECONDS="0.05", GRACE_SECONDS="0.01") as worker:
+    with place.worker(
+        RETRY_BASE_SECONDS="0.01",
+        RETRY_CAP_SECONDS="0.05",
+        GRACE_SECONDS="0.01",
+        TRACE_SAMPLING=SAMPLING,
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.port}",
+    ) as worker:
         until = time.monotonic() + 90
         while run(store.backlog()).open:
             assert time.monotonic() < until, worker.log.read_text()[-2000:]
@@ -267,6 +291,7 @@ def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: Lea
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(60) == 0
     world.log, world.calls = worker.log.read_text(), list(gateway.headers)
+    world.spans = collected(collector)
     for n, secret in enumerate(world.secrets[::30]):
         text = secret.text.encode("ascii", "ignore").decode()  # an environment is bytes
         with place.worker(f"broken-{n}", DATABASE_PORT=f"x {text} y") as broken:
@@ -284,6 +309,17 @@ def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: Lea
     with environment({"CONFIRM_DATABASE_URL": postgres.url(database=place.database)}):
         ask_about_all(world, outputs, folder)
     return world
+
+
+def collected(collector: Collector) -> list[dict[str, Any]]:
+    """All that was sent: a datagram may still be on its way, so until nothing comes any more."""
+    size, until = -1, time.monotonic() + 30
+    while size != (size := collector.file.stat().st_size if collector.file.exists() else 0) or not size:
+        assert time.monotonic() < until, "no span came"
+        time.sleep(0.3)
+    collector.stop()
+    assert collector.refused == 0
+    return [json.loads(line) for line in collector.file.read_text().splitlines()]
 
 
 def found(secrets: Sequence[Secret], text: str, normal: Callable[[str], str]) -> list[Secret]:

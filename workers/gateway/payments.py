@@ -21,6 +21,8 @@ The protocol spoken here, JSON over HTTP/1.1:
 
     POST {url}/confirmations          Idempotency-Key: <id>   {"id", "account", "amount", "currency"}
     GET  {url}/confirmations/{id}
+
+Both carry W3C's `traceparent`, so that the gateway's own traces join ours.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from workers.domain.redaction import redact, without_cards
 from workers.domain.transaction import Transaction
 from workers.gateway.http import Answer, HttpClient, HttpError
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, Turn
+from workers.tracing import trace_headers
 
 MAX_PAUSE_SECONDS = 60.0
 """The longest Retry-After that is obeyed; the first call after it asks anew."""
@@ -127,7 +130,7 @@ class PaymentGateway:
             answer = await self._http.request(
                 "POST",
                 "/confirmations",
-                headers={"Idempotency-Key": key, "Content-Type": "application/json"},
+                headers={"Idempotency-Key": key, "Content-Type": "application/json", **trace_headers()},
                 body=_ENCODER.encode(body).encode(),
             )
         except HttpError as error:
@@ -138,7 +141,7 @@ class PaymentGateway:
 
     async def _ask(self, transaction: Transaction, key: str) -> Called:
         try:
-            answer = await self._http.request("GET", f"/confirmations/{quote(key, safe='')}")
+            answer = await self._http.request("GET", f"/confirmations/{quote(key, safe='')}", headers=trace_headers())
         except HttpError as error:
             return _no_answer(error)
         return _read_ask(answer, transaction)

@@ -10,9 +10,12 @@ import json
 import os
 import random
 import secrets
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from functools import cache
+from hashlib import blake2b
+from time import time_ns
 from typing import Any
 
 import boto3
@@ -22,13 +25,15 @@ from workers import measures
 from workers.clock import SystemClock
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
+from workers.domain.redaction import redact
 from workers.gateway.api_key import ApiKey
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import RunLock
 from workers.stores.dynamodb import DynamoDbStore
 from workers.telemetry import Telemetry, told
-from workers.watch import Watch, WatchedStore
+from workers.tracing import Context, nanoseconds, new_id, send
+from workers.watch import Watch, WatchedGateway, WatchedStore
 
 SAMPLE = 10
 """Of a batch so many are timed: logs are billed by the byte."""
@@ -85,14 +90,15 @@ def s3() -> Any:
 @told
 def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}."""
-    config, telemetry, now = app().config, app().telemetry, app().clock.now()
+    config, telemetry, now, began = app().config, app().telemetry, app().clock.now(), time_ns()
     run, loop = str(event["run"]), int(event["loop"])
+    whole = _run(event)
     app().lock.renew(run, now + config.run_lease)
     due = app().loop.run_until_complete(app().store.due(config.batch_size * config.batches_per_plan))
     parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
-        lines = (json.dumps({"run": run, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
+        lines = (json.dumps({"run": run, "batch": n, "trace": str(whole), "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
     desk = app().loop.run_until_complete(app().store.desk())
@@ -104,11 +110,15 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
         },
         now,
         run=run[:8],
+        trace=whole.trace,
     )
     measures.by_currency(telemetry, desk, now)
+    if parts:
+        _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
     return {
         "run": run,
         "loop": loop,
+        "trace": str(whole),
         "bucket": config.plan_bucket,
         "key": key,
         "batches": len(parts),
@@ -124,9 +134,11 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     run = f"{str(event['run'])[:8]}/{event['batch']}"
     remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
     through = gateway()
+    began, whole = time_ns(), _run(event)
+    watch = _watch(run, whole)
     worker = Confirmer(
-        WatchedStore(app().store, Watch(telemetry, clock, run)),
-        through,
+        WatchedStore(app().store, watch),
+        WatchedGateway(through, watch),
         clock,
         random.SystemRandom(),
         lambda: secrets.token_hex(8),
@@ -135,9 +147,14 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     )
     ids = [str(id_) for id_ in event["ids"]]
     stop_at = clock.now() + remaining - SETTLE_RESERVE
-    batch = app().loop.run_until_complete(worker.confirm_batch(len(ids), ids, stop_at))
+    try:
+        batch = app().loop.run_until_complete(worker.confirm_batch(len(ids), ids, stop_at))
+    except Exception as error:
+        _tell(watch, "batch", began, whole, f"{type(error).__name__}: {redact(str(error))}", transactions=len(ids))
+        raise
     tally = batch.tally
     calls, now = through.seen(), clock.now()
+    _tell(watch, "batch", began, whole, **{name: count for name, count in asdict(tally).items() if count})
     telemetry.transactions(batch.settled, run)
     telemetry.metrics(
         {
@@ -155,6 +172,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         },
         now,
         run=run,
+        trace=whole.trace,
     )
     measures.by_kind(telemetry, calls, now)
     return asdict(tally)
@@ -167,19 +185,58 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     It is while progress is made and a full batch is left: a few stragglers (retries mostly) wait for the next run,
     since each loop costs five transitions and a read of every shard, however little it finds.
     """
-    now, store = app().clock.now(), app().store
+    now, store, began = app().clock.now(), app().store, time_ns()
     run, loop = str(event["run"]), int(event["plan"]["loop"])
     results = event["results"]
     names = Tally.__slots__
     total = Tally(*(sum(int(result.get(name, 0)) for result in results) for name in names))
     failed = sum(1 for result in results if result.get("failed"))
     left = app().loop.run_until_complete(store.due(app().config.batch_size))
-    app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8])
+    whole = _run(event)
+    app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8], trace=whole.trace)
     counts = {**asdict(total), "failed": failed}
     app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
     progress = total.claimed > total.not_tried + total.lost
     full = len(left.ids) == app().config.batch_size
-    return {"run": run, "loop": loop + 1, "more": progress and full, **counts}
+    more = progress and full
+    watch = _watch(run[:8], whole)
+    watch.kept = total.retried + total.review + total.lost + failed  # then batches have left spans
+    _tell(watch, "report", began, whole)
+    if not more and "started" in event:
+        of_run = replace(watch, here=whole)
+        _tell(
+            of_run,
+            "run",
+            nanoseconds(datetime.fromisoformat(event["started"])),
+            **{n: c for n, c in counts.items() if c},
+        )
+    return {"run": run, "loop": loop + 1, "trace": str(whole), "more": more, **counts}
+
+
+def _run(event: Mapping[str, Any]) -> Context:
+    """The run's span, which Report makes at its end: in the trace of the state machine, as X-Ray's header tells it.
+
+    Handed on through the state machine's data besides, since its children and the local AWS begin traces of their own.
+    """
+    if found := Context.read(str(event.get("trace", ""))):
+        return found
+    run = blake2b(str(event["run"]).encode(), digest_size=8).hexdigest()
+    segment = Context.of_lambda()
+    return Context(segment.trace, run, segment.sampled) if segment else Context(new_id() + run, run, sampled=False)
+
+
+def _watch(run: str, whole: Context) -> Watch:
+    here = Context(whole.trace, new_id(), whole.sampled)
+    return Watch(app().telemetry, app().clock, run, app().config.tracing.sampling, here)
+
+
+def _tell(watch: Watch, name: str, began: int, whole: Context | None = None, error: str = "", **counts: int) -> None:
+    """The invocation's own span, and all that it kept, on their way to the daemon."""
+    segment = Context.of_lambda()
+    links = [segment] if segment and segment.trace != watch.here.trace else []
+    watch.whole(name, began, counts, parent=whole.span if whole else "", error=error, links=links)
+    tracing = app().config.tracing
+    send(watch.take(), {"service.name": tracing.service, "deployment.environment.name": app().config.environment})
 
 
 def _client_config() -> Config:

@@ -28,9 +28,10 @@ from workers.gateway.shadow import gateway_of
 from workers.migrations import check
 from workers.service.database import LOST, Database, DatabaseClock, iam_token, listen, open_pool
 from workers.service.pipeline import Pipeline, Totals
+from workers.service.traces import Traces
 from workers.stores.postgres import PostgresStore
 from workers.telemetry import Telemetry
-from workers.watch import Watch, WatchedSource
+from workers.watch import Watch, WatchedGateway, WatchedSource
 
 CONNECTIONS = 5
 """For claims, settles, reports, the ear for new work, and one to spare."""
@@ -60,8 +61,10 @@ class Service:
             by,
             patience=config.policy.lease * 10,
         )
+        self.watch = Watch(telemetry, self.clock, by, config.tracing.sampling)
+        self.traces = Traces(config.tracing, self.watch, self.clock)
         self.pipeline = Pipeline(
-            WatchedSource(self.database, Watch(telemetry, self.clock, by)),
+            WatchedSource(self.database, self.watch),
             lambda: self._confirmer,
             batch=config.batch_size,
             callers=config.gateway.concurrency,
@@ -82,6 +85,7 @@ class Service:
             asyncio.create_task(listen(self.pool, self.pipeline.wake.set, self.database)),
             asyncio.create_task(self._keep_beating()),
             asyncio.create_task(self._keep_measuring()),
+            asyncio.create_task(self.traces.keep_sending()),
         ]
         pipeline = asyncio.create_task(self.pipeline.run(self._stopping))
         try:
@@ -96,6 +100,7 @@ class Service:
             await asyncio.gather(pipeline, *beside, return_exceptions=True)
             with contextlib.suppress(*LOST):
                 await self._measure()
+            await self.traces.close()
             await self._confirmer.gateway.close()  # type: ignore[attr-defined]
             self._event("stopped", held=len(self.pipeline.held))
 
@@ -112,7 +117,7 @@ class Service:
             await check(connection)
 
     def _make_confirmer(self, api_key: str) -> Confirmer:
-        gateway = gateway_of(self.config.gateway, self.config.policy, api_key, self.clock)
+        gateway = WatchedGateway(gateway_of(self.config.gateway, self.config.policy, api_key, self.clock), self.watch)
         return Confirmer(
             self.store,
             gateway,
@@ -155,6 +160,7 @@ class Service:
         now, totals, calls = self.clock.now(), self.pipeline.totals, self._confirmer.gateway.seen()
         self.pipeline.totals = Totals()
         finals, self._finals = self._finals, []
+        self.traces.next_run(**{name: count for name, count in asdict(totals.tally).items() if count})
         age = max((now - backlog.oldest_due_at).total_seconds(), 0) if backlog.oldest_due_at else 0
         done = asdict(totals.tally)
         settled = sum(done[name] for name in ("confirmed", "rejected", "retried", "review", "not_tried")) or 1
