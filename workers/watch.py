@@ -47,7 +47,6 @@ class Call(NamedTuple):
 class Claimed(NamedTuple):
     """One claim, for all transactions under its token."""
 
-    context: Context
     began: int
     ended: int
     size: int
@@ -71,7 +70,8 @@ class Watch:
     """Attempts that left spans, since `here` began."""
     _calls: dict[str, list[Call]] = field(default_factory=dict)
     _claims: dict[str, Claimed] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _told: dict[str, Context] = field(default_factory=dict)
+    """The claims that have spans of their own, under the run in which the first of their transactions was kept."""
 
     def whole(
         self,
@@ -100,9 +100,9 @@ class Watch:
 
     def claimed(self, records: Sequence[Transaction], began: int) -> None:
         if records and (token := records[0].token):
-            self._claims[token] = Claimed(Context(self.here.trace, new_id()), began, time_ns(), len(records))
+            self._claims[token] = Claimed(began, time_ns(), len(records))
             if len(self._claims) > MOST_CLAIMS:
-                self._told.discard(oldest := next(iter(self._claims)))
+                self._told.pop(oldest := next(iter(self._claims)), None)
                 del self._claims[oldest]
 
     def called(self, transaction: Transaction, call: Call) -> None:
@@ -125,6 +125,14 @@ class Watch:
 
     # --- spans
 
+    def _claim(self, token: str, claim: Claimed) -> Context:
+        """The claim's own span, made for the first of its transactions that is kept."""
+        if token not in self._told:
+            self._told[token] = context = Context(self.here.trace, new_id())
+            size = {"transactions": claim.size}
+            self.spans.append(Span(*context[:2], self.here.span, "claim", claim.began, claim.ended, attributes=size))
+        return self._told[token]
+
     def _attempt(self, move: Move, calls: Sequence[Call], settle: tuple[int, int], *, ok: bool) -> None:
         """The spans of one attempt, and of the whole transaction where it has come to an end."""
         before, after = move
@@ -143,18 +151,12 @@ class Watch:
             "aws.xray.annotations": ANNOTATIONS,
         }
         final = status in (Status.CONFIRMED, Status.REJECTED)
-        links = (claim.context,) if claim else ()
+        links = (self._claim(before.token or "", claim),) if claim else ()
         error = "" if ok and final else why
         self.kept += 1
         self.spans.append(Span(trace, me, root, "confirm", began, ended, Kind.SERVER, attributes, error, links))
         if claim:
             self.spans.append(Span(trace, new_id(), me, "claim", claim.began, claim.ended))
-            if before.token not in self._told:
-                self._told.add(before.token or "")
-                count = {"transactions": claim.size}
-                self.spans.append(
-                    Span(*claim.context[:2], self.here.span, "claim", claim.began, claim.ended, attributes=count)
-                )
         for call in calls:
             said = {"result": call.result, "peer.service": "gateway"}
             self.spans.append(
