@@ -74,10 +74,11 @@ cost: $(READY) ## what a month of STACK costs on AWS with VOLUME transactions, b
 	@$(PY) -m costs --stack $(STACK) --volume $(VOLUME) $(ARGS)
 
 LOCK := -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
-lock: $(READY) ## refresh requirements.lock from pyproject.toml, and the image's from workers/requirements.in
+lock: $(READY) ## refresh requirements.lock from pyproject.toml, the image's from workers/requirements.in, the pipeline's tools
 	@$(PY) -m pip install --quiet uv
 	@$(PY) $(LOCK) pyproject.toml --all-extras -o requirements.lock
 	@$(PY) $(LOCK) workers/requirements.in -c requirements.lock --python-version 3.13 -o workers/requirements.lock
+	@$(PY) $(LOCK) pipelines/tools.in -o pipelines/tools.lock
 
 clean: ## remove all that the project made in this folder, and stop what runs
 	@if [ -x $(PY) ]; then $(PY) -m local clean; fi

@@ -96,7 +96,7 @@ def test_each_run_is_in_order(run: Mapping[str, Any]) -> None:
 @every
 def test_the_stacks_are_those_that_are_validated(run: Mapping[str, Any]) -> None:
     planned = [
-        re.findall(r"pulumi preview .*--stack (\S+)", step.script.replace("\\\n", ""))
+        re.findall(r"pulumi preview .*--policy-pack policies .*--stack (\S+)", step.script.replace("\\\n", ""))
         for stage, _, step in pipeline(run).steps()
         if stage.name.startswith("Plan_") and "pulumi preview" in step.script
     ]
