@@ -70,7 +70,7 @@ class Fargate(Scenario):
         return done
 
     def times(self) -> dict[str, float]:
-        lines = self.metric_lines(self.outputs["logGroups"]["worker"])
+        lines = [line for line in self.metric_lines(self.outputs["logGroups"]["worker"]) if "ClaimMs" in line]
         counts = ("Confirmed", "Rejected", "Retried", "Review", "NotTried")
         names = {"claiming": "ClaimMs", "gateway and its rate limit": "ConfirmMs", "settling": "SettleMs"}
         return {

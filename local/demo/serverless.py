@@ -53,7 +53,7 @@ class Serverless(Scenario):
         return "SIGKILL to a Lambda" if self._killed else None
 
     def times(self) -> dict[str, float]:
-        lines = self.metric_lines(self.outputs["logGroups"]["confirm"])
+        lines = [line for line in self.metric_lines(self.outputs["logGroups"]["confirm"]) if "ClaimMs" in line]
         names = {"claiming": "ClaimMs", "gateway and its rate limit": "ConfirmMs", "settling": "SettleMs"}
         return {text: sum(line[name] for line in lines) / 1000 for text, name in names.items()}
 
