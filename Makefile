@@ -61,8 +61,8 @@ shell: $(READY) ## a shell on the local AWS: type pulumi, aws and confirm as you
 pipeline: $(READY) ## azure-pipelines.yml on the local AWS: all stages for STACK, asks before it applies (APPROVE=yes)
 	@$(PY) -m local pipeline --stack $(STACK) $(if $(TESTS),--tests "$(TESTS)")
 
-bench: $(READY) ## count writes, calls, transitions and log bytes per transaction, and price a month
-	@$(PY) -m benchmarks
+bench: $(READY) ## count and time what a transaction costs in both, against targets (ALTERNATIVE=one, ARGS=--strict)
+	@$(PY) -m benchmarks $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE)) $(ARGS)
 
 diagrams: $(READY) ## draw diagrams/*.svg and *.png anew from their data
 	@$(PY) -m diagrams

@@ -1,6 +1,8 @@
-"""`python -m benchmarks` (`make bench`): what a transaction costs, counted, and what a month of them costs then.
+"""`python -m benchmarks` (`make bench`): what a transaction costs and how fast it is, in both alternatives.
 
-Targets that are counted decide the exit code (1 when one is missed); what is timed only informs.
+Of serverless it counts writes, calls, transitions and log bytes, and prices a month of them; of fargate it times the
+PostgreSQL queue and its service (benchmarks/postgres.py). Targets that are counted decide the exit code (1 when one is
+missed); what is timed only informs, unless asked to be `--strict`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import cold_import, counts, stack
+from benchmarks import cold_import, counts, postgres, stack
 from benchmarks.cold_import import ColdImport
 from benchmarks.counts import Counts, Step
 from benchmarks.stack import StackCounts
@@ -29,6 +31,7 @@ from costs.models import ASSUMED, COUNTED, PROD, Model, Work, month, serverless
 from costs.prices import MILLION
 from local.errors import LocalError
 
+ALTERNATIVES = ("serverless", "fargate")
 PARTS = ("import", "counts", "stack", "price")
 VOLUMES = (MILLION, 100 * MILLION)
 GATEWAY_CPU_MS = 0.8
@@ -58,12 +61,28 @@ class Check:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all parts, or one; 0 when every counted target is kept."""
+    """Run both alternatives, one, or a part of serverless; 0 when every target that counts is kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=PARTS, help="run one part; `price` alone prices the model's assumptions")
-    only = parser.parse_args(arguments).only
+    parser.add_argument("--alternative", choices=ALTERNATIVES, help="run this one alone")
+    parser.add_argument("--strict", action="store_true", help="fail on timed targets too (on a machine of your own)")
+    asked = parser.parse_args(arguments)
+    if asked.only and asked.alternative == "fargate":
+        parser.error("--only picks a part of serverless; for one of fargate: python -m benchmarks.postgres PART")
     signal.signal(signal.SIGTERM, _leave)
     console = Console(file=sys.stdout, highlight=False)  # bound now: the handlers' own output is caught later
+    missed = []
+    if asked.only or asked.alternative != "fargate":
+        missed += _serverless(console, asked.only, asked.strict)
+    if not asked.only and asked.alternative != "serverless":
+        missed += postgres.report(console, strict=asked.strict)
+    if missed:
+        console.print(f"[bold red]Missed:[/] {'; '.join(missed)}")
+    return 1 if missed else 0
+
+
+def _serverless(console: Console, only: str | None, strict: bool) -> list[str]:
+    """Count and show; returns the targets missed that count."""
     began = time.monotonic()
     versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "ministack"))
     console.print(f"\n[bold]What a transaction costs[/], python {platform.python_version()}, {versions}\n")
@@ -82,11 +101,8 @@ def main(arguments: Sequence[str]) -> int:
         _show_import(console, imported)
     if "price" in parts:
         _show_prices(console, work_of(counted, stacked), counted is not None or stacked is not None)
-    missed = [check.what for check in checks if not check.kept and not check.informs]
     console.print(f"Took {time.monotonic() - began:.0f} s.")
-    if missed:
-        console.print(f"[bold red]Missed:[/] {'; '.join(missed)}")
-    return 1 if missed else 0
+    return [check.what for check in checks if not check.kept and (strict or not check.informs)]
 
 
 def _checks(counted: Counts | None, stacked: StackCounts | None, imported: ColdImport | None) -> list[Check]:

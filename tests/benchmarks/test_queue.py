@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.postgres import at_least, at_most
+import benchmarks.__main__ as benchmarks
+from benchmarks.postgres import Figure, at_least, at_most
 from benchmarks.samples import Samples
 from benchmarks.sql_bound import loop, with_values
 
@@ -32,6 +33,55 @@ def test_the_median_decides() -> None:
     assert not at_least("", 0.91, samples).kept
     assert at_most("", 0.9, samples).kept
     assert not at_most("", 0.89, samples).kept
+
+
+@pytest.mark.parametrize(
+    ("kept", "informs", "fails", "fails_if_strict"),
+    [
+        (True, True, False, False),
+        (True, False, False, False),
+        (False, True, False, True),  # a busy machine spoils what is timed
+        (False, False, True, True),
+        (None, True, False, False),  # a figure without a target
+    ],
+)
+def test_what_is_missed_shows_and_counts_only_where_it_should(
+    kept: bool | None, informs: bool, fails: bool, fails_if_strict: bool
+) -> None:
+    figure = Figure("what", "0.84", ">= 0.85", kept, informs)
+    assert (figure.fails(), figure.fails(strict=True)) == (fails, fails_if_strict)
+    marks = [figure.row(strict)[-1] for strict in (False, True)]
+    assert ["MISSED" in mark for mark in marks] == [fails, fails_if_strict]
+    assert all(("kept" in mark) == (kept is True) for mark in marks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [
+        ([], ["serverless", "fargate"]),
+        (["--alternative", "serverless"], ["serverless"]),
+        (["--alternative", "fargate"], ["fargate"]),
+        (["--only", "price"], ["serverless"]),
+    ],
+)
+def test_both_alternatives_are_measured_or_one(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], ran: list[str]
+) -> None:
+    called: list[str] = []
+
+    def serverless(*_: object) -> list[str]:
+        called.append("serverless")
+        return []
+
+    def fargate(*_: object, **__: object) -> list[str]:
+        called.append("fargate")
+        return ["a target"]
+
+    monkeypatch.setattr(benchmarks, "_serverless", serverless)
+    monkeypatch.setattr("benchmarks.postgres.report", fargate)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert benchmarks.main(arguments) == ("fargate" in ran)  # what one of them missed fails the whole
+    assert called == ran
 
 
 def test_values_take_the_places_of_parameters() -> None:
