@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -56,7 +56,9 @@ class Together(LedgerGateway):
         return Confirmed(key, transaction.amount, transaction.currency)
 
 
-async def drain(gateway: LedgerGateway, count: int) -> tuple[Pipeline, MemoryStore]:
+async def drain(
+    gateway: LedgerGateway, count: int, source: Callable[[MemoryStore], Memory] = Memory
+) -> tuple[Pipeline, MemoryStore]:
     """Confirm `count` transactions in batches of as many as there are callers."""
     clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
     store = MemoryStore(clock, policy)
@@ -70,7 +72,7 @@ async def drain(gateway: LedgerGateway, count: int) -> tuple[Pipeline, MemorySto
         if not left:
             stop.set()
 
-    pipeline = Pipeline(Memory(store), lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report)
+    pipeline = Pipeline(source(store), lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report)
     async with asyncio.timeout(60):
         await pipeline.run(stop)
     return pipeline, store
@@ -99,3 +101,43 @@ def test_calls_that_return_at_once_rouse_hardly_anybody(monkeypatch: pytest.Monk
     batches = 20
     run(drain(LedgerGateway(), batches * CALLERS))
     assert 1 <= roused <= 4 * batches
+
+
+@dataclass
+class Overlapping(LedgerGateway):
+    """The first batch's calls end once the next batch was claimed; the next one's let the first batch be settled."""
+
+    claimed_next: asyncio.Event = field(default_factory=asyncio.Event)
+    called_next: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        if int(key.removeprefix("p-")) < CALLERS:
+            await self.claimed_next.wait()
+        else:
+            self.called_next.set()
+        return Confirmed(key, transaction.amount, transaction.currency)
+
+
+@dataclass
+class Watched(Memory):
+    """A source that tells of its second claim, and settles nothing before the second batch is called."""
+
+    gateway: Overlapping = field(default_factory=Overlapping)
+
+    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
+        records = await super().claim(limit, sweep)
+        if self.claims == 2:
+            self.gateway.claimed_next.set()
+        return records
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        await self.gateway.called_next.wait()
+        return await super().settle(moves)
+
+
+def test_the_gateway_never_waits_for_the_database_nor_the_database_for_it() -> None:
+    """One after the other, claim, call and settle would wait for each other here for ever."""
+    gateway = Overlapping()
+    pipeline, store = run(drain(gateway, 2 * CALLERS, lambda store: Watched(store, gateway=gateway)))
+    assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
+    assert pipeline.totals.tally.confirmed == 2 * CALLERS
