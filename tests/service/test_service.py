@@ -190,12 +190,25 @@ def _final_or_away(store: PostgresStore) -> int:
         return -1
 
 
+CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'confirm_service'"
+
+
+def test_a_cut_connection_listens_again(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    with place.worker(POLL_SECONDS="600") as worker:  # nothing is found by polling here
+        worker.await_event("started")
+        add(store, 5)
+        wait(all_final(store, 5))
+        run(store.pool.execute(CUT_OFF))
+        add(store, 5, start=5)
+        wait(all_final(store, 10))
+    once_each(gateway, store)
+
+
 REFUSALS = {
     "read-only": ("ROLE confirm_service IN DATABASE {0} SET default_transaction_read_only = on", "RESET ALL"),
     "out-of-connections": ("DATABASE {0} CONNECTION LIMIT 0", "CONNECTION LIMIT -1"),
 }
 """What a database does that is there and takes nothing, and how it ends: `ALTER ...`."""
-CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'confirm_service'"
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
