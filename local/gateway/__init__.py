@@ -7,6 +7,7 @@ keeps every effect and every call in a file that survives `kill -9` (`ledger.py`
 
     GET  /_health          200 once it serves
     GET  /_ledger          every effect, the calls of each id, the violations
+    GET  /_ledger.csv      the effects, for `confirm reconcile`
     GET  /_ledger/{id}     the same for one id, call by call
     GET  /_stats           counts and sums
     POST /_faults          change the profile while it runs: {"profile": "down"}, {"faults": {"timeout-after": 0.1}}

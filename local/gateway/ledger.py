@@ -132,6 +132,11 @@ class Ledger:
             "violations": [_shown(violation) for violation in self.violations],
         }
 
+    def as_csv(self) -> str:
+        """The effects as a gateway's owner exports them, for `confirm reconcile`."""
+        rows = (f"{one.id},{one.amount},{one.currency},{one.reference}\n" for one in self.effects)
+        return "id,amount_minor,currency,reference\n" + "".join(rows)
+
     def life_of(self, id: str) -> dict[str, Any]:
         """Everything about one id, in order."""
         return {

@@ -82,6 +82,9 @@ class SimulatedGateway:
 
     def handle(self, request: Request, peer: _Peer) -> None:
         """Answers at once or later, through `peer`."""
+        if (request.method, request.path) == ("GET", "/_ledger.csv"):
+            peer.answer_bytes(200, self.ledger.as_csv().encode(), "Content-Type: text/csv\r\n")
+            return
         if request.path.startswith("/_"):
             peer.answer(*self._admin(request))
             return
@@ -291,7 +294,9 @@ class SimulatedGateway:
                 except ProfileError as error:
                     raise BadRequest(400, str(error)) from None
                 return 200, self.profile.as_json()
-        return 404, {"error": "no such path; GET /_health, /_ledger, /_ledger/{id}, /_stats, POST /_faults"}
+        return 404, {
+            "error": "no such path; GET /_health, /_ledger, /_ledger.csv, /_ledger/{id}, /_stats, POST /_faults"
+        }
 
     def stats(self) -> dict[str, Any]:
         """Counts and sums since the ledger began; calls at once since this process began."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from cli.reconcile import effects
 from local.errors import LocalError
 from local.gateway import PROFILES, Fault, Ledger, Profile, ProfileError, decide
 from tests.gateway.support import ACCOUNT, client, get, quietly, simulated, until
@@ -245,6 +246,20 @@ def test_a_payment_that_makes_no_sense_is_a_400_by_name(changes: dict[str, Any],
 
 
 # --- the admin's questions
+
+
+def test_exports_its_book_as_confirm_reconcile_reads_it(tmp_path: Path) -> None:
+    async def run() -> bytes:
+        async with simulated(tmp_path / "l", {"script": {"t-1": ["unavailable"]}}) as (_, url):
+            await post(url)  # refused to serve: no effect
+            await post(url)
+            async with client(url, 2.0) as http_client:
+                return (await http_client.request("GET", "/_ledger.csv")).body
+
+    book = asyncio.run(run()).decode().splitlines()
+    assert book[0] == "id,amount_minor,currency,reference"
+    (effect,) = effects(book, "ledger.csv")
+    assert effect.id == "t-1"
 
 
 def test_tells_everything_about_one_id(tmp_path: Path) -> None:

@@ -57,9 +57,8 @@ class Books:
 
     def reconcile(self) -> Counter[str]:
         """The kinds of differences, counted; empty where the books agree."""
-        effects = [f"{one.id},{one.amount},{one.currency}" for one in self._gateway.ledger.effects]
         path = self._folder / "ledger.csv"
-        path.write_text("\n".join(["id,amount_minor,currency", *effects]))
+        path.write_text(self._gateway.ledger.as_csv())
         code, out, err = self._confirm("reconcile", str(path), "--json")
         found = json.loads(out)
         assert code == (Exit.OK if found["equal"] else Exit.BOOKS_DIFFER), err
