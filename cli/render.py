@@ -20,6 +20,7 @@ from cli.views import MEANING, Overview, age, discreet, printable
 from workers.domain.currency import in_major_units
 from workers.domain.redaction import masked
 from workers.domain.transaction import Status, Transaction, to_text
+from workers.tracing import trace_id
 
 DIFFERENCES = 50
 """Listed on the screen; all are counted."""
@@ -120,6 +121,7 @@ def record(transaction: Transaction) -> None:
         ("reason", discreet(transaction.reason, account)),
         ("owner", transaction.owner),
         ("decide by", _time(transaction.review_by)),
+        ("trace", trace_id(transaction)),
     ]
     out.print(_grid([(name, value) for name, value in known if value]))
     table = Table(title="History (UTC)", title_justify="left")

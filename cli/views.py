@@ -17,6 +17,7 @@ from cli.target import InState, Run, Target
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, without_cards
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
+from workers.tracing import trace_id
 
 MEANING: Mapping[Status, str] = {
     Status.PENDING: "waits for its turn",
@@ -138,6 +139,7 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "reason": discreet(record.reason, record.account),
         "owner": record.owner,
         "review_by": moment(record.review_by),
+        "trace": trace_id(record),
         "history": [entry_json(entry, record.account) for entry in record.history],
     }
 

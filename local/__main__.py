@@ -10,7 +10,7 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from local import shell
+from local import shell, waterfall
 from local.errors import LocalError
 from local.processes import ROOT, explain
 from local.stack import LocalAws, clean
@@ -54,12 +54,15 @@ def main(arguments: list[str]) -> int:
         "shell": "a shell in which you type what you will type on AWS",
         "pipeline": "azure-pipelines.yml, stage by stage, on the local AWS",
         "demo": "confirm 6,919 real transactions and show the verdict",
+        "trace": "a transaction's trace as a waterfall, here and as a picture",
         "clean": "end what runs and remove all that the local AWS made",
     }
     for name, text in help_of.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == "demo":
             command.add_argument("--alternative", choices=["serverless", "fargate"], help="one of them only")
+        elif name == "trace":
+            command.add_argument("transaction", help="its id")
         elif name != "clean":
             command.add_argument("--stack", default="serverless", help="a stack with a Pulumi.STACK.yaml")
             if name == "pipeline":
@@ -71,6 +74,8 @@ def main(arguments: list[str]) -> int:
         if chosen.command == "clean":
             clean(ROOT / ".local")
             return 0
+        if chosen.command == "trace":
+            return waterfall.main(ROOT / ".local" / "traces", chosen.transaction)
         if chosen.command == "demo":
             every = import_module("local.demo").ALTERNATIVES
             return int(import_module("local.demo").main([chosen.alternative] if chosen.alternative else list(every)))

@@ -28,6 +28,7 @@ from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, decide
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import SESSION, PostgresStore
+from workers.tracing import trace_id
 
 ACCOUNT = "DE89370400440532013000"
 
@@ -214,6 +215,7 @@ def test_json_of_show_is_stable(confirm: Cli) -> None:
         "reason": "no funds",
         "owner": None,
         "review_by": None,
+        "trace": trace_id(confirm.find("a")),
     }
     assert history[0] == {
         "at": "2026-01-05T09:00:00.000Z",
