@@ -21,8 +21,8 @@ from local.pipeline.running import PREDEFINED, Runner
 from local.processes import ROOT
 
 FILE = ROOT / "azure-pipelines.yml"
-TESTS = "tests/domain tests/pipeline tests/program"
-"""Of all tests, those that a local run runs: `make test` has just run the rest, or CI will."""
+TESTS = "tests/domain tests/pipeline tests/serverless"
+"""Of all tests, those that a local run runs, so that it lasts minutes: `make test` runs all. `TESTS=...` says otherwise."""
 CONNECTIONS = ("confirm-build", *(connection(env, role) for env in ENVIRONMENTS for role in ROLES))
 """Those that bootstrap/ makes roles for."""
 

@@ -29,6 +29,7 @@ DIFFERENCES: Mapping[str, str] = {
     "AWSShellScript@1": "the local AWS and its test credentials, without an OIDC login or a role's limits",
     "UsePythonVersion@0": "the Python that runs make",
     "Cache@2": "this folder's .venv where it fits the commit's locks, and caches in .local/pipeline",
+    "tests": "those named above alone; in Azure all",
     "packages": "the same .venv (installed as in Azure, where it does not fit)",
     "pulumi": "the Pulumi CLI of the local AWS",
     "tools": "the tools, installed once as in Azure and kept",
