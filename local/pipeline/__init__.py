@@ -22,7 +22,7 @@ from local.processes import ROOT
 
 FILE = ROOT / "azure-pipelines.yml"
 TESTS = "tests/domain tests/pipeline tests/serverless"
-"""Of all tests, those that a local run runs, so that it lasts minutes: `make test` runs all. `TESTS=...` says otherwise."""
+"""Of all tests, those that a local run runs, so that it lasts minutes; `TESTS=...` says otherwise."""
 CONNECTIONS = ("confirm-build", *(connection(env, role) for env in ENVIRONMENTS for role in ROLES))
 """Those that bootstrap/ makes roles for."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -192,13 +193,12 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # what the script starts ends with us too
             )
             try:
                 code = process.wait()
             finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait(30)
+                _end(process)
         self._commands(log, workspace)
         if code:
             raise StepFailed(f"ended with {code}")
@@ -285,6 +285,16 @@ TASKS: Mapping[str, Callable[..., str]] = {
 }
 NOTHING = ("UsePythonVersion@0", "Cache@2")
 """What does nothing here."""
+
+
+def _end(script: subprocess.Popen[bytes]) -> None:
+    """End a script that still runs, and all that it started. `pulumi` writes its state on SIGINT."""
+    if script.poll() is not None:
+        return
+    for number, patience in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(script.pid, number)  # what is in the background takes no SIGINT, and outlives the script
+            script.wait(patience)
 
 
 def _filled(value: Any, variables: Mapping[str, str]) -> Any:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
 
 import pytest
 
 from local.pipeline.running import answer_on_terminal
+from local.processes import ROOT, command_of
 from tests.pipeline.support import Stub, run
 
 GATED = """
@@ -258,6 +264,33 @@ def test_each_job_has_a_workspace_of_its_own(tmp_path: Path) -> None:
     """
     runner, _ = run(tmp_path, text)
     assert runner.results == {"One": "succeeded"}
+
+
+def test_what_a_step_started_ends_with_the_run(tmp_path: Path) -> None:
+    """As after a Ctrl-C in the middle of a step."""
+    (tmp_path / "azure-pipelines.yml").write_text(steps(f"- script: sleep 600 & echo $! > {tmp_path}/pid; wait"))
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "from tests.pipeline.support import run\n"
+        "folder = Path(sys.argv[1]); run(folder, (folder / 'azure-pipelines.yml').read_text())\n"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(ROOT)], cwd=ROOT)
+    try:
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        sleeper = int((tmp_path / "pid").read_text())
+        assert "sleep" in command_of(sleeper)
+        runner.send_signal(signal.SIGINT)
+        assert runner.wait(60) != 0
+        wait_for(lambda: not command_of(sleeper))
+    finally:
+        runner.kill()
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("typed", "answer"), [("yes\n", True), ("no\n", False), ("\n", False), ("", None)])
