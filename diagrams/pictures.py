@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from diagrams import fargate, life, network, serverless
+from diagrams import fargate, life, network, pipeline, serverless
 from diagrams.model import Diagram
 
-__all__ = ["all_of_them", "fargate", "life", "network", "serverless"]
+__all__ = ["all_of_them", "fargate", "life", "network", "pipeline", "serverless"]
 
 
 def all_of_them() -> tuple[Diagram, ...]:
-    return (serverless.DIAGRAM, fargate.DIAGRAM, life.DIAGRAM, network.DIAGRAM)
+    return (serverless.DIAGRAM, fargate.DIAGRAM, life.DIAGRAM, network.DIAGRAM, pipeline.DIAGRAM)

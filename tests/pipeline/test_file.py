@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from diagrams.pipeline import DIAGRAM
 from local.pipeline import CONNECTIONS, FILE, load, model
 from local.pipeline.here import DIFFERENCES, Here
 from local.pipeline.reading import read
@@ -159,6 +160,15 @@ def test_steps_that_only_show_in_a_pull_request_do() -> None:
     comments = [step for _, _, step in pipeline({}).steps() if "pipelines comment" in step.script]
     assert [step.condition for step in comments] == ["and(succeeded(), eq(variables['Build.Reason'], 'PullRequest'))"]
     assert comments[0].env == {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}
+
+
+def test_the_diagram_is_the_file() -> None:
+    """Each stage a box, each dependency an arrow, and no others."""
+    stages = pipeline({"promoteTo": "prod"}).stages
+    shown = {node.id for node in DIAGRAM.nodes} - {"commit"}
+    assert shown == {stage.name for stage in stages}
+    arrows = {(edge.start, edge.end) for edge in DIAGRAM.edges if not edge.outside}
+    assert arrows == {(before, stage.name) for stage in stages for before in stage.after}
 
 
 # --- pins
