@@ -114,7 +114,7 @@ class Pipeline:
             room = window - len(self.held)
             if room < min(self.batch, self.callers):
                 self._room.clear()
-                await self._first(self._room, stop)
+                await self._room.wait()  # `run` sets it too, once it is to stop
                 continue
             if not self.confirmer().gateway.ready():
                 await self._first(stop, timeout=min(poll, 0.5))  # claims nothing that could not be called
