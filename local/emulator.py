@@ -41,7 +41,7 @@ class Emulator:
     ) -> None:
         """`folder` takes all that it writes. `scheduler_speed` 6 makes a minute of EventBridge Scheduler last 10 s.
 
-        `persist`: the state outlives `stop()`. `enforce_iam`: Lambdas may do only what their role allows.
+        `persist`: the state outlives `stop()`. `enforce_iam`: whoever acts as a role may do only what it allows.
         `postgres`: the folder of the PostgreSQL server that an RDS cluster gets; without it a cluster is a name alone.
         `code`: what stands for the code in an image of ECS, instead of this repository. `collector`: the port to
         which Lambdas and tasks send their traces (local/collector.py).

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from components.fargate import capacity
@@ -120,11 +120,20 @@ def fault_matrix() -> str:
     )
 
 
+def permissions(alternative: str) -> str:
+    """Who may do what in that alternative."""
+    from local.permissions import HEAD, rows  # the SDK takes seconds
+
+    return table(HEAD, rows(alternative))
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "config-keys": config_keys,
     "database-sizes": database_sizes,
     "environments": environments,
     "faults": fault_matrix,
+    "permissions-fargate": partial(permissions, "fargate"),
+    "permissions-serverless": partial(permissions, "serverless"),
     "policies": policies,
 }
 

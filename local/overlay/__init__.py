@@ -24,6 +24,7 @@ NAMES: tuple[str, ...] = (
     "ecs_tasks",
     "rds_postgres",
     "application_autoscaling",
+    "access",
 )
 """The overlays, in the order in which they are applied: later ones wrap earlier ones."""
 

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from local.overlay import access
 from local.processes import HOST, ROOT
 
 logger = logging.getLogger("overlay.ecs_tasks")
@@ -210,6 +211,7 @@ class Task:
             override = ecs._container_override_for(self.overrides, definition["name"])
             command = override.get("command") or definition.get("command") or []
             words = [*(definition.get("entryPoint") or ()), *command]
+            self.ask_as_execution_role(definition)
             folder = self.folder / definition["name"]
             container = Container(definition["name"], bool(definition.get("essential", True)), record, folder)
             self.containers.append(container)
@@ -225,6 +227,7 @@ class Task:
                 self.record["taskArn"].split(":")[4],
                 get_region(),
             )
+            container.environment |= access.session(str(self.definition.get("taskRoleArn") or ""), self.id)
             container.check = HealthCheck.of(definition, folder, SPEED)
             log = ecs._awslogs_config(definition, self.id, self.id)
             if log and not ecs._ensure_awslogs_stream(log):
@@ -238,6 +241,21 @@ class Task:
             record["runtimeId"] = f"{self.id.replace('-', '')}-{process.pid}"
             (folder / "pid").write_text(f"{process.pid}\n")
             _in_background(forward, process, log)
+
+    def ask_as_execution_role(self, definition: Mapping[str, Any]) -> None:
+        """May ECS have what the container needs before it starts? Raises StartError if not."""
+        from ministack.services import ecs
+
+        role = str(self.definition.get("executionRoleArn") or "")
+        try:
+            access.pull(role, str(definition.get("image") or ""))
+            for secret in definition.get("secrets") or ():
+                arn = ":".join(str(secret["valueFrom"]).split(":")[:7])
+                access.require(role, "secretsmanager:GetSecretValue", arn)
+            if log := ecs._awslogs_config(definition, self.id, self.id):
+                access.write_log(role, log["group"], log["stream"])
+        except access.Denied as denied:
+            raise StartError(f"AccessDeniedException: {denied}") from None
 
     def settle_in(self) -> None:
         """The service may count on it when it is healthy; without a health check, when it has stayed a while."""

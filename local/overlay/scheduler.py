@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from local.overlay import access
+
 logger = logging.getLogger("overlay.scheduler")
 
 TICK_SECONDS = 0.5
@@ -25,6 +27,10 @@ TICK_SECONDS = 0.5
 
 DEFAULT_RETRIES, DEFAULT_AGE = 185, 86_400
 """AWS's own: attempts after the first, and seconds."""
+
+
+STARTS = {"lambda": "lambda:InvokeFunction", "sqs": "sqs:SendMessage", "states": "states:StartExecution"}
+"""What a schedule's role needs for its target, by service."""
 
 
 class TargetError(Exception):
@@ -89,6 +95,7 @@ def deliver(target: Mapping[str, Any], schedule_arn: str, speed: float = 1.0) ->
         count("InvocationAttemptCount")
         payload = fill(str(target.get("Input") or ""), schedule_arn, scheduled, execution, attempt)
         try:
+            ask(target, STARTS.get(str(target["Arn"]).split(":")[2], ""), str(target["Arn"]))
             start(str(target["Arn"]), payload)
             return
         except TargetError as error:
@@ -105,6 +112,14 @@ def deliver(target: Mapping[str, Any], schedule_arn: str, speed: float = 1.0) ->
         except Exception:
             logger.exception("schedule %s: fault in the local AWS", schedule_arn)
             return
+
+
+def ask(target: Mapping[str, Any], action: str, resource: str) -> None:
+    """May the target's role? Raises TargetError if not."""
+    try:
+        access.require(str(target.get("RoleArn") or ""), action, resource)
+    except access.Denied as denied:
+        raise TargetError("AccessDeniedException", str(denied)) from None
 
 
 def fill(text: str, schedule_arn: str, scheduled: str, execution: str, attempt: int) -> str:
@@ -159,6 +174,7 @@ def bury(
         "IS_PAYLOAD_TRUNCATED": "false",
     }
     try:
+        ask(target, "sqs:SendMessage", str(queue))
         put(str(queue), payload, attributes)
     except TargetError as failure:
         logger.warning("schedule %s: its dead letter is lost: %s", schedule_arn, failure)

@@ -1,0 +1,192 @@
+"""The two alternatives as worlds: what they are made of beside roles, and what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cli import main
+from local.recording import Recorded
+from tests.access.world import OPERATORS, World, until
+from tests.fakes import run
+from tests.service.harness import Place
+from workers.clock import SystemClock
+from workers.domain.policy import Policy
+from workers.domain.transaction import Transaction
+from workers.stores.dynamodb import DynamoDbStore
+
+TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
+CLUSTER = "access"
+
+
+@dataclass
+class Serverless(World):
+    """The scheduled run."""
+
+    folder: Path = field(default_factory=Path)
+
+    @property
+    def machine(self) -> str:
+        return str(self.record.outputs["stateMachineArn"])
+
+    def make(self) -> None:
+        self._table(self.record.one("aws:dynamodb/table:Table", "transactions"))
+        bucket = self.record.one("aws:s3/bucket:Bucket", "plans").outputs["bucket"]
+        self.client("s3").create_bucket(Bucket=bucket)
+        policy = self.record.one("aws:s3/bucketPolicy:BucketPolicy", "plans").inputs["policy"]
+        self.client("s3").put_bucket_policy(Bucket=bucket, Policy=policy)
+        super().make()
+        machine = self.record.one("aws:sfn/stateMachine:StateMachine", "run").inputs
+        self.client("stepfunctions").create_state_machine(
+            name=machine["name"], definition=machine["definition"], roleArn=machine["roleArn"]
+        )
+
+    def _table(self, table: Recorded) -> None:
+        (index,) = table.inputs["globalSecondaryIndexes"]
+        self.client("dynamodb").create_table(
+            TableName=table.outputs["name"],
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": table.inputs["hashKey"], "KeyType": "HASH"}],
+            AttributeDefinitions=[
+                {"AttributeName": one["name"], "AttributeType": one["type"]} for one in table.inputs["attributes"]
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": index["name"],
+                    "KeySchema": [
+                        {"AttributeName": index["hashKey"], "KeyType": "HASH"},
+                        {"AttributeName": index["rangeKey"], "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": index["projectionType"]},
+                }
+            ],
+        )
+
+    def confirm(self, *arguments: str) -> str:
+        """What the command prints, when an operator types it."""
+        outputs = self.folder / "outputs.json"
+        outputs.write_text(json.dumps(self.record.outputs))
+        out = io.StringIO()
+        with (
+            self.as_role(OPERATORS) as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+            contextlib.suppress(SystemExit),
+        ):
+            patch.setenv("CONFIRM_OUTPUTS", str(outputs))
+            main.run(arguments)
+        return out.getvalue()
+
+    def add(self, *ids: str) -> str:
+        """New transactions from an operator's file; what the command said."""
+        file = self.folder / "rows.csv"
+        file.write_text("id,account,amount_minor,currency\n" + "".join(f"{id_},acct-1,100,USD\n" for id_ in ids))
+        return self.confirm("import", str(file))
+
+    def put(self, id_: str) -> None:
+        """A new transaction, from the account's root."""
+        outputs, now = self.record.outputs, datetime.now(UTC)
+        table, index, shards = (outputs[name] for name in ("tableName", "pendingIndexName", "pendingShards"))
+        store = DynamoDbStore(self.client("dynamodb"), table, index, int(shards), SystemClock(), Policy())
+        run(store.add([Transaction(id_, "acct-1", 100, "USD", now, now + timedelta(hours=2))]))
+
+    def state(self, id_: str) -> str:
+        """Of one transaction, for the account's root."""
+        table = self.record.outputs["tableName"]
+        found = self.client("dynamodb").get_item(TableName=table, Key={"id": {"S": id_}}, ConsistentRead=True)
+        return str(found["Item"]["status"]["S"])
+
+    def executions(self) -> list[str]:
+        """Their ARNs."""
+        found = self.client("stepfunctions").list_executions(stateMachineArn=self.machine)
+        return [one["executionArn"] for one in found["executions"]]
+
+    def ended(self, arn: str) -> dict[str, Any]:
+        """An execution, at its end."""
+        states = self.client("stepfunctions")
+
+        def look() -> dict[str, Any] | None:
+            seen: dict[str, Any] = states.describe_execution(executionArn=arn)
+            return seen if seen["status"] != "RUNNING" else None
+
+        return until(look)
+
+    def run(self) -> dict[str, Any]:
+        """One execution to its end."""
+        started = self.client("stepfunctions").start_execution(stateMachineArn=self.machine, input="{}")
+        return self.ended(started["executionArn"])
+
+    def logged(self, function: str) -> int:
+        """How many streams its log has: one per invocation here."""
+        group = self.record.outputs["logGroups"][function]
+        return len(self.client("logs").describe_log_streams(logGroupName=group)["logStreams"])
+
+    def free(self) -> None:
+        """No run holds the lock, whatever became of the last one."""
+        table = self.record.outputs["tableName"]
+        self.client("dynamodb").delete_item(TableName=table, Key={"id": {"S": "#run"}})
+
+    def dead_letters(self) -> list[str]:
+        """What the schedule could not start; they are taken out."""
+        queue = self.client("sqs").get_queue_url(
+            QueueName=self.record.one("aws:sqs/queue:Queue", "dead-letters").outputs["name"]
+        )
+        found = self.client("sqs").receive_message(QueueUrl=queue["QueueUrl"], MessageAttributeNames=["All"])
+        return [one["MessageAttributes"]["ERROR_CODE"]["StringValue"] for one in found.get("Messages", [])]
+
+
+@dataclass
+class Fargate(World):
+    """The service's tasks."""
+
+    place: Place | None = None
+
+    def make(self) -> None:
+        super().make()
+        self.client("ecs").create_cluster(clusterName=CLUSTER)
+        for definition in self.record.all(TASK_DEFINITION):
+            self._define(definition)
+
+    def _define(self, definition: Recorded) -> None:
+        containers = json.loads(self.here(definition.inputs["containerDefinitions"]))
+        for container in containers:
+            own = {one["name"]: one["value"] for one in container["environment"]}
+            if own.keys() & self.changes.keys():
+                own |= self.changes
+            container["environment"] = [{"name": name, "value": value} for name, value in own.items()]
+        self.client("ecs").register_task_definition(
+            family=definition.inputs["family"],
+            containerDefinitions=containers,
+            executionRoleArn=definition.inputs["executionRoleArn"],
+            requiresCompatibilities=["FARGATE"],
+            **({"taskRoleArn": role} if (role := definition.inputs.get("taskRoleArn")) else {}),
+        )
+
+    def start(self, name: str) -> str:
+        """A task of that definition; its ARN."""
+        family = self.record.one(TASK_DEFINITION, name).inputs["family"]
+        made = self.client("ecs").run_task(cluster=CLUSTER, taskDefinition=family, launchType="FARGATE")
+        return str(made["tasks"][0]["taskArn"])
+
+    def task(self, arn: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("ecs").describe_tasks(cluster=CLUSTER, tasks=[arn])["tasks"][0]
+        return found
+
+    def ended(self, arn: str) -> dict[str, Any]:
+        return until(lambda: task if (task := self.task(arn))["lastStatus"] == "STOPPED" else None)
+
+    @contextlib.contextmanager
+    def running(self, name: str) -> Iterator[str]:
+        """A task for as long as the block lasts."""
+        arn = self.start(name)
+        try:
+            yield arn
+        finally:
+            self.client("ecs").stop_task(cluster=CLUSTER, task=arn)
+            self.ended(arn)

@@ -1,0 +1,78 @@
+"""Both alternatives on one emulator that enforces IAM."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.emulator import REGION, Emulator
+from local.overlay.access import LOG
+from local.postgres import Postgres
+from local.processes import HOST
+from local.recording import ACCOUNT, record
+from tests.access.alternatives import Fargate, Serverless
+from tests.access.world import MASTER
+from tests.service.conftest import place_on, service_postgres
+from tests.telemetry.gateway import LeakyGateway
+
+__all__ = ["service_postgres"]
+
+KEY = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway-key-1234567"
+SPEED = 60
+"""A minute of the Scheduler lasts a second."""
+
+
+@contextlib.contextmanager
+def strict(folder: Path) -> Iterator[tuple[Emulator, Path]]:
+    """An emulator on which a role may do what its policies say, and its record. One for each stack: their names, as
+    recorded, are partly the same."""
+    log = folder / "checks.jsonl"
+    environment = {LOG: str(log)}
+    with Emulator(
+        folder, persist=False, scheduler_speed=SPEED, enforce_iam=True, extra_environment=environment
+    ) as running:
+        yield running, log
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[LeakyGateway]:
+    made = LeakyGateway()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def serverless(gateway: LeakyGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serverless]:
+    """The recorded stack, with nothing to do yet."""
+    changes = {"GATEWAY_URL": gateway.url, "GATEWAY_TIMEOUT_SECONDS": "5"}
+    with strict(tmp_path_factory.mktemp("strict")) as (emulator, log):
+        folder = tmp_path_factory.mktemp("operator")
+        world = Serverless(emulator, record("serverless"), log, changes, {KEY: "key-1"}, folder=folder)
+        world.make()
+        yield world
+
+
+@pytest.fixture(scope="session")
+def fargate(
+    gateway: LeakyGateway, service_postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fargate]:
+    """The recorded stack, without a task; the database is the tests' own."""
+    user, password = service_postgres.url().split("//")[1].split("@")[0].split(":")
+    secrets = {KEY: "key-1", MASTER: json.dumps({"username": user, "password": password})}
+    with (
+        strict(tmp_path_factory.mktemp("strict")) as (emulator, log),
+        place_on(service_postgres, gateway.url, tmp_path_factory.mktemp("place")) as place,
+    ):
+        changes = {
+            "GATEWAY_URL": gateway.url,
+            "DATABASE_HOST": HOST,
+            "DATABASE_PORT": str(service_postgres.port),
+            "DATABASE_NAME": place.database,
+        }
+        world = Fargate(emulator, record("fargate", minTasks="0"), log, changes, secrets, place=place)
+        world.make()
+        yield world

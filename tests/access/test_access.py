@@ -1,0 +1,330 @@
+"""Least privilege, proven: under enforced IAM both alternatives work, what they call is granted, what is granted is
+called, and without any one statement the system is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from local.overlay.access import Check
+from local.permissions import grants, unseen
+from local.recording import ACCOUNT, REGION
+from tests.access.alternatives import Fargate, Serverless
+from tests.access.world import OPERATORS, World, until
+from tests.fakes import run
+from tests.service.conftest import store_in
+from tests.telemetry.gateway import LeakyGateway, Reply
+from workers.domain.transaction import Transaction
+from workers.service.database import iam_token
+
+Statements = Sequence[dict[str, Any]]
+
+SERVERLESS = (
+    ("confirm", "ClaimAndSettle"),
+    ("confirm", "GatewayKey"),
+    ("confirm", "WriteLogs"),
+    ("plan", "ReadTheDesk"),
+    ("plan", "ReadTheIndex"),
+    ("plan", "RunLock"),
+    ("plan", "WriteLogs"),
+    ("plan", "WritePlans"),
+    ("report", "ReadTheIndex"),
+    ("report", "RunLock"),
+    ("report", "WriteLogs"),
+    ("state-machine", "CallFunctions"),
+    ("state-machine", "ReadPlans"),
+    ("state-machine", "RunLock"),
+    ("state-machine", "StartBatches"),
+)
+OPERATING = (
+    ("ReadTransactions", ("show", "one"), "BatchGetItem"),
+    ("ReadTransactions", ("status", "--all"), "GetItem"),
+    ("ReadTheIndex", ("review",), "Query"),
+    ("ImportAndRedrive", ("import", "rows.csv"), "BatchExecuteStatement"),
+    ("FindTheLastRun", ("status",), "ListExecutions"),
+    ("ReadRuns", ("status",), "DescribeExecution"),
+)
+STARTING = (
+    ("worker-execution", "LogInToTheRegistry"),
+    ("worker-execution", "PullTheImage"),
+    ("worker-execution", "WriteLogs"),
+    ("migrations-execution", "LogInToTheRegistry"),
+    ("migrations-execution", "MastersPassword"),
+    ("migrations-execution", "PullTheImage"),
+    ("migrations-execution", "WriteLogs"),
+)
+AFTER_A_FAILURE = ("scheduler", "BuryDeadLetters")
+"""Nothing asks for it while all is well."""
+ELSEWHERE = {
+    # proven by tests of their own, below
+    "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters")},
+    "fargate": {
+        ("worker", "GatewayKey"),
+        ("worker", "LogInToTheDatabase"),
+        ("operators", "LogInToTheDatabase"),
+        ("scheduler", "Publish"),
+        ("scheduler", "BuryDeadLetters"),
+        ("publisher", "AskTheDatabase"),
+        ("publisher", "WriteLogs"),
+    },
+}
+
+
+# --- both at work, once
+
+
+@pytest.fixture(scope="session")
+def worked(serverless: Serverless, gateway: LeakyGateway) -> list[Check]:
+    """Transactions from an operator's file through a scheduled run to their ends; what roles asked for meanwhile."""
+    gateway.replies["odd"] = [Reply(200, {"amount": 99}), Reply(200)]
+    assert "3 new" in serverless.add("one", "two", "odd")
+    serverless.schedule()
+    until(serverless.executions)
+    serverless.unschedule()
+    assert {serverless.ended(arn)["status"] for arn in serverless.executions()} == {"SUCCEEDED"}
+    assert [serverless.state(id_) for id_ in ("one", "two", "odd")] == ["CONFIRMED", "CONFIRMED", "REVIEW"]
+    assert "CONFIRMED" in serverless.confirm("status", "--all")
+    assert "ref-one" in serverless.confirm("show", "one")
+    assert "odd" in serverless.confirm("review")
+    people = ("--by", "ana", "--approved-by", "ben")
+    assert "PENDING again" in serverless.confirm("redrive", "odd", *people, "--why", "the books agree")
+    return serverless.checks()
+
+
+@pytest.fixture(scope="session")
+def served(fargate: Fargate) -> list[Check]:
+    """Migrations, a worker that confirms, the publisher by its schedule; what roles asked for meanwhile."""
+    before = len(fargate.checks())
+    assert fargate.place
+    migrated = fargate.ended(fargate.start("migrations"))
+    assert migrated["containers"][0]["exitCode"] == 0, migrated
+    now = datetime.now(UTC)
+    with store_in(fargate.place) as store, fargate.running("worker"):
+        run(store.add([Transaction("served-1", "acct-1", 100, "USD", now, now + timedelta(hours=2))]))
+        until(lambda: not run(store.backlog()).open)
+    fargate.schedule()
+    until(lambda: used(fargate.checks()[before:], fargate, "publisher", "logs:PutLogEvents"))
+    fargate.unschedule()
+    return fargate.checks()[before:]
+
+
+def used(checks: Sequence[Check], world: World, role: str, action: str) -> list[Check]:
+    """The role's checks of that action."""
+    return [check for check in checks if check.role == world.role_name(role) and check.action == action]
+
+
+def test_the_scheduled_run_works_and_everything_it_calls_is_granted(worked: list[Check]) -> None:
+    assert len(worked) > 20
+    assert [check for check in worked if not check.allowed] == []
+
+
+def test_the_service_works_and_everything_it_calls_is_granted(served: list[Check]) -> None:
+    assert len(served) > 10
+    assert [check for check in served if not check.allowed] == []
+
+
+# --- every grant is used, and none is there twice
+
+
+def test_every_grant_of_the_scheduled_run_is_used(serverless: Serverless, worked: list[Check]) -> None:
+    seen = {*SERVERLESS, *ELSEWHERE["serverless"], *((OPERATORS, sid) for sid, _, _ in OPERATING)}
+    _each_is_used(serverless, worked, seen)
+
+
+def test_every_grant_of_the_service_is_used(fargate: Fargate, served: list[Check]) -> None:
+    tokens = [
+        Check(fargate.role_name(role), "rds-db:connect", connects_to(fargate, role), {}, True)
+        for role in ("worker", OPERATORS)
+    ]
+    _each_is_used(fargate, [*served, *tokens], {*STARTING, *ELSEWHERE["fargate"]})
+
+
+def _each_is_used(world: World, checks: Sequence[Check], proven: set[tuple[str, str]]) -> None:
+    """Each action on each resource of each statement, and each statement has a check that no other one allows."""
+    table = {(grant.role, grant.sid) for grant in grants(world.record) if not grant.unseen}
+    assert table == proven, "a statement without a test that takes it away, or a test of one that is gone"
+    idle = []
+    for role, statements in world.policies().items():
+        own = [check for check in checks if check.role == world.role_name(role)]
+        for statement in statements:
+            hits = [check for check in own if allows([statement], check)]
+            rest = [one for one in statements if one is not statement]
+            if (role, statement["Sid"]) == AFTER_A_FAILURE:
+                continue
+            if unseen(role, statement["Sid"]):
+                assert not hits, f"{role} {statement['Sid']} is used: take it from UNSEEN in local/permissions.py"
+                continue
+            idle += [(role, action) for action in set(statement["Action"]) - {check.action for check in hits}]
+            idle += [(role, one) for one in statement["Resource"] if not any(on(one, check) for check in hits)]
+            assert any(not allows(rest, check) for check in hits), f"{role} may do without {statement['Sid']}"
+    assert idle == []
+
+
+def allows(statements: Statements, check: Check) -> bool:
+    """Whether these statements alone let the check pass: the emulator's own evaluation, beside the running one."""
+    from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+    role = f"arn:aws:sts::{ACCOUNT}:assumed-role/{check.role}/x"
+    asked = EvalContext(role, "AssumedRole", ACCOUNT, check.action, check.resource, REGION)
+    asked.service_context = check.context
+    policies = [parse_policy_document({"Statement": list(statements)})]
+    return bool(evaluate(asked, policies).decision == "Allow")
+
+
+def on(resource: str, check: Check) -> bool:
+    return fnmatchcase(check.resource, resource)
+
+
+# --- without any one statement the system is refused: the scheduled run
+
+
+@pytest.fixture
+def refused(serverless: Serverless, worked: list[Check]) -> Callable[[str], list[Check]]:
+    """What the role was refused since the test began."""
+    before = len(serverless.checks())
+    return lambda role: [
+        check
+        for check in serverless.checks()[before:]
+        if check.role == serverless.role_name(role) and not check.allowed
+    ]
+
+
+@pytest.mark.parametrize(("role", "sid"), SERVERLESS)
+def test_the_scheduled_run_needs(
+    serverless: Serverless, refused: Callable[[str], list[Check]], role: str, sid: str
+) -> None:
+    id_ = f"{role}-{sid}"
+    serverless.put(id_)
+    if sid == "GatewayKey":  # a warm function keeps the key
+        name = serverless.record.one("aws:lambda/function:Function", role).outputs["name"]
+        serverless.client("lambda").update_function_configuration(FunctionName=name, Timeout=119)
+    logged = serverless.logged(role) if sid == "WriteLogs" else 0
+    with serverless.without(role, sid):
+        ended = serverless.run()
+    (statement,) = [one for one in serverless.policies()[role] if one["Sid"] == sid]
+    assert {check.action for check in refused(role)} & set(statement["Action"])
+    if sid == "WriteLogs":
+        assert ended["status"] == "SUCCEEDED", "payments go on without logs"
+        assert serverless.logged(role) == logged
+    elif role == "report":
+        assert ended["status"] == "FAILED"
+    else:
+        assert ended["status"] == "FAILED" or serverless.state(id_) != "CONFIRMED"
+    serverless.free()
+
+
+def test_a_schedule_that_may_not_start_a_run_leaves_a_dead_letter_and_one_that_may_not_bury_leaves_none(
+    serverless: Serverless, refused: Callable[[str], list[Check]]
+) -> None:
+    with serverless.without("scheduler", "StartRun"):
+        serverless.schedule()
+        (code,) = until(serverless.dead_letters)[:1]
+        serverless.unschedule()
+    assert code == "AccessDeniedException"
+    assert {check.action for check in refused("scheduler")} == {"states:StartExecution"}
+    serverless.grant("scheduler", [])
+    serverless.schedule()
+    until(lambda: "sqs:SendMessage" in {check.action for check in refused("scheduler")})
+    serverless.unschedule()
+    serverless.grant("scheduler", serverless.policies()["scheduler"])
+
+
+def test_plan_and_report_may_write_the_lock_and_no_transaction(serverless: Serverless, worked: list[Check]) -> None:
+    table = serverless.record.outputs["tableName"]
+    for role in ("plan", "report"):
+        with serverless.as_role(role), pytest.raises(ClientError, match="AccessDenied"):
+            boto3.client("dynamodb").update_item(
+                TableName=table,
+                Key={"id": {"S": "two"}},
+                UpdateExpression="SET #status = :confirmed",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={":confirmed": {"S": "CONFIRMED"}},
+            )
+
+
+@pytest.mark.parametrize(("sid", "arguments", "operation"), OPERATING)
+def test_operators_need(
+    serverless: Serverless, worked: list[Check], sid: str, arguments: Sequence[str], operation: str
+) -> None:
+    if arguments[0] == "import":
+        arguments = ("import", str(serverless.folder / "rows.csv"))
+    with serverless.without(OPERATORS, sid):
+        assert f"AWS refused {operation}" in serverless.confirm(*arguments)
+
+
+# --- and the service
+
+
+@pytest.mark.parametrize(("role", "sid"), STARTING)
+def test_a_task_needs_to_start(fargate: Fargate, served: list[Check], role: str, sid: str) -> None:
+    with fargate.without(role, sid):
+        task = fargate.ended(fargate.start(role.removesuffix("-execution")))
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert f"{fargate.role(role)} is not authorized to perform" in task["stoppedReason"]
+
+
+def test_a_worker_needs_the_gateways_key(fargate: Fargate, served: list[Check]) -> None:
+    before = len(fargate.checks())
+
+    def refused() -> list[Check]:
+        found = used(fargate.checks()[before:], fargate, "worker", "secretsmanager:GetSecretValue")
+        return [check for check in found if not check.allowed]
+
+    with fargate.without("worker", "GatewayKey"), fargate.running("worker"):
+        until(refused)
+
+
+def connects_to(fargate: Fargate, role: str) -> str:
+    """The database user that the role's own token asks for. The database checks it on AWS; here we read it."""
+    user = {"worker": "confirm_service", OPERATORS: "confirm_operator"}[role]
+    cluster = fargate.record.one("aws:rds/cluster:Cluster", "database").outputs["clusterResourceId"]
+    with fargate.as_role(role):
+        token = iam_token(SimpleNamespace(host="db", port=5433, user=user), boto3.client("rds"))()  # type: ignore[arg-type]
+    asked = {key: value for key, (value,) in parse_qs(urlsplit(f"https://{token}").query).items()}
+    assert (asked["Action"], asked["DBUser"]) == ("connect", user)
+    return f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:{cluster}/{asked['DBUser']}"
+
+
+@pytest.mark.parametrize("role", ["worker", OPERATORS])
+def test_each_logs_in_to_the_database_as_its_own_user_alone(fargate: Fargate, role: str) -> None:
+    statements = fargate.policies()[role]
+    own = Check(role, "rds-db:connect", connects_to(fargate, role), {}, True)
+    rest = [one for one in statements if one["Sid"] != "LogInToTheDatabase"]
+    assert allows(statements, own)
+    assert not allows(rest, own)
+    for user in {"confirm_service", "confirm_operator", "confirm_admin"} - {own.resource.rpartition("/")[2]}:
+        other = f"{own.resource.rpartition('/')[0]}/{user}"
+        assert not allows(statements, Check(role, "rds-db:connect", other, {}, True))
+
+
+@pytest.mark.parametrize(
+    ("role", "sid"),
+    [
+        ("scheduler", "Publish"),
+        ("scheduler", "BuryDeadLetters"),
+        ("publisher", "AskTheDatabase"),
+        ("publisher", "WriteLogs"),
+    ],
+)
+def test_the_publisher_needs(fargate: Fargate, served: list[Check], role: str, sid: str) -> None:
+    before = len(fargate.checks())
+    (statement,) = [one for one in fargate.policies()[role] if one["Sid"] == sid]
+
+    def refused() -> set[str]:
+        found = [check for check in fargate.checks()[before:] if check.role == fargate.role_name(role)]
+        return {check.action for check in found if not check.allowed} & set(statement["Action"])
+
+    with fargate.without(role, sid):
+        if sid == "BuryDeadLetters":  # asked only when a start fails
+            fargate.grant(role, [])
+        fargate.schedule()
+        until(refused)
+        fargate.unschedule()
