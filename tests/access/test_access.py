@@ -85,7 +85,8 @@ ELSEWHERE = {
 def worked(serverless: Serverless, gateway: LeakyGateway) -> list[Check]:
     """Transactions from an operator's file through a scheduled run to their ends; what roles asked for meanwhile."""
     gateway.replies["odd"] = [Reply(200, {"amount": 99}), Reply(200)]
-    assert "3 new" in serverless.add("one", "two", "odd")
+    gateway.replies["desk"] = [Reply(200, {"amount": 99})]  # stays with a person
+    assert "4 new" in serverless.add("one", "two", "odd", "desk")
     serverless.schedule()
     until(serverless.executions)
     serverless.unschedule()
@@ -94,6 +95,7 @@ def worked(serverless: Serverless, gateway: LeakyGateway) -> list[Check]:
     assert "CONFIRMED" in serverless.confirm("status", "--all")
     assert "ref-one" in serverless.confirm("show", "one")
     assert "odd" in serverless.confirm("review")
+    assert serverless.run()["status"] == "SUCCEEDED", "the next plan looks at what is in review"
     people = ("--by", "ana", "--approved-by", "ben")
     assert "PENDING again" in serverless.confirm("redrive", "odd", *people, "--why", "the books agree")
     return serverless.checks()
