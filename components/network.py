@@ -116,7 +116,7 @@ class Network(pulumi.ComponentResource):
             description="Workers: nothing in, HTTPS out",
             vpc_id=self.vpc_id,
             ingress=[],
-            egress=_ways_out(args),
+            egress=_ways_out(args, self),
             opts=mine,
         )
         self.security_group_id = workers.id
@@ -219,17 +219,25 @@ def _without_public_addresses(args: pulumi.ResourceTransformArgs) -> pulumi.Reso
     return pulumi.ResourceTransformResult({**args.props, "mapPublicIpOnLaunch": False}, args.opts)
 
 
-def _ways_out(args: NetworkArgs) -> list[aws.ec2.SecurityGroupEgressArgs]:
-    ways = [
-        aws.ec2.SecurityGroupEgressArgs(
-            description="The payment gateway and AWS, by TLS",
-            protocol="tcp",
-            from_port=port,
-            to_port=port,
-            cidr_blocks=["0.0.0.0/0"],
-        )
-        for port in sorted({443, args.settings.gateway.port})
-    ]
+def _ways_out(args: NetworkArgs, network: pulumi.Resource) -> list[aws.ec2.SecurityGroupEgressArgs]:
+    """Security groups know no host names: by name they cannot tell the gateway from others, by address they can."""
+    known = args.settings.network.gateway_cidrs
+    if known:
+        options = pulumi.InvokeOptions(parent=network)
+        lists = [
+            aws.ec2.get_prefix_list(name=f"com.amazonaws.{args.place.region}.{service}", opts=options).id
+            for service in args.gateway_endpoints
+        ]
+        ways = [
+            _tls("The payment gateway", args.settings.gateway.port, cidr_blocks=list(known)),
+            _tls("AWS, by interface endpoints", 443, cidr_blocks=[args.settings.network.vpc_cidr]),
+            _tls("AWS, by gateway endpoints", 443, prefix_list_ids=lists),
+        ]
+    else:
+        ways = [
+            _tls("The payment gateway and AWS, by TLS", port, cidr_blocks=["0.0.0.0/0"])
+            for port in sorted({443, args.settings.gateway.port})
+        ]
     if args.database_port is not None:
         ways.append(
             aws.ec2.SecurityGroupEgressArgs(
@@ -242,3 +250,16 @@ def _ways_out(args: NetworkArgs) -> list[aws.ec2.SecurityGroupEgressArgs]:
             )
         )
     return ways
+
+
+def _tls(
+    description: str, port: int, *, cidr_blocks: list[str] | None = None, prefix_list_ids: list[str] | None = None
+) -> aws.ec2.SecurityGroupEgressArgs:
+    return aws.ec2.SecurityGroupEgressArgs(
+        description=description,
+        protocol="tcp",
+        from_port=port,
+        to_port=port,
+        cidr_blocks=cidr_blocks,
+        prefix_list_ids=prefix_list_ids,
+    )

@@ -317,6 +317,16 @@ def _endpoints(raw: object) -> Value:
     return tuple(names)
 
 
+def _cidrs(raw: object) -> Value:
+    ranges = json.loads(raw) if isinstance(raw, str) else raw
+    if not isinstance(ranges, (list, tuple)) or not all(isinstance(one, str) for one in ranges):
+        raise ValueError
+    networks = tuple(str(ipaddress.IPv4Network(one)) for one in ranges)
+    if len(set(networks)) < len(networks) or "0.0.0.0/0" in networks:
+        raise ValueError
+    return networks
+
+
 def _cidr(raw: object) -> Value:
     network = ipaddress.IPv4Network(_text(r"[\d./]+")(raw))
     if not 16 <= network.prefixlen <= 28:
@@ -387,6 +397,8 @@ KEYS: tuple[Key, ...] = (
         "none, single, one-per-zone or auto", _choice("auto", *NatStrategy)),
     Key("interfaceEndpoints", "array", (), "AWS services to reach through interface endpoints instead of NAT.",
         "a list, each once, of " + ", ".join(INTERFACE_ENDPOINTS), _endpoints),
+    Key("gatewayCidrs", "array", (), "The gateway's addresses: where named, workers reach these and AWS, nothing else.",
+        "a list of IPv4 ranges, each once; nothing in it for any address", _cidrs),
     Key("gatewayUrl", "string", "", "Base address of the payment gateway. Required.",
         "an https address without user, query or fragment (required)", _url, "https://payments.example.com"),
     Key("mode", "string", "confirm", "confirm, or shadow: only ask the gateway what others did, and send nothing.",
@@ -497,6 +509,8 @@ class NetworkSettings:
     availability_zones: int
     nat_strategy: NatStrategy
     interface_endpoints: tuple[str, ...]
+    gateway_cidrs: tuple[str, ...]
+    """Where the gateway is; nothing: anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -789,6 +803,7 @@ def _build(values: _Values) -> Settings:
             availability_zones=number("availabilityZones") or sizing.availability_zones,
             nat_strategy=sizing.nat_strategy if nat == "auto" else NatStrategy(nat),
             interface_endpoints=values.texts("interfaceEndpoints"),
+            gateway_cidrs=values.texts("gatewayCidrs"),
         ),
         gateway=GatewaySettings(
             url=text("gatewayUrl"),

@@ -151,6 +151,7 @@ class _Mocks(mocks.Mocks):
             "aws:index/getPartition:getPartition": {"partition": "aws", "id": "aws"},
             "pulumi:pulumi:readStackOutputs": {"outputs": self.record.deployed},
             "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": [f"{REGION}{zone}" for zone in "abcdef"]},
+            "aws:ec2/getPrefixList:getPrefixList": {"id": f"pl-{str(args.args.get('name')).rpartition('.')[2]}"},
         }
         return answers[args.token], []
 

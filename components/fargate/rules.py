@@ -128,8 +128,12 @@ def _tasks(s: Settings) -> Iterator[Problem]:
 
 
 def _without_nat(s: Settings) -> Iterator[Problem]:
-    """Without a way out every AWS service that a task needs must have an endpoint inside."""
-    if s.network.nat_strategy is not NatStrategy.NONE:
+    """Without a way out to AWS every service of it that a task needs must have an endpoint inside."""
+    if s.network.nat_strategy is NatStrategy.NONE:
+        key, found, mend = "natStrategy", "natStrategy none", "single"  # type: str, str, str | tuple[str, ...]
+    elif s.network.gateway_cidrs:
+        key, found, mend = "gatewayCidrs", "gatewayCidrs set", ()
+    else:
         return
     needed = {
         "ecr.api",
@@ -143,17 +147,17 @@ def _without_nat(s: Settings) -> Iterator[Problem]:
     if missing:
         yield Problem(
             "interfaceEndpoints",
-            f"none of {', '.join(missing)}, with natStrategy none",
+            f"none of {', '.join(missing)}, with {found}",
             "these too: tasks reach ECR, their logs, secrets and X-Ray through endpoints then, or not at all",
             sorted({*s.network.interface_endpoints, *needed}),
         )
     if ".dkr.ecr." not in s.service.collector_image:
         yield Problem(
-            "natStrategy",
-            f'"none" with collectorImage "{s.service.collector_image}"',
-            "single or one-per-zone, or a copy of the collector's image in an ECR repository: "
+            key,
+            f'{found}, and collectorImage "{s.service.collector_image}"',
+            "a way out to any address, or a copy of the collector's image in an ECR repository: "
             "public registries have no endpoint",
-            "single",
+            mend,
         )
 
 

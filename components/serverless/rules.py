@@ -27,6 +27,13 @@ def warnings(settings: Settings) -> Iterator[str]:  # noqa: ARG001 - every alter
 
 def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
+    if s.network.gateway_cidrs and "secretsmanager" not in s.network.interface_endpoints:
+        yield Problem(
+            "interfaceEndpoints",
+            "no secretsmanager, with gatewayCidrs set",
+            "secretsmanager too: the gateway's key is reached through an endpoint then, or not at all",
+            sorted({*s.network.interface_endpoints, "secretsmanager"}),
+        )
     batch, run, gateway = s.work.batch_size, s.run, s.gateway
 
     largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES

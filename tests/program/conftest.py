@@ -20,6 +20,7 @@ SERVERLESS: dict[str, dict[str, str]] = {
         "vaultLockGraceDays": "30",
         "permissionsBoundary": BOUNDARY,
         "gatewayUrl": "https://payments.example.com:8443/v2",
+        "gatewayCidrs": '["203.0.113.0/24"]',
         "availabilityZones": "3",
         "interfaceEndpoints": '["secretsmanager", "kms"]',
         "schedule": "cron(0/15 * * * ? *)",
