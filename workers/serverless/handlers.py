@@ -110,7 +110,7 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
         },
         now,
         run=run[:8],
-        trace=whole.trace,
+        **({"trace": whole.trace} if parts else {}),  # an idle run has none, and comes every minute
     )
     measures.by_currency(telemetry, desk, now)
     if parts:
