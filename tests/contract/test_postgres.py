@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -264,6 +264,31 @@ def test_a_claim_keeps_to_its_index_at_a_million_rows(database: Database) -> Non
         assert ("Index Scan", "transactions_due") in scans
         assert {kind for kind, _ in scans} <= {"Index Scan", "Tid Scan", "ModifyTable"}, scans
         assert blocks < 20_000, "a claim touches its batch, not the table"
+
+
+def test_claims_write_no_index(database: Database) -> None:
+    """Each is a HOT update, also where one statement takes all rows of a page: then it needs the most room."""
+    count = 2_000
+
+    async def measure() -> tuple[int, int]:
+        async with database.pool.acquire() as connection:  # one for all: it counts what it did itself
+            await connection.execute(
+                "INSERT INTO transactions (id, account, amount, currency, due_at) "
+                "SELECT 'order-2026-11-24-' || n, 'DE89370400440532013000', n, 'EUR', "
+                f"now() - interval '1 h' + n * interval '1 ms' FROM generate_series(1, {count}) n"
+            )
+            store = PostgresStore(cast(Any, connection), POLICY)
+            for n in range(count // 500):
+                assert len(await store.claim(token=f"t-{n}", by="ip-10-0-1-23.ec2.internal-7", limit=500)) == 500
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            row = await connection.fetchrow(
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'transactions'::regclass"
+            )
+            return row["n_tup_upd"], row["n_tup_hot_upd"]
+
+    updated, hot = run(measure())
+    assert updated == count
+    assert hot == count
 
 
 def test_migrations_wait_for_each_other_and_come_once(database: Database) -> None:
