@@ -32,6 +32,7 @@ DIFFERENCES: Mapping[str, str] = {
     "tests": "those named above alone; in Azure all",
     "packages": "the same .venv (installed as in Azure, where it does not fit)",
     "pulumi": "the Pulumi CLI of the local AWS",
+    "checkov": "that of this folder, installed once as in Azure",
     "tools": "the tools, installed once as in Azure and kept",
     "image": "no Docker: the clone stands for the image, and its digest for the image's",
     "ManualValidation@1": "the terminal, or APPROVE=yes; the reader is the one who started the run",
@@ -76,6 +77,7 @@ class Here:
             "packages": self._packages,
             "pulumi": lambda _: "that of the local AWS",
             "tools": self._tools,
+            "checkov": self._checkov,
             "image": self._image,
         }
 
@@ -147,6 +149,15 @@ class Here:
             (kept / "installed").touch()
         (workspace.source / ".tools").symlink_to(kept)
         return "installed, and kept" if fresh else "those of an earlier run"
+
+    def _checkov(self, workspace: Workspace) -> str:
+        lock = Path("policies", "checkov.lock")
+        if (workspace.source / lock).read_bytes() != (ROOT / lock).read_bytes():
+            raise StepFailed(f"{lock} of the commit is not that of this folder: check it out, or commit your change")
+        _must(["make", "-C", str(ROOT), ".venv-checkov/bin/checkov"])
+        os.utime(workspace.source / lock, (0, 0))  # as above
+        (workspace.source / ".venv-checkov").symlink_to(ROOT / ".venv-checkov")
+        return ""
 
     def _image(self, workspace: Workspace) -> str:
         built = workspace.staging / "build"

@@ -198,7 +198,7 @@ def test_what_is_not_as_in_azure_is_listed() -> None:
     machine = Here("fargate", "", Path(), CONNECTIONS)
     steps = [step for _, _, step in pipeline({"alternative": "fargate"}).steps()]
     replaced = {step.name for step in steps if machine.instead(step)}
-    assert replaced == {"packages", "pulumi", "tools", "image"}
+    assert replaced == {"packages", "pulumi", "tools", "checkov", "image"}
     assert replaced <= DIFFERENCES.keys()
     assert {step.kind for step in steps} <= TASKS.keys() | {"checkout", "script", "AWSShellScript@1"}
 
