@@ -23,6 +23,8 @@ GAP = 0.06
 """The share of the width that a cut pause takes."""
 PAUSE = 0.1
 """What is longer than this share of all the work is a pause."""
+WIDE = 120
+"""Columns of a terminal that has room for what was said beside the bars."""
 LETTER = 0.0086
 """The share of the picture's width that a letter takes."""
 COLORS = {"transaction": "#475569", "confirm": "#2563eb", "claim": "#7c3aed", "gateway": "#0d9488", "settle": "#d97706"}
@@ -131,7 +133,8 @@ def seconds(value: float) -> str:
 
 def show(spans: Sequence[dict[str, Any]], transaction: str, console: Console) -> None:
     """In the terminal."""
-    drawn, width = bars(spans), 44
+    drawn, wide = bars(spans), console.width >= WIDE
+    width = 44 if wide else max(console.width - 46, 12)
     first = min(span["start"] for span in spans)
     began = datetime.fromtimestamp(first / NS, UTC)
     console.print(f"\n[bold]{transaction}[/]  trace {spans[0]['trace']}  since {began:%Y-%m-%d %H:%M:%S} UTC\n")
@@ -140,15 +143,20 @@ def show(spans: Sequence[dict[str, Any]], transaction: str, console: Console) ->
     table.add_column("after", justify="right", no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, width=width)
-    table.add_column("said", overflow="fold")
+    if wide:
+        table.add_column("said", overflow="fold")
     for bar in drawn:
         left = min(round(bar.left * width), width - 1)
         long = max(round(bar.right * width) - left, 1)
         mark = "─" if bar.span["name"] == "transaction" else "█"
         line = Text(" " * left + (mark * long if bar.seconds * NS else "▏"), style=bar.color)
         after = seconds((bar.span["start"] - first) / NS)
-        table.add_row("  " * bar.depth + bar.name, after, seconds(bar.seconds), line, Text(bar.said, style="dim"))
+        said = [Text(bar.said, style="dim")] if wide else []
+        table.add_row("  " * bar.depth + bar.name, after, seconds(bar.seconds), line, *said)
     console.print(table)
+    for bar in drawn:
+        if not wide and bar.said and bar.span["name"] == "confirm":
+            console.print(f"  {bar.name}: {bar.said}")
     for start, end in pauses(spans):
         after = seconds((start - first) / NS)
         console.print(f"  [dim]cut short: {seconds((end - start) / NS)} of waiting, from {after} on[/]")

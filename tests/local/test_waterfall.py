@@ -57,15 +57,19 @@ def test_an_attempt_whose_root_is_still_to_come_is_shown() -> None:
     assert next(bar.name for bar in bars([one for one in SPANS if one["id"] != "1"])) == "confirm 1"
 
 
-def test_the_terminal_tells_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_terminal_tells_all(tmp_path: Path, width: int) -> None:
     file = tmp_path / "spans.jsonl"
     other = {**span("9", "", "transaction", 0, 1), "trace": "b" * 32, "attributes": {"tx": "p-2"}}
     file.write_text("".join(json.dumps(one) + "\n" for one in [*SPANS, other]))
     out = io.StringIO()
-    show(read(file, "p-1"), "p-1", Console(file=out, width=140))
+    show(read(file, "p-1"), "p-1", Console(file=out, width=width))
     text = out.getvalue()
-    for said in ("confirm 1", "gateway ask", "NotFound", "unknown: no answer", "58.50 s of waiting", "a" * 32):
+    for said in ("confirm 1", "gateway confirm", "gateway ask", "unknown: no answer", "58.50 s of waiting", "a" * 32):
         assert said in text
+    assert ("NotFound" in text) is (width == 140)
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= width
     assert "b" * 32 not in text
 
 
