@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.overlay.access import Check
+from local.overlay.access import Check, statements
 from local.permissions import grants, unseen
 from local.recording import ACCOUNT, REGION
 from tests.access.alternatives import Fargate, Serverless
@@ -76,6 +76,25 @@ ELSEWHERE = {
         ("publisher", "WriteLogs"),
     },
 }
+
+
+# --- what stands in for AWS's own checks
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ('UPDATE "t-1" SET a = ? WHERE "id" = ?', ("dynamodb:PartiQLUpdate", "t-1", None)),
+        ("INSERT INTO \"t-1\" VALUE {'id': ?}", ("dynamodb:PartiQLInsert", "t-1", None)),
+        ('delete from t WHERE "id" = ?', ("dynamodb:PartiQLDelete", "t", None)),
+        ('SELECT "id", from_where FROM "t"."pending"', ("dynamodb:PartiQLSelect", "t", "pending")),
+        ("EXISTS(nothing)", ("dynamodb:PartiQLSelect", "?", None)),  # denied: no table is called so
+    ],
+)
+def test_a_statement_of_partiql_is_asked_for_as_on_aws(text: str, asked: tuple[str, str, str | None]) -> None:
+    assert list(statements({"Statements": [{"Statement": text}]})) == [asked]
+    assert list(statements({"Statement": text})) == [asked]
+    assert list(statements({"TableName": "t"})) == []
 
 
 # --- both at work, once
@@ -154,11 +173,11 @@ def _each_is_used(world: World, checks: Sequence[Check], proven: set[tuple[str, 
     table = {(grant.role, grant.sid) for grant in grants(world.record) if not grant.unseen}
     assert table == proven, "a statement without a test that takes it away, or a test of one that is gone"
     idle = []
-    for role, statements in world.policies().items():
+    for role, granted in world.policies().items():
         own = [check for check in checks if check.role == world.role_name(role)]
-        for statement in statements:
+        for statement in granted:
             hits = [check for check in own if allows([statement], check)]
-            rest = [one for one in statements if one is not statement]
+            rest = [one for one in granted if one is not statement]
             if (role, statement["Sid"]) == AFTER_A_FAILURE:
                 continue
             if unseen(role, statement["Sid"]):
@@ -170,14 +189,14 @@ def _each_is_used(world: World, checks: Sequence[Check], proven: set[tuple[str, 
     assert idle == []
 
 
-def allows(statements: Statements, check: Check) -> bool:
+def allows(granted: Statements, check: Check) -> bool:
     """Whether these statements alone let the check pass: the emulator's own evaluation, beside the running one."""
     from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
     role = f"arn:aws:sts::{ACCOUNT}:assumed-role/{check.role}/x"
     asked = EvalContext(role, "AssumedRole", ACCOUNT, check.action, check.resource, REGION)
     asked.service_context = check.context
-    policies = [parse_policy_document({"Statement": list(statements)})]
+    policies = [parse_policy_document({"Statement": list(granted)})]
     return bool(evaluate(asked, policies).decision == "Allow")
 
 
@@ -297,14 +316,14 @@ def connects_to(fargate: Fargate, role: str) -> str:
 
 @pytest.mark.parametrize("role", ["worker", OPERATORS])
 def test_each_logs_in_to_the_database_as_its_own_user_alone(fargate: Fargate, role: str) -> None:
-    statements = fargate.policies()[role]
+    granted = fargate.policies()[role]
     own = Check(role, "rds-db:connect", connects_to(fargate, role), {}, True)
-    rest = [one for one in statements if one["Sid"] != "LogInToTheDatabase"]
-    assert allows(statements, own)
+    rest = [one for one in granted if one["Sid"] != "LogInToTheDatabase"]
+    assert allows(granted, own)
     assert not allows(rest, own)
     for user in {"confirm_service", "confirm_operator", "confirm_admin"} - {own.resource.rpartition("/")[2]}:
         other = f"{own.resource.rpartition('/')[0]}/{user}"
-        assert not allows(statements, Check(role, "rds-db:connect", other, {}, True))
+        assert not allows(granted, Check(role, "rds-db:connect", other, {}, True))
 
 
 @pytest.mark.parametrize(
