@@ -12,8 +12,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from components.fargate import capacity
-from components.settings import ENVIRONMENTS, KEYS, Environment, Key, Sizing
+from components.settings import ALTERNATIVES, ENVIRONMENTS, KEYS, Environment, Key, Sizing
 from costs.models import ACU_RATE
+from local import watched
 from local.faults import BOTH, FAULTS
 from local.recording import record
 from policies.model import FRAMEWORKS
@@ -127,7 +128,32 @@ def permissions(alternative: str) -> str:
     return table(HEAD, rows(alternative))
 
 
+def alarms(alternative: str) -> str:
+    """Every alarm of an alternative, in all that its config can switch on."""
+    made = watched.table(alternative, **watched.EVERYTHING[alternative])
+    head = ("alarm", "metric", "raised at (dev / staging / prod)", "for", "no data is", "tells", "runbook", "graph")
+    return table(head, (watched.alarm_cells(made, row, alarm) for row, alarm in made.alarms))
+
+
+def paging() -> str:
+    """What gets a person up, in either alternative."""
+    both = [watched.table(alternative, **watched.EVERYTHING[alternative]) for alternative in ALTERNATIVES]
+    named = {page.name: page for made in both for page in made.pages}
+    rows = []
+    for page in named.values():
+        same = [other for made in both for other in made.pages if other.name == page.name]
+        behind = dict.fromkeys(f"`{name}`" for other in same for name in other.any_of)
+        unless = f", unless **{page.unless}**" if page.unless else ""
+        rows.append(
+            (f"**{page.name}**", f"any of {', '.join(behind)}{unless}", f"[{page.name}](runbooks/{page.name}.md)")
+        )
+    return table(("page", "when", "runbook"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
+    "alarms-fargate": partial(alarms, "fargate"),
+    "alarms-serverless": partial(alarms, "serverless"),
+    "pages": paging,
     "config-keys": config_keys,
     "database-sizes": database_sizes,
     "environments": environments,

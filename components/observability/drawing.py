@@ -17,9 +17,9 @@ COLOURS = {
 }  # fmt: skip
 
 
-def _line(metric: Metric) -> list[Any]:
+def _line(metric: Metric, label: str | None = None) -> list[Any]:
     dimensions = (part for pair in metric.dimensions.items() for part in pair)
-    options = {"stat": metric.statistic, "label": metric.label}
+    options = {"stat": metric.statistic, "label": label or metric.label}
     if metric.name in COLOURS:
         options["color"] = COLOURS[metric.name]
     return [metric.namespace, metric.name, *dimensions, options]
@@ -28,7 +28,7 @@ def _line(metric: Metric) -> list[Any]:
 def _lines(row: Row) -> list[list[Any]]:
     """The row as lines of a graph."""
     if isinstance(row.metric, Formula):
-        return [_line(term) for term in row.metric.terms.values()]
+        return [_line(term, f"{term.label} ({name})") for name, term in row.metric.terms.items()]
     if isinstance(row.metric, Search):
         return [[{"expression": search_expression(row.metric), "label": f"${{PROP('Dim.{row.metric.by}')}}"}]]
     return [_line(row.metric)]
@@ -48,7 +48,7 @@ def _metrics(row: Row) -> list[Metric]:
     return [row.metric.metric if isinstance(row.metric, Search) else row.metric]
 
 
-STATES, HEIGHT, NOTES = 4, 6, 3
+STATES, HEIGHT, NOTES = 4, 6, 4
 """Of the alarms' states, a graph and the notes, in the dashboard's units."""
 
 
@@ -62,7 +62,7 @@ def dashboard(
         if x + graph.width > 24:
             x, y = 0, y + HEIGHT
         rows = table.drawn(graph)
-        units = {metric.unit for row in rows for metric in _metrics(row)}
+        units = {metric.unit for row in rows for metric in _metrics(row)} - {"None"}
         limits = [
             {"label": alarm.name, "value": alarm.level(settings.environment), "color": "#d62728"}
             for row in rows

@@ -11,7 +11,7 @@ PROMISE = (
     Graph("From creation to the end"),
     Graph("Waiting for a person"),
     Graph("How long the first has waited"),
-    Graph("Money that waits, by currency"),
+    Graph("Money that waits, in minor units, by currency"),
     Graph("Outcomes", width=12),
     Graph("Trouble", width=12),
     Graph("A call to the gateway"),
@@ -81,7 +81,7 @@ def promise(settings: Settings) -> tuple[Row, ...]:
                 "desk-overdue",
             ),
         ),
-        Row(Search(the("MoneyAtRisk", "Maximum", "None"), "Currency"), "Money that waits, by currency"),
+        Row(Search(the("MoneyAtRisk", "Maximum", "None"), "Currency"), "Money that waits, in minor units, by currency"),
         *(Row(the(name), "Outcomes") for name in ("Confirmed", "Rejected", "Retried", "Review")),
         Row(the("NotTried"), "Trouble"),
         Row(

@@ -61,6 +61,8 @@ class Metric:
 
     @property
     def label(self) -> str:
+        if self.statistic == "SampleCount":
+            return f"reports of {self.name}"
         return f"{self.name} {self.statistic}" if self.is_percentile else self.name
 
 

@@ -7,12 +7,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from local import cdnow
+from local import cdnow, dashboard
 from local.demo import comparison, screen
 from local.demo.fargate import Fargate
 from local.demo.scenario import Outcome, Scenario, Watch, ask_gateway
@@ -97,6 +98,10 @@ def _confirm(console: Console, aws: LocalAws, scenario: Scenario, folder: Path) 
     screen.chapter(console, 6, "a quiet hour", "ten more, one by one, with a gateway in good health")
     latencies = scenario.quiet_latencies(10)
     screen.latencies(console, latencies, scenario.latency_note)
+    board = folder / "demo" / f"dashboard-{stack}.png"
+    source = dashboard.Source(aws.client("cloudwatch"), datetime.fromtimestamp(watch.began, UTC), datetime.now(UTC))
+    dashboard.draw(scenario.outputs["dashboardName"], source, board)
+    console.print(f"\n[bold]The dashboard, as deployed, with these metrics:[/] {board.relative_to(ROOT)}")
     return Outcome(stack, verdict, tuple(records), tuple(settled), tuple(latencies), picture)
 
 

@@ -36,21 +36,20 @@ PATIENCE = 90.0
 ONLY_AWS_EMITS = {
     # the local AWS has no such metric: on AWS itself alone these see a real cause
     "serverless": {
-        "runs-throttled", "table-errors", "table-throttled",
+        "function-errors", "function-slow", "functions-throttled", "runs-throttled", "table-errors", "table-throttled",
     },
     "fargate": {
         "connections", "database-at-its-limit", "database-load", "deadlocks", "deployment-failed", "replica-lag",
         "task-cpu", "task-memory", "transaction-ids",
     },
     "asleep": {
-        "connections", "database-at-its-limit", "deadlocks", "deployment-failed", "task-cpu", "task-memory",
-        "transaction-ids",
+        "connections", "database-at-its-limit", "deadlocks", "deployment-failed", "publisher-failed", "task-cpu",
+        "task-memory", "transaction-ids",
     },
 }  # fmt: skip
 MADE_HERE: Mapping[str, set[str] | None] = {
     # namespace: the metrics that the local AWS makes of what happens in it, and who makes them
     "ConfirmTransactions": None,  # of the workers' lines: local/overlay/embedded_metrics.py
-    "AWS/Lambda": {"Duration", "Errors", "Invocations", "Throttles"},  # ministack
     "AWS/States": {  # local/overlay/execution_metrics.py
         "ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted",
         "ExecutionTime",

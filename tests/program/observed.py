@@ -1,4 +1,4 @@
-"""What the tests know of the two tables: how to make one, and which metrics there are at all."""
+"""Which metrics there are at all: those that the workers emit, and those of AWS that the tables name."""
 
 from __future__ import annotations
 
@@ -6,41 +6,6 @@ import ast
 import inspect
 from collections.abc import Iterator
 from typing import Any
-
-from components.fargate import observability as fargate
-from components.observability.table import Formula, Metric, Row, Search, Table
-from components.serverless import observability as serverless
-from components.settings import Settings, parse
-
-CONFIG = {
-    "owner": "payments",
-    "costCenter": "cc-1",
-    "gatewayUrl": "https://payments.example.com",
-    "alarmEmail": "on-call@example.com",
-}
-
-
-def settings(alternative: str, **changes: object) -> Settings:
-    return parse(CONFIG | {"alternative": alternative} | changes)
-
-
-def table(alternative: str, **changes: object) -> Table:
-    chosen = settings(alternative, **changes)
-    if alternative == "serverless":
-        functions = {name: name for name in ("plan", "confirm", "report")}
-        return serverless.table(chosen, serverless.Sources("arn:run", "group", "queue", "table", "pending", functions))
-    asleep = chosen.service.min_tasks == 0
-    sources = fargate.Sources(
-        "cluster", "service", "database", ["one"], "rule", *(("publisher", "queue", "group") if asleep else ())
-    )
-    return fargate.table(chosen, fargate.Metrics(chosen, sources), 15)
-
-
-def metrics_of(row: Row) -> list[Metric]:
-    if isinstance(row.metric, Formula):
-        return list(row.metric.terms.values())
-    return [row.metric.metric if isinstance(row.metric, Search) else row.metric]
-
 
 UNITS = {"Count", "Seconds", "Milliseconds", "None"}
 

@@ -16,7 +16,8 @@ from components.serverless import observability as of_serverless
 from components.settings import Environment
 from components.worker import METRIC_NAMESPACE
 from local.recording import ROOT, Record, Recorded
-from tests.program.observed import AWS, emitted, metrics_of, settings, table
+from local.watched import metrics_of, settings, table
+from tests.program.observed import AWS, emitted
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"

@@ -37,7 +37,7 @@ def desk_of(waiting: Sequence[Transaction]) -> Desk:
     for record in waiting:
         at_risk[record.currency] += record.amount
     deadlines = [record.review_by for record in waiting if record.review_by]
-    return Desk(len(waiting), min(deadlines, default=None), +at_risk)
+    return Desk(len(waiting), min(deadlines, default=None), at_risk)
 
 
 def _fence(record: Transaction | None) -> tuple[int, str | None] | None:

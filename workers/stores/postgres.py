@@ -118,7 +118,7 @@ class PostgresStore:
 
     async def desk(self) -> Desk:
         rows = await self.pool.fetch(SQL["desk"])
-        at_risk = {row["currency"]: int(row["amount"]) for row in rows if row["amount"]}
+        at_risk = {row["currency"]: int(row["amount"]) for row in rows}
         return Desk(sum(row["waiting"] for row in rows), min((r["first"] for r in rows), default=None), at_risk)
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
