@@ -39,7 +39,7 @@ CONFIG = {"batchSize": BATCH, "lambdaTimeoutSeconds": 18, "leaseSeconds": 19, "c
 OUTPUTS = {
     *("alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket"),
     *("stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName"),
-    "noticeTopicArn",
+    *("noticeTopicArn", "operatorPolicyArn"),
     *("logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn"),
     *("mode", "reviewHours", "reviewOwner"),
 }
@@ -313,18 +313,20 @@ def test_another_way_out_of_the_network_is_previewed(story: Story) -> None:
     }
 
 
-def test_a_plan_is_kept_to_and_a_changed_setting_changes_just_its_alarm(story: Story) -> None:
-    alarm = {"aws:cloudwatch/metricAlarm:MetricAlarm oldest-pending": "update"}
+def test_a_plan_is_kept_to_and_a_changed_setting_changes_just_its_alarms(story: Story) -> None:
+    names = ("oldest-pending", "slow-to-final", "run-slow")
+    alarms = {f"aws:cloudwatch/metricAlarm:MetricAlarm {name}": "update" for name in names}
+    alarms |= {"aws:cloudwatch/dashboard:Dashboard dashboard": "update"}  # thresholds are drawn
     plan = str(story.aws.folder / "plan.json")
     story.set(oldestPendingAlarmSeconds=1200)
-    assert story.planned("--save-plan", plan) == alarm
+    assert story.planned("--save-plan", plan) == alarms
     story.set(oldestPendingAlarmSeconds=1300)
     refused = story.pulumi("up", "--yes", "--skip-preview", "--plan", plan)
     assert refused.returncode != 0
     assert "violates plan" in refused.stdout + refused.stderr
     assert threshold(story) == 900
     story.set(oldestPendingAlarmSeconds=1200)
-    assert story.done("--plan", plan) == alarm
+    assert story.done("--plan", plan) == alarms
     assert threshold(story) == 1200
 
 
