@@ -20,6 +20,8 @@ SIGNATURE = "4dabf18193072939515e22adb298388d"
 REFERENCE = "5cf8f73096256a8f31e491e813e4eb8e"
 """How the engine marks a reference to a resource."""
 
+STACK = "pulumi:pulumi:Stack"
+
 DATA = {
     "aws:backup/vault:Vault": "backups",
     "aws:cloudwatch/logGroup:LogGroup": "logs",
@@ -130,8 +132,9 @@ def fit(plan: dict[str, Any]) -> list[str]:
 
     The engine compares such an output with what it turns out to be, and refuses it: a reference's id is unknown in the
     preview, and the comparison knows unknown values, but not references that hold one (pulumi/pulumi#16681). So the
-    first deployment of any VPC by awsx could not be planned. What a component puts out is no operation, and changes
-    nothing in AWS: operations and inputs stay as binding as they were.
+    first deployment of any VPC by awsx could not be planned. The stack's own outputs are let go too: one that comes
+    out otherwise (a port that was taken meanwhile) would end an update that is done, and without a word. What a
+    component or stack puts out is no operation, and changes nothing in AWS: operations and inputs stay binding.
     """
     loosened = []
     for urn, resource in plan["resourcePlans"].items():
@@ -141,7 +144,7 @@ def fit(plan: dict[str, Any]) -> list[str]:
         for kind in ("adds", "updates"):
             outputs = (goal.get("outputDiff") or {}).get(kind) or {}
             for key, value in outputs.items():
-                if _unknown_reference(value):
+                if _unknown_reference(value) or goal.get("type") == STACK:
                     outputs[key] = UNKNOWN
                     loosened.append(f"{urn.rpartition('::')[2]}.{key}")
     return sorted(loosened)

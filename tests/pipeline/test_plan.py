@@ -91,6 +91,15 @@ def test_only_outputs_of_components_that_nobody_can_know_are_loosened() -> None:
     assert plan.fit(planned) == []
 
 
+def test_the_stacks_own_outputs_are_let_go() -> None:
+    outputs: dict[str, Any] = {"adds": {"databasePort": 5433}}
+    planned = made(
+        ("pulumi:pulumi:Stack", "s", ["create"], {**goal(custom=False, outputs=outputs), "type": plan.STACK})
+    )
+    assert plan.fit(planned) == ["s.databasePort"]
+    assert outputs["adds"] == {"databasePort": UNKNOWN}
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"resourcePlans": {}}'])
 def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "plan.json"
