@@ -40,15 +40,12 @@ def no_star_actions(view: View) -> Iterator[str]:
 
 ANY_RESOURCE = {
     *("xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets"),
-    *("xray:GetSamplingStatisticSummaries", "ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"),
-    *("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"),
-    *("ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"),
+    "ecr:GetAuthorizationToken",
+    *("ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"),
+    *("ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces"),
+    *("ec2:DescribeSubnets", "ec2:DescribeVpcs", "ec2:UnassignPrivateIpAddresses", "ecs:ListTasks"),
     *("logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery"),
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
-    *("backup:GetBackupPlan", "tag:GetResources", "ec2:DescribeVpcs", "ec2:DescribeSecurityGroups"),
-    *("dynamodb:ListTagsOfResource", "rds:ListTagsForResource", "rds:DescribeDBClusters", "ecs:DescribeTaskDefinition"),
-    *("ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkAcls", "ecs:ListTasks"),
-    "iam:PassRole",
 }
 """Actions that AWS offers without resources, or that take * by their documentation."""
 

@@ -1,6 +1,6 @@
 """The recorded graph as the JSON of a Terraform plan, which scanners read: they know no Pulumi program in Python.
 
-The provider of Pulumi is made from Terraform's, so types and names follow from ours by rule; EXCEPTIONS are the rest.
+The provider of Pulumi is made from Terraform's, so types and names follow from ours by rule; TYPES are the rest.
 https://developer.hashicorp.com/terraform/internals/json-format
 """
 
@@ -14,12 +14,10 @@ from local.recording import Record, Recorded
 
 TYPES = {
     "aws:rds/parameterGroup:ParameterGroup": "aws_db_parameter_group",
-    "aws:rds/clusterParameterGroup:ClusterParameterGroup": "aws_rds_cluster_parameter_group",
     "aws:rds/subnetGroup:SubnetGroup": "aws_db_subnet_group",
-    "aws:ec2/vpcEndpoint:VpcEndpoint": "aws_vpc_endpoint",
 }
 """Whose names do not follow."""
-MAPS = {"tags", "tags_all", "variables", "dimensions", "cost_filters", "environment_variables"}
+MAPS = {"tags", "variables", "dimensions"}
 """Objects that are maps; all others are blocks, which a plan holds as lists."""
 PLAIN = {"ingress", "egress"}
 """Lists of blocks whose name is not a plural."""
@@ -88,12 +86,9 @@ def plan(record: Record) -> dict[str, Any]:
     addresses = {one.urn: address(one) for one in ours}
     by_value: dict[str, list[str]] = {}
     for one in ours:
-        for value in {
-            one.id,
-            str(one.outputs.get("arn")),
-            *([one.outputs["allocationId"]] if "Eip" in one.type else ()),
-        }:
-            by_value.setdefault(value, []).append(addresses[one.urn])
+        for value in (one.id, one.outputs.get("arn"), one.outputs.get("allocationId") if "Eip" in one.type else None):
+            if value:
+                by_value.setdefault(value, []).append(addresses[one.urn])
     resources, changes, configured = [], [], []
     for one in ours:
         kind, after = terraform_type(one.type), values(one.inputs)
