@@ -37,13 +37,16 @@ MOST_SKIPS = 8
 @dataclass(frozen=True, slots=True)
 class Skip:
     checks: Sequence[str]
-    resource: str
-    """An address of the plan; `*` stands for any text."""
+    resources: Sequence[str]
+    """Addresses of the plan; `*` stands for any text."""
     reason: str
     expires: date
 
+    def __str__(self) -> str:
+        return f"{', '.join(self.checks)} on {', '.join(self.resources)}"
+
     def excuses(self, check: str, resource: str) -> bool:
-        return check in self.checks and fnmatchcase(resource, self.resource)
+        return check in self.checks and any(fnmatchcase(resource, one) for one in self.resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +61,41 @@ class Result:
 
 def skips(file: Path = HERE / "skips.toml") -> list[Skip]:
     rows = tomllib.loads(file.read_text())["skip"]
-    return [Skip(tuple(row["checks"]), row["resource"], row["reason"], row["expires"]) for row in rows]
+    return [Skip(tuple(row["checks"]), tuple(row["resources"]), row["reason"], row["expires"]) for row in rows]
 
 
 def judge(results: Sequence[Result], excused: Sequence[Skip], today: date) -> Iterator[str]:
     """What speaks against the stacks, or against the excuses."""
     for skip in excused:
         if skip.expires < today:
-            what = f"{', '.join(skip.checks)} on {skip.resource}"
-            yield f"the skip of {what} expired on {skip.expires}: mend it, or say why anew"
+            yield f"the skip of {skip} expired on {skip.expires}: mend it, or say why anew"
         if not skip.reason.strip():
-            yield f"the skip of {', '.join(skip.checks)} on {skip.resource} has no reason"
-    needed: set[tuple[str, str]] = set()
+            yield f"the skip of {skip} has no reason"
+    needed: set[tuple[Skip, str]] = set()
     for result in results:
-        used: set[str] = set()
+        if not result.passed:
+            yield f"{result.stack}: checkov judged nothing"
+        excuses = {(check, resource): _excuse(check, resource, excused) for check, resource, _ in result.failed}
+        unexcused = [one for one in result.failed if excuses[one[:2]] is None]
         if result.stack.endswith("-dev"):
-            open_ones = [one for one in result.failed if not any(skip.excuses(*one[:2]) for skip in excused)]
-            share = result.passed / (result.passed + len(open_ones) or 1)
+            share = result.passed / (result.passed + len(unexcused) or 1)
             if share < DEV_SHARE:
                 yield f"{result.stack}: {share:.0%} of the checks pass; allowed: {DEV_SHARE:.0%} or more"
             continue
-        for check, resource, title in result.failed:
-            by = next((skip for skip in excused if skip.excuses(check, resource)), None)
-            if by is None:
-                yield f"{result.stack}: {check} on {resource}: {title}"
-            else:
-                needed.add((by.resource, check))
-                used.add(by.reason)
-        if len(used) > MOST_SKIPS:
-            yield f"{result.stack} needs {len(used)} skips; allowed: {MOST_SKIPS}"
+        for check, resource, title in unexcused:
+            yield f"{result.stack}: {check} on {resource}: {title}"
+        used = {(skip, check) for (check, _), skip in excuses.items() if skip}
+        needed |= used
+        if (count := len({skip for skip, _ in used})) > MOST_SKIPS:
+            yield f"{result.stack} needs {count} skips; allowed: {MOST_SKIPS}"
     for skip in excused:
         for check in skip.checks:
-            if (skip.resource, check) not in needed:
-                yield f"the skip of {check} on {skip.resource} excuses nothing: take it away"
+            if (skip, check) not in needed:
+                yield f"the skip of {check} in {skip} excuses nothing: take it away"
+
+
+def _excuse(check: str, resource: str, excused: Sequence[Skip]) -> Skip | None:
+    return next((skip for skip in excused if skip.excuses(check, resource)), None)
 
 
 def run(checkov: Path) -> list[Result]:

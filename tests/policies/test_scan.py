@@ -13,7 +13,7 @@ from policies.scan import Result, Skip, judge, read, skips
 from tests.program.conftest import records  # noqa: F401 - a fixture
 
 TODAY = date(2026, 11, 24)
-SKIP = Skip(("CKV_AWS_1",), "aws_a.*", "because", date(2027, 1, 1))
+SKIP = Skip(("CKV_AWS_1",), ("aws_a.*",), "because", date(2027, 1, 1))
 FAILED = ("CKV_AWS_1", "aws_a.b", "a thing")
 PROD, DEV = Result("serverless-prod", 10, [FAILED]), Result("serverless-dev", 10, [FAILED])
 
@@ -76,10 +76,11 @@ def test_what_is_excused_passes() -> None:
     ("results", "excused", "says"),
     [
         ([PROD], [], "serverless-prod: CKV_AWS_1 on aws_a.b: a thing"),
-        ([PROD], [replace(SKIP, resource="aws_c.*")], "CKV_AWS_1 on aws_a.b"),
+        ([PROD], [replace(SKIP, resources=("aws_c.*",))], "CKV_AWS_1 on aws_a.b"),
         ([PROD], [replace(SKIP, expires=date(2026, 11, 23))], "expired on 2026-11-23"),
         ([PROD], [replace(SKIP, reason=" ")], "has no reason"),
         ([replace(PROD, failed=[])], [SKIP], "excuses nothing"),
+        ([replace(PROD, passed=0)], [SKIP], "serverless-prod: checkov judged nothing"),
         ([PROD, Result("fargate-dev", 8, [("CKV_AWS_2", "aws_a.b", "t")])], [SKIP], "fargate-dev: 89% of"),
         (
             [replace(PROD, failed=[(f"CKV_AWS_{n}", "aws_a.b", "t") for n in range(9)])],

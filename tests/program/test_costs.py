@@ -41,6 +41,11 @@ def test_every_type_has_a_price_or_the_reason_why_not(records: dict[str, Record]
         assert set(row.prices) <= set(PRICES), type_
 
 
+def test_no_row_waits_for_a_type_that_no_stack_has(records: dict[str, Record]) -> None:
+    """It would let that type in unpriced."""
+    assert not set(TYPES) - {one.type for record in records.values() for one in record.resources}
+
+
 def test_a_type_without_a_row_is_an_error_by_its_name(records: dict[str, Record]) -> None:
     record = copy.deepcopy(records["dev"])
     record.resources.append(replace(record.resources[-1], type="aws:ec2/instance:Instance"))
