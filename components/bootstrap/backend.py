@@ -7,6 +7,7 @@ import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
+from components.bucket import seal
 from components.encryption import ADMINISTRATION, USE
 
 NONCURRENT_DAYS = 365
@@ -46,15 +47,7 @@ class Backend(pulumi.ComponentResource):
         self.alias = aws.kms.Alias("state", name=f"alias/{place.prefix}", target_key_id=self.key.key_id, opts=inside)
         self.bucket = aws.s3.Bucket("state", bucket=f"{place.prefix}-{place.account}", opts=kept)
         bucket = self.bucket.bucket
-        private = aws.s3.BucketPublicAccessBlock(
-            "state",
-            bucket=bucket,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=inside,
-        )
+        seal("state", self.bucket, self.key.arn)
         aws.s3.BucketOwnershipControls(
             "state",
             bucket=bucket,
@@ -65,19 +58,6 @@ class Backend(pulumi.ComponentResource):
             "state",
             bucket=bucket,
             versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
-            opts=inside,
-        )
-        aws.s3.BucketServerSideEncryptionConfiguration(
-            "state",
-            bucket=bucket,
-            rules=[
-                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
-                    bucket_key_enabled=True,
-                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                        sse_algorithm="aws:kms", kms_master_key_id=self.key.arn
-                    ),
-                )
-            ],
             opts=inside,
         )
         aws.s3.BucketLifecycleConfiguration(
@@ -96,12 +76,5 @@ class Backend(pulumi.ComponentResource):
                 )
             ],
             opts=inside,
-        )
-        everything = [self.bucket.arn, self.bucket.arn.apply(lambda arn: f"{arn}/*")]
-        aws.s3.BucketPolicy(
-            "state",
-            bucket=bucket,
-            policy=iam.policy(iam.tls_only("TlsOnly", ["s3:*"], everything)),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
         )
         self.register_outputs({})

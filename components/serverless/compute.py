@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from components import artifact, iam, worker
 from components.account import Place
+from components.bucket import seal
 from components.iam import Statement
 from components.serverless import state_machine
 from components.serverless.datastore import INDEX
@@ -82,29 +83,7 @@ class Compute(pulumi.ComponentResource):
 
     def _plan_bucket(self) -> aws.s3.Bucket:
         bucket = aws.s3.Bucket("plans", force_destroy=True, opts=self._mine)  # plans are worth nothing afterwards
-        inside = pulumi.ResourceOptions(parent=bucket)
-        aws.s3.BucketPublicAccessBlock(
-            "plans",
-            bucket=bucket.bucket,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=inside,
-        )
-        aws.s3.BucketServerSideEncryptionConfiguration(
-            "plans",
-            bucket=bucket.bucket,
-            rules=[
-                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
-                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                        sse_algorithm="aws:kms", kms_master_key_id=self._args.data_key_arn
-                    ),
-                    bucket_key_enabled=True,  # one KMS call for many objects
-                )
-            ],
-            opts=inside,
-        )
+        seal("plans", bucket, self._args.data_key_arn)
         aws.s3.BucketLifecycleConfiguration(
             "plans",
             bucket=bucket.bucket,
@@ -119,13 +98,7 @@ class Compute(pulumi.ComponentResource):
                     ),
                 )
             ],
-            opts=inside,
-        )
-        aws.s3.BucketPolicy(
-            "plans",
-            bucket=bucket.bucket,
-            policy=iam.policy(iam.tls_only("TlsOnly", ["s3:*"], [bucket.arn, pulumi.Output.concat(bucket.arn, "/*")])),
-            opts=inside,
+            opts=pulumi.ResourceOptions(parent=bucket),
         )
         return bucket
 
