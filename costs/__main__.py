@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     file = asked.plot or ROOT / ".local" / "costs" / f"{asked.stack}.png"
     show(console, asked.stack, stacks, own, asked.volume)
     title = f"A month of {own.settings.environment} on AWS, by list price"
-    plot.draw(_curves(stacks), title, file, volume=asked.volume)
+    plot.draw(curves(stacks), title, file, volume=asked.volume)
     console.print(f"The break-even as a picture: {file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}")
     return 0
 
@@ -98,7 +98,7 @@ def show(console: Console, name: str, stacks: Mapping[str, Priced], own: Priced,
     console.print(_prices({price for one in stacks.values() for price in one.prices}))
 
 
-def _curves(stacks: Mapping[str, Priced]) -> dict[str, Model]:
+def curves(stacks: Mapping[str, Priced]) -> dict[str, Model]:
     """Each alternative; and the service on the smallest database, where it has a larger one."""
     curves: dict[str, Model] = {name: one.bill for name, one in stacks.items()}
     service = stacks.get("fargate")

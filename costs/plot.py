@@ -13,6 +13,15 @@ INK, GREY = "#1f2933", "#9aa5b1"
 COLORS = ("#2563eb", "#ea580c", "#15803d")
 
 
+def label(name: str, model: Model) -> str:
+    return f"{name}: {total(model(0)):,.0f} US$ before the first"
+
+
+def described(models: Mapping[str, Model]) -> str:
+    """What a picture says in words; it stands in the file, so that a stale one is found."""
+    return "; ".join(label(name, model) for name, model in models.items())
+
+
 def draw(models: Mapping[str, Model], title: str, file: Path, *, volume: float | None = None) -> None:
     """Write the picture: a line a model, the first one's crossings with the others, and `volume` marked."""
     import matplotlib as mpl
@@ -32,7 +41,7 @@ def draw(models: Mapping[str, Model], title: str, file: Path, *, volume: float |
             bill,
             color=color,
             linewidth=2.5,
-            label=f"{name}: {total(models[name](0)):,.0f} US$ before the first",
+            label=label(name, models[name]),
         )
     first, *others = models.items()
     for n, (color, (name, model)) in enumerate(zip(COLORS[1:], others, strict=False)):
@@ -74,5 +83,5 @@ def draw(models: Mapping[str, Model], title: str, file: Path, *, volume: float |
     axes.grid(color=GREY, alpha=0.25)
     axes.legend(frameon=False, labelcolor=INK, loc="upper left")
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    figure.savefig(file, metadata={"Description": described(models)})
     plt.close(figure)

@@ -11,9 +11,14 @@ from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 
+from PIL import Image
+
 from components.fargate import capacity
 from components.settings import ALTERNATIVES, ENVIRONMENTS, KEYS, Environment, Key, Sizing
-from costs.models import ACU_RATE
+from costs import graph, plot
+from costs.__main__ import curves
+from costs.models import ACU_RATE, Model, month, total
+from costs.prices import MILLION
 from local import watched
 from local.faults import BOTH, FAULTS
 from local.recording import record
@@ -150,12 +155,36 @@ def paging() -> str:
     return table(("page", "when", "runbook"), rows)
 
 
+PICTURE = ROOT / "docs" / "images" / "costs.png"
+
+
+@cache
+def prod_curves() -> Mapping[str, Model]:
+    """What prod costs, by volume: each alternative, and the service on the smallest database."""
+    changes = {"environment": "prod", "alarmEmail": "on-call@example.com"}
+    return curves({name: graph.of(name, **changes) for name in reversed(ALTERNATIVES)})
+
+
+def costs() -> str:
+    """Bills at some volumes."""
+    rows = [
+        (
+            name,
+            *(f"{total(model(volume)):,.0f}" for volume in (0, MILLION, 10 * MILLION, 100 * MILLION)),
+            f"{month(model, 10 * MILLION).per_million:,.1f}",
+        )
+        for name, model in prod_curves().items()
+    ]
+    return table(("prod", "nothing to do", "1 M", "10 M", "100 M", "each million at 10 M"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "alarms-fargate": partial(alarms, "fargate"),
     "alarms-serverless": partial(alarms, "serverless"),
     "pages": paging,
     "config-keys": config_keys,
     "database-sizes": database_sizes,
+    "costs": costs,
     "environments": environments,
     "faults": fault_matrix,
     "permissions-fargate": partial(permissions, "fargate"),
@@ -186,6 +215,17 @@ def main() -> None:
         if after != before:
             page.write_text(after)
             print(f"{page.relative_to(ROOT)}: renewed")
+    if drawn_words(PICTURE) != plot.described(prod_curves()):
+        plot.draw(prod_curves(), "A month of prod on AWS, by list price", PICTURE)
+        print(f"{PICTURE.relative_to(ROOT)}: renewed")
+
+
+def drawn_words(picture: Path) -> str | None:
+    """What a picture of bills says of itself; None where there is none."""
+    if not picture.exists():
+        return None
+    with Image.open(picture) as image:
+        return image.info.get("Description")
 
 
 if __name__ == "__main__":
