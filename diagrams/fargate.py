@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from diagrams import shared
-from diagrams.model import Diagram, Edge, Group, Node
+from diagrams.model import Diagram, Edge, Node
 
 DIAGRAM = Diagram(
     name="fargate",
     title="fargate: a service that claims and confirms without pause, and scales on its backlog",
-    size=(8.6, 8.2),
-    groups=(
-        shared.ACCOUNT,
-        Group("VPC, private subnets", (3.95, 0.3), (6.85, 5.95), shared.VIOLET, fill="#fbf9fe", shows=shared.VPC),
-        shared.WATCH,
-    ),
+    size=shared.SIZE,
+    groups=shared.frames(vpc_ends=5.95),
     nodes=(
         Node(
             "scaling",

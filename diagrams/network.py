@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from diagrams.model import Diagram, Edge, Group, Node
-from diagrams.shared import GREEN, VIOLET
+from diagrams.shared import GREEN, ORANGE, VIOLET
 
-ORANGE = "#b8560d"
 ZONES = (1, 2)
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from diagrams import shared
-from diagrams.model import Diagram, Edge, Group, Node
+from diagrams.model import Diagram, Edge, Node
 
 DIAGRAM = Diagram(
     name="serverless",
     title="serverless: a scheduled run of Step Functions and Lambda over what is due",
-    size=(8.6, 8.2),
-    groups=(
-        shared.ACCOUNT,
-        Group("VPC, private subnets", (3.95, 0.3), (6.85, 4.3), shared.VIOLET, fill="#fbf9fe", shows=shared.VPC),
-        shared.WATCH,
-    ),
+    size=shared.SIZE,
+    groups=shared.frames(vpc_ends=4.3),
     nodes=(
         Node(
             "scheduler",

@@ -8,8 +8,7 @@ BLACK, VIOLET, GREEN, ORANGE = "#232f3e", "#7b3fb5", "#3b7d23", "#b8560d"
 BAND = 7.15
 """The row of what watches."""
 
-ACCOUNT = Group("AWS account, one region", (1.2, 0.1), (7.3, 8.05), BLACK)
-WATCH = Group("watches and protects all of the above", (1.35, 6.5), (7.15, 7.92), GREEN, fill="#f6faf4")
+SIZE = (8.6, 8.2)
 
 VPC = (
     "awsx:ec2:Vpc vpc",
@@ -20,6 +19,16 @@ VPC = (
     "iam/role:Role flow-logs",
 )
 """What diagrams/network.py draws one by one."""
+
+
+def frames(vpc_ends: float) -> tuple[Group, ...]:
+    """Account, VPC (down to the row `vpc_ends`) and the band that watches."""
+    return (
+        Group("AWS account, one region", (1.2, 0.1), (7.3, 8.05), BLACK),
+        Group("VPC, private subnets", (3.95, 0.3), (6.85, vpc_ends), VIOLET, fill="#fbf9fe", shows=VPC),
+        Group("watches and protects all of the above", (1.35, 6.5), (7.15, 7.92), GREEN, fill="#f6faf4"),
+    )
+
 
 GATEWAY = Node("gateway", (8.0, 2.25), "Payment gateway", "aws/general/generic-office-building", "yours")
 PRODUCERS = Node("producers", (0.6, 6.1), "Producers", "aws/general/traditional-server", "your systems")
@@ -34,9 +43,9 @@ def watchers(*extra: str) -> tuple[Node, ...]:
         Node(
             "keys",
             (1.85, BAND),
-            "KMS keys",
+            "Keys, access",
             "aws/security/key-management-service",
-            "data, logs",
+            "KMS; operators'\npolicy",
             ("kms/key:Key *", "kms/alias:Alias *", "iam/policy:Policy operators"),
             everywhere=True,
         ),
@@ -77,7 +86,7 @@ def watchers(*extra: str) -> tuple[Node, ...]:
         Node(
             "topic",
             (6.4, BAND),
-            "Topic",
+            "Topics",
             "aws/integration/simple-notification-service-sns-topic",
             "",
             ("sns/topic:Topic *",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from local.recording import Record, record
@@ -70,6 +72,12 @@ STACKS = SERVERLESS | FARGATE
 
 @pytest.fixture(scope="session")
 def records() -> dict[str, Record]:
+    return recorded_stacks()
+
+
+@cache
+def recorded_stacks() -> dict[str, Record]:
+    """Once in each process: other folders of tests import the fixture, which is then one of their own."""
     return {
         name: record("serverless" if name in SERVERLESS else "fargate", **changes) for name, changes in STACKS.items()
     }
