@@ -5,6 +5,7 @@ A live system moves between two stacks (docs/switching.md). In place it is for d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import pulumi
@@ -15,22 +16,35 @@ DATASTORES: Mapping[str, str] = {"tableName": "the table", "databaseHost": "the 
 """Outputs that name what holds transactions."""
 
 
+TRIES, WAIT_SECONDS = 20, 0.1
+
+
 class SwitchRefused(pulumi.RunError):
     """The stack holds another alternative. Shown by Pulumi as text, without a stack trace."""
 
 
 def deployed() -> Mapping[str, object]:
-    """This stack's outputs as the last `up` left them; empty before the first."""
+    """This stack's outputs as the last `up` left them; empty before the first.
+
+    Raises:
+        pulumi.RunError: the state cannot be read. Then nobody knows what the stack holds, so nothing may change.
+    """
     name = "/".join((pulumi.get_organization(), pulumi.get_project(), pulumi.get_stack()))
-    try:
-        # What a StackReference asks the engine, without a resource in the state for it
-        answer = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
-    except Exception as error:
-        if "unknown stack" in str(error):
-            return {}
-        raise
-    outputs: Mapping[str, object] = (answer or {}).get("outputs") or {}
-    return outputs
+    trouble = ""
+    for _ in range(TRIES):
+        try:
+            # What a StackReference asks the engine, without a resource in the state for it
+            answer = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
+        except Exception as error:
+            # The engine writes the state while it runs us: a file of it may be half there, or away, for a moment
+            trouble = str(error)
+            time.sleep(WAIT_SECONDS)
+        else:
+            outputs: Mapping[str, object] = (answer or {}).get("outputs") or {}
+            return outputs
+    if "unknown stack" in trouble:
+        return {}
+    raise pulumi.RunError(f"the state of this stack cannot be read, so it is left alone. Try again. ({trouble})")
 
 
 def check(settings: Settings, outputs: Mapping[str, object]) -> None:

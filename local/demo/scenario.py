@@ -6,7 +6,7 @@ import json
 import time
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,9 +134,12 @@ class Scenario(ABC):
         return lines
 
 
-def ask_gateway(aws: LocalAws, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Ask or tell the simulated gateway's admin."""
+def ask_gateway(
+    aws: LocalAws, path: str, body: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Any:
+    """Ask or tell the simulated gateway (its admin's paths begin with `/_`)."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     data = None if body is None else json.dumps(body).encode()
-    with opener.open(f"{aws.gateway_url}{path}", data=data, timeout=10) as answer:
+    request = urllib.request.Request(f"{aws.gateway_url}{path}", data, dict(headers or {}))  # noqa: S310 - our own
+    with opener.open(request, timeout=10) as answer:
         return json.load(answer)

@@ -1,4 +1,4 @@
-"""docs/switching.md, played: two stacks side by side on the local AWS, nothing lost, nothing twice, and back again."""
+"""docs/switching.md and docs/migration.md, played on the local AWS: nothing lost, nothing twice, and back again."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from local.stack import LocalAws
 
 PURCHASES = tuple(islice(cdnow.purchases(), 90))
 BEFORE, AFTER, BACK = PURCHASES[:40], PURCHASES[40:70], PURCHASES[70:]
+OLD_JOBS = tuple(islice(cdnow.purchases(), 90, 93))
 BOTH = BEFORE[:10]
 """A producer could not tell whether it had added these to the old stack: it adds them to the new one too."""
 SPEED = 30.0
@@ -59,6 +60,17 @@ class Play:
             assert time.monotonic() < end, f"{stack} did not finish"
             time.sleep(0.5)
 
+    def effects(self) -> Counter[str]:
+        """How often the gateway moved money for each id."""
+        return Counter(effect["id"] for effect in ask_gateway(self.stacks["serverless"], "/_ledger")["effects"])
+
+    def until_confirmed(self, *ids: str) -> None:
+        end = time.monotonic() + 180
+        for id_ in ids:
+            while self.run("serverless", "confirm", "show", id_, "--stack", "serverless").returncode != 0:
+                assert time.monotonic() < end, f"{id_} was not confirmed"
+                time.sleep(0.5)
+
 
 @pytest.fixture(scope="module")
 def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
@@ -84,10 +96,41 @@ def test_a_live_system_moves_and_may_move_back(play: Play) -> None:
     assert play.bring("serverless", BACK) == len(BACK)  # back again
     play.finish("serverless")
 
-    effects = Counter(effect["id"] for effect in ask_gateway(play.stacks["serverless"], "/_ledger")["effects"])
+    effects = play.effects()
     assert set(effects.values()) == {1}
     assert set(effects) == {purchase.id for purchase in PURCHASES}
     assert play.run("serverless", "confirm", "review", "--stack", "serverless", "--json").returncode == 0
+
+
+def test_from_the_cron_job_by_shadow_mode(play: Play) -> None:
+    """What the old job did is known by the gateway's evidence; nothing is sent before the cut-over."""
+    aws, (first, second, forgotten) = play.stacks["serverless"], OLD_JOBS
+    up = ("pulumi", "up", "--yes", "--skip-preview", "--stack", "serverless")
+    play.must("serverless", "pulumi", "config", "set", "mode", "shadow", "--stack", "serverless")
+    play.must("serverless", *up)
+    assert play.bring("serverless", OLD_JOBS) == len(OLD_JOBS)
+    for purchase in (first, second):  # as the old job does, with the transaction's id as its key
+        body = {
+            "id": purchase.id,
+            "account": purchase.account,
+            "amount": purchase.amount,
+            "currency": purchase.currency,
+        }
+        ask_gateway(aws, "/confirmations", body, {"Idempotency-Key": purchase.id})
+
+    play.until_confirmed(first.id, second.id)
+    assert play.run("serverless", "confirm", "status", "--all", "--stack", "serverless").returncode == 8
+    assert play.run("serverless", "confirm", "review", "--stack", "serverless").returncode == 0
+    shown = json.loads(
+        play.run("serverless", "confirm", "show", forgotten.id, "--stack", "serverless", "--json").stdout
+    )
+    assert shown["status"] in ("PENDING", "PROCESSING")
+    assert play.effects()[forgotten.id] == 0
+
+    play.must("serverless", "pulumi", "config", "set", "mode", "confirm", "--stack", "serverless")  # the cut-over
+    play.must("serverless", *up)
+    play.finish("serverless")
+    assert [play.effects()[purchase.id] for purchase in OLD_JOBS] == [1, 1, 1]
 
 
 def test_in_place_it_is_refused_before_anything_is_touched(play: Play) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pulumi
 import pytest
 
+from components import switching
 from components.switching import SwitchRefused
 from local.recording import record
 
@@ -49,3 +51,40 @@ def test_where_data_is_protected_no_word_helps(now: str) -> None:
             alarmEmail="on-call@example.com",
         )
     assert "switchFrom serverless" not in str(refused.value)
+
+
+class Engine:
+    """Answers what it is asked for the stack's outputs with one answer after the other; the last one stays."""
+
+    def __init__(self, *answers: dict[str, Any] | str) -> None:
+        self.answers = list(answers)
+
+    def __call__(self, token: str, arguments: dict[str, str]) -> Any:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, str):
+            raise Exception(answer)
+        return type("Answer", (), {"value": answer})
+
+
+@pytest.mark.parametrize(
+    ("answers", "outputs"),
+    [
+        (("failed to load checkpoint: EOF", 'unknown stack "s"', {"outputs": HELD}), HELD),
+        (({"outputs": {}},), {}),
+        (('unknown stack "s"',), {}),
+    ],
+)
+def test_a_state_that_is_being_written_is_read_again(
+    answers: tuple[dict[str, Any] | str, ...], outputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it, or none for a moment, must not pass for a stack that holds nothing."""
+    monkeypatch.setattr(switching, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(pulumi.runtime, "invoke", Engine(*answers))
+    assert switching.deployed() == outputs
+
+
+def test_a_state_that_stays_unreadable_stops_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switching, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(pulumi.runtime, "invoke", Engine("access denied"))
+    with pytest.raises(pulumi.RunError, match=r"cannot be read, so it is left alone.*access denied"):
+        switching.deployed()
