@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.protection import HOLDERS
 from pipelines.errors import Refused
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -23,15 +24,9 @@ REFERENCE = "5cf8f73096256a8f31e491e813e4eb8e"
 STACK = "pulumi:pulumi:Stack"
 
 DATA = {
-    "aws:backup/vault:Vault": "backups",
-    "aws:cloudwatch/logGroup:LogGroup": "logs",
-    "aws:dynamodb/table:Table": "transactions",
+    **HOLDERS,
     "aws:ecr/repository:Repository": "images",
-    "aws:kms/key:Key": "the key, and with it all that it encrypts",
-    "aws:rds/cluster:Cluster": "transactions",
-    "aws:rds/clusterInstance:ClusterInstance": "an instance of the database",
     "aws:s3/bucket:Bucket": "objects",
-    "aws:secretsmanager/secret:Secret": "a secret",
     "aws:sqs/queue:Queue": "messages",
 }
 """Types whose end loses something that the program cannot make again, and what."""

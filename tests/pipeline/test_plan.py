@@ -53,8 +53,8 @@ def test_what_is_lost_comes_first_and_shouts() -> None:
     text = plan.summary("serverless", "abc", plan.changes(PLAN))
     assert "**1 deleted**, **2 replaced**, **2 changed**, **1 created**." in text
     lost = text[text.index("## DATA WILL BE LOST") : text.index("## DELETED")]
-    assert "- **DELETED**: `aws:kms/key:Key` **data** (the key, and with it all that it encrypts)" in lost
-    assert "- **REPLACED**: `aws:dynamodb/table:Table` **transactions** (transactions)" in lost
+    assert "- **DELETED**: `aws:kms/key:Key` **data** (what all else is sealed with)" in lost
+    assert "- **REPLACED**: `aws:dynamodb/table:Table` **transactions** (the transactions)" in lost
     assert "alarms" not in lost  # a topic can be made again
     assert text.index("## DELETED") < text.index("## REPLACED") < text.index("## Changed") < text.index("## Created")
     assert "| `aws:dynamodb/table:Table` | transactions | `hashKey`, `name` |" in text
