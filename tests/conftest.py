@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,11 @@ import pytest
 
 from local.emulator import REGION, Emulator
 from local.postgres import Postgres
+
+
+def pytest_configure() -> None:
+    """What we start must hear a Ctrl-C: whoever was started in a shell's background ignores it, and hands that on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

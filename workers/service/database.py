@@ -136,6 +136,8 @@ class Database:
     chance: random.Random = field(default_factory=random.SystemRandom)
     lost_at: datetime | None = None
     losses: int = 0
+    _told: int = 0
+    """Losses and their ends told so far."""
 
     async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
         token = self.new_token()
@@ -160,40 +162,46 @@ class Database:
 
     async def _write(self, call: Callable[[], Awaitable[T]]) -> T:
         """What shows that the database is back: after a failover the old writer still lets in and reads."""
-        answer = await self.wait_out(call)
-        self._back()
-        return answer
+        return await self.wait_out(call, writes=True)
 
-    async def wait_out(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def wait_out(self, call: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
         """`call`, again and again while the database is away.
+
+        Connections die one after the other. So a try tells of a loss, or of its end, only if nothing was told since
+        it began: an older connection that still answers, or fails late, says nothing about now.
 
         Raises:
             Exception: what `call` raised, if it does not pass by itself or has not for `patience`.
         """
         wait, gave_up_at = FIRST_WAIT, self.clock.now() + self.patience
         while True:
+            told = self._told
             try:
-                return await call()
+                answer = await call()
             except LOST as error:
-                await self._lost(error)
+                await self.store.pool.expire_connections()  # a server that restarted knows none of them
+                if told == self._told and self.lost_at is None:
+                    self._lost(error)
                 if self.clock.now() >= gave_up_at:
                     raise
                 await self.clock.sleep(wait * (0.5 + self.chance.random() / 2))
                 wait = min(wait * 2, LONGEST_WAIT)
+            else:
+                if writes and told == self._told and self.lost_at is not None:
+                    self._back(self.lost_at)
+                return answer
 
-    async def _lost(self, error: BaseException) -> None:
-        await self.store.pool.expire_connections()  # a server that restarted knows none of them
-        if self.lost_at is None:
-            self.lost_at = self.clock.now()
-            self.losses += 1
-            self.telemetry.event("database lost", self.lost_at, error=type(error).__name__, run=self.by)
+    def _lost(self, error: BaseException) -> None:
+        self.lost_at = self.clock.now()
+        self.losses += 1
+        self._told += 1
+        self.telemetry.event("database lost", self.lost_at, error=type(error).__name__, run=self.by)
 
-    def _back(self) -> None:
-        if self.lost_at is not None:
-            now = self.clock.now()
-            away = round((now - self.lost_at).total_seconds(), 1)
-            self.telemetry.event("database back", now, seconds=away, run=self.by)
-            self.lost_at = None
+    def _back(self, lost_at: datetime) -> None:
+        now = self.clock.now()
+        self.lost_at = None
+        self._told += 1
+        self.telemetry.event("database back", now, seconds=round((now - lost_at).total_seconds(), 1), run=self.by)
 
 
 async def listen(pool: asyncpg.Pool, heard: Callable[[], None], database: Database) -> None:
