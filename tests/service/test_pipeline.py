@@ -141,3 +141,37 @@ def test_the_gateway_never_waits_for_the_database_nor_the_database_for_it() -> N
     pipeline, store = run(drain(gateway, 2 * CALLERS, lambda store: Watched(store, gateway=gateway)))
     assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
     assert pipeline.totals.tally.confirmed == 2 * CALLERS
+
+
+@dataclass
+class Writing(Memory):
+    """A source that says how much is being settled, and ends a settle when the test lets it."""
+
+    sizes: list[int] = field(default_factory=list)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        self.sizes.append(len(moves))
+        await self.go_on.wait()
+        return await super().settle(moves)
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(4 * CALLERS, [CALLERS, CALLERS]), (CALLERS + CALLERS // 2, [CALLERS])])
+def test_two_whole_batches_settle_at_once_but_no_crumbs(count: int, at_once: list[int]) -> None:
+    async def sizes_at_rest() -> list[int]:
+        sources: list[Writing] = []
+
+        def watched(store: MemoryStore) -> Writing:
+            sources.append(Writing(store))
+            return sources[0]
+
+        drained = asyncio.create_task(drain(LedgerGateway(), count, watched))
+        for _ in range(50 * CALLERS):  # turns of the loop: nothing else moves then
+            await asyncio.sleep(0)
+        under_way = list(sources[0].sizes)
+        sources[0].go_on.set()
+        _, store = await drained
+        assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
+        return under_way
+
+    assert run(sizes_at_rest()) == at_once

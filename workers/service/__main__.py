@@ -34,7 +34,7 @@ from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedGateway, WatchedSource
 
 CONNECTIONS = 5
-"""For claims, settles, reports, the ear for new work, and one to spare."""
+"""For claims, two settles, reports, and the ear for new work."""
 BEAT_SECONDS = 1.0
 SAMPLE = 4
 """Of a batch so many are timed, whatever its size: this is the hot path."""
