@@ -27,6 +27,7 @@ from tests.fakes import run
 from tests.service.conftest import Gateway, place_on, store_in
 from tests.service.harness import Place
 from tests.service.test_service import all_final, statuses, wait
+from workers.domain.transitions import CONFIRMED, HAD_DONE_IT
 
 __all__ = ["confirm"]
 
@@ -89,7 +90,7 @@ def books(
     return Books(alone, gateway, tmp_path, monkeypatch)
 
 
-EARLY, LATE, WAITING = range(100, 220), range(300, 330), range(900, 910)
+EARLY, LATE, WAITING = range(100, 290), range(300, 330), range(900, 910)
 """Payments: there before the moment that is gone back to; brought after it; there, and not sent by then or later."""
 ALL = len(EARLY) + len(LATE) + len(WAITING)
 
@@ -158,7 +159,7 @@ async def archived(master: asyncpg.Pool) -> None:
 def test_a_database_goes_back_to_the_middle_of_a_run(
     source: Postgres, gateway: Gateway, books: Books, tmp_path: Path
 ) -> None:
-    gateway.behave(latency_seconds=[0.02, 0.02])
+    gateway.behave(latency_seconds=[0.1, 0.1])  # the moment is to come in the middle, on a slow machine too
     with place_on(source, gateway.url, tmp_path) as place, store_in(place) as store:
         books.at(*_outputs(place))
         books.bring(WAITING)
@@ -168,6 +169,7 @@ def test_a_database_goes_back_to_the_middle_of_a_run(
         with place.worker(GATEWAY_CONCURRENCY="5", BATCH_SIZE="20"):
             wait(lambda: statuses(store)["CONFIRMED"] >= 40)
             moment = run(store.pool.fetchval("SELECT clock_timestamp()"))
+            gateway.behave(latency_seconds=[0, 0])
             books.bring(LATE)
             wait(all_final(store, len(EARLY) + len(LATE)))
         assert books.reconcile() == {}
@@ -210,5 +212,5 @@ def _the_rest(place: Place, gateway: Gateway, books: Books) -> None:
         books.once_each(ALL)
         record = run(store.find(f"p-{EARLY[-1]}"))
         assert record is not None
-        assert record.history[-1].why == "gateway confirmed"
+        assert record.history[-1].why in (CONFIRMED, HAD_DONE_IT), "not yet, or already claimed at that moment"
         assert record.history[-1].by.startswith(socket.gethostname()[:24])
