@@ -341,7 +341,7 @@ async def _late_ones(store: PostgresStore, connection: asyncpg.Connection) -> in
     )
 
     async def claim(token: str) -> set[str]:
-        return {record.id for record in await store.claim_next(token=token, by="bench", limit=10)}
+        return {record.id for record in (await store.claim_next(token=token, by="bench", limit=10)).held}
 
     first = await claim("first")
     store.sweep()

@@ -14,7 +14,7 @@ from workers.stores.postgres import SQL
 
 _COMMENT = re.compile(r"--[^\n]*")
 _PARAMETER = re.compile(r"\$(\d+)")
-_CLAIMED = "FROM changed\nWHERE status = 'PROCESSING'"
+_CLAIMED = "FROM changed"
 _COUNTED = "SELECT count(*) FROM settled"
 
 
@@ -62,7 +62,7 @@ def loop(batch: int, limit: int | None = None) -> str:
     BEGIN
         LOOP
             a_token := md5(clock_timestamp()::text);
-            {changes} {gathered} {_CLAIMED};
+            {changes} {gathered} {_CLAIMED} WHERE due_at IS NOT NULL;
             COMMIT;
             EXIT WHEN all_ids IS NULL;
             a_document := json_build_array(json_build_object(

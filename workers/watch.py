@@ -9,6 +9,7 @@ trouble: whatever did not end by evidence at its first try. The others leave not
         claim                                             claim    one statement, for many transactions
         gateway confirm, gateway ask                      settle
         settle
+      claim       that sent it to a desk     ──link─▶
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from time import time_ns
 from typing import NamedTuple, Protocol
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
-from workers.domain.ports import Claims, Clock, Gateway, Move
+from workers.domain.ports import Claimed, Claims, Clock, Gateway, Move
 from workers.domain.redaction import redact
 from workers.domain.transaction import Status, Transaction
 from workers.telemetry import Telemetry
@@ -44,7 +45,7 @@ class Call(NamedTuple):
     error: str
 
 
-class Claimed(NamedTuple):
+class Taken(NamedTuple):
     """One claim, for all transactions under its token."""
 
     began: int
@@ -69,7 +70,7 @@ class Watch:
     kept: int = 0
     """Attempts that left spans, since `here` began."""
     _calls: dict[str, list[Call]] = field(default_factory=dict)
-    _claims: dict[str, Claimed] = field(default_factory=dict)
+    _claims: dict[str, Taken] = field(default_factory=dict)
     _told: dict[str, Context] = field(default_factory=dict)
     """The claims that have spans of their own, under the run in which the first of their transactions was kept."""
 
@@ -98,12 +99,17 @@ class Watch:
 
     # --- told by the wrappers below
 
-    def claimed(self, records: Sequence[Transaction], began: int) -> None:
-        if records and (token := records[0].token):
-            self._claims[token] = Claimed(began, time_ns(), len(records))
-            if len(self._claims) > MOST_CLAIMS:
-                self._told.pop(oldest := next(iter(self._claims)), None)
-                del self._claims[oldest]
+    def claimed(self, claimed: Claimed, began: int) -> None:
+        held, desked = claimed
+        if not held and not desked:
+            return
+        token = (held[0].token if held else None) or new_id()
+        self._claims[token] = claim = Taken(began, time_ns(), len(held) + len(desked))
+        if len(self._claims) > MOST_CLAIMS:
+            self._told.pop(oldest := next(iter(self._claims)), None)
+            del self._claims[oldest]
+        for record in desked:
+            self._desked(record, token, claim)
 
     def called(self, transaction: Transaction, call: Call) -> None:
         self._calls.setdefault(transaction.id, []).append(call)
@@ -125,7 +131,7 @@ class Watch:
 
     # --- spans
 
-    def _claim(self, token: str, claim: Claimed) -> Context:
+    def _claim(self, token: str, claim: Taken) -> Context:
         """The claim's own span, made for the first of its transactions that is kept."""
         if token not in self._told:
             self._told[token] = context = Context(self.here.trace, new_id())
@@ -142,14 +148,7 @@ class Watch:
         began = claim.began if claim else nanoseconds(before.history[-1].at)
         ended = settle[1]
         why = after.history[-1].why if ok else "lost fence: somebody else has taken over"
-        attributes: dict[str, Value] = {
-            "tx": before.id,
-            "attempt": before.attempt,
-            "status": str(status if ok else before.status),
-            "why": why,
-            "run": self.run,
-            "aws.xray.annotations": ANNOTATIONS,
-        }
+        attributes = self._attributes(before, status if ok else before.status, why)
         final = status in (Status.CONFIRMED, Status.REJECTED)
         links = (self._claim(before.token or "", claim),) if claim else ()
         error = "" if ok and final else why
@@ -167,12 +166,43 @@ class Watch:
             )
         self.spans.append(Span(trace, new_id(), me, "settle", *settle))
         if ok and (final or status is Status.REVIEW):
-            told: dict[str, Value] = {
-                "tx": before.id, "status": str(status), "attempts": after.attempt, "aws.xray.annotations": ANNOTATIONS,
-            }  # fmt: skip
-            error = "" if final else why
-            created = nanoseconds(before.created_at)
-            self.spans.append(Span(trace, root, "", "transaction", created, ended, Kind.SERVER, told, error))
+            self._ended(after, ended)
+
+    def _desked(self, record: Transaction, token: str, claim: Taken) -> None:
+        """The spans of one that a claim sent to a desk: no attempt was made."""
+        trace, why = trace_id(record), record.history[-1].why
+        attributes = self._attributes(record, record.status, why)
+        links = (self._claim(token, claim),)
+        self.kept += 1
+        self.spans.append(
+            Span(
+                *(trace, new_id(), trace[16:], "claim", claim.began, claim.ended),
+                *(Kind.SERVER, attributes, why, links),
+            )
+        )
+        self._ended(record, claim.ended)
+
+    def _ended(self, record: Transaction, ended: int) -> None:
+        """The span of the whole transaction, from its creation to its end or to a desk."""
+        trace, created = trace_id(record), nanoseconds(record.created_at)
+        error = "" if record.status.is_final else record.history[-1].why
+        told: dict[str, Value] = {
+            "tx": record.id,
+            "status": str(record.status),
+            "attempts": record.attempt,
+            "aws.xray.annotations": ANNOTATIONS,
+        }
+        self.spans.append(Span(trace, trace[16:], "", "transaction", created, ended, Kind.SERVER, told, error))
+
+    def _attributes(self, record: Transaction, status: Status, why: str) -> dict[str, Value]:
+        return {
+            "tx": record.id,
+            "attempt": record.attempt,
+            "status": str(status),
+            "why": why,
+            "run": self.run,
+            "aws.xray.annotations": ANNOTATIONS,
+        }
 
 
 @dataclass
@@ -231,11 +261,11 @@ class WatchedStore:
     store: Claims
     watch: Watch
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
         began = time_ns()
-        records = await self.store.claim(token=token, by=by, limit=limit, ids=ids)
-        self.watch.claimed(records, began)
-        return records
+        claimed = await self.store.claim(token=token, by=by, limit=limit, ids=ids)
+        self.watch.claimed(claimed, began)
+        return claimed
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         began = time_ns()
@@ -247,7 +277,7 @@ class WatchedStore:
 class Source(Protocol):
     """Where the service's stream comes from and goes to; each call waits out a lost database by itself."""
 
-    async def claim(self, limit: int, sweep: bool) -> list[Transaction]: ...
+    async def claim(self, limit: int, sweep: bool) -> Claimed: ...
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
 
@@ -261,11 +291,11 @@ class WatchedSource:
     source: Source
     watch: Watch
 
-    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
+    async def claim(self, limit: int, sweep: bool) -> Claimed:
         began = time_ns()
-        records = await self.source.claim(limit, sweep)
-        self.watch.claimed(records, began)
-        return records
+        claimed = await self.source.claim(limit, sweep)
+        self.watch.claimed(claimed, began)
+        return claimed
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         began = time_ns()

@@ -79,7 +79,7 @@ def settle(confirm: Cli, id_: str, outcome: Outcome, times: int = 1) -> None:
     async def work(store: Store) -> None:
         for _ in range(times):
             confirm.clock.advance(1000)
-            (held,) = await store.claim(token="t0ken", by="run-1/7", limit=1, ids=[id_])
+            [held], _ = await store.claim(token="t0ken", by="run-1/7", limit=1, ids=[id_])
             now, policy = confirm.clock.now(), confirm.target.policy
             await store.settle([Move(held, decide(held, Answer(outcome, "run-1/7"), now, policy))])
 

@@ -77,7 +77,7 @@ class Stack:
 
         async def work(pool: Any) -> None:
             store = PostgresStore(pool, policy)
-            held = await store.claim(token="t", by="task-1", limit=100, ids=list(outcomes))
+            held, _ = await store.claim(token="t", by="task-1", limit=100, ids=list(outcomes))
             assert len(held) == len(outcomes)
             now = datetime.now(UTC)
             await store.settle([Move(r, decide(r, Answer(outcomes[r.id], "task-1"), now, policy)) for r in held])

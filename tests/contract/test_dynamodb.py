@@ -155,7 +155,11 @@ def test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody(
     del item[field]
     store.client.put_item(TableName=store.table, Item=item)
     clock.advance(1)
-    assert {record.id for record in claim(store)} == {"p-0", "p-2"}
+    held, [told] = run(store.claim(token="t1", by="w1", limit=100))
+    assert {record.id for record in held} == {"p-0", "p-2"}
+    [line] = told.history
+    assert (told.id, line.by, line.now, line.at) == ("p-1", "w1", Status.REVIEW, clock.now())
+    assert field in line.why
     [broken] = run(store.review())
     assert broken.id == "p-1"
     assert field in (broken.reason or "")
@@ -218,7 +222,7 @@ def test_an_ordinary_life_fits_one_write_unit(dynamodb: Make, clock: FakeClock) 
     store = dynamodb(plain)
     long = payment("transaction-identifier-of-a-common-36")
     run(store.add([long]))
-    [record] = run(store.claim(token="0123456789abcdef", by="run-01234567/500", limit=1))
+    [record] = run(store.claim(token="0123456789abcdef", by="run-01234567/500", limit=1)).held
     clock.advance(1)
     run(store.settle([answer(record, clock, done(record))]))
     item = to_item(find(store, long.id), store.shards)

@@ -43,8 +43,10 @@ def test_a_row_that_python_cannot_read_goes_to_a_desk_and_stops_nobody(database:
             f"VALUES ('b', 'x', 1, 'EUR', '{deadline}')"
         )
     )
-    assert {record.id for record in claim(store)} == {"a", "c"}
+    held, [told] = run(store.claim(token="t1", by="w1", limit=100))
+    assert {record.id for record in held} == {"a", "c"}
     [broken] = run(store.review())
+    assert told == broken._replace(history=broken.history[-1:])
     assert (broken.id, broken.owner) == ("b", POLICY.review_owner)
     assert "unreadable: deadline" in (broken.reason or "")
     assert find(store, "b").history[-1].now is Status.REVIEW
@@ -89,17 +91,17 @@ def test_a_claim_whose_answer_was_lost_is_found_again(database: Database, clock:
 def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database, clock: FakeClock) -> None:
     store = store_of(database, clock)
     run(store.add(list(payments(3))))
-    records = run(store.claim_next(token="t1", by="w", limit=3))
+    records = run(store.claim_next(token="t1", by="w", limit=3)).held
     run(store.settle([answer(record, clock, Retryable("busy")) for record in records]))
     late = payment("0-late", created_at=clock.now())
     clock.advance(-1)
     run(store.add([late]))  # a producer whose transaction began before ours and committed after it
     clock.advance(3601)
     run(store.add([payment("z-new", created_at=clock.now())]))
-    assert {r.id for r in run(store.claim_next(token="t2", by="w", limit=9))} >= {"z-new"}
-    assert "0-late" not in {r.id for r in run(store.claim_next(token="t3", by="w", limit=9))}
+    assert {r.id for r in run(store.claim_next(token="t2", by="w", limit=9)).held} >= {"z-new"}
+    assert "0-late" not in {r.id for r in run(store.claim_next(token="t3", by="w", limit=9)).held}
     store.sweep()
-    assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9))}
+    assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9)).held}
 
 
 def test_a_claim_brings_times_as_they_are_stored(database: Database, clock: FakeClock) -> None:
@@ -129,7 +131,7 @@ def test_a_claim_waits_for_nobody(database: Database, clock: FakeClock) -> None:
         async with database.pool.acquire() as other, other.transaction():
             await other.execute("SELECT 1 FROM transactions WHERE id IN ('p-1', 'p-2') FOR UPDATE")
             claiming = store_of(database, clock).claim(token="t", by="w", limit=10)
-            return {record.id for record in await asyncio.wait_for(claiming, 5)}
+            return {record.id for record in (await asyncio.wait_for(claiming, 5)).held}
 
     assert run(race()) == {f"p-{n}" for n in range(10)} - {"p-1", "p-2"}
 
@@ -201,7 +203,7 @@ def test_the_workers_role_can_do_all_that_a_worker_does(database: Database, cloc
             database.postgres.url(), min_size=1, max_size=1, server_settings=settings, setup=as_worker
         ) as pool:
             store = PostgresStore(pool, POLICY, clock)
-            records = await store.claim(token="t", by="w", limit=4)
+            records, _ = await store.claim(token="t", by="w", limit=4)
             assert len(await store.extend(records)) == 4
             assert all(await store.settle([answer(record, clock, done(record)) for record in records]))
             assert (await store.backlog()).open == 0
@@ -279,7 +281,8 @@ def test_claims_write_no_index(database: Database) -> None:
             )
             store = PostgresStore(cast(Any, connection), POLICY)
             for n in range(count // 500):
-                assert len(await store.claim(token=f"t-{n}", by="ip-10-0-1-23.ec2.internal-7", limit=500)) == 500
+                held, _ = await store.claim(token=f"t-{n}", by="ip-10-0-1-23.ec2.internal-7", limit=500)
+                assert len(held) == 500
             await connection.execute("SELECT pg_stat_force_next_flush()")
             row = await connection.fetchrow(
                 "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'transactions'::regclass"

@@ -38,7 +38,7 @@ def test_every_example_is_run() -> None:
 
 def settle_all(store: Store) -> dict[str, Transaction]:
     """Claim what is due and confirm it; returns the records as they stand then."""
-    held = run(store.claim(token="t", by="w", limit=1000))
+    held = run(store.claim(token="t", by="w", limit=1000)).held
     done = [Confirmed("ref", record.amount, record.currency) for record in held]
     now = CLOCK.now()
     moves = [

@@ -12,7 +12,7 @@ from tests.contract.conftest import POLICY
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotTried, Rejected, Retryable, Unknown
-from workers.domain.ports import Desk, Move, Store
+from workers.domain.ports import Claimed, Desk, Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Refused, decide
 
@@ -20,7 +20,7 @@ LEASE_OVER = POLICY.lease.total_seconds() + 3
 
 
 def claim(store: Store, token: str = "t1", limit: int = 100, ids: list[str] | None = None) -> list[Transaction]:
-    return run(store.claim(token=token, by="w1", limit=limit, ids=ids))
+    return run(store.claim(token=token, by="w1", limit=limit, ids=ids)).held
 
 
 def answer(record: Transaction, clock: FakeClock, outcome: Any) -> Move:
@@ -80,10 +80,10 @@ def test_claims_share_no_transaction(store: Store) -> None:
 def test_racing_claims_share_no_transaction(store: Store) -> None:
     run(store.add(list(payments(40))))
 
-    async def race() -> list[list[Transaction]]:
+    async def race() -> list[Claimed]:
         return await asyncio.gather(*(store.claim(token=f"t{n}", by=f"w{n}", limit=40) for n in range(4)))
 
-    held = [record.id for claims in run(race()) for record in claims]
+    held = [record.id for claims in run(race()) for record in claims.held]
     assert sorted(held) == sorted(set(held))
     assert len(held) == 40
 
@@ -245,11 +245,24 @@ def test_the_desk_and_the_way_back(store: Store, clock: FakeClock) -> None:
     assert {r.id for r in claim(store, "t3")} == {"p-0"}
 
 
-def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing(store: Store, clock: FakeClock) -> None:
-    run(store.add([payment("late", hours=1), payment("fine")]))
-    clock.advance(7200)
-    assert {r.id for r in claim(store)} == {"fine"}
-    assert [r.id for r in run(store.review())] == ["late"]
+def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("used-up"), payment("late", hours=1), payment("fine")]))
+    for n in range(POLICY.max_attempts):
+        assert len(claim(store, f"crash-{n}", ids=["used-up"])) == 1
+        clock.advance(LEASE_OVER)
+    clock.advance(3600)
+    held, desked = run(store.claim(token="t1", by="w2", limit=100))
+    assert [record.id for record in held] == ["fine"]
+    assert {record.id: record.history[-1].why for record in desked} == {
+        "used-up": "4 attempts used up without an end",
+        "late": "deadline passed before it could be sent",
+    }
+    for record in desked:
+        stored = find(store, record.id)
+        assert record._replace(history=()) == stored._replace(history=())
+        assert record.history[-1] == stored.history[-1]
+    assert {record.id for record in run(store.review())} == {"used-up", "late"}
+    assert run(store.claim(token="t2", by="w2", limit=100)) == ([], [])
 
 
 def test_text_of_any_kind_comes_back_as_it_went(store: Store, clock: FakeClock) -> None:

@@ -76,7 +76,7 @@ def test_a_lost_call_is_resent_only_after_asking() -> None:
 
 def test_a_crashed_worker_is_relieved_and_its_effect_found() -> None:
     world = World()
-    crashed = asyncio.run(world.store.claim(token="dead", by="w0", limit=1))
+    crashed = asyncio.run(world.store.claim(token="dead", by="w0", limit=1)).held
     asyncio.run(world.gateway.confirm(crashed[0], crashed[0].id))
     assert world.run() == Tally(), "its lease still stands"
     world.clock.advance(POLICY.lease.total_seconds() + 3)

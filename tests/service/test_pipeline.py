@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from tests.fakes import Even, FakeClock, LedgerGateway, payments, run
-from workers.domain.confirming import Confirmer
+from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from workers.domain.confirming import Confirmer, Tally
 from workers.domain.outcomes import Confirmed, Outcome
 from workers.domain.policy import Policy
-from workers.domain.ports import Move
+from workers.domain.ports import Claimed, Move
 from workers.domain.transaction import Status, Transaction
 from workers.service.pipeline import Pipeline
 from workers.stores.memory import MemoryStore
@@ -28,7 +28,7 @@ class Memory:
     store: MemoryStore
     claims: int = 0
 
-    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
+    async def claim(self, limit: int, sweep: bool) -> Claimed:
         self.claims += 1
         await asyncio.sleep(0)  # the callers have nothing yet, and wait
         return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit)
@@ -86,6 +86,30 @@ def test_as_many_calls_run_at_once_as_may(size: int) -> None:
     assert pipeline.totals.tally.confirmed == size
 
 
+def test_what_a_claim_sends_to_a_desk_is_told_and_holds_up_nobody() -> None:
+    """A batch of nothing else is no sign that nothing is due: the next claim follows at once, not after the poll."""
+    clock, policy, stop, told = FakeClock(), Policy(), asyncio.Event(), list[Transaction]()
+    store = MemoryStore(clock, policy)
+    late = [payment(f"a-{n}", hours=1) for n in range(2 * CALLERS)]
+    run(store.add([*late, *payments(3)]))
+    clock.advance(3601)
+    confirmer = Confirmer(store, LedgerGateway(), clock, Even(), lambda: "t", policy, "w")
+
+    def report(records: Sequence[Transaction]) -> None:
+        told.extend(records)
+        if len(told) == len(store.records):
+            stop.set()
+
+    async def work() -> Pipeline:
+        pipeline = Pipeline(Memory(store), lambda: confirmer, CALLERS, CALLERS, timedelta(hours=1), report)
+        async with asyncio.timeout(60):
+            await pipeline.run(stop)
+        return pipeline
+
+    assert run(work()).totals.tally == Tally(claimed=len(late) + 3, confirmed=3, review=len(late))
+    assert {record.id for record in told if record.status is Status.REVIEW} == {record.id for record in late}
+
+
 def test_calls_that_return_at_once_rouse_hardly_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that one caller ends is not worth waking a hundred."""
     roused = 0
@@ -124,11 +148,11 @@ class Watched(Memory):
 
     gateway: Overlapping = field(default_factory=Overlapping)
 
-    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
-        records = await super().claim(limit, sweep)
+    async def claim(self, limit: int, sweep: bool) -> Claimed:
+        claimed = await super().claim(limit, sweep)
         if self.claims == 2:
             self.gateway.claimed_next.set()
-        return records
+        return claimed
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         await self.gateway.called_next.wait()

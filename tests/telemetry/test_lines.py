@@ -63,7 +63,7 @@ def test_every_transaction_s_end_is_told(world: World) -> None:
     assert set(ends) == {record.id for record in world.records} - {"lost-1"}
     [lost] = [line for line in world.lines if kind(line) == "lost fence"]
     assert (lost["tx"], lost["attempt"]) == ("lost-1", 1)
-    assert ends["amount-1"] == "REVIEW"
+    assert ends["amount-1"] == ends["late-1"] == "REVIEW"
     assert {ends[id_] for id_ in ends if id_.startswith("no-")} == {"REJECTED"}
     assert {ends[id_] for id_ in ends if id_.startswith(("ok-", "slow-"))} == {"CONFIRMED"}
 
@@ -120,12 +120,23 @@ def test_whatever_met_trouble_has_its_trace(world: World) -> None:
     for id_ in troubled:
         spans = world.spans_of(id_)
         assert [span for span in spans if span["error"]], id_
-        attempts = [span for span in spans if span["name"] == "confirm"]
+        attempts = [span for span in spans if span["name"] == ("claim" if id_ == "late-1" else "confirm")]
         told = [line for line in changes(world) if line["tx"] == id_ and not line["why"].startswith("not tried")]
         shown = [span["attributes"]["status"] for span in attempts]
         assert [line["status"] for line in told if "trace" in line] == shown[: sum("trace" in line for line in told)]
         for span in attempts:
             assert bool(span["error"]) is (span["attributes"]["status"] in ("PENDING", "REVIEW")), span
+
+
+def test_what_a_claim_sends_to_a_desk_is_told_as_any_other_change(world: World) -> None:
+    [line] = [line for line in changes(world) if line["tx"] == "late-1"]
+    assert (line["status"], line["attempt"]) == ("REVIEW", 0)
+    assert line["why"] == "deadline passed before it could be sent"
+    whole, claim = world.spans_of("late-1")
+    assert (whole["name"], claim["name"], claim["parent"]) == ("transaction", "claim", whole["id"])
+    assert whole["error"] == claim["error"] == line["why"]
+    told = sum(line["status"] == "REVIEW" for line in changes(world))
+    assert sum(line.get("Review", 0) for line in world.lines) == told
 
 
 def test_a_lost_fence_has_its_trace(world: World) -> None:

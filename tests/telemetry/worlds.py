@@ -105,12 +105,14 @@ def fill(world: World, gateway: LeakyGateway) -> None:
     add("amount-1", Reply(200, {"amount": 99}))
     add("card-1", Reply(200, {"reference": "4111111111111111"}))
     world.secrets.append(Secret("reference", "", "4111111111111111"))
+    world.records.append(Transaction("late-1", "acct-1", 100, "USD", now - timedelta(hours=2), now))
     add("slow-1", Reply(200, seconds=SLOW_SECONDS))
 
 
 async def taken_over(store: Store) -> None:
     """Somebody else confirms what our worker has just sent: its lease is over."""
-    [held] = await store.claim(token="of-somebody-else", by="somebody-else", limit=1, ids=["lost-1"])
+    claimed = await store.claim(token="of-somebody-else", by="somebody-else", limit=1, ids=["lost-1"])
+    [held] = claimed.held
     answer = Answer(Confirmed("ref-lost-1", held.amount, held.currency), "somebody-else")
     assert await store.settle([Move(held, decide(held, answer, datetime.now(UTC), Policy()))]) == [True]
 

@@ -36,7 +36,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch, done: its counts, each settled move, and where the time went (seconds)."""
+    """One batch, done: its counts, each transaction that moved, and where the time went (seconds)."""
 
     tally: Tally
     settled: tuple[Transaction, ...] = ()
@@ -70,15 +70,15 @@ class Confirmer:
         if not self.gateway.ready():
             return Batch(Tally(not_tried=len(ids or ())))
         start = self.clock.now()
-        held = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids)
+        held, desked = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids)
         claimed = self.clock.now()
         moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in held))
         called = self.clock.now()
         won = await self.store.settle(moves)
         settled = self.clock.now()
         return Batch(
-            tally(moves, won),
-            tuple(move.after for move, ok in zip(moves, won, strict=True) if ok),
+            tally(moves, won) + of_desked(desked),
+            (*desked, *(move.after for move, ok in zip(moves, won, strict=True) if ok)),
             (claimed - start).total_seconds(),
             (called - claimed).total_seconds(),
             (settled - called).total_seconds(),
@@ -124,6 +124,11 @@ class Confirmer:
         if not self.gateway.ready():
             return NotTried("circuit breaker open")
         return None
+
+
+def of_desked(desked: Sequence[Transaction]) -> Tally:
+    """Count what a claim sent to a desk, instead of a call."""
+    return Tally(claimed=len(desked), review=len(desked))
 
 
 def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:

@@ -116,14 +116,23 @@ class Desk:
     """The money of those, by currency, in minor units; of the nearest deadlines alone where a store stops early."""
 
 
+class Claimed(NamedTuple):
+    """What a claim did."""
+
+    held: list[Transaction]
+    """Now the caller's, in PROCESSING, with their history at least from this claim on."""
+    desked: list[Transaction]
+    """Now in REVIEW, since they may not be tried again (attempts used up, deadline passed, unreadable): a change as any
+    other, so whoever claims tells of it."""
+
+
 class Claims(Protocol):
     """The part of a datastore that confirming needs."""
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
 
-        Returns those now held by the caller in PROCESSING, with their history at least from this claim on. Whatever
-        may not be tried again (attempts used up, deadline passed) moves to REVIEW in passing and is not returned.
+        Whatever may not be tried again moves to REVIEW in passing.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from workers.config import DatabaseConfig
-from workers.domain.ports import Clock, Move
+from workers.domain.ports import Claimed, Clock, Move
 from workers.domain.transaction import Transaction
 from workers.stores.postgres import SESSION, PostgresStore
 from workers.telemetry import Telemetry
@@ -139,14 +139,15 @@ class Database:
     _told: int = 0
     """Losses and their ends told so far."""
 
-    async def claim(self, limit: int, sweep: bool) -> list[Transaction]:
+    async def claim(self, limit: int, sweep: bool) -> Claimed:
+        """As `PostgresStore.claim_next`; where an answer is lost, what it had sent to desks is in the history alone."""
         token = self.new_token()
         tried = False
 
-        async def once() -> list[Transaction]:
+        async def once() -> Claimed:
             nonlocal tried
             if tried and (held := await self.store.held(token)):
-                return held  # the statement had got through, only its answer had not
+                return Claimed(held, [])  # the statement had got through, only its answer had not
             tried = True
             if sweep:
                 self.store.sweep()

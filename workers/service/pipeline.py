@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
-from workers.domain.confirming import Confirmer, Tally, tally
+from workers.domain.confirming import Confirmer, Tally, of_desked, tally
 from workers.domain.outcomes import NotTried
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction
@@ -44,7 +44,7 @@ class Totals:
 
 
 Report = Callable[[Sequence[Transaction]], None]
-"""Told of the transactions of a batch whose moves were written."""
+"""Told of the transactions of a batch whose moves were written, and of those that a claim sent to a desk."""
 
 
 @dataclass
@@ -128,11 +128,14 @@ class Pipeline:
             now = loop.time()
             if sweep := now - swept >= poll:
                 swept = now
-            records = await self.source.claim(min(self.batch, room), sweep)
+            held, desked = await self.source.claim(min(self.batch, room), sweep)
             self.totals.claim_seconds += loop.time() - now
-            if records:
-                self._take(records)
-            else:
+            if desked:
+                self.totals.tally += of_desked(desked)
+                self.report(desked)
+            if held:
+                self._take(held)
+            elif not desked:
                 await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
 
     def _take(self, records: Sequence[Transaction]) -> None:

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Clock, Desk, Move
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
-from workers.stores.memory import arrived, desk_of, same_content
+from workers.stores.memory import arrived, claimed, desk_of, same_content
 
 STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
 KEYS_PER_CALL = 100  # BatchGetItem's limit
@@ -85,21 +85,24 @@ class DynamoDbStore:
             (already if same_content(old, transaction) else conflicting).append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
         if ids is not None:
             return await self._claim(token, by, limit, ids)
         held: list[Transaction] = []
+        desked: list[Transaction] = []
         seen: set[str] = set()
         wanted = limit
         while True:
             due = await self.due(wanted)
-            held += await self._claim(token, by, limit - len(held), [id_ for id_ in due.ids if id_ not in seen])
+            more = await self._claim(token, by, limit - len(held), [id_ for id_ in due.ids if id_ not in seen])
+            held += more.held
+            desked += more.desked
             if len(held) >= limit or not due.more:
-                return held
+                return Claimed(held, desked)
             seen.update(due.ids)  # held by others: they stay in the index, so look further
             wanted *= 2
 
-    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str]) -> list[Transaction]:
+    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str]) -> Claimed:
         # An eventually consistent read costs half; what it misses, the fence finds.
         items = await self._items(ids, consistent=False)
         now = self.clock.now()
@@ -113,11 +116,10 @@ class DynamoDbStore:
                 continue
             if claimable(record, now, self.policy) and len(moves) < limit:
                 moves.append(Move(record, decide(record, Claim(token, by), now, self.policy)))
-        await self._put_on_desk(broken, now)
+        unreadable = await self._put_on_desk(broken, by, now)
         won = await self.settle(moves)
-        return [
-            move.after for move, ok in zip(moves, won, strict=True) if ok and move.after.status is Status.PROCESSING
-        ]
+        held, desked = claimed([move.after for move, ok in zip(moves, won, strict=True) if ok])
+        return Claimed(held, unreadable + desked)
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         now = self.clock.now()
@@ -270,8 +272,12 @@ class DynamoDbStore:
         except (BotoCoreError, ClientError) as error:
             raise StoreError(f"{self.table}: {error}") from error
 
-    async def _put_on_desk(self, broken: Sequence[tuple[Item, str]], now: datetime) -> None:
-        """Move items that are no transactions to REVIEW, as far as they can be moved, so that they stop nobody else."""
+    async def _put_on_desk(self, broken: Sequence[tuple[Item, str]], by: str, now: datetime) -> list[Transaction]:
+        """Move items that are no transactions to REVIEW, as far as they can be moved, so that they stop nobody else.
+
+        Returns those that were moved, with a history of this line alone: their own can't be read either.
+        """
+        broken = [(item, why) for item, why in broken if item.get("pending_shard") not in (None, {"S": REVIEW_SHARD})]
         until = to_text(now + self.policy.review_within)
         changes = {
             "status": {"S": Status.REVIEW.value},
@@ -287,9 +293,17 @@ class DynamoDbStore:
                 "Parameters": [*({**changes, "reason": {"S": why}}).values(), item["id"], item["pending_shard"]],
             }
             for item, why in broken
-            if item.get("pending_shard") != {"S": REVIEW_SHARD} and "pending_shard" in item
         ]
-        await self._execute(statements)
+        errors = await self._execute(statements)
+        moved = [_unreadable(item, why) for (item, why), error in zip(broken, errors, strict=True) if not error]
+        return [
+            record._replace(
+                owner=self.policy.review_owner,
+                review_by=now + self.policy.review_within,
+                history=(HistoryEntry(now, by, None, Status.REVIEW, 0, None, str(record.reason)),),
+            )
+            for record in moved
+        ]
 
 
 _REFUSALS = ("ConditionalCheckFailed", "DuplicateItem")
@@ -350,20 +364,25 @@ def _read(item: Item) -> Transaction:
     try:
         return parse(item)
     except Unreadable as error:
-        never = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
         until = item.get("review_by", {}).get("S")
-        return Transaction(
-            id=item["id"]["S"],
-            account="?",
-            amount=0,
-            currency="XXX",  # ISO 4217: no currency
-            created_at=never,
-            deadline=never,
-            status=Status.REVIEW,
-            reason=f"unreadable: {error}",
+        return _unreadable(item, str(error))._replace(
             owner=item.get("owner", {}).get("S"),
             review_by=from_text(until) if until else None,
         )
+
+
+def _unreadable(item: Item, why: str) -> Transaction:
+    never = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    return Transaction(
+        id=item["id"]["S"],
+        account="?",
+        amount=0,
+        currency="XXX",  # ISO 4217: no currency
+        created_at=never,
+        deadline=never,
+        status=Status.REVIEW,
+        reason=f"unreadable: {why}",
+    )
 
 
 def _value(name: str, value: Any) -> Item:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Clock, Desk, Move
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
 
@@ -40,6 +40,12 @@ def desk_of(waiting: Sequence[Transaction]) -> Desk:
     return Desk(len(waiting), min(deadlines, default=None), at_risk)
 
 
+def claimed(moved: Sequence[Transaction]) -> Claimed:
+    """What a claim has moved, by where it went."""
+    held = [record for record in moved if record.status is Status.PROCESSING]
+    return Claimed(held, [record for record in moved if record.status is Status.REVIEW])
+
+
 def _fence(record: Transaction | None) -> tuple[int, str | None] | None:
     return None if record is None else (record.version, record.token)
 
@@ -65,17 +71,13 @@ class MemoryStore:
                 conflicting.append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
         now = self.clock.now()
         candidates = [self.records[id_] for id_ in ids if id_ in self.records] if ids is not None else self._open()
         due = [record for record in candidates if claimable(record, now, self.policy)][:limit]
-        held = []
-        for record in due:
-            after = decide(record, Claim(token, by), now, self.policy)
-            self.records[record.id] = after
-            if after.status is Status.PROCESSING:
-                held.append(after)
-        return held
+        moved = [decide(record, Claim(token, by), now, self.policy) for record in due]
+        self.records.update((record.id, record) for record in moved)
+        return claimed(moved)
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         moves = [Move(record, extended(record, self.clock.now(), self.policy)) for record in transactions]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from math import nan
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Clock, Desk, Move
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, make, utc
 from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, decide
 from workers.stores.memory import same_content
@@ -40,7 +41,7 @@ SESSION = {
 Place = tuple[datetime, str]
 """(due_at, id): where in the queue a claim ended."""
 _PLACE = itemgetter(7, 0)
-"""Of a row of claim.sql, its due_at in seconds."""
+"""Of a row of claim.sql, its due_at in seconds: None where it went to a desk."""
 
 
 @dataclass
@@ -78,14 +79,15 @@ class PostgresStore:
             (already if same_content(old, transaction) else conflicting).append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> list[Transaction]:
-        held, _ = await self._claim(token, by, limit, START, ids)
-        return sorted(held, key=lambda record: (record.next_attempt_at or START[0], record.id))
+    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
+        claimed, _ = await self._claim(token, by, limit, START, ids)
+        claimed.held.sort(key=lambda record: (record.next_attempt_at or START[0], record.id))
+        return claimed
 
-    async def claim_next(self, *, token: str, by: str, limit: int) -> list[Transaction]:
+    async def claim_next(self, *, token: str, by: str, limit: int) -> Claimed:
         """As `claim`, but from where this worker's last claim ended: what lies before it waits for the next `sweep`."""
-        held, self.hint = await self._claim(token, by, limit, self.hint, None)
-        return held
+        claimed, self.hint = await self._claim(token, by, limit, self.hint, None)
+        return claimed
 
     async def held(self, token: str) -> list[Transaction]:
         """What stands under `token`: the fruit of a claim whose answer was lost with its connection."""
@@ -174,7 +176,7 @@ class PostgresStore:
 
     async def _claim(
         self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
-    ) -> tuple[list[Transaction], Place]:
+    ) -> tuple[Claimed, Place]:
         policy = self.policy
         rows = await self.pool.fetch(
             SQL["claim"],
@@ -190,10 +192,13 @@ class PostgresStore:
             *after,
             None if ids is None else list(ids),
         )
+        claimed = _claimed(rows, token, by, policy)
+        if claimed.desked:
+            rows = [row for row in rows if _PLACE(row)[0] is not None]
         if rows:
             due_at, id_ = max(map(_PLACE, rows))
             after = datetime.fromtimestamp(due_at, UTC), id_
-        return _held(rows, token, by, policy.lease), after
+        return claimed, after
 
     async def _rows(self, ids: Sequence[str]) -> list[asyncpg.Record]:
         return list(await self.pool.fetch(f"{_SELECT} WHERE id = ANY ($1::text[])", list(ids)))
@@ -245,6 +250,7 @@ def _document(moves: Sequence[Move]) -> str:
 _SHARED = ("token", "status", "at", "why", "due_at", "reason", "review_by", "given_back", "unsent", "sent")
 
 
+_LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _SELECT = """
 SELECT id, account, amount, currency, created_at, least(deadline, '9999-01-01') AS deadline, status, attempt, due_at,
        lease_until, token, claimed_at, claimed_by, taken_over, first_sent_at, last_sent_at, version, arrived_at,
@@ -254,23 +260,28 @@ FROM transactions
 """Python's years end at 9999: an unreadable deadline must not hide the rest of the row."""
 
 
-def _held(rows: Sequence[Sequence[Any]], token: str, by: str, lease: timedelta) -> list[Transaction]:
-    """The rows of claim.sql as transactions that are now ours. By position: this is the hot path."""
+def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy) -> Claimed:
+    """The rows of claim.sql as transactions. By position: this is the hot path."""
     held: list[Transaction] = []
+    desked: list[Transaction] = []
     if not rows:
-        return held
+        return Claimed(held, desked)
     pending, processing = Status.PENDING, Status.PROCESSING
     at = datetime.fromtimestamp(rows[0][8], UTC)  # one for all
-    until = at + lease
-    created_last = ends_last = due_last = None
+    until = at + policy.lease
+    created_last = ends_last = None
+    due_last, due_at = nan, at
     for row in rows:
-        id_, account, amount, currency, created, ends, attempt, due, _, taken_over, first, sent, version = row
+        id_, account, amount, currency, created, ends, attempt, due, _, taken_over, first, sent, version, _, _ = row
+        if due != due_last:
+            if due is None:
+                desked.append(_desked(row, at, by, policy))
+                continue
+            due_last, due_at = due, datetime.fromtimestamp(due, UTC)
         if created != created_last:  # neighbours often came together
             created_last, created_at = created, datetime.fromtimestamp(created, UTC)
         if ends != ends_last:
             ends_last, deadline = ends, datetime.fromtimestamp(ends, UTC)
-        if due != due_last:
-            due_last, due_at = due, datetime.fromtimestamp(due, UTC)
         was, why = (processing, TAKEN_OVER) if taken_over else (pending, CLAIMED)
         line = make(HistoryEntry, (at, by, was, processing, attempt, token, why))
         record = make(
@@ -279,7 +290,28 @@ def _held(rows: Sequence[Sequence[Any]], token: str, by: str, lease: timedelta) 
              first or at, sent, None, None, None, None, None, version, (line,)),
         )  # fmt: skip
         held.append(record)
-    return held
+    return Claimed(held, desked)
+
+
+def _desked(row: Sequence[Any], at: datetime, by: str, policy: Policy) -> Transaction:
+    """A row of claim.sql that went to a desk: its history is that line alone."""
+    (id_, account, amount, currency, created, ends, attempt, _, _, taken_over, first, sent, version, why,
+     token) = row  # fmt: skip
+    was = Status.PROCESSING if taken_over else Status.PENDING
+    return Transaction(
+        *(id_, account, amount, currency),
+        datetime.fromtimestamp(created, UTC),
+        datetime.fromtimestamp(min(ends, _LAST), UTC),
+        Status.REVIEW,
+        attempt,
+        first_sent_at=first,
+        last_sent_at=sent,
+        reason=why,
+        owner=policy.review_owner,
+        review_by=at + policy.review_within,
+        version=version,
+        history=(HistoryEntry(at, by, was, Status.REVIEW, attempt, token, why),),
+    )
 
 
 def _record(row: Mapping[str, Any]) -> Transaction:

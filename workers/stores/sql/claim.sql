@@ -55,12 +55,11 @@ WITH clock AS (
     FROM picked p
     WHERE t.ctid = p.place
     RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.attempt, t.due_at, t.taken_over,
-              nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.status, p.at
+              nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.reason, p.token, p.at
 )
 -- Times that every row has go as seconds: a driver makes a float in 0.05 us and a datetime in 0.5 (measured). Exact to
--- the microsecond until 2255, to the millisecond for ever.
+-- the microsecond until 2255, to the millisecond for ever. A row without due_at went to a desk.
 SELECT id, account, amount, currency, date_part('epoch', created_at) AS created_at,
        date_part('epoch', deadline) AS deadline, attempt, date_part('epoch', due_at) AS due_at, at, taken_over,
-       first_sent_at, last_sent_at, version
+       first_sent_at, last_sent_at, version, reason, token
 FROM changed
-WHERE status = 'PROCESSING'
