@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from tests.fakes import FakeClock, payment, payments, run
 from workers.domain.outcomes import Retryable
 from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
+from workers.service.database import FreshPlans
 from workers.stores.postgres import SESSION, SQL, PostgresStore
 
 
@@ -266,6 +268,69 @@ def test_a_claim_keeps_to_its_index_at_a_million_rows(database: Database) -> Non
         assert ("Index Scan", "transactions_due") in scans
         assert {kind for kind, _ in scans} <= {"Index Scan", "Tid Scan", "ModifyTable"}, scans
         assert blocks < 20_000, "a claim touches its batch, not the table"
+
+
+async def _grow(connection: Any, prefix: str, count: int) -> None:
+    await connection.execute(
+        "INSERT INTO transactions (id, account, amount, currency) "
+        f"SELECT '{prefix}' || n, 'acct', n, 'USD' FROM generate_series(1, {count}) n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "types"), [("settle", "text, text, text"), ("extend", "timestamptz, interval, text[], text[]")]
+)
+def test_what_is_held_is_found_by_its_id(database: Database, statement: str, types: str) -> None:
+    """Without the session's settings the planner reads a table of some thousands from end to end, for each batch."""
+
+    async def plan() -> str:
+        async with database.pool.acquire() as connection:
+            await _grow(connection, "p-", 20_000)
+            await connection.execute("ANALYZE transactions")
+            await connection.execute(f"PREPARE one ({types}) AS {SQL[statement]}")
+            values = "'[]', 'w', 'o'" if statement == "settle" else "NULL, '60 s', '{}', '{}'"
+            lines = await connection.fetch(f"EXPLAIN EXECUTE one ({values})")
+            await connection.execute("DEALLOCATE one")
+            return "\n".join(line[0] for line in lines)
+
+    found = run(plan())
+    assert re.search(
+        r"Index Scan using transactions_pkey on transactions t .*\n\s+Index Cond: \(\(id\)::text = ", found
+    ), found
+    assert "Seq Scan" not in found
+
+
+def test_a_plan_of_an_empty_queue_does_not_outlive_it(database: Database) -> None:
+    """A worker starts where nothing waits; then much arrives at once, and no statistics know of it yet."""
+
+    async def read() -> int:
+        settings = {**SESSION, "search_path": database.schema}
+        await database.pool.execute("ALTER TABLE transactions SET (autovacuum_enabled = off)")
+        async with asyncpg.create_pool(
+            database.postgres.url(), min_size=1, max_size=1, server_settings=settings, setup=FreshPlans(seconds=0)
+        ) as pool:
+            store = PostgresStore(pool, POLICY)
+            clock = FakeClock(datetime.now(UTC))
+
+            async def work() -> None:
+                records, _ = await store.claim(token="t", by="w", limit=100)
+                assert len(await store.extend(records)) == len(records)
+                assert all(await store.settle([answer(record, clock, done(record)) for record in records]))
+
+            await _grow(pool, "p-", 1)
+            await work()
+            await _grow(pool, "q-", 20_000)
+            await pool.execute("SELECT pg_stat_force_next_flush()")
+            reads = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelid = 'transactions_pkey'::regclass"
+            before = await pool.fetchval(reads)
+            await work()
+            await pool.execute("SELECT pg_stat_force_next_flush()")
+            assert not await pool.fetchval("SELECT sum(custom_plans) FROM pg_prepared_statements"), (
+                "planned once for all"
+            )
+            return int(await pool.fetchval(reads) - before)
+
+    assert run(read()) < 2_000, "those of its batch, not the table"
 
 
 def test_claims_write_no_index(database: Database) -> None:

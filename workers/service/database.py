@@ -27,6 +27,7 @@ CA_FILE = Path("/app/rds-ca.pem")
 EPOCH = datetime.fromtimestamp(0, UTC)
 CONNECT_SECONDS = 20.0  # Aurora resumes from a pause in about 15
 COMMAND_SECONDS = 30.0
+PLAN_SECONDS = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between tries, doubled and jittered
 
 LOST = (
@@ -86,8 +87,28 @@ async def open_pool(
         command_timeout=COMMAND_SECONDS,
         max_inactive_connection_lifetime=300,
         server_settings={**SESSION, "application_name": name},
+        setup=FreshPlans(),
         reset=_leave_as_it_is,
     )
+
+
+@dataclass
+class FreshPlans:
+    """A pool's `setup`: whatever a connection has planned is planned anew after a second.
+
+    A plan is kept until the table's statistics change, which takes a minute or more. One made while the queue was empty
+    goes through all of the table: after a burst of a million a settle of 100 took 0.6 s instead of 4 ms, a renewal of
+    their leases 17 s instead of 4 ms (measured).
+    """
+
+    seconds: float = PLAN_SECONDS
+    _planned_at: dict[int, float] = field(default_factory=dict)
+
+    async def __call__(self, connection: Any) -> None:
+        pid, now = connection.get_server_pid(), monotonic()
+        if now - self._planned_at.setdefault(pid, now) >= self.seconds:
+            self._planned_at[pid] = now
+            await connection.execute("DISCARD PLANS")
 
 
 async def _leave_as_it_is(_: object) -> None:
