@@ -1,6 +1,8 @@
 # Two commands are enough: `make demo` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# Where it is set (container images do), each of the hundreds of processes of a run would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 STACK ?= serverless
 VOLUME ?= 1M
 VENV := .venv
@@ -34,7 +36,7 @@ demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions ea
 	@$(PY) -m local demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) $(CHECKOV) ## lint, format check, strict types, the policy pack and checkov
 	@$(VENV)/bin/ruff check .
