@@ -10,11 +10,15 @@ asserted while the program runs. `record` waits until every resource is register
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import hashlib
 import json
 import logging
+import os
+import pickle
 import runpy
 import warnings
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +65,9 @@ LIFECYCLE = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
 """Has a policy that is none of IAM's."""
 PROVIDER = "pulumi:providers:aws"
 VPC = "awsx:ec2:Vpc"
+KEPT = "CONFIRM_RECORDINGS"
+"""Names the folder for recordings that the processes of one test run share. It must not outlive the run: the code that
+is recorded may change."""
 LEAST = 50
 """Fewer resources than any stack has: then the program did not really run."""
 
@@ -289,12 +296,29 @@ def record(stack: str, *, as_stack: str | None = None, deployed: Any = None, **c
 
     `deployed`: the outputs (name -> value) that the stack has from before.
     """
-    result = Record(deployed=dict(deployed or {}))
-    config = stack_config(stack) | {f"{PROJECT}:{key}": value for key, value in changes.items()}
-    _run(ROOT, PROJECT, as_stack or stack, config, result)
-    if len(result.resources) < LEAST:
-        raise LookupError(f"only {len(result.resources)} resources were recorded")
-    return result
+
+    def make() -> Record:
+        result = Record(deployed=dict(deployed or {}))
+        config = stack_config(stack) | {f"{PROJECT}:{key}": value for key, value in changes.items()}
+        _run(ROOT, PROJECT, as_stack or stack, config, result)
+        if len(result.resources) < LEAST:
+            raise LookupError(f"only {len(result.resources)} resources were recorded")
+        return result
+
+    return _kept((stack, as_stack, deployed, changes), make) if KEPT in os.environ else make()
+
+
+def _kept(asked: object, make: Callable[[], Record]) -> Record:
+    """What another process, or this one, recorded of the same; whoever comes meanwhile waits for it."""
+    file = Path(os.environ[KEPT]) / f"{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()}.pickle"
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if file.exists():
+            record: Record = pickle.loads(file.read_bytes())  # noqa: S301 - our own
+            return record
+        record = make()
+        file.write_bytes(pickle.dumps(record))
+        return record
 
 
 def record_bootstrap(stack: str = "dev", **changes: str) -> Record:
