@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,10 +17,47 @@ import pytest
 from local.emulator import REGION, Emulator
 from local.postgres import Postgres
 
+TESTS = Path(__file__).parent
+RECORDINGS = "CONFIRM_RECORDINGS"
+"""`KEPT` of local/recording.py, which takes a while to import."""
+SLOWEST = (
+    "local/test_plain_cli.py",
+    "local/test_switching.py",
+    "local/test_stack.py",
+    "service/test_service.py",
+    "access/test_access.py",
+    "local/test_ecs_tasks.py",
+    "local/test_alarms.py",
+    "local/test_database.py",
+    "service/test_point_in_time.py",
+    "pipeline/test_true_run.py",
+    "local/test_overlays.py",
+    "local/test_dynamic.py",
+    "local/test_application_autoscaling.py",
+    "local/test_runbooks.py",
+)
+"""Files that take long or wait: they begin first, or the processes of a run would wait for the last of them.
 
-def pytest_configure() -> None:
-    """What we start must hear a Ctrl-C: whoever was started in a shell's background ignores it, and hands that on."""
+`make test` hands out whole files, in this order (`--no-loadscope-reorder`): by itself xdist begins with the files that
+have most tests.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of SLOWEST first."""
+    rank = {TESTS / name: place for place, name in enumerate(SLOWEST)}
+    if missing := [str(path) for path in rank if not path.exists()]:
+        raise pytest.UsageError(f"SLOWEST of tests/conftest.py names {', '.join(missing)}: no such file any more")
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # What we start must hear a Ctrl-C: whoever was started in a shell's background ignores it, and hands that on
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if RECORDINGS not in os.environ:  # xdist's processes inherit it: each stack is recorded once in a run
+        folder = tempfile.TemporaryDirectory(prefix="recordings-")
+        os.environ[RECORDINGS] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @dataclass(frozen=True)
@@ -62,8 +102,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server, once per test run."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    """A PostgreSQL server, once per test run. No test pulls the machine's plug, so it does not wait for the disk."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"})
     try:
         yield server.start()
     finally:
