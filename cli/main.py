@@ -174,6 +174,9 @@ def import_(
         float,
         typer.Option("--final-within", metavar="HOURS", min=0.01, max=8760, help="Deadline of rows without one."),
     ] = 24.0,
+    canaries: Annotated[
+        bool, typer.Option("--canaries", help="The rows are canaries (ids canary-...): paid, and in no book.")
+    ] = False,
 ) -> None:
     """Load transactions: good rows are loaded, bad ones are named with what is wrong, nothing is overwritten.
 
@@ -183,7 +186,9 @@ def import_(
     The same file twice adds nothing. Bad rows also go to a file of their own, to be mended and imported. Ends with 3
     when rows were refused.
     """
-    job = _Import(_source(file, format_, rejects), json, dry_run, Defaults(_now(), timedelta(hours=final_within)))
+    job = _Import(
+        _source(file, format_, rejects), json, dry_run, Defaults(_now(), timedelta(hours=final_within), canaries)
+    )
     raise typer.Exit(job.run(None if dry_run else target.find(stack)))
 
 

@@ -163,7 +163,7 @@ class HistoryRuns:
 
 _LATELY = """
 WITH tail AS (
-    SELECT at, now, why FROM history WHERE ctid >= $1::tid AND was = 'PROCESSING'
+    SELECT at, now, why FROM history WHERE ctid >= $1::tid AND was = 'PROCESSING' AND transaction_id NOT LIKE 'canary-%'
 ), newest AS (
     SELECT max(at) AS at FROM tail
 )
@@ -186,7 +186,8 @@ class DatabaseCensus:
 
     async def tally(self) -> Mapping[Status, InState]:
         rows = await self.pool.fetch(
-            "SELECT status, currency, count(*) AS count, sum(amount) AS amount FROM transactions GROUP BY 1, 2",
+            "SELECT status, currency, count(*) AS count, sum(amount) AS amount FROM transactions"
+            " WHERE id NOT LIKE 'canary-%' GROUP BY 1, 2",
             timeout=CENSUS_SECONDS,
         )
         counts: Counter[Status] = Counter()

@@ -15,7 +15,7 @@ from itertools import islice
 
 from cli.exits import Trouble
 from cli.target import Entry
-from workers.domain.transaction import Status
+from workers.domain.transaction import CANARY, Status
 
 COLUMNS = ("id", "amount_minor", "currency")
 KEPT = 1000
@@ -75,6 +75,8 @@ class Reconciled:
     theirs: dict[str, Side] = field(default_factory=dict)
     counts: dict[Kind, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    canaries: int = 0
+    """Effects of canaries in the gateway's book: left out, as ours are."""
 
     @property
     def equal(self) -> bool:
@@ -134,9 +136,19 @@ def _broken(name: str, line: int, found: str, allowed: str) -> Trouble:
 async def reconcile(book: Iterable[Effect], entries: AsyncIterator[Entry], since: datetime | None = None) -> Reconciled:
     """Hold `entries` (all of ours) against `book`; of ours, those settled before `since` need no effect in it."""
     result = Reconciled()
-    with _Book(iter(book)) as theirs:
+
+    def payments() -> Iterator[Effect]:
+        for effect in book:
+            if effect.id.startswith(CANARY):
+                result.canaries += 1
+            else:
+                yield effect
+
+    with _Book(payments()) as theirs:
         result.theirs = theirs.sums
         async for entry in entries:
+            if entry.id.startswith(CANARY):
+                continue
             moved = theirs.take(entry.id)
             if entry.status is Status.CONFIRMED and (moved or _covered(entry, since)):
                 side = result.ours.setdefault(entry.currency, Side())

@@ -204,6 +204,8 @@ def reconciled(result: Reconciled) -> None:
             in_major_units(theirs.amount - ours.amount, currency),
         )
     out.print(table)
+    if result.canaries:
+        out.print(f"Canaries are left out, {result.canaries:,} effects of them.")
     if result.equal:
         out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
         return

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from workers.domain.currency import EXPONENTS, WITHOUT_MINOR_UNIT
-from workers.domain.transaction import Transaction, to_text, utc
+from workers.domain.transaction import CANARY, Transaction, to_text, utc
 
 MAX_LINE_BYTES = 64 * 1024
 """More than a hundred times what a row can need."""
@@ -95,10 +95,11 @@ class BadFile(Exception):  # noqa: N818 - a verdict on the file
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a row that does not say gets: created now, to be final `within`."""
+    """What a row that does not say gets: created now, to be final `within`; and whether the rows are canaries."""
 
     now: datetime
     within: timedelta
+    canaries: bool = False
 
 
 class Rows:
@@ -365,7 +366,7 @@ def _transaction(fields: Mapping[str, object], defaults: Defaults, faults: list[
     """The transaction, or None and all that is wrong with it in `faults`."""
     faults += _unknown(fields, ", ".join(COLUMNS))
     currency = _currency(fields, faults)
-    id_, account = _id(fields, faults), _account(fields, faults)
+    id_, account = _id(fields, defaults, faults), _account(fields, faults)
     amount = _amount(fields, currency, faults)
     created_at = _time("created_at", fields, defaults.now, faults)
     deadline = _time("deadline", fields, defaults.now + defaults.within, faults)
@@ -393,11 +394,20 @@ def _word(name: str, fields: Mapping[str, object], allowed: str, fix: str, fault
     return value
 
 
-def _id(fields: Mapping[str, object], faults: list[Fault]) -> str | None:
+def _id(fields: Mapping[str, object], defaults: Defaults, faults: list[Fault]) -> str | None:
     allowed = "1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit"
     fix = "give each transaction an id of its own that never changes"
     text = _word("id", fields, allowed, fix, faults)
-    if text is None or _ID.fullmatch(text):
+    if text is None:
+        return None
+    if text.startswith(CANARY) and not defaults.canaries:
+        allowed, fix = "another beginning: canaries are in no book", "rename it, or say --canaries if it is one"
+        faults.append(Fault("id", f"the beginning {CANARY}", allowed, fix))
+        return None
+    if defaults.canaries and not text.startswith(CANARY):
+        faults.append(Fault("id", "another beginning", f"{CANARY}, with --canaries", "leave --canaries out"))
+        return None
+    if _ID.fullmatch(text):
         return text
     if len(text) > 128:
         found = f"{len(text)} characters"

@@ -188,6 +188,7 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
             }
             for currency in sorted({*result.ours, *result.theirs})
         },
+        "canaries": result.canaries,
         "differences_total": sum(result.counts.values()),
         "counts": {kind.value: count for kind, count in sorted(result.counts.items())},
         "differences": [

@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, cast
@@ -413,6 +413,11 @@ KEYS: tuple[Key, ...] = (
         "1 to 86,400 seconds", _number(1, 86_400)),
     Key("gatewayKeyWindowHours", "integer", 24, "How long the gateway remembers an idempotency key.",
         "1 to 8,760 hours", _number(1, 8_760)),
+    Key("canaryMinutes", "integer", 0,
+        "Minutes between two canaries, payments of ours that show the whole path to work; 0 for none.",
+        "5 to 480 minutes, or 0 for none", _number(5, 480, special=(0,))),
+    Key("canaryAccount", "string", "", "The gateway's account for tests, to which canaries are really paid.",
+        "1 to 128 printable characters without spaces, or nothing", _text(r"[!-~]{0,128}"), "test-account"),
     Key("schedule", "string", "rate(1 minute)", "When a run starts, in UTC: EventBridge Scheduler's rate or cron.",
         "rate(N minutes|hours|days) (singular for 1), or cron() with six fields and one of the days `?`", _schedule),
     Key("batchSize", "integer", 100, "Transactions per batch, that is per Lambda call or per claim of a task.",
@@ -549,6 +554,15 @@ class WorkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """The payment of ours that shows the whole path to work."""
+
+    minutes: int
+    """Between two of them."""
+    account: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """The scheduled run over the backlog."""
 
@@ -639,6 +653,7 @@ class Settings:
     network: NetworkSettings
     gateway: GatewaySettings
     work: WorkSettings
+    canary: CanarySettings | None
     run: RunSettings
     functions: FunctionSettings
     database: DatabaseSettings
@@ -825,6 +840,7 @@ def _build(values: _Values) -> Settings:
             review_owner=text("reviewOwner"),
             clock_skew_seconds=number("clockSkewSeconds"),
         ),
+        canary=CanarySettings(number("canaryMinutes"), text("canaryAccount")) if number("canaryMinutes") else None,
         run=RunSettings(
             schedule=schedule,
             map_concurrency=number("mapConcurrency"),
@@ -931,6 +947,26 @@ def _restore(s: Settings) -> Iterator[Problem]:
         )
 
 
+def _canary(s: Settings) -> Iterator[Problem]:
+    if s.canary is None:
+        return
+    found = f"{s.canary.minutes} with"
+    if not s.canary.account:
+        yield Problem(
+            "canaryAccount",
+            f"nothing, and canaryMinutes {s.canary.minutes}",
+            "an account that the gateway keeps for tests: a canary is really paid",
+            "test-account",
+        )
+    if s.gateway.mode == "shadow":
+        yield Problem(
+            "canaryMinutes",
+            f"{found} mode shadow",
+            "0: nothing is confirmed by us then, and no canary comes through",
+            0,
+        )
+
+
 def _contradictions(s: Settings) -> Iterator[Problem]:
     """The rules between the keys that every alternative reads, one after the other."""
     gateway = s.gateway
@@ -953,6 +989,7 @@ def _contradictions(s: Settings) -> Iterator[Problem]:
             60,
         )
     yield from _restore(s)
+    yield from _canary(s)
     zones = s.network.availability_zones
     prefix = int(s.network.vpc_cidr.rpartition("/")[2])
     # awsx halves the range until each zone has its part, and that once more for its private and its public subnet

@@ -43,6 +43,13 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int
     }
 
 
+def canary(settings: Settings) -> dict[str, pulumi.Input[str]]:
+    """For the worker that sends canaries (workers/canary.py); nothing where none are sent."""
+    if settings.canary is None:
+        return {}
+    return {"CANARY_MINUTES": str(settings.canary.minutes), "CANARY_ACCOUNT": settings.canary.account}
+
+
 def gateway_key(
     settings: Settings, data_key_arn: pulumi.Input[str], parent: pulumi.Resource
 ) -> aws.secretsmanager.Secret:

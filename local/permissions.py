@@ -18,16 +18,13 @@ from typing import Any
 from components import iam
 from local.recording import ACCOUNT, REGION, ROOT, Record, record
 
-EVERYTHING: Mapping[str, dict[str, str]] = {
-    "serverless": {"environment": "prod", "alarmEmail": "on-call@example.com", "faultExperiments": "even-in-prod"},
-    "fargate": {
-        "environment": "prod",
-        "alarmEmail": "on-call@example.com",
-        "faultExperiments": "even-in-prod",
-        "minTasks": "0",
-    },
+PROD = {"environment": "prod", "alarmEmail": "on-call@example.com", "faultExperiments": "even-in-prod"}
+CANARY = {"canaryMinutes": "5", "canaryAccount": "test-account"}
+EVERYTHING: Mapping[str, tuple[dict[str, str], ...]] = {
+    "serverless": (PROD | CANARY,),
+    "fargate": (PROD | {"minTasks": "0"}, PROD | CANARY),  # who may sleep sends no canaries
 }
-"""Config with which a stack has all the roles that there are."""
+"""Configs with which stacks have, together, all the statements that there are."""
 
 KMS = "only with keys that encrypt, on AWS"
 UNSEEN: Mapping[tuple[str, str], str] = {
@@ -85,16 +82,16 @@ def grants(of: Record) -> Iterator[Grant]:
 
 
 @cache
-def recorded(alternative: str) -> Record:
+def recorded(alternative: str) -> tuple[Record, ...]:
     """The alternative with all its roles."""
-    return record(alternative, **EVERYTHING[alternative])
+    return tuple(record(alternative, **changes) for changes in EVERYTHING[alternative])
 
 
 def rows(alternative: str) -> Iterator[tuple[str, ...]]:
     """One per statement; what several roles have alike is one row."""
     why = reasons()
     merged: dict[str, list[Grant]] = {}
-    for grant in grants(recorded(alternative)):
+    for grant in (grant for one in recorded(alternative) for grant in grants(one)):
         merged.setdefault(json.dumps([grant.taken_by, grant.statement, grant.unseen]), []).append(grant)
     for alike in merged.values():
         statement = alike[0].statement
@@ -103,7 +100,7 @@ def rows(alternative: str) -> Iterator[tuple[str, ...]]:
             for resource in statement["Resource"]
         ]
         yield (
-            ", ".join(f"`{grant.role}`" for grant in alike),
+            ", ".join(dict.fromkeys(f"`{grant.role}`" for grant in alike)),
             alike[0].taken_by,
             ", ".join(f"`{action}`" for action in statement["Action"]),
             ", ".join(resources),

@@ -135,14 +135,14 @@ def permissions(alternative: str) -> str:
 
 def alarms(alternative: str) -> str:
     """Every alarm of an alternative, in all that its config can switch on."""
-    made = watched.table(alternative, **watched.EVERYTHING[alternative])
+    made = watched.everything(alternative)
     head = ("alarm", "metric", "raised at (dev / staging / prod)", "for", "no data is", "tells", "runbook", "graph")
     return table(head, (watched.alarm_cells(made, row, alarm) for row, alarm in made.alarms))
 
 
 def paging() -> str:
     """What gets a person up, in either alternative."""
-    both = [watched.table(alternative, **watched.EVERYTHING[alternative]) for alternative in ALTERNATIVES]
+    both = [watched.everything(alternative) for alternative in ALTERNATIVES]
     named = {page.name: page for made in both for page in made.pages}
     rows = []
     for page in named.values():

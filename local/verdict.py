@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import CANARY, Status, Transaction
 
 
 class Payment(Protocol):
@@ -70,7 +70,9 @@ class Verdict:
 def judge(
     brought: Iterable[Payment], records: Sequence[Transaction], effects: Sequence[Effect], violations: int = 0
 ) -> Verdict:
-    """Hold the records against the gateway's ledger, id by id and cent by cent."""
+    """Hold the records against the gateway's ledger, id by id and cent by cent. Canaries are in no book."""
+    records = [record for record in records if not record.is_canary]
+    effects = [effect for effect in effects if not effect.id.startswith(CANARY)]
     wanted = {payment.id: payment.amount for payment in brought}
     found = {record.id: record for record in records}
     moved: defaultdict[str, list[Effect]] = defaultdict(list)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from components.fargate import observability as fargate
 from components.observability.table import Alarm, Formula, Metric, Row, Search, Table
 from components.serverless import observability as serverless
-from components.settings import Environment, Settings, parse
+from components.settings import CanarySettings, Environment, Settings, parse
 
 CONFIG = {
     "owner": "payments",
@@ -19,16 +20,25 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "serverless": {},
     "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", "minTasks": 0},
 }
-"""Config with which a table has every row that there is."""
+"""Config with which a table has every row that there is, but for canaries."""
 
 
 def settings(alternative: str, **changes: object) -> Settings:
     return parse(CONFIG | {"alternative": alternative} | changes)
 
 
+def everything(alternative: str) -> Table:
+    """With every row that there is. Canaries in a stack that may sleep as well, though no config has both."""
+    chosen = settings(alternative, **EVERYTHING[alternative])
+    return _table(replace(chosen, canary=CanarySettings(5, "test-account")))
+
+
 def table(alternative: str, **changes: object) -> Table:
-    chosen = settings(alternative, **changes)
-    if alternative == "serverless":
+    return _table(settings(alternative, **changes))
+
+
+def _table(chosen: Settings) -> Table:
+    if chosen.alternative == "serverless":
         functions = {name: name for name in ("plan", "confirm", "report")}
         return serverless.table(chosen, serverless.Sources("arn:run", "group", "queue", "table", "pending", functions))
     asleep = ("publisher", "queue", "group") if chosen.service.min_tasks == 0 else ()

@@ -90,12 +90,12 @@ def _unsteady(service: Mapping[str, Any], wanted: str) -> str:
 def canary(stack: str, run_id: str, account: str, seconds: float = CANARY_SECONDS) -> str:
     """Send one minor unit through the whole path and wait until it is confirmed. Raises Refused where it is not.
 
-    It is a real payment of 0.01 to `account`, which must be the company's own, and it is in the books under its id.
+    It is a real payment of 0.01 to `account`, which must be the company's own, and it is in no book (docs/canary.md).
     """
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     id_ = f"canary-{run_id}-{moment}"
     row = json.dumps({"id": id_, "account": account, "amount_minor": 1, "currency": "USD"})
-    run("confirm", "import", "-", "--format", "jsonl", "--stack", stack, given=row)
+    run("confirm", "import", "-", "--format", "jsonl", "--canaries", "--stack", stack, given=row)
     began = time.monotonic()
     while True:
         record = json.loads(run("confirm", "show", id_, "--json", "--stack", stack, allowed=(0, 8)))

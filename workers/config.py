@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict
 
+from workers.canary import Canary
 from workers.domain.policy import Policy
 
 
@@ -52,6 +53,8 @@ class Common:
     gateway: GatewayConfig
     policy: Policy
     tracing: TracingConfig
+    canary: Canary | None
+    """None: none is sent, by this worker at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ class _Common(TypedDict):
     gateway: GatewayConfig
     policy: Policy
     tracing: TracingConfig
+    canary: Canary | None
 
 
 def _common(values: Values) -> _Common:
@@ -220,4 +224,10 @@ def _common(values: Values) -> _Common:
             service=values.text("OTEL_SERVICE_NAME", "confirm-transactions"),
             endpoint=values.text("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         ),
+        "canary": _canary(values),
     }
+
+
+def _canary(values: Values) -> Canary | None:
+    every = timedelta(minutes=values.number("CANARY_MINUTES", "0"))
+    return Canary(values.text("CANARY_ACCOUNT"), every) if every else None

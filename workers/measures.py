@@ -58,7 +58,7 @@ def seconds_to_final(records: Sequence[Transaction], most: int) -> list[float]:
     return [
         (record.settled_at - record.created_at).total_seconds()
         for record in thinned(records, most)
-        if record.settled_at is not None
+        if record.settled_at is not None and not record.is_canary
     ]
 
 

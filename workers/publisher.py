@@ -26,14 +26,15 @@ WAIT_SECONDS = 3.0
 
 # As workers/stores/sql/backlog.sql and desk.sql have it, in one look.
 QUERY = """
+WITH desk AS (
+    SELECT review_by, currency, amount FROM transactions WHERE review_by IS NOT NULL AND id NOT LIKE 'canary-%'
+)
 SELECT count(*) FILTER (WHERE due_at <= now()) AS due,
        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8 AS age,
-       (SELECT count(*) FROM transactions WHERE review_by IS NOT NULL) AS review,
-       (SELECT coalesce(extract(epoch FROM now() - min(review_by)), 0)::float8
-        FROM transactions WHERE review_by IS NOT NULL) AS overdue,
+       (SELECT count(*) FROM desk) AS review,
+       (SELECT coalesce(extract(epoch FROM now() - min(review_by)), 0)::float8 FROM desk) AS overdue,
        (SELECT coalesce(json_object_agg(currency, amount), '{}')::text
-        FROM (SELECT currency, sum(amount) AS amount FROM transactions WHERE review_by IS NOT NULL GROUP BY 1) AS desk
-       ) AS at_risk
+        FROM (SELECT currency, sum(amount) AS amount FROM desk GROUP BY 1) AS sums) AS at_risk
 FROM transactions WHERE due_at IS NOT NULL
 """
 

@@ -156,9 +156,7 @@ class Identity(pulumi.ComponentResource):
         table = place.arn("dynamodb", "table/transactions-*")
         database = "dbuser:*/confirm_operator"
         return [
-            Statement(
-                "CanaryTable", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), [table, f"{table}/index/*"]
-            ),
+            Statement("CanaryTable", ("dynamodb:BatchGetItem", "dynamodb:PartiQLInsert"), [table]),
             Statement(
                 "CanaryTablesKey",
                 ("kms:Decrypt",),

@@ -23,9 +23,9 @@ def connections(least: float, most: float) -> int:
     return min(fit, SMALL_CONNECTIONS) if least <= SMALL else fit
 
 
-def tasks(least: float, most: float) -> int:
-    """How many tasks it has connections for; a deployment runs twice as many for a while."""
-    return max(0, connections(least, most) - SPARE_CONNECTIONS) // (2 * CONNECTIONS_PER_TASK)
+def tasks(least: float, most: float, each: int = CONNECTIONS_PER_TASK) -> int:
+    """How many tasks with `each` so many connections it has room for; a deployment runs twice as many for a while."""
+    return max(0, connections(least, most) - SPARE_CONNECTIONS) // (2 * each)
 
 
 def open_rows(units: float) -> int:

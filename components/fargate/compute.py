@@ -14,7 +14,7 @@ import pulumi_awsx as awsx
 from components import account, artifact, iam, worker
 from components.account import Place
 from components.fargate import containers
-from components.fargate.datastore import DATABASE, SERVICE
+from components.fargate.datastore import CANARY, DATABASE, SERVICE
 from components.fargate.rules import STOP_MARGIN
 from components.iam import Statement
 from components.one_off_task import OneOffTask, OneOffTaskArgs
@@ -285,18 +285,24 @@ class Compute(pulumi.ComponentResource):
             "ECS, to start the workers: image, logs",
             [*self._pull(), self._write_logs(containers.WORKER, containers.COLLECTOR)],
         )
-        user = pulumi.Output.concat(place.arn("rds-db", "dbuser:"), self._args.database_resource_id, "/", SERVICE)
+
+        def user(name: str) -> pulumi.Output[str]:
+            return pulumi.Output.concat(place.arn("rds-db", "dbuser:"), self._args.database_resource_id, "/", name)
+
+        canaries = [Statement(sid="SendCanaries", actions=("rds-db:connect",), resources=(user(CANARY),))]
         role, grant = self._role(
             "worker",
             "The workers: one database user, the gateway's key, traces",
             [
-                Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(user,)),
+                Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(user(SERVICE),)),
+                *(canaries if settings.canary else []),
                 *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, place),
                 iam.TRACE,
             ],
         )
         environment = {
             **worker.environment(settings, self.gateway_key, workers=max(settings.service.max_tasks, 1)),
+            **worker.canary(settings),
             **self._database_environment(),
             "DATABASE_USER": SERVICE,
             "DATABASE_AUTH": "iam",

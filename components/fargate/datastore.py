@@ -21,6 +21,8 @@ SERVICE = "confirm_service"
 """The role that the workers log in as, by IAM. The migrations make it, a member of confirm_worker."""
 OPERATOR = "confirm_operator"
 """The role that the command `confirm` logs in as, by IAM too."""
+CANARY = "confirm_canary"
+"""The role that workers send canaries as, by IAM too."""
 
 CLUSTER_PARAMETERS = {
     "rds.force_ssl": "1",  # no connection without TLS

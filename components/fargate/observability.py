@@ -48,7 +48,7 @@ def graphs(settings: Settings, sources: Sources) -> tuple[Graph, ...]:
         database.append(SESSIONS)
     titles = [TASKS, LOAD, DEPLOYMENTS, *database, *([LOOKS] if sources.publisher is not None else [])]
     return (
-        *shared.PROMISE,
+        *shared.graphs(settings),
         *(Graph(title) for title in titles),
         Graph("Where a batch's time goes"),
         shared.BILL,
@@ -105,6 +105,7 @@ def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:
     rows = (
         *shared.promise(settings),
         *shared.gateway(settings),
+        *shared.canary(settings),
         *_service(metrics, report_seconds),
         *_database(settings, metrics),
         *_publisher(metrics.sources),
@@ -122,9 +123,7 @@ def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:
                 "Nobody has reported the backlog: no worker runs, or none can reach the database. Nothing is "
                 "confirmed.",
             ),
-            shared.LATE,
-            shared.DESK_OVERDUE,
-            shared.GATEWAY_DOWN,
+            *shared.pages(settings),
             Page(
                 "database-in-danger",
                 ("transaction-ids",),
@@ -276,7 +275,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
             CONNECTIONS,
             Alarm(
                 "connections",
-                (settings.service.max_tasks + 2) * POOL + 20,
+                (settings.service.max_tasks + 2) * (POOL + (settings.canary is not None)) + 20,
                 5 * MINUTE,
                 "The database has more connections than all workers together make, with room for people: somebody "
                 "else uses it, or connections are left open.",

@@ -38,6 +38,13 @@ def warnings(s: Settings) -> Iterator[str]:
 
 def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
+    if s.canary is not None and s.service.min_tasks == 0:
+        yield Problem(
+            "canaryMinutes",
+            f"{s.canary.minutes} with minTasks 0",
+            "0, or minTasks 1 or more: workers send the canaries, and each would keep one awake",
+            0,
+        )
     yield from _time(s)
     yield from _tasks(s)
     yield from _without_nat(s)
@@ -218,13 +225,14 @@ def _connections(s: Settings) -> Iterator[Problem]:
     """Tasks that would find no connection left."""
     least = s.database.min_capacity
     most = max(s.database.max_capacity, least, 0.5)
-    fit = capacity.tasks(least, most)
+    each = capacity.CONNECTIONS_PER_TASK + (s.canary is not None)  # which comes as another user
+    fit = capacity.tasks(least, most, each)
     for key, number in (("minTasks", s.service.min_tasks), ("maxTasks", s.service.max_tasks)):
         if number > fit:
             yield Problem(
                 key,
                 f"{number:,} with minCapacityUnits {least:g} and maxCapacityUnits {most:g}",
                 f"at most {fit:,}: a database of this size accepts {capacity.connections(least, most):,} connections, "
-                f"a task opens up to {capacity.CONNECTIONS_PER_TASK}, and a deployment runs twice as many for a while",
+                f"a task opens up to {each}, and a deployment runs twice as many for a while",
                 fit,
             )

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from components.observability.table import MINUTE, Alarm, Graph, Levels, Metric, Page, Row, Search, Statistic, ours
+from components.observability.table import (
+    MINUTE,
+    Alarm,
+    Graph,
+    Levels,
+    Metric,
+    Missing,
+    Page,
+    Row,
+    Search,
+    Statistic,
+    ours,
+)
 from components.settings import Settings
 
 PROMISE = (
@@ -150,6 +162,43 @@ def gateway(settings: Settings) -> tuple[Row, ...]:
     )
 
 
+CANARIES = "Canaries"
+
+
+def canary(settings: Settings) -> tuple[Row, ...]:
+    """Whether a payment comes through at all, also at night, when nobody sends one."""
+    if settings.canary is None:
+        return ()
+    minutes = 3 * settings.canary.minutes
+    return (
+        Row(ours(settings, "CanarySeconds", "Maximum", "Seconds"), CANARIES),
+        Row(
+            ours(settings, "CanaryConfirmed", "Maximum"),
+            CANARIES,
+            Alarm(
+                "canary",
+                1,
+                minutes * MINUTE,
+                f"No canary has been confirmed for {minutes} minutes, or nobody tells of one: a payment may not come "
+                "through. After canaries are switched on it rests once the first is confirmed.",
+                "nothing-comes-through",
+                below=True,
+                missing=Missing.ALARMING,
+            ),
+        ),
+    )
+
+
+def graphs(settings: Settings) -> tuple[Graph, ...]:
+    """The first rows of every dashboard."""
+    return (*PROMISE, Graph(CANARIES)) if settings.canary else PROMISE
+
+
+def pages(settings: Settings) -> tuple[Page, ...]:
+    """What every alternative gets people up for."""
+    return (LATE, DESK_OVERDUE, GATEWAY_DOWN, *([NOTHING_COMES_THROUGH] if settings.canary else []))
+
+
 def batch_times(settings: Settings) -> tuple[Row, ...]:
     """Where a worker's time goes."""
     return tuple(
@@ -174,6 +223,13 @@ GATEWAY_DOWN = Page(
     "gateway-down",
     ("breaker-open",),
     "The payment gateway has not worked for 5 minutes. No attempt is used up, but transactions wait.",
+)
+
+NOTHING_COMES_THROUGH = Page(
+    "nothing-comes-through",
+    ("canary",),
+    "No canary has come through, and it is not the gateway's circuit breaker. Start with: confirm status.",
+    unless="gateway-down",
 )
 
 

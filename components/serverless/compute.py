@@ -138,7 +138,17 @@ class Compute(pulumi.ComponentResource):
                 resources=(pulumi.Output.concat(self.bucket.arn, "/", PLANS, "*"),),
             ),
             self._use_key("SealPlans", "s3", "kms:GenerateDataKey"),
+            *([self._send_canaries()] if self._settings.canary else []),
         ]
+
+    def _send_canaries(self) -> Statement:
+        """Inserts and, if it forgot its condition, overwrites: but ids of canaries alone."""
+        return Statement(
+            sid="SendCanaries",
+            actions=("dynamodb:PutItem",),
+            resources=(self._args.table_arn,),
+            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["canary-*"]}},
+        )
 
     def _confirm_may(self) -> list[Statement]:
         return [
@@ -191,7 +201,7 @@ class Compute(pulumi.ComponentResource):
             memory_size=settings.functions.memory_mb,
             timeout=settings.functions.timeout_seconds,
             reserved_concurrent_executions=reserved,
-            environment=aws.lambda_.FunctionEnvironmentArgs(variables=self._environment()),
+            environment=aws.lambda_.FunctionEnvironmentArgs(variables=self._environment(name)),
             # Lambda gives itself a grant on the key for the function's role, so the role needs no word on it
             kms_key_arn=self._args.data_key_arn,
             vpc_config=aws.lambda_.FunctionVpcConfigArgs(
@@ -208,11 +218,12 @@ class Compute(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[grant, logs]),
         )
 
-    def _environment(self) -> dict[str, pulumi.Input[str]]:
+    def _environment(self, function: str) -> dict[str, pulumi.Input[str]]:
         """What `workers/config.py` reads. At most 4 KB, without any secret."""
         settings = self._settings
         return {
             **worker.environment(settings, self.gateway_key, workers=settings.run.map_concurrency),
+            **(worker.canary(settings) if function == "plan" else {}),
             "OTEL_SERVICE_NAME": self._place.prefix,
             "TABLE_NAME": self._args.table_name,
             "INDEX_NAME": INDEX,

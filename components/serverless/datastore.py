@@ -13,6 +13,7 @@ from components.account import Place
 from components.settings import Restore, Settings
 
 INDEX = "pending"
+EXPIRES = "expires_at"
 WARM_READ_UNITS = 12_000  # what a new on-demand table has anyway; AWS wants both figures
 
 
@@ -68,6 +69,8 @@ class Datastore(pulumi.ComponentResource):
             )
             if sizing.warm_write_units
             else None,
+            # of canaries alone, a week after they were sent; no other item has the attribute
+            ttl=aws.dynamodb.TableTtlArgs(enabled=True, attribute_name=EXPIRES) if args.settings.canary else None,
             **_restored(args.settings.restore),
             # what it began as changes nothing later: the key goes out of the config once the books agree
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=list(RESTORED_BY)),

@@ -31,7 +31,6 @@ RUNS, RUN_TIME, STARTS = "Runs", "Time of a run", "What starts runs"
 CALLS, CALL_TIME, SIDE_BY_SIDE = "Lambda: calls and errors", "Lambda: longest call", "Lambda: side by side"
 UNITS, THROTTLES, ERRORS = "DynamoDB: units used", "DynamoDB: throttled", "DynamoDB: its own errors"
 GRAPHS = (
-    *shared.PROMISE,
     *(Graph(title) for title in (RUNS, RUN_TIME, STARTS)),
     *(Graph(title) for title in (CALLS, CALL_TIME, SIDE_BY_SIDE)),
     *(Graph(title) for title in (UNITS, THROTTLES, ERRORS)),
@@ -57,6 +56,7 @@ def table(settings: Settings, sources: Sources) -> Table:
     rows = (
         *shared.promise(settings),
         *shared.gateway(settings),
+        *shared.canary(settings),
         *_runs(settings, sources),
         *_functions(settings, sources),
         *_dynamodb(sources),
@@ -66,7 +66,7 @@ def table(settings: Settings, sources: Sources) -> Table:
     watched = {row.alarm.name for row in rows if row.alarm}
     still = ("silence", "no-report", "dead-letters", "run-failed", "run-timed-out")
     return Table(
-        GRAPHS,
+        (*shared.graphs(settings), *GRAPHS),
         rows,
         (
             Page(
@@ -74,9 +74,7 @@ def table(settings: Settings, sources: Sources) -> Table:
                 tuple(name for name in still if name in watched),
                 "Runs do not start, fail, or never get as far as a look at the backlog: nothing is confirmed.",
             ),
-            shared.LATE,
-            shared.DESK_OVERDUE,
-            shared.GATEWAY_DOWN,
+            *shared.pages(settings),
         ),
     )
 

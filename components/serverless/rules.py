@@ -19,6 +19,9 @@ EXPRESS_LIMIT = 300  # seconds that an Express child of a Distributed Map may ta
 LAMBDA_RETRY_WAITS = 31  # seconds: 1 + 2 + 4 + 8 + 16, the waits between the tries of state_machine.RETRY
 BATCH_MARGIN = 15  # seconds of a batch beside its calls: cold start in a VPC, claim, settle, the last line of log
 
+MINUTE = 60
+MOST_CANARY_MINUTES = 480  # an alarm looks back over a day at most (hard limit), and that is three of them
+
 
 def warnings(settings: Settings) -> Iterator[str]:  # noqa: ARG001 - every alternative has them
     """Nothing yet."""
@@ -73,6 +76,15 @@ def contradictions(s: Settings) -> Iterator[Problem]:
             run.map_concurrency,
         )
     period = run.period_seconds
+    if s.canary is not None and (period is None or 2 * period > s.canary.minutes * MINUTE):
+        least = max(5, math.ceil(2 * (period or 0) / MINUTE))
+        wait = "an unknown time" if period is None else f"{period} s"
+        yield Problem(
+            "canaryMinutes",
+            f"{s.canary.minutes} with schedule {run.schedule}",
+            f"0, or twice the time between two runs at least: a canary waits {wait} for the next, or is late",
+            0 if period is None or least > MOST_CANARY_MINUTES else least,
+        )
     if period is not None and s.alarms.oldest_pending_seconds <= period:
         yield Problem(
             "oldestPendingAlarmSeconds",

@@ -117,6 +117,8 @@ def statements(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str | No
 def leading_keys(document: Mapping[str, Any]) -> dict[str, list[str]]:
     """dynamodb:LeadingKeys of a request with one-part keys, as all of our tables have."""
     keys = [document["Key"]] if isinstance(document.get("Key"), dict) else []
+    if isinstance(item := document.get("Item"), dict) and "id" in item:  # the key of each of our tables
+        keys.append({"id": item["id"]})
     for wanted in (document.get("RequestItems") or {}).values():
         keys += wanted.get("Keys", []) if isinstance(wanted, dict) else []
     values = [str(next(iter(value.values()))) for key in keys if len(key) == 1 for value in key.values()]

@@ -11,6 +11,7 @@ import pytest
 
 from local.emulator import REGION, Emulator
 from local.overlay.access import LOG
+from local.permissions import CANARY
 from local.postgres import Postgres
 from local.processes import HOST
 from local.recording import ACCOUNT, record
@@ -49,9 +50,12 @@ def gateway() -> Iterator[LeakyGateway]:
 def serverless(gateway: LeakyGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serverless]:
     """The recorded stack, with nothing to do yet."""
     changes = {"GATEWAY_URL": gateway.url, "GATEWAY_TIMEOUT_SECONDS": "5"}
+    canaries = {"CANARY_MINUTES": str(1 / 60), "CANARY_ACCOUNT": "test-account"}
     with strict(tmp_path_factory.mktemp("strict")) as (emulator, log):
         folder = tmp_path_factory.mktemp("operator")
-        world = Serverless(emulator, record("serverless"), log, changes, {KEY: "key-1"}, folder=folder)
+        world = Serverless(
+            emulator, record("serverless", **CANARY), log, changes | canaries, {KEY: "key-1"}, folder=folder
+        )
         world.make()
         yield world
 

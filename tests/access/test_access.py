@@ -3,6 +3,7 @@ called, and without any one statement the system is refused."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -34,6 +35,7 @@ SERVERLESS = (
     ("plan", "ReadTheDesk"),
     ("plan", "ReadTheIndex"),
     ("plan", "RunLock"),
+    ("plan", "SendCanaries"),
     ("plan", "WriteLogs"),
     ("plan", "WritePlans"),
     ("report", "ReadTheIndex"),
@@ -227,6 +229,8 @@ def test_the_scheduled_run_needs(
     if sid == "GatewayKey":  # a warm function keeps the key
         name = serverless.record.one("aws:lambda/function:Function", role).outputs["name"]
         serverless.client("lambda").update_function_configuration(FunctionName=name, Timeout=119)
+    if sid == "SendCanaries":
+        time.sleep(1.1)  # the turn of the one that was sent is over
     logged = serverless.logged(role) if sid == "WriteLogs" else 0
     with serverless.without(role, sid):
         ended = serverless.run()
@@ -235,6 +239,8 @@ def test_the_scheduled_run_needs(
     if sid == "WriteLogs":
         assert ended["status"] == "SUCCEEDED", "payments go on without logs"
         assert serverless.logged(role) == logged
+    elif sid == "SendCanaries":
+        assert (ended["status"], serverless.state(id_)) == ("SUCCEEDED", "CONFIRMED"), "payments go on without canaries"
     elif role == "report":
         assert ended["status"] == "FAILED"
     else:
@@ -261,6 +267,8 @@ def test_a_schedule_that_may_not_start_a_run_leaves_a_dead_letter_and_one_that_m
 def test_plan_and_report_may_write_the_lock_and_no_transaction(serverless: Serverless, worked: list[Check]) -> None:
     table = serverless.record.outputs["tableName"]
     for role in ("plan", "report"):
+        with serverless.as_role(role), pytest.raises(ClientError, match="AccessDenied"):
+            boto3.client("dynamodb").put_item(TableName=table, Item={"id": {"S": "of-a-producer"}})
         with serverless.as_role(role), pytest.raises(ClientError, match="AccessDenied"):
             boto3.client("dynamodb").update_item(
                 TableName=table,

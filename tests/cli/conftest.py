@@ -52,7 +52,7 @@ class MemoryCensus:
     store: MemoryStore
 
     async def tally(self) -> Mapping[Status, InState]:
-        records = self.store.records.values()
+        records = [record for record in self.store.records.values() if not record.is_canary]
         amounts = {status: Counter[str]() for status in Status}
         for record in records:
             amounts[record.status][record.currency] += record.amount

@@ -124,3 +124,15 @@ def test_a_file_that_is_not_there_or_no_text(memory: MemoryCli, tmp_path: Path) 
     assert "No such file" in memory("reconcile", str(tmp_path / "none.csv")).err
     (tmp_path / "ledger.csv").write_bytes(f"{HEADER}\n".encode() + b"\xff\xfe\n")
     assert "CSV in UTF-8" in memory("reconcile", str(tmp_path / "ledger.csv")).err
+
+
+def test_canaries_are_in_no_book(confirm: Cli, tmp_path: Path) -> None:
+    done(confirm, "a", "canary-1", "canary-2")
+    result = confirm("reconcile", path := book(tmp_path, "a,1250,USD", "canary-1,1250,USD", "canary-9,1,USD"))
+    assert result.code == Exit.OK
+    assert "Canaries are left out, 2 effects of them." in result.out
+    found = json.loads(confirm("reconcile", "--json", path).out)
+    both = {"count": 1, "amount": 1250}
+    assert (found["currencies"], found["canaries"]) == ({"USD": {"ours": both, "theirs": both}}, 2)
+    states = json.loads(confirm("status", "--all", "--json").out)["states"]
+    assert states["CONFIRMED"] == {"count": 1, "amounts_minor": {"USD": 1250}}

@@ -432,3 +432,19 @@ def test_the_currencies_are_iso_4217() -> None:
 )
 def test_amounts_read_exactly(amount: int, currency: str, text: str) -> None:
     assert in_major_units(amount, currency) == text
+
+
+def test_a_canary_is_not_brought_in_by_mistake() -> None:
+    rows = (b"canary-1,acct,1,USD\n", b"order-1,acct,1,USD\n")
+
+    def good(canaries: bool) -> list[str]:
+        read = Rows([HEADER.encode() + b"\n", *rows], Format.CSV, Defaults(NOW, timedelta(hours=1), canaries))
+        return [row.transaction.id for row in read if isinstance(row, Row)]
+
+    assert (good(False), good(True)) == (["order-1"], ["canary-1"])
+    (row,) = csv_rows("canary-1,acct,1,USD")
+    (fault,) = faults(row)
+    assert str(fault) == (
+        "id: found the beginning canary-; allowed: another beginning: canaries are in no book; "
+        "fix: rename it, or say --canaries if it is one"
+    )

@@ -9,9 +9,10 @@ import pytest
 from local.recording import Record, record
 
 BOUNDARY = "arn:aws:iam::123456789012:policy/pipeline-confirm-dev-boundary"
+CANARY = {"canaryMinutes": "5", "canaryAccount": "test-account"}
 SERVERLESS: dict[str, dict[str, str]] = {
     "dev": {},
-    "staging": {"environment": "staging"},
+    "staging": {"environment": "staging", **CANARY},
     "prod": {"environment": "prod", "alarmEmail": "on-call@example.com"},
     # everything optional at once
     "extremes": {
@@ -37,7 +38,7 @@ SERVERLESS: dict[str, dict[str, str]] = {
 IMAGE = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/confirm/workers@sha256:" + "a" * 64
 FARGATE: dict[str, dict[str, str]] = {
     "fargate-dev": {},
-    "fargate-staging": {"environment": "staging"},
+    "fargate-staging": {"environment": "staging", **CANARY},
     "fargate-prod": {"environment": "prod", "alarmEmail": "on-call@example.com"},
     # no task and no capacity while nothing is due
     "fargate-asleep": {"minTasks": "0", "minCapacityUnits": "0", "autoPauseSeconds": "300"},

@@ -14,6 +14,7 @@ from components.protection import HOLDERS
 from components.settings import PROJECT, RETENTION_DAYS
 from components.tags import COMPONENT, takes_tags
 from local.recording import PROVIDER, Record, Recorded
+from workers.domain.transaction import CANARY
 
 Complaints = Iterator[str]
 
@@ -309,12 +310,18 @@ def wildcard_resources_have_reasons(record: Record) -> Complaints:
             yield f"{policy} {statement['Sid']}"
 
 
+def sends_canaries(record: Record) -> bool:
+    return "nothing-comes-through" in {page.name for page in record.all("aws:cloudwatch/compositeAlarm:CompositeAlarm")}
+
+
 def roles_may_what_they_need_and_no_more(record: Record) -> Complaints:
     granted: dict[str, set[str]] = {}
     for policy, statement in statements(record, "aws:iam/rolePolicy:RolePolicy"):
         granted.setdefault(policy.name, set()).update(listed(statement["Action"]))
     for role in record.all("aws:iam/role:Role"):
         wanted = GRANTS[record.alternative].get(role.name, set())
+        if role.name == "plan" and sends_canaries(record):
+            wanted = wanted | {"dynamodb:PutItem"}
         found = granted.pop(role.name, set())
         if found != wanted:
             yield f"{role}: too much {sorted(found - wanted)}, missing {sorted(wanted - found)}"
@@ -379,6 +386,10 @@ def lock_grants_end_at_the_lock(record: Record) -> Complaints:
             keys = statement.get("Condition", {}).get("ForAllValues:StringEquals", {}).get("dynamodb:LeadingKeys")
             if keys != ["#run"]:
                 yield f"{policy} {statement['Sid']} may write transactions"
+        if "dynamodb:PutItem" in listed(statement["Action"]):
+            keys = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys")
+            if keys != [f"{CANARY}*"]:
+                yield f"{policy} {statement['Sid']} may bring transactions in"
 
 
 def everything_is_tagged(record: Record) -> Complaints:
@@ -672,6 +683,12 @@ INVARIANTS = (
         "only the lock may be written around the core",
         lock_grants_end_at_the_lock,
         policy("Action", ["dynamodb:UpdateItem"], "plan"),
+        STATE_MACHINE,
+    ),
+    Invariant(
+        "only canaries may be brought in around producers",
+        lock_grants_end_at_the_lock,
+        policy("Action", ["dynamodb:PutItem"], "plan"),
         STATE_MACHINE,
     ),
     Invariant("the provider tags", everything_is_tagged, put(PROVIDER, "defaultTags", {"tags": {"Project": "x"}})),

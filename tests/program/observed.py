@@ -12,11 +12,14 @@ UNITS = {"Count", "Seconds", "Milliseconds", "None"}
 
 def emitted(alternative: str) -> dict[str, str]:
     """What the workers emit: name -> unit, read off the code of those that run in this alternative."""
-    from workers import measures, publisher
+    from workers import canary, measures, publisher
     from workers.serverless import handlers
     from workers.service import __main__ as service
 
-    modules: dict[str, list[Any]] = {"serverless": [handlers, measures], "fargate": [service, publisher, measures]}
+    modules: dict[str, list[Any]] = {
+        "serverless": [handlers, measures, canary],
+        "fargate": [service, publisher, measures, canary],
+    }
     return dict(pair for module in modules[alternative] for pair in _metrics_in(inspect.getsource(module)))
 
 

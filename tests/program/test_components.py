@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from components.settings import parse
 from local.recording import Record
 from workers import config as worker_config
+from workers.canary import Canary
+from workers.stores.dynamodb import EXPIRES
 
 CONFIG = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
 OUTPUTS = {
@@ -110,6 +113,19 @@ def test_the_workers_understand_what_they_are_told(serverless: Record) -> None:
         assert told.plan_bucket == serverless.outputs["planBucket"]
         assert told.gateway.secret_arn == serverless.outputs["gatewayKeySecretArn"]
         assert told.shards == serverless.outputs["pendingShards"]
+
+
+def test_plan_alone_sends_canaries_and_the_table_forgets_them_where_settings_say_so(records: dict[str, Record]) -> None:
+    def told(stack: str) -> dict[str, Canary | None]:
+        functions = records[stack].all("aws:lambda/function:Function")
+        return {one.name: worker_config.read_lambda(one.inputs["environment"]["variables"]).canary for one in functions}
+
+    canary = Canary("test-account", timedelta(minutes=5))
+    assert told("staging") == {"plan": canary, "confirm": None, "report": None}
+    assert told("prod") == dict.fromkeys(("plan", "confirm", "report"))
+    table = "aws:dynamodb/table:Table"
+    assert records["staging"].all(table)[0].inputs["ttl"] == {"enabled": True, "attributeName": EXPIRES}
+    assert not records["prod"].all(table)[0].inputs.get("ttl")
 
 
 def test_the_rate_limit_is_shared_by_the_workers(records: dict[str, Record]) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from components.settings import ALTERNATIVES, parse
 from local.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
+from workers.canary import Canary
+from workers.service.__main__ import CANARY_USER
 
 CONFIG = {
     "owner": "payments",
@@ -199,6 +202,18 @@ def test_the_workers_understand_what_they_are_told(fargate: Record) -> None:
     assert told.stop_within.total_seconds() == container(fargate, "worker", "worker")["stopTimeout"] - 10
     assert told.policy.lease.total_seconds() == 90
     assert environment(fargate, "worker")["DATABASE_AUTH"] == "iam"
+
+
+def test_workers_send_canaries_as_a_user_of_its_own_where_settings_say_so(records: dict[str, Record]) -> None:
+    stack = records["fargate-staging"]
+    told = worker_config.read_service(environment(stack, "worker"))
+    assert told.canary == Canary("test-account", timedelta(minutes=5))
+    (policy,) = (one for one in stack.all("aws:iam/rolePolicy:RolePolicy") if one.name == "worker")
+    users = {s["Sid"]: s["Resource"] for s in json.loads(policy.inputs["policy"])["Statement"]}
+    assert users["SendCanaries"][0].rpartition("/")[2] == CANARY_USER
+    assert users["SendCanaries"][0].rpartition("/")[0] == users["LogInToTheDatabase"][0].rpartition("/")[0]
+    assert worker_config.read_service(environment(records["fargate-prod"], "worker")).canary is None
+    assert "SendCanaries" not in records["fargate-prod"].one("aws:iam/rolePolicy:RolePolicy", "worker").inputs["policy"]
 
 
 def test_the_migrations_understand_what_they_are_told(fargate: Record) -> None:

@@ -22,9 +22,10 @@ from tests.program.observed import AWS, emitted
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 BOARD = "aws:cloudwatch/dashboard:Dashboard"
+CANARY = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 TABLES: dict[str, dict[str, Any]] = {
-    "serverless": {},
-    "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2"},
+    "serverless": CANARY,
+    "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", **CANARY},
     "fargate-asleep": {"minTasks": 0},
 }
 """With every row that there is, between them."""
@@ -232,6 +233,9 @@ def test_what_risks_the_promise_pages(records: dict[str, Record]) -> None:
         assert rule_of(records[name], "gateway-down") == 'ALARM("breaker-open")'
         assert rule_of(records[name], "desk-overdue") == 'ALARM("review-overdue")'
     assert rule_of(records["fargate-prod"], "database-in-danger") == 'ALARM("transaction-ids")'
+    for name in ("staging", "fargate-staging"):
+        nothing = rule_of(records[name], "nothing-comes-through")
+        assert nothing == '(ALARM("canary")) AND NOT (ALARM("breaker-open"))'
     assert {page.name for page in records["prod"].all(COMPOSITE)} == {
         *("work-stands-still", "transactions-late", "desk-overdue", "gateway-down")
     }
@@ -319,6 +323,13 @@ def test_each_worry_has_its_alarm(stack: str, records: dict[str, Record]) -> Non
 def test_a_stack_that_may_sleep_watches_the_one_who_looks(records: dict[str, Record]) -> None:
     names = {stack: {alarm.name for alarm in records[stack].all(ALARM)} for stack in ("fargate-dev", "fargate-asleep")}
     assert names["fargate-asleep"] - names["fargate-dev"] == {"publisher-failed", "dead-letters", "starts-dropped"}
+
+
+def test_a_canary_that_is_late_or_silent_raises_its_alarm(records: dict[str, Record]) -> None:
+    for stack in ("staging", "fargate-staging"):
+        alarm = ("ConfirmTransactions CanaryConfirmed", "Maximum < 1 or nothing", "1 x 15 min")
+        assert seen(records[stack].one(ALARM, "canary")) == alarm
+    assert not [alarm for alarm in records["prod"].all(ALARM) if alarm.name == "canary"]
 
 
 def test_prod_is_never_warned_later() -> None:

@@ -25,6 +25,7 @@ from components.settings import (
 )
 from local.recording import PROJECT, ROOT, record, stack_config
 
+CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 LEAST = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
 
 
@@ -112,6 +113,9 @@ WRONG: list[tuple[str, object]] = [
     ("schedule", "cron(* * * * *)"),
     ("schedule", "cron(0 10 1 * MON *)"),
     ("schedule", "cron(0 10 ? * ? *)"),
+    ("canaryMinutes", 4),
+    ("canaryMinutes", 481),
+    ("canaryAccount", "a b"),
     ("schedule", "at(2026-11-24T10:00:00)"),
     ("batchSize", 0),
     ("batchSize", "1e3"),
@@ -260,6 +264,10 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
             (),
         ),
         ({"monthlyBudget": 100}, "alarmEmail", "a budget alerts somebody", ()),
+        ({"canaryMinutes": 5}, "canaryAccount", "a canary is really paid", ()),
+        (CANARY | {"mode": "shadow"}, "canaryMinutes", "no canary comes through", ()),
+        (CANARY | {"schedule": "rate(4 minutes)"}, "canaryMinutes", "waits 240 s for the next", ()),
+        (CANARY | {"schedule": "cron(0/15 * * * ? *)"}, "canaryMinutes", "waits an unknown time", ()),
         ({"vaultLockGraceDays": 3}, "vaultLockGraceDays", "its backup vault is not locked", ()),
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else str(value)[:20],
@@ -286,6 +294,8 @@ INSIDE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("config", "key", "says"),
     [
+        (CANARY | {"maxCapacityUnits": "1", "maxTasks": 15}, "maxTasks", "a task opens up to 6"),
+        (CANARY | {"minTasks": 0}, "canaryMinutes", "each would keep one awake"),
         ({"leaseSeconds": 120}, "leaseSeconds", "less than stopTimeoutSeconds (120 s)"),
         ({"leaseSeconds": 180}, "leaseSeconds", "must not outlive"),
         ({"stopTimeoutSeconds": 60}, "leaseSeconds", "less than stopTimeoutSeconds (60 s)"),

@@ -289,3 +289,55 @@ def test_the_environment_is_checked_whole() -> None:
         read_lambda({**NUMBERS, "BATCH_SIZE": "many"})
     assert "TABLE_NAME is missing" in str(error.value)
     assert "BATCH_SIZE must be a number, found 'many'" in str(error.value)
+
+
+def test_a_plan_sends_the_canary_and_tells_of_the_one_before(
+    gateway: LedgerGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY_MINUTES", "525600")  # no turn ends in a test
+    with pytest.raises(ConfigError, match="CANARY_ACCOUNT is missing"):
+        read_lambda()
+    monkeypatch.setenv("CANARY_ACCOUNT", "test-account")
+    handlers.app.cache_clear()
+    app = handlers.app()
+    canary = app.config.canary
+    assert canary is not None
+    now = app.clock.now()
+    before = Transaction(
+        canary.id_at(now - canary.every), "test-account", 1, "USD", now, payment(created_at=now).deadline
+    )
+    asyncio.run(app.store.add([before]))
+    assert plan()["transactions"] == 2
+    [metrics] = emitted(capsys)
+    assert metrics["CanaryConfirmed"] == 0
+    assert plan()["transactions"] == 2, "one a turn"
+    [batch] = batches(plan())
+    capsys.readouterr()
+    counts = handlers.confirm(batch, CONTEXT)
+    assert (counts["claimed"], counts["confirmed"], len(gateway.effects)) == (2, 0, 2)
+    lines = emitted(capsys)
+    assert {line["tx"] for line in lines if "tx" in line} == set(batch["ids"]), "a line as for every other"
+    [outcomes, _] = [line for line in lines if "_aws" in line]
+    assert (outcomes["Confirmed"], "TimeToFinal" in outcomes) == (0, False)
+    plan()
+    [metrics] = emitted(capsys)
+    assert metrics["CanaryConfirmed"] == 1
+    assert metrics["CanarySeconds"][0] >= 0
+
+
+def test_a_canary_that_cannot_be_sent_stops_no_payment(
+    gateway: LedgerGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY_MINUTES", "5")
+    monkeypatch.setenv("CANARY_ACCOUNT", "test-account")
+    handlers.app.cache_clear()
+    add(1)
+
+    async def refused(canary: Transaction) -> None:
+        raise StoreError("not allowed")
+
+    monkeypatch.setattr(handlers.app().store, "send", refused)
+    assert plan()["transactions"] == 1
+    failed, metrics = emitted(capsys)
+    assert (failed["event"], failed["error"], failed["why"]) == ("failed", "StoreError", "not allowed")
+    assert "CanaryConfirmed" not in metrics

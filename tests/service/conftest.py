@@ -28,7 +28,7 @@ from workers.stores.postgres import SESSION, PostgresStore
 def service_postgres(postgres: Postgres) -> Postgres:
     """The server, letting the service's role in without looking at its IAM token, as the local AWS does."""
     hba = postgres.data / "pg_hba.conf"
-    line = f"host all confirm_service {HOST}/32 trust\n"
+    line = f"host all confirm_service,confirm_canary {HOST}/32 trust\n"
     if line not in (text := hba.read_text()):
         hba.write_text(line + text)
 

@@ -293,3 +293,27 @@ def test_its_heart_beats_and_the_check_sees_it(place: Place, tmp_path: object) -
         os.utime(worker.heartbeat, (old, old))
         wait(lambda: age_of(worker.heartbeat) < OLDEST_SECONDS)
     assert age_of(worker.heartbeat.with_name("nothing")) == float("inf")
+
+
+def test_it_sends_canaries_and_counts_none_of_them(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    add(store, 3)
+    with place.worker(CANARY_MINUTES=str(2 / 60), CANARY_ACCOUNT="test-account") as worker:
+        wait(lambda: any(line.get("CanaryConfirmed") for line in worker.lines()))
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(60) == 0
+    confirmed = [line for line in worker.lines() if line.get("CanaryConfirmed")]
+    assert 0 <= confirmed[0]["CanarySeconds"][0] < 60
+    assert sum(line.get("Confirmed", 0) for line in worker.lines()) == 3
+    sent = {effect.id for effect in gateway.ledger.effects} - {f"p-{n:05}" for n in range(3)}
+    assert sent
+    assert all(id_.startswith("canary-") for id_ in sent)
+    assert "test-account" not in worker.log.read_text()
+
+
+def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: PostgresStore) -> None:
+    run(store.pool.execute("REVOKE INSERT ON transactions FROM confirm_producer"))
+    with place.worker(CANARY_MINUTES="5", CANARY_ACCOUNT="test-account") as worker:
+        assert worker.await_event("failed")["error"] == "InsufficientPrivilegeError"
+        add(store, 3)
+        wait(all_final(store, 3))
+        assert not worker.events("stopped")

@@ -11,13 +11,13 @@ from datetime import datetime
 from workers.domain.outcomes import NotFound, NotTried, Unknown
 from workers.domain.policy import Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
-from workers.domain.transaction import Status, Transaction, make
+from workers.domain.transaction import CANARY, Status, Transaction, make
 from workers.domain.transitions import Answer, decide, may_resend
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of a batch, as counts."""
+    """What became of a batch, as counts. Canaries are claimed and may be lost; their outcomes are not counted."""
 
     claimed: int = 0
     confirmed: int = 0
@@ -128,12 +128,12 @@ class Confirmer:
 
 def of_desked(desked: Sequence[Transaction]) -> Tally:
     """Count what a claim sent to a desk, instead of a call."""
-    return Tally(claimed=len(desked), review=len(desked))
+    return Tally(claimed=len(desked), review=sum(not record.is_canary for record in desked))
 
 
 def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
     """Count moves by what became of them."""
-    ended = [move.after for move, ok in zip(moves, won, strict=True) if ok]
+    ended = [after for (_, after), ok in zip(moves, won, strict=True) if ok and not after.id.startswith(CANARY)]
     count = Counter([record.status for record in ended])
     back = [record.reason or "" for record in ended if record.status is Status.PENDING]
     not_tried = sum(reason.startswith("not tried") for reason in back)
@@ -143,6 +143,6 @@ def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
         rejected=count[Status.REJECTED],
         retried=len(back) - not_tried,
         review=count[Status.REVIEW],
-        lost=len(moves) - len(ended),
+        lost=len(moves) - sum(won),
         not_tried=not_tried,
     )

@@ -101,13 +101,14 @@ class Backlog:
     """Of these, due now or held by a worker."""
     oldest_due_at: datetime | None
     review: int
+    """Without canaries."""
     exact: bool = True
     """False where counting stopped early: the figures are then lower bounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What waits for a person."""
+    """What waits for a person. No canary does: it has an alarm of its own, and nobody's money."""
 
     count: int = 0
     first_review_by: datetime | None = None
@@ -163,7 +164,7 @@ class Store(Claims, Protocol):
     async def find(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        """Those in REVIEW, nearest deadline first."""
+        """Those in REVIEW, nearest deadline first, without canaries."""
         ...
 
     async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002

@@ -31,7 +31,7 @@ from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import RunLock
 from workers.stores.dynamodb import DynamoDbStore
-from workers.telemetry import Telemetry, told
+from workers.telemetry import Metrics, Telemetry, told
 from workers.tracing import Context, nanoseconds, new_id, send
 from workers.watch import Watch, WatchedGateway, WatchedStore
 
@@ -94,6 +94,7 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
     run, loop = str(event["run"]), int(event["loop"])
     whole = _run(event)
     app().lock.renew(run, now + config.run_lease)
+    canary = _canary(run, now)
     due = app().loop.run_until_complete(app().store.due(config.batch_size * config.batches_per_plan))
     parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
     key = f"plans/{run}/{loop}.jsonl"
@@ -107,6 +108,7 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
             "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
             "OldestPendingAge": (round(age, 3), "Seconds"),
             **measures.of_desk(desk, now, config.policy.review_within),
+            **canary,
         },
         now,
         run=run[:8],
@@ -211,6 +213,17 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
             **{n: c for n, c in counts.items() if c},
         )
     return {"run": run, "loop": loop + 1, "trace": str(whole), "more": more, **counts}
+
+
+def _canary(run: str, now: datetime) -> Metrics:
+    """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
+    if (canary := app().config.canary) is None:
+        return {}
+    try:
+        return app().loop.run_until_complete(canary.beat(app().store, now))
+    except Exception as error:
+        app().telemetry.failed(error, now, run=run[:8])
+        return {}
 
 
 def _run(event: Mapping[str, Any]) -> Context:

@@ -12,13 +12,15 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import boto3
 
 from workers import measures
+from workers.canary import Canaries
 from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
@@ -29,12 +31,14 @@ from workers.migrations import check
 from workers.service.database import LOST, Database, DatabaseClock, iam_token, listen, open_pool
 from workers.service.pipeline import Pipeline, Totals
 from workers.service.traces import Traces
-from workers.stores.postgres import PostgresStore
+from workers.stores.postgres import PostgresCanaries, PostgresStore
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedGateway, WatchedSource
 
 CONNECTIONS = 5
 """For claims, two settles, reports, and the ear for new work."""
+CANARY_USER = "confirm_canary"
+"""Of the database (workers/migrations/0005_canary.sql)."""
 BEAT_SECONDS = 1.0
 SAMPLE = 4
 """Of a batch so many are timed, whatever its size: this is the hot path."""
@@ -45,8 +49,17 @@ SYNCHRONISE_EVERY = 30
 class Service:
     """One worker process: the pipeline, and what goes on beside it."""
 
-    def __init__(self, config: ServiceConfig, pool: asyncpg.Pool, key: ApiKey, telemetry: Telemetry, by: str) -> None:
+    def __init__(
+        self,
+        config: ServiceConfig,
+        pool: asyncpg.Pool,
+        key: ApiKey,
+        telemetry: Telemetry,
+        by: str,
+        canaries: Canaries | None = None,
+    ) -> None:
         self.config, self.pool, self.telemetry, self.by = config, pool, telemetry, by
+        self.canaries = canaries
         self.clock = DatabaseClock()
         self._key = key
         self._stopping = asyncio.Event()
@@ -154,6 +167,20 @@ class Service:
             await asyncio.sleep(self.config.metrics_every.total_seconds())
             with contextlib.suppress(*LOST):
                 await self._measure()
+            await self._keep_singing()
+
+    async def _keep_singing(self) -> None:
+        """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
+        if self.canaries is None or self.config.canary is None:
+            return
+        now = self.clock.now()
+        try:
+            told = await self.config.canary.beat(self.canaries, now)
+        except Exception as error:
+            self.telemetry.failed(error, now, run=self.by)
+        else:
+            if told:
+                self.telemetry.metrics(told, now, run=self.by)
 
     async def _measure(self) -> None:
         backlog, desk = await self.store.backlog(), await self.store.desk()
@@ -205,7 +232,9 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     key = ApiKey(session.client("secretsmanager"), config.gateway.secret_arn, telemetry)
     gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
     gc.set_threshold(100_000, 20, 20)
-    service = kind(config, pool, key, telemetry, f"{socket.gethostname()[:24]}-{os.getpid()}")
+    aviary = await _aviary(config, session.client("rds"))
+    canaries = PostgresCanaries(aviary) if aviary else None
+    service = kind(config, pool, key, telemetry, f"{socket.gethostname()[:24]}-{os.getpid()}", canaries)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop, signal.Signals(number).name)
@@ -214,6 +243,16 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), 5)
+        if aviary:
+            aviary.terminate()
+
+
+async def _aviary(config: ServiceConfig, client: Any) -> asyncpg.Pool | None:
+    """A connection as the user that sends canaries: the workers' own may bring nothing in."""
+    if config.canary is None:
+        return None
+    user = replace(config.database, user=CANARY_USER)
+    return await open_pool(user, iam_token(user, client), size=1, name="confirm-canary")
 
 
 def main() -> None:

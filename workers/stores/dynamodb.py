@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from workers.canary import KEPT
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
-from workers.domain.transaction import HistoryEntry, Status, Transaction, from_text, to_text
+from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
 from workers.stores.memory import arrived, claimed, desk_of, same_content
 
@@ -26,6 +27,8 @@ STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
 KEYS_PER_CALL = 100  # BatchGetItem's limit
 TRIES = 6  # of what DynamoDB throttled or left unprocessed, with doubled waits between
 REVIEW_SHARD = "review"
+EXPIRES = "expires_at"
+"""When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
 DESK_READ = 500
 """Of those on a desk, so many are read for the money at risk: it is reported every minute, and reads cost."""
 FENCE = '"id" = ? AND "version" = ?'
@@ -145,7 +148,7 @@ class DynamoDbStore:
         return Backlog(len(keys), len(due), from_text(due[0]) if due else None, await self.in_review())
 
     async def desk(self) -> Desk:
-        keys = await self._query(REVIEW_SHARD)
+        keys = await self._desk()
         items = await self._items([id_ for id_, _ in keys[:DESK_READ]], consistent=False) if keys else {}
         waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
         return Desk(len(keys), from_text(keys[0][1]) if keys else None, desk_of(waiting).at_risk)
@@ -155,7 +158,7 @@ class DynamoDbStore:
         return _read(item) if item else None
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        ids = [id_ for id_, _ in await self._query(REVIEW_SHARD, limit=limit)]
+        ids = [id_ for id_, _ in (await self._desk())[:limit]]
         items = await self._items(ids, consistent=True)
         read = [_read(items[id_]) for id_ in ids if id_ in items]
         return [record for record in read if record.status is Status.REVIEW]
@@ -187,7 +190,25 @@ class DynamoDbStore:
 
     async def in_review(self) -> int:
         """How many wait on a desk."""
-        return len(await self._query(REVIEW_SHARD))
+        return len(await self._desk())
+
+    async def _desk(self) -> list[tuple[str, str]]:
+        return [(id_, until) for id_, until in await self._query(REVIEW_SHARD) if not id_.startswith(CANARY)]
+
+    async def send(self, canary: Transaction) -> None:
+        """Insert a canary as producers do (docs/producers.md). By PutItem: IAM can hold it to ids of canaries."""
+        item = to_item(arrived(canary, self.clock.now()), self.shards)
+        try:
+            await asyncio.to_thread(
+                self.client.put_item, TableName=self.table, Item=item, ConditionExpression="attribute_not_exists(id)"
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            pass  # somebody was faster
+        except (BotoCoreError, ClientError) as error:
+            raise StoreError(f"{self.table}: {error}") from error
+
+    async def look(self, id: str) -> Transaction | None:  # noqa: A002
+        return await self.find(id)
 
     async def everything(self) -> list[Transaction]:
         """The whole table: for a verdict or an export, never for the work itself (it reads every item)."""
@@ -336,6 +357,8 @@ def to_item(record: Transaction, shards: int) -> Item:
         item["next_attempt_at"] = _value("next_attempt_at", record.review_by)
     elif not record.status.is_final:
         item["pending_shard"] = {"S": str(zlib.crc32(record.id.encode()) % shards)}
+    if record.is_canary:
+        item[EXPIRES] = {"N": str(int((record.created_at + KEPT).timestamp()))}
     return item
 
 

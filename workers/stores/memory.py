@@ -109,7 +109,7 @@ class MemoryStore:
         return self.records.get(id)
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        waiting = [record for record in self.records.values() if record.status is Status.REVIEW]
+        waiting = [r for r in self.records.values() if r.status is Status.REVIEW and not r.is_canary]
         return sorted(waiting, key=lambda record: (record.review_by or record.deadline, record.id))[:limit]
 
     async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002

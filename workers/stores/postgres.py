@@ -128,7 +128,7 @@ class PostgresStore:
         return await self._whole(rows[0]) if rows else None
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        query = f"{_SELECT} WHERE review_by IS NOT NULL ORDER BY review_by, id LIMIT $1"
+        query = f"{_SELECT} WHERE review_by IS NOT NULL AND id NOT LIKE 'canary-%' ORDER BY review_by, id LIMIT $1"
         return [await self._whole(row) for row in await self.pool.fetch(query, limit)]
 
     async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
@@ -220,6 +220,26 @@ class PostgresStore:
             *_columns(((m.before.id, m.after.version, m.before.token, m.after.status.value) for m in moves), 4),
         )
         return {row["transaction_id"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresCanaries:
+    """Canaries as the database's role for them sends them (workers/migrations/0005_canary.sql)."""
+
+    pool: asyncpg.Pool
+
+    async def send(self, canary: Transaction) -> None:
+        """Insert it as producers do (docs/producers.md), and have those of last week forgotten."""
+        await self.pool.execute(
+            "INSERT INTO transactions (id, account, amount, currency, created_at, deadline)"
+            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
+            *canary[:6],
+        )
+        await self.pool.fetchval("SELECT forget_canaries()")
+
+    async def look(self, id: str) -> Transaction | None:  # noqa: A002
+        row = await self.pool.fetchrow(f"{_SELECT} WHERE id = $1", id)
+        return _record(row) if row else None
 
 
 def _columns(rows: Any, width: int) -> list[list[Any]]:

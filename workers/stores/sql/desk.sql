@@ -1,5 +1,6 @@
--- What waits for a person: how many, until when, and how much money, by currency.
+-- What waits for a person: how many, until when, and how much money, by currency. No canaries.
 SELECT currency, count(*) AS waiting, min(review_by) AS first, sum(amount) AS amount
 FROM transactions
 WHERE review_by IS NOT NULL
+  AND id NOT LIKE 'canary-%'
 GROUP BY currency

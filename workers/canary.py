@@ -1,0 +1,61 @@
+"""The canary: every few minutes a payment of our own, over the whole path, so that silence is no good news.
+
+There is nothing to remember: the time says which canary is due and which was the one before. So any worker may send
+it, any number of them, and again after a crash: the id makes it once. Whoever looks next tells what became of the one
+before, which had all of `every` to be confirmed. Nobody who looks tells nothing, and no news raises the alarm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from workers.domain.transaction import CANARY, Status, Transaction
+from workers.telemetry import Metrics
+
+AMOUNT, CURRENCY = 1, "USD"
+WITHIN = timedelta(hours=1)
+"""Its deadline: after a long outage nobody wants hundreds of them sent."""
+KEPT = timedelta(days=7)
+"""How long one can be looked at; then the datastore forgets it."""
+
+
+class Canaries(Protocol):
+    """The part of a datastore that a canary needs: what every producer may do, and no more."""
+
+    async def send(self, canary: Transaction) -> None:
+        """Insert it, unless it is there."""
+        ...
+
+    async def look(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What is sent, and how often."""
+
+    account: str = field(repr=False)
+    """The gateway's, for tests: its money is ours."""
+    every: timedelta
+
+    def id_at(self, time: datetime) -> str:
+        """Which one is due at `time`: the same for everybody, all through its turn."""
+        start = time - (time - datetime.min.replace(tzinfo=UTC)) % self.every
+        return f"{CANARY}{start:%Y%m%dT%H%M%SZ}"
+
+    async def beat(self, canaries: Canaries, now: datetime) -> Metrics:
+        """Send the one that is due, if nobody has yet, and tell what became of the one before."""
+        id_ = self.id_at(now)
+        if await canaries.look(id_) is None:
+            await canaries.send(Transaction(id_, self.account, AMOUNT, CURRENCY, now, now + WITHIN))
+        return told(await canaries.look(self.id_at(now - self.every)))
+
+
+def told(before: Transaction | None) -> Metrics:
+    """Whether it was confirmed, and how long that took. Nothing of one that was never sent: right after the start."""
+    if before is None:
+        return {}
+    done = before.settled_at if before.status is Status.CONFIRMED else None
+    took = [round((done - before.created_at).total_seconds(), 2)] if done else []
+    return {"CanaryConfirmed": (len(took), "Count"), "CanarySeconds": (took, "Seconds")}
