@@ -12,7 +12,7 @@ from tests.conftest import AwsAccount
 from tests.contract.conftest import POLICY, Database, make_table
 from tests.fakes import START, FakeClock, payment, run
 from workers.canary import KEPT, Canaries, Canary
-from workers.domain.confirming import tally
+from workers.domain.confirming import Tally, of_desked, tally
 from workers.domain.outcomes import Confirmed
 from workers.domain.policy import Policy
 from workers.domain.ports import Move, Store
@@ -93,7 +93,9 @@ def test_its_outcome_is_not_counted(both: tuple[Store, Canaries], clock: FakeClo
 def test_it_is_on_no_desk(store: Store, clock: FakeClock) -> None:
     run(store.add([payment(f"{CANARY}1", amount=1), payment("p-1", amount=29)]))
     clock.time = START + timedelta(hours=25)
-    assert run(store.claim(token="t", by="w1", limit=10)).held == [], "both are past their deadline"
+    claimed = run(store.claim(token="t", by="w1", limit=10))
+    assert claimed.held == [], "both are past their deadline"
+    assert of_desked(claimed.desked) == Tally(claimed=2, review=1)
     assert run(store.find(f"{CANARY}1")).status is Status.REVIEW  # type: ignore[union-attr]
     desk = run(store.desk())
     assert (desk.count, desk.at_risk) == (1, {"USD": 29})
