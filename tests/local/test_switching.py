@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import secrets
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,15 @@ from local import cdnow
 from local.demo.scenario import ask_gateway
 from local.demo.serverless import open_store
 from local.stack import LocalAws
+from tests.local.leaks import known_to_pulumi, leaks, left_by, secret_values
+from tests.telemetry.secrets import planted
 from workers.domain.transaction import Status
 
-PURCHASES = tuple(islice(cdnow.purchases(), 90))
+SECRETS = list(planted(20_261_125))[::2]
+PURCHASES = tuple(
+    replace(purchase, account=secret.text)
+    for purchase, secret in zip(islice(cdnow.purchases(), 90), cycle(SECRETS), strict=False)
+)
 BEFORE, AFTER, BACK = PURCHASES[:40], PURCHASES[40:70], PURCHASES[70:]
 OLD_JOBS = tuple(islice(cdnow.purchases(), 90, 93))
 BOTH = BEFORE[:10]
@@ -66,6 +74,12 @@ class Play:
             assert time.monotonic() < end, f"{stack} did not finish"
             time.sleep(0.5)
 
+    def keep_a_key(self, stack: str) -> None:
+        """The gateway's; that this one never asks for it makes no difference."""
+        aws = self.stacks[stack]
+        arn = aws.outputs()["gatewayKeySecretArn"]
+        aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=secrets.token_hex(16))
+
     def effects(self) -> Counter[str]:
         """How often the gateway moved money for each id."""
         return Counter(effect["id"] for effect in ask_gateway(self.stacks["serverless"], "/_ledger")["effects"])
@@ -95,8 +109,10 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
 def test_a_live_system_moves_and_may_move_back(play: Play) -> None:
     up = ("pulumi", "up", "--yes", "--skip-preview", "--stack")
     play.must("serverless", *up, "serverless")
+    play.keep_a_key("serverless")
     assert play.bring("serverless", BEFORE) == len(BEFORE)
     play.must("fargate", *up, "fargate")  # beside it, while it works
+    play.keep_a_key("fargate")
 
     assert play.bring("fargate", (*BOTH, *AFTER)) == len(BOTH) + len(AFTER)
     play.finish("serverless", BEFORE)
@@ -109,6 +125,29 @@ def test_a_live_system_moves_and_may_move_back(play: Play) -> None:
     assert set(effects.values()) == {1}
     assert set(effects) == {purchase.id for purchase in PURCHASES}
     assert play.run("serverless", "confirm", "review", "--stack", "serverless", "--json").returncode == 0
+
+
+def test_no_account_card_or_key_is_in_what_they_leave(play: Play) -> None:
+    """In no state, output, history of a run, log, metric, alarm, plan or span of either alternative."""
+    aws, new = play.stacks["serverless"], AFTER[0].id
+    table = aws.outputs()["tableName"]
+    landmarks = {"runs": "confirmed", "plans": BEFORE[0].id, "metrics": "Confirmed", "alarms": "backlog"}
+    landmarks |= {"logs": new, "spans": new, "state of serverless": table, "outputs of serverless": table}
+    landmarks |= {"state of fargate": "aws:rds/cluster:Cluster", "outputs of fargate": "databaseHost"}
+    end = time.monotonic() + 60
+    while True:  # logs and spans of tasks come a little later
+        places = left_by(aws)
+        for stack in play.stacks.values():
+            places |= {f"{place} of {stack.stack}": text for place, text in known_to_pulumi(stack).items()}
+        assert landmarks.keys() == places.keys()
+        if not (missing := [place for place, text in landmarks.items() if text not in places[place]]):
+            break
+        assert time.monotonic() < end, f"not what was to be searched: {missing}"
+        time.sleep(1)
+    keys = secret_values(aws)
+    assert len(keys) == 3, "the gateway's key in each, and the database's password"
+    assert len(SECRETS) <= len(PURCHASES)
+    assert not leaks([*SECRETS, *keys], places)
 
 
 def test_from_the_cron_job_by_shadow_mode(play: Play) -> None:

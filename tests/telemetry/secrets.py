@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 BRANDS = {
@@ -34,7 +34,7 @@ class Secret:
 
 def normal(text: str) -> str:
     """Letters and digits alone, so that no dash, escape or other script hides a secret."""
-    text = text.encode().decode("unicode_escape", errors="ignore") if "\\u" in text else text
+    text += text.encode().decode("unicode_escape", errors="ignore") if "\\u" in text else ""
     return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
 
 
@@ -109,3 +109,9 @@ def sentences(seed: int) -> list[tuple[Secret, str]]:
     """Each secret in the middle of some words."""
     chance = random.Random(seed)
     return [(secret, chance.choice(SENTENCES).format(secret.text)) for secret in planted(seed)]
+
+
+def found(secrets: Sequence[Secret], text: str) -> list[Secret]:
+    """Those secrets that are in the text, in whatever form."""
+    clean = normal(text)
+    return [secret for secret in secrets if secret.core in clean]

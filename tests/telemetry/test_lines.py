@@ -14,8 +14,8 @@ from components.queries import QUERIES as SAVED
 from components.queries import TRANSACTION, Query
 from local.insights import rows
 from local.processes import ROOT
-from tests.telemetry.secrets import normal
-from tests.telemetry.worlds import SAMPLING, World, found
+from tests.telemetry.secrets import found
+from tests.telemetry.worlds import SAMPLING, World
 from workers.tracing import Context, samples, trace_id
 
 SCHEMA = json.loads((ROOT / "docs" / "log.schema.json").read_text())
@@ -77,14 +77,14 @@ def test_what_took_long_says_how_long(world: World) -> None:
 def test_no_secret_leaves(world: World) -> None:
     assert len(world.secrets) > 50
     for piece in [*world.log.splitlines(), *world.documents, *map(json.dumps, world.spans)]:
-        leaked = found(world.secrets, piece, normal)
+        leaked = found(world.secrets, piece)
         assert not leaked, ([(secret.kind, secret.text) for secret in leaked], piece)
 
 
 def test_the_secrets_did_come_in(world: World) -> None:
     """Else none could leave: the gateway had said them, and they are the accounts in the store."""
     accounts = [record.account for record in world.records if record.id.startswith(("no-", "ok-", "odd-", "text-"))]
-    assert len(found(world.secrets, "\n".join(accounts), normal)) == len(world.secrets) - 1
+    assert len(found(world.secrets, "\n".join(accounts))) == len(world.secrets) - 1
     whys = [line["why"] for line in world.lines if kind(line) == "change" and line["status"] == "REJECTED"]
     assert any("[" in why or "x" in why for why in whys), "no refusal was redacted"
 

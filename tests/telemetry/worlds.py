@@ -9,7 +9,7 @@ import io
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -322,9 +322,3 @@ def collected(collector: Collector) -> list[dict[str, Any]]:
     collector.stop()
     assert collector.refused == 0
     return [json.loads(line) for line in collector.file.read_text().splitlines()]
-
-
-def found(secrets: Sequence[Secret], text: str, normal: Callable[[str], str]) -> list[Secret]:
-    """Those secrets that are in the text."""
-    clean = normal(text)
-    return [secret for secret in secrets if secret.core in clean]
