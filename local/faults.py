@@ -226,6 +226,18 @@ FAULTS = (
         without="nothing is wrong",
     ),
     Fault(
+        "Payments would not come through, and nobody sends one",
+        "A canary is not confirmed in its time, or none is sent ([canary.md](canary.md)); it is in no book",
+        (
+            "tests/contract/test_canary.py::test_it_is_sent_once_a_turn_and_told_of_when_the_next_is_due",
+            HANDLERS + "test_a_plan_sends_the_canary_and_tells_of_the_one_before",
+            HANDLERS + "test_a_canary_that_cannot_be_sent_stops_no_payment",
+            SERVICE + "test_it_sends_canaries_and_counts_none_of_them",
+            SERVICE + "test_a_canary_that_is_not_let_in_stops_no_payment",
+        ),
+        ("canary",),
+    ),
+    Fault(
         "The datastore is lost, or wrong by a mistake",
         "It goes back to a moment before; what was confirmed since is found by asking ([restore.md](restore.md))",
         (

@@ -21,12 +21,10 @@ from costs.models import ACU_RATE, Model, month, total
 from costs.prices import MILLION
 from local import watched
 from local.faults import BOTH, FAULTS
-from local.recording import record
 from policies.model import FRAMEWORKS
 from policies.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
-ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -103,10 +101,9 @@ def policies() -> str:
 
 @cache
 def _runbooks() -> Mapping[str, str]:
-    """Alarm -> the page that its text names, of both alternatives in prod."""
-    records = [record(name, environment="prod", alarmEmail="on-call@example.com") for name in BOTH]
-    texts = {one.name: str(one.inputs.get("alarmDescription")) for all_ in records for one in all_.all(ALARM)}
-    return {name: found[1] for name, text in texts.items() if (found := re.search(r"docs/(runbooks/\S+\.md)$", text))}
+    """Alarm -> its runbook, of both alternatives in prod."""
+    made = [alarm for name in BOTH for _, alarm in watched.in_prod(name).alarms]
+    return {alarm.name: f"runbooks/{alarm.runbook}.md" for alarm in made}
 
 
 def fault_matrix() -> str:

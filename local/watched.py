@@ -16,6 +16,7 @@ CONFIG = {
     "gatewayUrl": "https://payments.example.com",
     "alarmEmail": "on-call@example.com",
 }
+CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 EVERYTHING: dict[str, dict[str, Any]] = {
     "serverless": {},
     "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", "minTasks": 0},
@@ -31,6 +32,11 @@ def everything(alternative: str) -> Table:
     """With every row that there is. Canaries in a stack that may sleep as well, though no config has both."""
     chosen = settings(alternative, **EVERYTHING[alternative])
     return _table(replace(chosen, canary=CanarySettings(5, "test-account")))
+
+
+def in_prod(alternative: str) -> Table:
+    """That of production, with canaries."""
+    return table(alternative, environment="prod", **CANARY)
 
 
 def table(alternative: str, **changes: object) -> Table:

@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from local.faults import FAULTS, Fault
-from local.recording import record
+from local.watched import in_prod
 from tests.docs.markdown import ROOT
 
 ASKED_FOR = (
@@ -15,19 +15,15 @@ ASKED_FOR = (
     "Aurora fails over", "zone is gone", "Lambda is killed", "task is killed", "poisoned", "Clocks", "deployment in",
     "key is rotated", "mistake in the config",
 )  # fmt: skip
-ALARMS = ("aws:cloudwatch/metricAlarm:MetricAlarm", "aws:cloudwatch/compositeAlarm:CompositeAlarm")
 
 
 @pytest.fixture(scope="module")
 def alarms() -> dict[str, set[str]]:
     """The alarms of each alternative in prod, by the names of their rows."""
     return {
-        alternative: {
-            resource.name
-            for resource in record(alternative, environment="prod", alarmEmail="a@example.com").resources
-            if resource.type in ALARMS
-        }
+        alternative: {alarm.name for _, alarm in made.alarms} | {page.name for page in made.pages}
         for alternative in ("serverless", "fargate")
+        for made in [in_prod(alternative)]
     }
 
 

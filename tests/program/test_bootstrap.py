@@ -152,6 +152,18 @@ def test_nobody_reads_secrets_or_other_data(made: Record, role: str) -> None:
     assert not refused & {action for action in allowed(made, role) if LEVELS[action] in ("Write", "Tagging")}
 
 
+def test_verify_may_send_its_canary_as_the_command_does(made: Record) -> None:
+    """`confirm import` and `confirm show`: PartiQL's INSERT and BatchGetItem (workers/stores/dynamodb.py)."""
+    may = allowed(made, "verify")
+    assert {action for action in may if action.startswith("dynamodb:") and LEVELS[action] == "Write"} == {
+        "dynamodb:partiqlinsert"
+    }
+    for action in ("dynamodb:partiqlinsert", "dynamodb:batchgetitem"):
+        assert [one["Sid"] for one in may[action]] == ["CanaryTable"]
+    refused = {action for one in statements(made, "verify") if one["Effect"] == "Deny" for action in one["Action"]}
+    assert "dynamodb:BatchGetItem" not in refused
+
+
 def test_apply_cannot_change_its_own_role_or_state(made: Record) -> None:
     own = [f"arn:aws:iam::{ACCOUNT}:role/pipeline-confirm-dev-{role}" for role in (*ROLES, "build")]
     for action, found in allowed(made, "apply").items():

@@ -16,13 +16,12 @@ from components.serverless import observability as of_serverless
 from components.settings import Environment
 from components.worker import METRIC_NAMESPACE
 from local.recording import ROOT, Record, Recorded
-from local.watched import metrics_of, settings, table
+from local.watched import CANARY, metrics_of, settings, table
 from tests.program.observed import AWS, emitted
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 BOARD = "aws:cloudwatch/dashboard:Dashboard"
-CANARY = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 TABLES: dict[str, dict[str, Any]] = {
     "serverless": CANARY,
     "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", **CANARY},
