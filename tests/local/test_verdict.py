@@ -44,6 +44,12 @@ def test_a_clean_run_holds_and_adds_up() -> None:
     assert sum(row.count for row in verdict.rows) == 4
 
 
+def test_canaries_are_in_no_book() -> None:
+    canary = settled("canary-1", Confirmed("r", 2933, "USD"))
+    effects = [*EFFECTS, Effect("canary-1", 2933, "USD"), Effect("canary-2", 1, "USD")]
+    assert judge(BROUGHT, [*RECORDS.values(), canary], effects) == judge(BROUGHT, list(RECORDS.values()), EFFECTS)
+
+
 Change = Callable[[dict[str, Transaction], list[Effect]], object]
 FAULTS: dict[str, tuple[str, Change]] = {
     "lost": ("every transaction that came in is here", lambda r, _: r.pop("a")),

@@ -108,6 +108,13 @@ def test_the_database_understands_the_question(postgres: Postgres) -> None:
                 "UPDATE transactions SET status = 'REVIEW', due_at = NULL, reason = 'r', owner = 'o', "
                 "review_by = now() - interval '5 minutes' WHERE id = 'p2'"
             )
+            await connection.execute(  # a canary: on no desk
+                "INSERT INTO transactions (id, account, amount, currency) VALUES ('canary-1', 'a', 1, 'USD')"
+            )
+            await connection.execute(
+                "UPDATE transactions SET status = 'REVIEW', due_at = NULL, reason = 'r', owner = 'o', "
+                "review_by = now() - interval '1 hour' WHERE id = 'canary-1'"
+            )
             return [before, await connection.fetchrow(publisher.QUERY)]
         finally:
             await connection.execute("DROP SCHEMA publisher CASCADE")
