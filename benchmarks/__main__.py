@@ -133,7 +133,7 @@ def _checks(counted: Counts | None, stacked: StackCounts | None, imported: ColdI
 
 def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
     """The cost model's work with everything in it that was counted."""
-    work = ASSUMED
+    work = replace(ASSUMED, looks=True)
     if counted:
         attempts, last = counted.attempts, counted.runs[-1]
         work = replace(
@@ -144,7 +144,7 @@ def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
             read_units_per_run=counted.idle.usage.reads,
             log_bytes_per_attempt=sum(run.confirm.of_transactions for run in counted.runs) / attempts,
             log_bytes_per_child=sum(run.confirm.other for run in counted.runs) / counted.batches,
-            log_bytes_per_idle_run=counted.idle.plan.other,
+            log_bytes_per_idle_run=counted.idle.look.other,
             log_bytes_per_working_run=(last.plan.other + last.report.other) / max(last.loops, 1),
             cpu_ms=counted.cpu_ms + GATEWAY_CPU_MS,
         )

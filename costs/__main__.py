@@ -123,6 +123,7 @@ def _bills(months: Mapping[str, Month]) -> Table:
     table.add_row("[bold]together[/]", *(f"[bold]{one.total:,.2f}[/]" for one in months.values()))
     table.add_row("fixed: without a transaction", *(f"{one.fixed:,.2f}" for one in months.values()))
     table.add_row("each million", *(f"{one.per_million:,.2f}" for one in months.values()))
+    table.add_row("another million", *(f"{one.further:,.2f}" for one in months.values()))
     table.add_row("the dominating line", *("{}, {:.0%}".format(*one.dominating) for one in months.values()))
     return table
 

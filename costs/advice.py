@@ -118,7 +118,7 @@ def _idle_runs(stack: Priced, volume: float) -> Iterator[Advice]:
     slow = replace(stack, env=replace(stack.env, runs_per_hour=12))
     more = sum(stack.bill(volume).values()) - sum(slow.bill(volume).values())
     if stack.settings.environment is not Environment.PROD and more > 1:
-        yield Advice(more, "runs that find nothing, every minute outside prod. schedule rate(5 minutes)")
+        yield Advice(more, "a run every minute outside prod: fewer find more each. schedule rate(5 minutes)")
 
 
 RULES = (

@@ -79,10 +79,17 @@ CONTAINER_INSIGHTS = 8 + 11 + 6
 """Metrics of a cluster, of a service in it and of its family of tasks: known, from an example of CloudWatch pricing."""
 
 
-def _containers(cluster: Recorded) -> Bill:
-    switched = {setting["name"]: setting["value"] for setting in cluster.inputs.get("settings") or ()}
-    on = switched.get("containerInsights", "disabled") != "disabled"
-    return {"Container Insights": price("metric", CONTAINER_INSIGHTS)} if on else {}
+WITH_WORK = frozenset(
+    {
+        *("Confirmed", "Rejected", "Retried", "GatewayErrors", "GatewayMs", "TimeToFinal"),
+        *("ClaimMs", "ConfirmMs", "SettleMs"),
+    }
+)
+"""Metrics of ours that are sent in hours with work alone (CloudWatch meters the hours in which one is sent)."""
+WITH_TROUBLE = frozenset(
+    {"BatchesFailed", "BreakerOpen", "DatabaseLosses", "LostFences", "MoneyAtRisk", "NotTried", "Review"}
+)
+"""And those that are sent where something goes wrong. All others are taken to come all month."""
 
 
 def _free(why: str, *types: str) -> dict[str, Row]:
@@ -100,7 +107,7 @@ TYPES: Mapping[str, Row] = {
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": _by_month(WATCH, "composite_alarm"),
     "aws:cloudwatch/dashboard:Dashboard": _by_month(WATCH, "dashboard"),
     "aws:dynamodb/contributorInsights:ContributorInsights": Row(("insights_rule",), _contributors),
-    "aws:ecs/cluster:Cluster": Row(("metric",), _containers),
+    "aws:ecs/cluster:Cluster": _used("metric"),
     # by use
     "aws:rds/cluster:Cluster": Row(
         ("acu", "aurora_storage", "aurora_io", "aurora_backup", "insights_acu", "insights_advanced", "secret"), _cluster
@@ -109,7 +116,7 @@ TYPES: Mapping[str, Row] = {
     "aws:ecs/service:Service": _used("fargate_vcpu", "fargate_gb", "spot_factor", "xray"),
     "aws:ecr/repository:Repository": _used("ecr"),
     "aws:dynamodb/table:Table": _used("wru", "rru", "ddb_storage", "ddb_pitr"),
-    "aws:lambda/function:Function": _used("lambda_request", "lambda_gb_s"),
+    "aws:lambda/function:Function": _used("lambda_request", "lambda_gb_s", "xray"),
     "aws:sfn/stateMachine:StateMachine": _used(
         "sfn_transition", "sfn_express_request", "sfn_express_gb_h", "sfn_express_gb_h_over_1000", "xray"
     ),
@@ -183,7 +190,9 @@ class Priced:
     standing: Bill
 
     def bill(self, volume: float, load: Load = COUNTED_LOAD) -> Bill:
-        """A month with `volume` transactions."""
+        """A month with `volume` transactions, and with the canaries that the stack sends."""
+        if self.settings.canary:
+            volume += HOURS * 60 / self.settings.canary.minutes
         if self.settings.alternative == "serverless":
             return add(serverless_use(volume, self.env, load, work=COUNTED), self.standing)
         return add(fargate_use(volume, self.env, load), self.standing)
@@ -227,7 +236,19 @@ def paid(recorded: Record) -> Iterator[Recorded]:
 def standing(recorded: Record) -> Bill:
     """What the resources cost by the month, used or not."""
     bills = [row.standing(resource) for resource in paid(recorded) if (row := TYPES[resource.type]).standing]
-    return add(*bills, {WATCH: price("metric", len(custom_metrics(recorded)))})
+    return add(*bills, {WATCH: price("metric", len(_kinds(recorded)["all month"]))})
+
+
+def _kinds(recorded: Record) -> Mapping[str, list[tuple[str, ...]]]:
+    """The metrics of our own by when they are sent."""
+    kinds: dict[str, list[tuple[str, ...]]] = {"all month": [], "with work": [], "with trouble": []}
+    for metric in sorted(custom_metrics(recorded)):
+        searched = re.search(r'MetricName="(\w+)"', metric[0])
+        name = searched[1] if searched else metric[1]
+        kinds["with work" if name in WITH_WORK else "with trouble" if name in WITH_TROUBLE else "all month"].append(
+            metric
+        )
+    return kinds
 
 
 def custom_metrics(recorded: Record) -> set[tuple[str, ...]]:
@@ -256,6 +277,7 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
     def count(type_: str) -> int:
         return len(recorded.some(type_))
 
+    kinds = _kinds(recorded)
     env = Env(
         name=name,
         nats=count("aws:ec2/natGateway:NatGateway"),
@@ -263,7 +285,10 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
         min_acu=PROD.min_acu,
         min_tasks=PROD.min_tasks,
         alarms=count("aws:cloudwatch/metricAlarm:MetricAlarm"),
-        metrics=len(custom_metrics(recorded)),
+        metrics=len(kinds["all month"]),
+        work_metrics=len(kinds["with work"]),
+        trouble_metrics=len(kinds["with trouble"]),
+        sampling=settings.trace_sampling / 100,
         keys=count("aws:kms/key:Key"),
         backup_copies=_copies(recorded),
     )
@@ -292,6 +317,7 @@ def _serverless(env: Env, settings: Settings, recorded: Record) -> Env:
 
 def _fargate(env: Env, settings: Settings, recorded: Record) -> Env:
     (cluster,) = recorded.all("aws:rds/cluster:Cluster")
+    (tasks,) = recorded.all("aws:ecs/cluster:Cluster")
     (service,) = recorded.all("aws:ecs/service:Service")
     (target,) = recorded.all("aws:appautoscaling/target:Target")
     task = recorded.one("aws:ecs/taskDefinition:TaskDefinition", "worker").inputs
@@ -310,6 +336,7 @@ def _fargate(env: Env, settings: Settings, recorded: Record) -> Env:
         task_vcpu=int(task["cpu"]) / 1024,
         task_gb=int(task["memory"]) / 1024,
         task_calls=settings.gateway.concurrency,
+        container_metrics=CONTAINER_INSIGHTS if _insights_on(tasks) else 0,
         awake_share=min(1.0, per_hour * pause_hours) if pause_hours else 1.0,
         looks_per_hour=per_hour,
         insights_acu_month=_insights(cluster.inputs),
@@ -318,6 +345,11 @@ def _fargate(env: Env, settings: Settings, recorded: Record) -> Env:
 
 
 _REFINE: Mapping[str, Callable[[Env, Settings, Record], Env]] = {"serverless": _serverless, "fargate": _fargate}
+
+
+def _insights_on(cluster: Recorded) -> bool:
+    switched = {setting["name"]: setting["value"] for setting in cluster.inputs.get("settings") or ()}
+    return bool(switched.get("containerInsights", "disabled") != "disabled")
 
 
 def _insights(cluster: Mapping[str, Any]) -> float:

@@ -61,7 +61,15 @@ class Env:
     min_tasks: int
     alarms: int = 15
     metrics: int = 12
-    """Custom ones, through the embedded metric format."""
+    """Custom ones, through the embedded metric format, that come whether there is work or not."""
+    work_metrics: int = 0
+    """Those that come in hours with work alone, and are paid in these alone."""
+    trouble_metrics: int = 0
+    """Those that come where something goes wrong."""
+    container_metrics: int = 0
+    """Container Insights', while a task runs."""
+    sampling: float | None = None
+    """The share of transactions whose traces are kept, trouble apart; None where transactions have none."""
     keys: int = 2
     """KMS: data, logs."""
     backup_copies: float = 0
@@ -126,6 +134,8 @@ NAIVE = Writes(ingest=2 + 2, claim=2 + 4, settle=2 + 2, release=2 + 4)
 class Work:
     """What the serverless alternative does for a transaction. Assumed by default; counted values replace it."""
 
+    looks: bool = False
+    """Whether a look comes first, and a run starts only where something is due: then none is idle."""
     write_units: float = LEAN.per_transaction()
     """DynamoDB's, per transaction, ingest and retries included."""
     write_units_per_run: float = 2
@@ -133,7 +143,7 @@ class Work:
     read_units_per_attempt: float = 1 / 80
     """Pages of the index; the claim's write is taken to return the item."""
     read_units_per_run: float = 10 * 0.5
-    """Ten shards, half a unit for an empty page."""
+    """Ten shards, half a unit for an empty page; by a look as well."""
     transitions_per_idle_run: float = 5
     """Start, Begin, Plan, AnyWork, Release."""
     transitions_per_working_run: float = 8
@@ -144,6 +154,7 @@ class Work:
     log_bytes_per_child: float = 600 + 1_500
     """START, END and REPORT of Lambda, and a summary."""
     log_bytes_per_idle_run: float = 2 * 600 + 1_000
+    """By a look, where there are any."""
     log_bytes_per_working_run: float = 2 * 600 + 1_000
     cpu_ms: float = 2 * 1.2 + 0.8
     """Milliseconds of a whole core per attempt: two UpdateItem by boto3 and one HTTP call."""
@@ -152,6 +163,7 @@ class Work:
 ASSUMED = Work()
 
 COUNTED = Work(
+    looks=True,
     write_units=5.2,
     write_units_per_run=4,
     read_units_per_attempt=0.512,
@@ -164,8 +176,9 @@ COUNTED = Work(
 )
 """As `make bench` counted it, November 2026; it fails when what it counts is more."""
 
-COUNTED_LOAD = replace(LOAD, item_kb=0.73)
-"""The largest item that `make bench` saw, with its history."""
+COUNTED_LOAD = replace(LOAD, item_kb=0.73, wire_out_bytes=700, log_bytes=200)
+"""The largest item that `make bench` saw, with its history; a call's bytes by tests/gateway/test_payments.py; of log
+lines 160 by `make bench`, and the metrics. What comes back from the gateway is not ours to count."""
 
 CORE_MB = 1769
 """Of memory, with which Lambda gives one whole core; less gets its share."""
@@ -176,6 +189,9 @@ COLD_SHARE, COLD_SECONDS = 0.02, 0.7
 """Since August 2025 INIT is billed like the rest."""
 EXPRESS_GB = 64 / 1024
 TRACED_SHARE = 0.05
+"""Of calls, by X-Ray's own rule: the first of each second and 5 % of the rest; so all that come once a minute."""
+TROUBLED_HOURS = 0.1
+"""The share of the hours with work in which each kind of trouble comes up. An assumption."""
 KMS_REQUESTS = 100_000
 
 # --- serverless -------------------------------------------------------------------------------------------------------
@@ -225,24 +241,28 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
         runs, working, children = runs + runs_here, working + working_here, children + batches
         lambda_seconds += batches * took
         dispatch += express(batches, took + 0.1)
-    idle = runs - working
+    idle = 0.0 if work.looks else runs - working
+    looks, runs = (runs, working) if work.looks else (0.0, runs)
     transitions = (
         idle * work.transitions_per_idle_run
         + working * work.transitions_per_working_run
         + children * work.transitions_per_child
     )
-    invocations = runs * 2 + children  # Plan, Report, Confirm
-    lambda_seconds += runs * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
+    invocations = looks + runs * 2 + children  # Plan, Report, Confirm
+    lambda_seconds += (looks + runs) * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
     stored_gb = volume * load.retention_months * (load.item_kb * 1000 + 100) / GB  # 100 bytes of index
     log_gb = (
         volume * load.attempts * work.log_bytes_per_attempt
         + children * work.log_bytes_per_child
-        + idle * work.log_bytes_per_idle_run
+        + (looks or idle) * work.log_bytes_per_idle_run
         + working * work.log_bytes_per_working_run
     ) / GB
-    reads = volume * load.attempts * work.read_units_per_attempt + runs * work.read_units_per_run
+    reads = volume * load.attempts * work.read_units_per_attempt + (looks + runs) * work.read_units_per_run
+    # a look and its run share a trace
+    traces = looks or runs * TRACED_SHARE
+    traces += children * TRACED_SHARE + volume * traced_share(env, load)
     return {
-        "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", runs),
+        "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", looks or runs),
         "Lambda": price("lambda_request", invocations) + price("lambda_gb_s", env.lambda_gb * lambda_seconds),
         "DynamoDB writes": price("wru", volume * work.write_units + runs * work.write_units_per_run),
         "DynamoDB reads": price("rru", reads),
@@ -250,7 +270,8 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
         "backups": price("ddb_backup", stored_gb * env.backup_copies),
         "KMS, secrets": price("kms_request", KMS_REQUESTS),
         **_traffic(volume * load.attempts, load),
-        **_watch(log_gb, (runs + children) * TRACED_SHARE),
+        **_watch(log_gb, traces),
+        **_metrics(volume, env, load),
     }
 
 
@@ -286,34 +307,44 @@ def fargate_use(volume: float, env: Env, load: Load = LOAD, *, io_per_transactio
 
     `io_per_transaction`: 1 for set-based statements and time-ordered keys, 4 row by row, 7 with random UUID keys too.
     """
-    acu_hours = on_demand_hours = spot_hours = 0.0
+    acu_hours = on_demand_hours = spot_hours = traces = 0.0
+    with_work = hours_with_work(volume, load)
+    open_share = 1.0 if env.min_acu else max(env.awake_share, with_work)  # of the month, the database
+    awake = 1.0 if env.min_tasks else with_work
     for hours, share in load.phases(volume):
         rate = share * load.attempts / (hours * 3600)
         cache = rate * 3600 * HOT_HOURS * load.row_kb / 1e6 / ACU_CACHE_GB
         need = math.ceil(max(rate / ACU_RATE, cache) * 2) / 2  # in steps of half an ACU
-        least = env.min_acu or LEAST_ACU * env.awake_share
+        least = env.min_acu or LEAST_ACU * open_share
         acu_hours += hours * max(least, need) * env.aurora_instances  # a tier 0-1 reader follows the writer
         tasks = max(env.min_tasks, math.ceil(rate / task_rate(env, load)))
         on_spot = max(0, tasks - env.on_demand_base) * env.spot_share
         on_demand_hours += hours * (tasks - on_spot)
         spot_hours += hours * on_spot
+        # a trace for each minute of a task in which a transaction's was kept
+        kept = rate * 60 / max(tasks, 1) * traced_share(env, load)
+        traces += hours * 60 * max(tasks, 1) * (1 - math.exp(-kept))
     task = price("fargate_vcpu", env.task_vcpu) + price("fargate_gb", env.task_gb)
     stored_gb = 1 + volume * load.retention_months * load.row_kb * 1000 / GB
-    log_gb = 1 + volume * load.attempts * load.log_bytes / GB
-    own_traffic_gb = 5 + (0 if env.endpoints else log_gb)
+    log_gb = awake + volume * load.attempts * load.log_bytes / GB
+    own_traffic_gb = 5 * awake + (0 if env.endpoints else log_gb)
     looks = HOURS * env.looks_per_hour
+    published = volume * load.attempts / 100 * TRACED_SHARE  # where transactions have no traces: of batches
+    transactions_traced = published if env.sampling is None else volume * traced_share(env, load)
     return {
         "Aurora ACU": price("acu", acu_hours),
         # polling and vacuum when idle: one request in five seconds
-        "Aurora I/O": price("aurora_io", volume * io_per_transaction + HOURS * 3600 * 0.2),
+        "Aurora I/O": price("aurora_io", volume * io_per_transaction + HOURS * 3600 * 0.2 * open_share),
         "Aurora storage + backup": price("aurora_storage", stored_gb) + price("aurora_backup", stored_gb),
         "Database Insights": env.insights_acu_month * acu_hours / HOURS,
         "backups": price("aurora_backup", stored_gb * env.backup_copies),
         "Fargate": (on_demand_hours + price("spot_factor", spot_hours)) * task + price("ecr", 0.3),
         "Lambda": price("lambda_request", looks) + price("lambda_gb_s", looks * 0.25) + price("scheduler", looks),
-        "KMS, secrets": price("kms_request", KMS_REQUESTS / 2),
+        "KMS, secrets": price("kms_request", KMS_REQUESTS / 2 * open_share),
         **_traffic(volume * load.attempts, load, own_traffic_gb),
-        **_watch(log_gb, volume * load.attempts / 100 * TRACED_SHARE),
+        **_watch(log_gb, traces + transactions_traced + looks),
+        **_metrics(volume, env, load),
+        "Container Insights": price("metric", env.container_metrics * awake),
     }
 
 
@@ -371,6 +402,24 @@ def _traffic(calls: float, load: Load, own_traffic_gb: float = 0.0) -> Bill:
     return {"NAT data + egress": price("nat_gb", out + back + own_traffic_gb) + price("egress", out)}
 
 
+def hours_with_work(volume: float, load: Load = LOAD) -> float:
+    """The share of a month's hours in which a transaction arrives, at random."""
+    return sum(hours * (1 - math.exp(-share / hours)) for hours, share in load.phases(volume)) / HOURS
+
+
+def traced_share(env: Env, load: Load = LOAD) -> float:
+    """The share of transactions whose traces are kept: a sample, and all that met trouble."""
+    if env.sampling is None:
+        return 0.0
+    return env.sampling + (1 - env.sampling) * (load.attempts - 1)
+
+
+def _metrics(volume: float, env: Env, load: Load) -> Bill:
+    """A metric is paid for the hours in which it is sent."""
+    sent = (env.work_metrics + env.trouble_metrics * TROUBLED_HOURS) * hours_with_work(volume, load)
+    return {"metrics of the work": price("metric", sent)}
+
+
 def _watch(log_gb: float, traces: float) -> Bill:
     return {"logs": price("logs_gb", log_gb) + price("logs_store", log_gb), "X-Ray": price("xray", traces)}
 
@@ -389,6 +438,8 @@ class Month:
     bill: Bill
     fixed: float
     """US dollars without a single transaction."""
+    further: float
+    """US dollars of another million on top."""
 
     @property
     def total(self) -> float:
@@ -406,13 +457,14 @@ class Month:
 
     @property
     def per_million(self) -> float:
-        """The variable part, by million transactions."""
+        """The variable part, by million transactions: with what comes on top as soon as there is work at all."""
         return self.variable / self.volume * MILLION
 
 
 def month(model: Model, volume: float) -> Month:
     """`volume` transactions a month by `model`."""
-    return Month(volume, model(volume), total(model(0)))
+    bill = model(volume)
+    return Month(volume, bill, total(model(0)), total(model(volume + MILLION)) - total(bill))
 
 
 def total(bill: Bill) -> float:

@@ -168,11 +168,11 @@ def costs() -> str:
         (
             name,
             *(f"{total(model(volume)):,.0f}" for volume in (0, MILLION, 10 * MILLION, 100 * MILLION)),
-            f"{month(model, 10 * MILLION).per_million:,.1f}",
+            f"{month(model, 10 * MILLION).further:,.1f}",
         )
         for name, model in prod_curves().items()
     ]
-    return table(("prod", "nothing to do", "1 M", "10 M", "100 M", "each million at 10 M"), rows)
+    return table(("prod", "nothing to do", "1 M", "10 M", "100 M", "another million at 10 M"), rows)
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from workers.domain.confirming import Tally
 from workers.domain.ports import Calls, Desk
 from workers.domain.transaction import Transaction
 from workers.telemetry import Metrics, Telemetry
@@ -18,13 +19,34 @@ MOST = 100
 """Values that a metric of one line takes."""
 
 
+def happened(metrics: Metrics) -> Metrics:
+    """Those that are not zero: a metric is paid for in each hour in which it is sent, zeros too."""
+    return {name: metric for name, metric in metrics.items() if metric[0]}
+
+
+def of_tally(tally: Tally) -> Metrics:
+    """What became of claimed transactions."""
+    return happened(
+        {
+            "Confirmed": (tally.confirmed, "Count"),
+            "Rejected": (tally.rejected, "Count"),
+            "Retried": (tally.retried, "Count"),
+            "Review": (tally.review, "Count"),
+            "NotTried": (tally.not_tried, "Count"),
+            "LostFences": (tally.lost, "Count"),
+        }
+    )
+
+
 def of_gateway(calls: Calls, *, ready: bool, most: int = MOST) -> Metrics:
     """How long calls took (of a sample of `most`), how many went wrong, and whether the circuit breaker is open."""
-    return {
-        "GatewayMs": ([round(one, 1) for one in thinned(calls.milliseconds, most)], "Milliseconds"),
-        "GatewayErrors": (sum(calls.errors.values()), "Count"),
-        "BreakerOpen": (0 if ready else 1, "Count"),
-    }
+    return happened(
+        {
+            "GatewayMs": ([round(one, 1) for one in thinned(calls.milliseconds, most)], "Milliseconds"),
+            "GatewayErrors": (sum(calls.errors.values()), "Count"),
+            "BreakerOpen": (0 if ready else 1, "Count"),
+        }
+    )
 
 
 def of_desk(desk: Desk, now: datetime, review_within: timedelta) -> Metrics:

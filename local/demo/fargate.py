@@ -70,11 +70,15 @@ class Fargate(Scenario):
         return done
 
     def times(self) -> dict[str, float]:
-        lines = [line for line in self.metric_lines(self.outputs["logGroups"]["worker"]) if "ClaimMs" in line]
+        lines = [
+            line
+            for line in self.metric_lines(self.outputs["logGroups"]["worker"])
+            if {"ClaimMs", "ConfirmMs", "SettleMs"} & set(line)
+        ]
         counts = ("Confirmed", "Rejected", "Retried", "Review", "NotTried")
         names = {"claiming": "ClaimMs", "gateway and its rate limit": "ConfirmMs", "settling": "SettleMs"}
         return {
-            text: sum(line[name] * sum(line[count] for count in counts) for line in lines) / 1000
+            text: sum(line.get(name, 0) * sum(line.get(count, 0) for count in counts) for line in lines) / 1000
             for text, name in names.items()
         }
 

@@ -246,7 +246,7 @@ def test_the_costs_are_those_of_the_program(readme: Document, prod: dict[str, Mo
         figures = cell.removesuffix(" US$").split(" / ")
         assert all(near(*pair) for pair in zip(figures, (total(model(one)) for one in volumes), strict=True))
     even = break_even(prod["serverless"], prod["fargate"])
-    stated = re.search(r"\b(\d+) (?:million|millones) (?:a month|al mes) \|", readme.text)
+    stated = re.search(r"(?:below|debajo de) (\d+) (?:million|millones) (?:a month|al mes) \|", readme.text)
     assert even is not None
     assert stated
     assert near(stated[1], even / MILLION)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costs.models import COUNTED_LOAD
 from local.gateway import PROFILES, Fault, Ledger, SimulatedGateway
 from tests.gateway.support import (
     ACCOUNT,
@@ -31,6 +32,7 @@ from workers.gateway import payments as module
 from workers.gateway.http import Answer
 from workers.gateway.limits import BreakerPolicy, Called
 from workers.gateway.payments import GatewaySettings, PaymentGateway
+from workers.tracing import Context, calling
 
 ONE = transaction()
 DONE = {"id": "t-1", "status": "confirmed", "reference": "ref-1", "amount": 1234, "currency": "USD"}
@@ -241,6 +243,26 @@ def test_speaks_the_protocol() -> None:
             assert f"\r\nAuthorization: Bearer {SECRET}\r\n".encode() in head
             assert json.loads(body) == {"id": "t-1", "account": ACCOUNT, "amount": 1234, "currency": "USD"}
             assert ask.startswith(b"GET /v2/confirmations/a%2Fb%3Fc HTTP/1.1\r\n")
+
+    quietly(run)
+
+
+def test_a_call_is_as_large_as_its_bill_says() -> None:
+    """What leaves for one confirmation, with an id, a key and a trace as long as in practice."""
+    id_, path = "0b3f9a52-6c1d-5a8e-9f40-7d2c1e8b6a33", "/payments/v2"
+    record = ONE._replace(id=id_)
+
+    async def run() -> None:
+        async with (
+            raw_server(saying(http(200, DONE | {"id": id_}), hold=True)) as server,
+            payments(server.url + path, api_key=SECRET * 2) as gateway,
+        ):
+            token = calling.set(Context("6" * 32, "7" * 16, sampled=True))
+            await gateway.confirm(record, id_)
+            calling.reset(token)
+            (request,) = server.requests
+        framed = len(request) + 22 + 2 * 52  # a TLS record; two packets' heads, the second acknowledges the answer
+        assert 0.8 * COUNTED_LOAD.wire_out_bytes < framed <= COUNTED_LOAD.wire_out_bytes
 
     quietly(run)
 

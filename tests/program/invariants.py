@@ -86,7 +86,7 @@ GRANTS = {
     "serverless": {
         "plan": EVERY_FUNCTION | {
             "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey",
-            "s3:PutObject",
+            "s3:PutObject", "states:StartExecution",
         },
         "confirm": EVERY_FUNCTION | READ_SECRET | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"},
         "report": EVERY_FUNCTION | {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},
@@ -97,7 +97,7 @@ GRANTS = {
             "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "xray:GetSamplingRules",
             "xray:GetSamplingTargets",
         },
-        "scheduler": {"sqs:SendMessage", "states:StartExecution"},
+        "scheduler": {"sqs:SendMessage", "lambda:InvokeFunction"},
         "backup": VAULT | {
             "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource", "dynamodb:StartAwsBackupJob", "kms:Decrypt",
             "kms:GenerateDataKey",

@@ -72,11 +72,10 @@ def test_it_confirms_what_is_there_and_what_comes_and_says_so(
     assert [line.now for line in record.history] == [Status.PENDING, Status.PROCESSING, record.status]
     assert worker.events("stopped")[0]["held"] == 0
     metrics = [line for line in worker.lines() if "_aws" in line]
-    assert sum(line["Confirmed"] + line["Rejected"] for line in metrics) == 350
-    assert {line["GatewayErrors"] for line in metrics} == {0}
+    assert sum(line.get("Confirmed", 0) + line.get("Rejected", 0) for line in metrics) == 350
+    assert not any("GatewayErrors" in line or "BreakerOpen" in line for line in metrics), "no trouble, no metric"
     assert sum(len(line.get("GatewayMs", ())) for line in metrics) >= 100
     assert any(line.get("TimeToFinal") for line in metrics)
-    assert {line["BreakerOpen"] for line in metrics} == {0}
     assert metrics[-1]["Backlog"] == 0
     logged = [line["tx"] for line in worker.lines() if "tx" in line]
     assert sorted(logged) == [f"p-{n:05}" for n in range(350)]

@@ -30,7 +30,7 @@ from workers.gateway.api_key import ApiKey
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import RunLock
-from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.dynamodb import Due, DynamoDbStore
 from workers.telemetry import Metrics, Telemetry, told
 from workers.tracing import Context, nanoseconds, new_id, send
 from workers.watch import Watch, WatchedGateway, WatchedStore
@@ -87,34 +87,31 @@ def s3() -> Any:
     return boto3.client("s3", config=_client_config())
 
 
+@cache
+def machine() -> Any:
+    return boto3.client("stepfunctions", config=_client_config())
+
+
 @told
 def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}."""
-    config, telemetry, now, began = app().config, app().telemetry, app().clock.now(), time_ns()
+    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}.
+
+    The schedule calls with {}: a run starts where something is due, and {"due", "run"} says which. A run that finds
+    nothing would cost five transitions, every minute; a look costs next to nothing.
+    """
+    config, now, began = app().config, app().clock.now(), time_ns()
+    if "run" not in event:
+        due = _look(now)
+        return {"due": len(due.ids), "run": _start() if due.ids else ""}
     run, loop = str(event["run"]), int(event["loop"])
     whole = _run(event)
     app().lock.renew(run, now + config.run_lease)
-    canary = _canary(run, now)
-    due = app().loop.run_until_complete(app().store.due(config.batch_size * config.batches_per_plan))
+    due = _look(now, run=run[:8], trace=whole.trace)
     parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
         lines = (json.dumps({"run": run, "batch": n, "trace": str(whole), "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
-    age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
-    desk = app().loop.run_until_complete(app().store.desk())
-    telemetry.metrics(
-        {
-            "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
-            "OldestPendingAge": (round(age, 3), "Seconds"),
-            **measures.of_desk(desk, now, config.policy.review_within),
-            **canary,
-        },
-        now,
-        run=run[:8],
-        **({"trace": whole.trace} if parts else {}),  # an idle run has none, and comes every minute
-    )
-    measures.by_currency(telemetry, desk, now)
     if parts:
         _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
     return {
@@ -160,12 +157,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     telemetry.transactions(batch.settled, run)
     telemetry.metrics(
         {
-            "Confirmed": (tally.confirmed, "Count"),
-            "Rejected": (tally.rejected, "Count"),
-            "Retried": (tally.retried, "Count"),
-            "Review": (tally.review, "Count"),
-            "NotTried": (tally.not_tried, "Count"),
-            "LostFences": (tally.lost, "Count"),
+            **measures.of_tally(tally),
             "ClaimMs": (round(batch.claim_seconds * 1000, 1), "Milliseconds"),
             "ConfirmMs": (round(batch.call_seconds * 1000, 1), "Milliseconds"),
             "SettleMs": (round(batch.settle_seconds * 1000, 1), "Milliseconds"),
@@ -195,7 +187,8 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     failed = sum(1 for result in results if result.get("failed"))
     left = app().loop.run_until_complete(store.due(app().config.batch_size))
     whole = _run(event)
-    app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8], trace=whole.trace)
+    if failed:
+        app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8], trace=whole.trace)
     counts = {**asdict(total), "failed": failed}
     app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
     progress = total.claimed > total.not_tried + total.lost
@@ -215,15 +208,43 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     return {"run": run, "loop": loop + 1, "trace": str(whole), "more": more, **counts}
 
 
-def _canary(run: str, now: datetime) -> Metrics:
+def _canary(now: datetime, run: str) -> Metrics:
     """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
     if (canary := app().config.canary) is None:
         return {}
     try:
         return app().loop.run_until_complete(canary.beat(app().store, now))
     except Exception as error:
-        app().telemetry.failed(error, now, run=run[:8])
+        app().telemetry.failed(error, now, run=run)
         return {}
+
+
+def _look(now: datetime, **fields: str) -> Due:
+    """What is due, up to a full plan; how much it is, how old, and what waits for a person is told."""
+    config, store, telemetry = app().config, app().store, app().telemetry
+    canary = _canary(now, fields.get("run", ""))
+    due = app().loop.run_until_complete(store.due(config.batch_size * config.batches_per_plan))
+    desk = app().loop.run_until_complete(store.desk())
+    age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
+    telemetry.metrics(
+        {
+            "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
+            "OldestPendingAge": (round(age, 3), "Seconds"),
+            **measures.of_desk(desk, now, config.policy.review_within),
+            **canary,
+        },
+        now,
+        **fields,
+    )
+    measures.by_currency(telemetry, desk, now)
+    return due
+
+
+def _start() -> str:
+    """Start a run in the trace of this look; its name. One that finds another under way ends at once."""
+    traced = {"traceHeader": header} if (header := os.environ.get("_X_AMZN_TRACE_ID")) else {}
+    started = machine().start_execution(stateMachineArn=app().config.state_machine, input="{}", **traced)
+    return str(started["executionArn"]).rpartition(":")[2]
 
 
 def _run(event: Mapping[str, Any]) -> Context:

@@ -190,22 +190,22 @@ class Service:
         self.traces.next_run(**{name: count for name, count in asdict(totals.tally).items() if count})
         age = max((now - backlog.oldest_due_at).total_seconds(), 0) if backlog.oldest_due_at else 0
         done = asdict(totals.tally)
-        settled = sum(done[name] for name in ("confirmed", "rejected", "retried", "review", "not_tried")) or 1
+        settled = sum(done[name] for name in ("confirmed", "rejected", "retried", "review", "not_tried"))
+        of_each = 1000 / settled if settled else 0
         self.telemetry.metrics(
             {
                 "Backlog": (backlog.due, "Count"),
                 "OldestPendingAge": (round(age, 3), "Seconds"),
                 **measures.of_desk(desk, now, self.config.policy.review_within),
-                "Confirmed": (done["confirmed"], "Count"),
-                "Rejected": (done["rejected"], "Count"),
-                "Retried": (done["retried"], "Count"),
-                "Review": (done["review"], "Count"),
-                "NotTried": (done["not_tried"], "Count"),
-                "LostFences": (done["lost"], "Count"),
-                "DatabaseLosses": (self.database.losses, "Count"),
-                "ClaimMs": (round(totals.claim_seconds * 1000 / settled, 3), "Milliseconds"),
-                "ConfirmMs": (round(totals.call_seconds * 1000 / settled, 3), "Milliseconds"),
-                "SettleMs": (round(totals.settle_seconds * 1000 / settled, 3), "Milliseconds"),
+                **measures.of_tally(totals.tally),
+                **measures.happened(
+                    {
+                        "DatabaseLosses": (self.database.losses, "Count"),
+                        "ClaimMs": (round(totals.claim_seconds * of_each, 3), "Milliseconds"),
+                        "ConfirmMs": (round(totals.call_seconds * of_each, 3), "Milliseconds"),
+                        "SettleMs": (round(totals.settle_seconds * of_each, 3), "Milliseconds"),
+                    }
+                ),
                 **measures.of_gateway(calls, ready=self._confirmer.gateway.ready()),
                 **measures.of_finals(finals),
             },
