@@ -73,6 +73,8 @@ class Sizing:
     reserve_concurrency: bool
     """Reserving fails in accounts whose Lambda quota is still the starter's 10: hence not in dev."""
     log_retention_days: int
+    mask_logs: bool
+    """CloudWatch's own masking, at 0.12 US$ a GB."""
     deletion_protection: bool
     """AWS's own and Pulumi's `protect`."""
     point_in_time_recovery: bool
@@ -108,6 +110,7 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         pending_shards=4,
         reserve_concurrency=False,
         log_retention_days=30,
+        mask_logs=False,
         deletion_protection=False,
         point_in_time_recovery=False,
         contributor_insights=False,
@@ -132,6 +135,7 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         pending_shards=10,
         reserve_concurrency=True,
         log_retention_days=90,
+        mask_logs=True,
         deletion_protection=False,
         point_in_time_recovery=True,
         contributor_insights=True,
@@ -156,6 +160,7 @@ ENVIRONMENTS: Mapping[Environment, Sizing] = {
         pending_shards=10,
         reserve_concurrency=True,
         log_retention_days=365,  # PCI DSS 10.5.1: twelve months of audit trail
+        mask_logs=True,
         deletion_protection=True,
         point_in_time_recovery=True,
         contributor_insights=True,
@@ -451,6 +456,9 @@ KEYS: tuple[Key, ...] = (
         "1 to 1,000, -1 for none, or 0 for the environment's own", _number(1, 1_000, special=(0, -1))),
     Key("logRetentionDays", "integer", 0, "Days that logs are kept; 0 for the environment's own.",
         f"{', '.join(map(str, RETENTION_DAYS))}, or {_BY_ENVIRONMENT}", _retention),
+    Key("maskLogs", "string", "auto",
+        "Whether CloudWatch masks cards, accounts and keys in logs, at 0.12 US$ a GB: on or off; auto by environment.",
+        "on, off or auto", _choice("auto", "on", "off")),
     Key("traceSampling", "integer", 1,
         "Percent of the transactions whose traces are kept; those that met trouble are kept always.",
         "0 to 100 percent", _number(0, 100)),
@@ -648,6 +656,7 @@ class Settings:
     cost_center: str
     sizing: Sizing
     log_retention_days: int
+    mask_logs: bool
     trace_sampling: int
     """Percent of the transactions."""
     network: NetworkSettings
@@ -812,6 +821,7 @@ def _build(values: _Values) -> Settings:
         cost_center=text("costCenter"),
         sizing=sizing,
         log_retention_days=number("logRetentionDays") or sizing.log_retention_days,
+        mask_logs=sizing.mask_logs if text("maskLogs") == "auto" else text("maskLogs") == "on",
         trace_sampling=number("traceSampling"),
         network=NetworkSettings(
             vpc_cidr=text("vpcCidr"),

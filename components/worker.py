@@ -8,6 +8,7 @@ import pulumi_aws as aws
 from components import iam
 from components.account import Place
 from components.iam import Statement
+from components.masking import mask
 from components.settings import Settings
 
 METRIC_NAMESPACE = "ConfirmTransactions"
@@ -79,16 +80,19 @@ def may_read_gateway_key(
 
 
 def log_group(
-    name: str, path: str, settings: Settings, log_key_arn: pulumi.Input[str], parent: pulumi.Resource
+    name: str, path: str, settings: Settings, place: Place, log_key_arn: pulumi.Input[str], parent: pulumi.Resource
 ) -> aws.cloudwatch.LogGroup:
-    """A log group of ours: kept as long as settings say, sealed with our key."""
-    return aws.cloudwatch.LogGroup(
+    """A log group of ours: kept as long as settings say, sealed with our key, masked where settings say so."""
+    group = aws.cloudwatch.LogGroup(
         name,
         name=path,
         retention_in_days=settings.log_retention_days,
         kms_key_id=log_key_arn,
         opts=pulumi.ResourceOptions(parent=parent),
     )
+    if settings.mask_logs:
+        mask(name, group, place)
+    return group
 
 
 def dead_letter_queue(parent: pulumi.Resource) -> aws.sqs.Queue:

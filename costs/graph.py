@@ -122,6 +122,7 @@ TYPES: Mapping[str, Row] = {
     ),
     "aws:scheduler/schedule:Schedule": _used("scheduler"),
     "aws:cloudwatch/logGroup:LogGroup": _used("logs_gb", "logs_store"),
+    "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy": _used("logs_mask"),
     "awsx:ec2:Vpc": _used("nat_gb", "egress"),
     "aws:backup/plan:Plan": _used("ddb_backup", "aurora_backup"),
     "aws:fis/experimentTemplate:ExperimentTemplate": Row(("fis",), free="until an experiment runs"),
@@ -291,6 +292,7 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
         sampling=settings.trace_sampling / 100,
         keys=count("aws:kms/key:Key"),
         backup_copies=_copies(recorded),
+        masked=bool(count("aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy")),
     )
     return _REFINE[settings.alternative](env, settings, recorded)
 

@@ -74,6 +74,8 @@ class Env:
     """KMS: data, logs."""
     backup_copies: float = 0
     """Full copies in the backup vault at any time."""
+    masked: bool = False
+    """Whether logs are scanned for what is to be masked."""
     # serverless
     runs_per_hour: float = 60
     batch: int = 100
@@ -270,7 +272,7 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
         "backups": price("ddb_backup", stored_gb * env.backup_copies),
         "KMS, secrets": price("kms_request", KMS_REQUESTS),
         **_traffic(volume * load.attempts, load),
-        **_watch(log_gb, traces),
+        **_watch(log_gb, traces, masked=env.masked),
         **_metrics(volume, env, load),
     }
 
@@ -342,7 +344,7 @@ def fargate_use(volume: float, env: Env, load: Load = LOAD, *, io_per_transactio
         "Lambda": price("lambda_request", looks) + price("lambda_gb_s", looks * 0.25) + price("scheduler", looks),
         "KMS, secrets": price("kms_request", KMS_REQUESTS / 2 * open_share),
         **_traffic(volume * load.attempts, load, own_traffic_gb),
-        **_watch(log_gb, traces + transactions_traced + looks),
+        **_watch(log_gb, traces + transactions_traced + looks, masked=env.masked),
         **_metrics(volume, env, load),
         "Container Insights": price("metric", env.container_metrics * awake),
     }
@@ -420,8 +422,9 @@ def _metrics(volume: float, env: Env, load: Load) -> Bill:
     return {"metrics of the work": price("metric", sent)}
 
 
-def _watch(log_gb: float, traces: float) -> Bill:
-    return {"logs": price("logs_gb", log_gb) + price("logs_store", log_gb), "X-Ray": price("xray", traces)}
+def _watch(log_gb: float, traces: float, *, masked: bool = False) -> Bill:
+    logs = price("logs_gb", log_gb) + price("logs_store", log_gb) + price("logs_mask", log_gb * masked)
+    return {"logs": logs, "X-Ray": price("xray", traces)}
 
 
 # --- questions to the models ------------------------------------------------------------------------------------------

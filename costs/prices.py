@@ -91,6 +91,7 @@ PRICES: Mapping[str, Price] = MappingProxyType(
         # what watches and protects
         "logs_gb": _read(0.50, "GB of logs ingested", "infracost golden cloudwatch_log_group"),
         "logs_store": _read(0.03, "GB-month of logs kept", "infracost golden cloudwatch_log_group"),
+        "logs_mask": _known(0.12, "GB of logs scanned for what is to be masked", "Amazon CloudWatch pricing"),
         "alarm": _read(0.10, "alarm metric-month", "infracost golden cloudwatch_metric_alarm"),
         "composite_alarm": _known(0.50, "composite alarm-month", "Amazon CloudWatch pricing"),
         "dashboard": _read(3.00, "dashboard-month", "infracost golden cloudwatch_dashboard"),

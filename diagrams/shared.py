@@ -64,7 +64,11 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             "Logs, traces",
             "aws/management/cloudwatch-logs",
             "JSON, metrics\nfrom the lines",
-            ("cloudwatch/logGroup:LogGroup *", "cloudwatch/queryDefinition:QueryDefinition *"),
+            (
+                "cloudwatch/logGroup:LogGroup *",
+                "cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy *",
+                "cloudwatch/queryDefinition:QueryDefinition *",
+            ),
             everywhere=True,
         ),
         Node(

@@ -61,8 +61,11 @@ ARNS = {
 }
 """Service and resource of each type's ARN, as AWS writes them: the linter compares them with what actions take."""
 
-LIFECYCLE = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
-"""Has a policy that is none of IAM's."""
+NOT_OF_IAM = {
+    "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy",
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy",
+}
+"""Have policies of another kind."""
 PROVIDER = "pulumi:providers:aws"
 VPC = "awsx:ec2:Vpc"
 KEPT = "CONFIRM_RECORDINGS"
@@ -133,7 +136,7 @@ class Record:
         keys = ("policy", "policyDocument", "assumeRolePolicy")
         for resource in self.resources:
             for key in keys:
-                if isinstance(resource.inputs.get(key), str) and resource.type != LIFECYCLE:
+                if isinstance(resource.inputs.get(key), str) and resource.type not in NOT_OF_IAM:
                     yield f"{resource} {key}", json.loads(resource.inputs[key])
             for spec in resource.inputs.get("vpcEndpointSpecs") or ():
                 yield f"{resource} endpoint {spec['serviceName']}", json.loads(spec["policy"])

@@ -226,8 +226,8 @@ APPLY: Mapping[str, Sequence[Grant]] = {
         Grant(
             "Logs",
             "logs",
-            "AssociateKmsKey CreateLogGroup DeleteLogGroup DeleteRetentionPolicy DisassociateKmsKey PutRetentionPolicy "
-            "TagResource UntagResource",
+            "AssociateKmsKey CreateLogGroup DeleteDataProtectionPolicy DeleteLogGroup DeleteRetentionPolicy "
+            "DisassociateKmsKey PutDataProtectionPolicy PutRetentionPolicy TagResource UntagResource",
             [
                 *(f"log-group:/{PROJECT}-*", f"log-group:/aws/events/{PROJECT}-*"),
                 *(

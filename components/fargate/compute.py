@@ -87,7 +87,7 @@ class Compute(pulumi.ComponentResource):
         self.register_outputs({"clusterName": self.cluster.name, "serviceName": self.service.name})
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
-        return worker.log_group(name, path, self._settings, self._args.log_key_arn, self)
+        return worker.log_group(name, path, self._settings, self._args.place, self._args.log_key_arn, self)
 
     # -- image
 

@@ -81,6 +81,7 @@ class Datastore(pulumi.ComponentResource):
             "postgresql",
             f"/aws/rds/cluster/{args.place.identifier}/postgresql",
             args.settings,
+            args.place,
             args.log_key_arn,
             self,
         )

@@ -36,7 +36,7 @@ class Deployments(pulumi.ComponentResource):
         place = args.place
         mine = pulumi.ResourceOptions(parent=self)
         self.log_group = worker.log_group(
-            "deployments", f"/aws/events/{place.prefix}/deployments", args.settings, args.log_key_arn, self
+            "deployments", f"/aws/events/{place.prefix}/deployments", args.settings, place, args.log_key_arn, self
         )
         self.rule = aws.cloudwatch.EventRule(
             "deployment-failed",

@@ -192,7 +192,7 @@ class Publisher(pulumi.ComponentResource):
         self._args = args
         self._mine = pulumi.ResourceOptions(parent=self)
         self.log_group = worker.log_group(
-            "publisher", f"/{args.place.prefix}/publisher", args.settings, args.log_key_arn, self
+            "publisher", f"/{args.place.prefix}/publisher", args.settings, args.place, args.log_key_arn, self
         )
         self.dead_letters = worker.dead_letter_queue(self)
         self.function = self._function()

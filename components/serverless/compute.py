@@ -111,7 +111,7 @@ class Compute(pulumi.ComponentResource):
         return bucket
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
-        return worker.log_group(name, path, self._settings, self._args.log_key_arn, self)
+        return worker.log_group(name, path, self._settings, self._args.place, self._args.log_key_arn, self)
 
     # -- what each function may do
 

@@ -9,6 +9,7 @@ import pytest
 from costs.models import (
     ASSUMED,
     CLAIM_MOVES_KEY,
+    COUNTED_LOAD,
     DEV,
     LEAN,
     LOAD,
@@ -27,6 +28,9 @@ from costs.models import (
     total,
 )
 from costs.prices import MILLION, PRICES, Mark
+from tests.fakes import START, payment
+from workers.domain.transaction import HistoryEntry, Status
+from workers.telemetry import Telemetry
 
 MODELS: dict[str, Model] = {
     "serverless prod": serverless,
@@ -137,3 +141,25 @@ def test_every_price_says_where_it_is_from() -> None:
         assert price.usd > 0, name
         assert price.unit, name
         assert price.mark is Mark.KNOWN or price.source, name
+
+
+def test_a_container_s_lines_are_as_long_as_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """An end at the first try, and one in twenty that is tried again before."""
+
+    def line(status: Status, why: str) -> HistoryEntry:
+        return HistoryEntry(START, "w", Status.PROCESSING, status, 1, "t", why)
+
+    ends = [line(Status.CONFIRMED, "gateway confirmed")] * 20 + [line(Status.PENDING, "unknown: gateway answered 500")]
+    records = [payment("order-2026-11-24-000123")._replace(status=end.now, attempt=1, history=(end,)) for end in ends]
+    Telemetry("ns", "fargate", "prod").transactions(records, "ip-10-0-1-23.eu-west-1.c-12")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(records)
+    billed = sum(len(one) + 26 for one in lines) / len(records)
+    assert 0.7 * COUNTED_LOAD.log_bytes < billed < COUNTED_LOAD.log_bytes
+
+
+def test_masking_is_paid_by_what_is_logged() -> None:
+    def logs(masked: bool) -> float:
+        return fargate(10 * MILLION, replace(PROD, masked=masked))["logs"]
+
+    assert logs(True) / logs(False) == pytest.approx((0.50 + 0.03 + 0.12) / (0.50 + 0.03))

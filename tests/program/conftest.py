@@ -33,6 +33,7 @@ SERVERLESS: dict[str, dict[str, str]] = {
         "mapConcurrency": "100",
         "batchesPerPlan": "800",
         "reviewOwner": "x" * 64,
+        "maskLogs": "off",
     },
 }
 IMAGE = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/confirm/workers@sha256:" + "a" * 64
@@ -66,6 +67,7 @@ FARGATE: dict[str, dict[str, str]] = {
         "databaseInstances": "15",
         "databaseInsights": "advanced",
         "imageDigest": IMAGE,
+        "maskLogs": "off",
     },
 }
 STACKS = SERVERLESS | FARGATE

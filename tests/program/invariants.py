@@ -166,6 +166,9 @@ DATABASE_PORT = 5433
 PLAIN_TEXT = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]*"  # all that EC2 takes in a description
 
 
+MASK = "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy"
+
+
 @dataclass(frozen=True, slots=True)
 class Invariant:
     name: str
@@ -249,6 +252,20 @@ def log_groups_are_kept_and_sealed(record: Record) -> Complaints:
             yield f"{group} keeps its lines for ever"
         if not group.inputs.get("kmsKeyId"):
             yield f"{group} has no key"
+
+
+def log_groups_are_masked(record: Record) -> Complaints:
+    """Where any is, all are that a line of ours, of the database or of a container may come to."""
+    policies = {one.inputs["logGroupName"]: one.inputs["policyDocument"] for one in record.all(MASK)}
+    for group in record.all("aws:cloudwatch/logGroup:LogGroup"):
+        if group.name in ("flow-logs", "experiments"):  # of addresses and of experiments, by AWS itself
+            continue
+        document = json.loads(policies.get(group.outputs["name"], '{"Statement": []}'))
+        found = {next(iter(one["Operation"])): set(one["DataIdentifier"]) for one in document["Statement"]}
+        if not any(one.endswith("/CreditCardNumber") for one in found.get("Deidentify", ())):
+            yield f"{group} masks no card"
+        elif found.get("Audit") != found["Deidentify"]:
+            yield f"{group}: AWS wants the same in both statements"
 
 
 def functions_write_to_our_groups(record: Record) -> Complaints:
@@ -592,6 +609,7 @@ INVARIANTS = (
         log_groups_are_kept_and_sealed,
         put("aws:cloudwatch/logGroup:LogGroup", "retentionInDays", None),
     ),
+    Invariant("log groups are masked", log_groups_are_masked, put(MASK, "logGroupName", "/another"), MASK),
     Invariant(
         "log groups have a key",
         log_groups_are_kept_and_sealed,

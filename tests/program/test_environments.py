@@ -7,8 +7,10 @@ import json
 import pytest
 
 from components.protection import HOLDERS
-from components.settings import ENVIRONMENTS, Environment
+from components.settings import ENVIRONMENTS, Environment, parse
 from local.recording import Record
+from tests.program.invariants import MASK
+from tests.program.test_settings import LEAST
 
 VAULT, PLAN = "aws:backup/vault:Vault", "aws:backup/plan:Plan"
 LOCK, SELECTION = "aws:backup/vaultLockConfiguration:VaultLockConfiguration", "aws:backup/selection:Selection"
@@ -24,6 +26,16 @@ def test_copies_are_kept_as_long_as_the_environment_says(records: dict[str, Reco
         )
         assert len(record.some(VAULT)) == bool(sizing.vault_days)
         assert len(record.some(LOCK)) == sizing.vault_locked
+
+
+@pytest.mark.parametrize("prefix", ["", "fargate-"])
+def test_logs_are_masked_where_the_environment_says_and_by_setting(records: dict[str, Record], prefix: str) -> None:
+    masked = {name: bool(records[f"{prefix}{name}"].some(MASK)) for name in ("dev", "staging", "prod", "extremes")}
+    assert masked == {"dev": False, "staging": True, "prod": True, "extremes": False}
+    asked = parse(LEAST | {"maskLogs": "on"})
+    assert (asked.environment, asked.mask_logs) == (Environment.DEV, True)
+    groups = {one.inputs["logGroupName"].rpartition("/")[2] for one in records[f"{prefix}prod"].all(MASK)}
+    assert groups >= ({"worker", "migrations", "postgresql"} if prefix else {"plan", "confirm", "report", "runs"})
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ COMMON = {
     "aws:backup/plan:Plan", "aws:backup/selection:Selection", "aws:backup/vault:Vault",
     "aws:backup/vaultLockConfiguration:VaultLockConfiguration", "aws:budgets/budget:Budget",
     "aws:cloudwatch/compositeAlarm:CompositeAlarm", "aws:cloudwatch/dashboard:Dashboard",
-    "aws:cloudwatch/logGroup:LogGroup",
+    "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy", "aws:cloudwatch/logGroup:LogGroup",
     "aws:cloudwatch/queryDefinition:QueryDefinition", "aws:fis/experimentTemplate:ExperimentTemplate",
     "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup", "aws:ec2/eip:Eip",
     "aws:ec2/flowLog:FlowLog", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/vpcEndpoint:VpcEndpoint",

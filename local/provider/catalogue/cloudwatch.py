@@ -212,6 +212,11 @@ RESOURCES = (
         note="the emulator has no saved queries",
     ),
     Resource(
+        "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy",
+        id="{logGroupName}",
+        note="the emulator masks nothing",
+    ),
+    Resource(
         "aws:cloudwatch/logResourcePolicy:LogResourcePolicy",
         "logs",
         create=Call("put_resource_policy"),
