@@ -132,7 +132,7 @@ def http(status: int, document: Any, headers: str = "") -> bytes:
 
 
 @asynccontextmanager
-async def client(url: str, timeout_seconds: float = 5.0, **options: Any) -> AsyncIterator[HttpClient]:
+async def client(url: str, timeout_seconds: float = 30.0, **options: Any) -> AsyncIterator[HttpClient]:
     http_client = HttpClient(url, timeout_seconds=timeout_seconds, **options)
     try:
         yield http_client
@@ -143,7 +143,7 @@ async def client(url: str, timeout_seconds: float = 5.0, **options: Any) -> Asyn
 @asynccontextmanager
 async def payments(url: str, **settings: Any) -> AsyncIterator[PaymentGateway]:
     """Our client, with a breaker that stays out of the way unless asked for."""
-    settings = {"timeout_seconds": 5.0, "breaker": BreakerPolicy(consecutive=10**6, ratio=2), **settings}
+    settings = {"timeout_seconds": 30.0, "breaker": BreakerPolicy(consecutive=10**6, ratio=2), **settings}
     gateway = PaymentGateway(GatewaySettings(url, **settings), WallClock())
     try:
         yield gateway
@@ -167,7 +167,7 @@ async def simulated(
 
 async def get(url: str, path: str) -> Any:
     """What the simulated gateway's admin tells."""
-    async with client(url, 2.0, max_body_bytes=10**7) as http_client:
+    async with client(url, max_body_bytes=10**7) as http_client:
         answer = await http_client.request("GET", path)
     return json.loads(answer.body)
 

@@ -144,7 +144,7 @@ def test_a_hostile_head_costs_no_time(filler: bytes) -> None:
     start = time.process_time()
     with pytest.raises(BadAnswer):
         parse(data)
-    assert time.process_time() - start < 0.2
+    assert time.process_time() - start < 2  # a thousandth, unless it looks at each byte for each byte
 
 
 # --- the client, over sockets
@@ -232,12 +232,12 @@ def test_an_answer_that_never_gets_complete(answer: bytes, error: type[HttpError
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200", GOOD[:-1], CHUNKED[:-2]])
 def test_a_server_that_hangs_meets_the_time_limit_and_its_connection_is_dropped(answer: bytes) -> None:
     async def run() -> None:
-        async with raw_server(saying(answer, hold=True)) as server, client(server.url, 0.05) as calls:
+        async with raw_server(saying(answer, hold=True)) as server, client(server.url, 0.5) as calls:
             start = asyncio.get_running_loop().time()
-            with pytest.raises(TimedOut, match=r"within 0\.05 s") as caught:
+            with pytest.raises(TimedOut, match=r"within 0\.5 s") as caught:
                 await calls.request("GET", "/")
             assert caught.value.sent
-            assert 0.04 < asyncio.get_running_loop().time() - start < 2
+            assert asyncio.get_running_loop().time() - start > 0.49
             with pytest.raises(TimedOut):
                 await calls.request("GET", "/")
             assert server.connections == 2
@@ -250,12 +250,12 @@ def test_the_time_limit_is_for_the_whole_call_and_each_call_has_its_own() -> Non
         slow = b"/slow" in await server.read_request(reader)
         for at in range(0, len(GOOD), 4):
             writer.write(GOOD[at : at + 4])
-            await asyncio.sleep(0.03 if slow else 0)
+            await asyncio.sleep(0.3 if slow else 0)
 
     async def run() -> None:
-        async with raw_server(drip) as server, client(server.url, 0.15) as calls:
+        async with raw_server(drip) as server, client(server.url, 2.0) as calls:
             slow = asyncio.create_task(calls.request("GET", "/slow"))
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(1)
             start = asyncio.get_running_loop().time()
             also_slow = asyncio.create_task(calls.request("GET", "/slow"))
             assert (await calls.request("GET", "/fast")).status == 200
@@ -264,7 +264,7 @@ def test_the_time_limit_is_for_the_whole_call_and_each_call_has_its_own() -> Non
             assert not also_slow.done()
             with pytest.raises(TimedOut):
                 await also_slow
-            assert 0.14 < asyncio.get_running_loop().time() - start < 2
+            assert asyncio.get_running_loop().time() - start > 1.99
 
     quietly(run)
 
@@ -273,9 +273,9 @@ def test_a_slow_connection_does_not_stretch_the_time_limit(monkeypatch: pytest.M
     """Its call began first and is due first, though others have sent before it."""
 
     async def run() -> None:
-        async with raw_server(saying(b"", hold=True)) as server, client(server.url, 0.4) as calls:
+        async with raw_server(saying(b"", hold=True)) as server, client(server.url, 2.0) as calls:
             loop = asyncio.get_running_loop()
-            connect, waits = loop.create_connection, iter((0.22, 0.0))
+            connect, waits = loop.create_connection, iter((1.1, 0.0))
 
             async def slowly(*arguments: Any, **options: Any) -> Any:
                 await asyncio.sleep(next(waits))
@@ -283,7 +283,7 @@ def test_a_slow_connection_does_not_stretch_the_time_limit(monkeypatch: pytest.M
 
             monkeypatch.setattr(loop, "create_connection", slowly)
             first = asyncio.create_task(calls.request("GET", "/1"))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)
             second = asyncio.create_task(calls.request("GET", "/2"))
             await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
             assert isinstance(first.exception(), TimedOut)
@@ -341,20 +341,24 @@ def test_a_close_that_the_loop_has_not_seen_yet_is_noticed_too() -> None:
     """As after the freeze of a Lambda: the end lies in the socket, and the loop had no time to read it."""
 
     async def run() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def answered(listening: socket.socket) -> socket.socket:
+            accepted, _ = await loop.sock_accept(listening)
+            accepted.setblocking(False)
+            await loop.sock_recv(accepted, 4096)
+            await loop.sock_sendall(accepted, GOOD)
+            return accepted
+
         with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
             async with client(f"http://127.0.0.1:{listening.getsockname()[1]}") as calls:
                 first = asyncio.create_task(calls.request("GET", "/"))
-                await asyncio.sleep(0.01)
-                accepted, _ = listening.accept()
-                accepted.recv(4096)
-                accepted.send(GOOD)
+                accepted = await answered(listening)
                 await first
                 accepted.close()  # no await from here to the next call: the loop sees nothing of it
                 second = asyncio.create_task(calls.request("GET", "/"))
-                await asyncio.sleep(0.01)
-                accepted, _ = listening.accept()
-                accepted.recv(4096)
-                accepted.send(GOOD)
+                accepted = await answered(listening)
                 assert (await second).status == 200
                 accepted.close()
 

@@ -276,7 +276,7 @@ EXPECTED: dict[Fault, type[Outcome]] = {Fault.UNAVAILABLE: Retryable, Fault.WRON
 def test_each_fault_is_told_for_what_it_is_and_asking_brings_the_truth(fault: Fault, tmp_path: Path) -> None:
     async def run() -> None:
         changes = {"script": {"t-1": [fault]}, "latency_seconds": [0.001, 0.001]}
-        async with simulated(tmp_path / "l", changes) as (_, url), payments(url, timeout_seconds=0.25) as gateway:
+        async with simulated(tmp_path / "l", changes) as (_, url), payments(url, timeout_seconds=1) as gateway:
             outcome = await gateway.confirm(ONE, "t-1")
             assert isinstance(outcome, EXPECTED.get(fault, Unknown))
             if fault is Fault.WRONG_AMOUNT:
@@ -316,7 +316,7 @@ def test_each_fault_is_told_for_what_it_is_and_asking_brings_the_truth(fault: Fa
 def test_no_fault_of_ask_is_taken_for_not_found(fault: Fault, tmp_path: Path) -> None:
     async def run() -> None:
         changes = {"script": {"ask:t-1": [fault, fault]}}
-        async with simulated(tmp_path / "l", changes) as (_, url), payments(url, timeout_seconds=0.25) as gateway:
+        async with simulated(tmp_path / "l", changes) as (_, url), payments(url, timeout_seconds=1) as gateway:
             await gateway.confirm(ONE, "t-1")
             assert isinstance(await gateway.ask(ONE, "t-1"), Unknown)
 
@@ -379,7 +379,7 @@ def test_keeps_to_its_own_rate(tmp_path: Path) -> None:
 def test_the_gateways_own_rate_limit_costs_no_attempt_and_pauses_us(tmp_path: Path) -> None:
     async def run() -> None:
         async with (
-            simulated(tmp_path / "l", {"rate_limit_per_second": 4}) as (_, url),
+            simulated(tmp_path / "l", {"rate_limit_per_second": 0.5}) as (_, url),
             payments(url, wait_seconds=0.01) as gateway,
         ):
             outcomes = [await gateway.confirm(transaction(f"t-{n}"), f"t-{n}") for n in range(4)]

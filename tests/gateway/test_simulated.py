@@ -120,7 +120,7 @@ BODY_DONE = {"id": "t-1", "status": "confirmed", "reference": "sim-1-1", "amount
 
 def test_two_calls_at_once_make_one_effect(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"latency_seconds": [0.2, 0.2]}) as (_, url):
+        async with simulated(tmp_path / "l", {"latency_seconds": [2, 2]}) as (_, url):
             answers = await asyncio.gather(*(post(url) for _ in range(5)))
             assert sorted(status for status, _ in answers) == [200, 409, 409, 409, 409]
             assert (409, {"id": "t-1", "status": "processing"}) in answers
@@ -145,13 +145,13 @@ def test_the_same_key_for_another_payment_is_refused_and_on_record(change: dict[
 
 def test_the_ledger_convicts_a_key_per_attempt_and_a_resend_past_the_window(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"key_window_seconds": 0.4}) as (_, url):
+        async with simulated(tmp_path / "l", {"key_window_seconds": 2}) as (_, url):
             await post(url, key="a-1")
             await post(url, key="a-2")
             await post(url, {"id": "b"}, key="b")
             await post(url, {"id": "b"}, key="b")
             assert (await get(url, "/_stats"))["doubles"] == 1
-            await asyncio.sleep(0.45)
+            await asyncio.sleep(2.1)
             await post(url, {"id": "b"}, key="b")
             stats = await get(url, "/_stats")
             assert (stats["effects"], stats["ids"], stats["doubles"], stats["sums"]) == (4, 2, 2, {"USD": 4 * 1234})
@@ -201,10 +201,10 @@ def test_a_refusal_stays_a_refusal(tmp_path: Path) -> None:
 
 def test_an_effect_may_be_seen_late(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"late": 1, "late_seconds": 0.3}) as (_, url):
+        async with simulated(tmp_path / "l", {"late": 1, "late_seconds": 2}) as (_, url):
             await post(url)
             assert (await get(url, "/confirmations/t-1"))["status"] == "not_found"
-            await asyncio.sleep(0.35)
+            await asyncio.sleep(2.1)
             assert (await get(url, "/confirmations/t-1"))["status"] == "confirmed"
 
     quietly(run)
@@ -212,7 +212,7 @@ def test_an_effect_may_be_seen_late(tmp_path: Path) -> None:
 
 def test_asking_during_the_call_says_processing(tmp_path: Path) -> None:
     async def run() -> None:
-        async with simulated(tmp_path / "l", {"latency_seconds": [0.3, 0.3]}) as (simulation, url):
+        async with simulated(tmp_path / "l", {"latency_seconds": [2, 2]}) as (simulation, url):
             task = asyncio.create_task(post(url))
             await until(lambda: simulation.in_flight == 1)
             simulation.profile = PROFILES["calm"]
