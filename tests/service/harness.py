@@ -19,7 +19,7 @@ from local.processes import HOST, ROOT
 ENVIRONMENT = {
     "ALTERNATIVE": "fargate",
     "ENVIRONMENT": "dev",
-    "LEASE_SECONDS": "4",
+    "LEASE_SECONDS": "60",  # the machine may pause: what must not happen meanwhile takes long, SHORT apart
     "CLOCK_SKEW_SECONDS": "0",
     "MAX_ATTEMPTS": "6",
     "RETRY_BASE_SECONDS": "0.2",
@@ -28,20 +28,22 @@ ENVIRONMENT = {
     "KEY_WINDOW_SECONDS": "86400",
     "REVIEW_SECONDS": "86400",
     "REVIEW_OWNER": "payment-operations",
-    "GATEWAY_TIMEOUT_SECONDS": "1",
+    "GATEWAY_TIMEOUT_SECONDS": "20",
     "GATEWAY_CONCURRENCY": "20",
     "GATEWAY_RATE_LIMIT": "0",
     "GATEWAY_SECRET_ARN": "",
     "METRIC_NAMESPACE": "ConfirmTransactions",
     "BATCH_SIZE": "50",
     "POLL_SECONDS": "0.3",
-    "STOP_SECONDS": "8",
+    "STOP_SECONDS": "45",
     "METRICS_SECONDS": "0.5",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+SHORT = {"LEASE_SECONDS": "4", "GATEWAY_TIMEOUT_SECONDS": "1"}
+"""For a worker whose leases are to end within the test."""
 
 
 @dataclass

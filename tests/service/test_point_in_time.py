@@ -25,7 +25,7 @@ from tests.cli.conftest import Confirm
 from tests.cli.conftest import run as confirm
 from tests.fakes import run
 from tests.service.conftest import Gateway, place_on, store_in
-from tests.service.harness import Place
+from tests.service.harness import SHORT, Place
 from tests.service.test_service import all_final, statuses, wait
 from workers.domain.transitions import CONFIRMED, HAD_DONE_IT
 
@@ -166,7 +166,7 @@ def test_a_database_goes_back_to_the_middle_of_a_run(
         run(store.pool.execute("UPDATE transactions SET due_at = now() + interval '1 day'"))  # as after a retry
         books.bring(EARLY)
         base_backup(source, tmp_path / "backup")
-        with place.worker(GATEWAY_CONCURRENCY="5", BATCH_SIZE="20"):
+        with place.worker(GATEWAY_CONCURRENCY="5", BATCH_SIZE="20", **SHORT):
             wait(lambda: statuses(store)["CONFIRMED"] >= 40)
             moment = run(store.pool.fetchval("SELECT clock_timestamp()"))
             gateway.behave(latency_seconds=[0, 0])

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes import run
 from tests.service.conftest import Gateway
-from tests.service.harness import Place
+from tests.service.harness import SHORT, Place
 from workers.domain.transaction import Status, Transaction
 from workers.stores.postgres import PostgresStore
 
@@ -99,14 +99,14 @@ def test_faults_of_the_gateway_double_and_lose_nothing(place: Place, store: Post
     faults = ("timeout-after", "error-after", "unavailable", "close-before")
     gateway.behave(faults=dict.fromkeys(faults, 0.05), hang_seconds=3)
     add(store, 120)
-    with place.worker(GATEWAY_TIMEOUT_SECONDS="0.4", MAX_ATTEMPTS="20"):
+    with place.worker(GATEWAY_TIMEOUT_SECONDS="0.4", MAX_ATTEMPTS="50"):
         wait(all_final(store, 120))
     once_each(gateway, store)
 
 
 def test_sigterm_ends_calls_and_releases_the_rest(place: Place, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(latency_seconds=[0.3, 0.3])
-    add(store, 200)
+    add(store, 400)
     with place.worker(GATEWAY_CONCURRENCY="10") as worker:
         wait(lambda: statuses(store)["CONFIRMED"] > 0)
         worker.process.send_signal(signal.SIGTERM)
@@ -124,10 +124,11 @@ def test_a_killed_worker_is_relieved_when_its_leases_are_over(
 ) -> None:
     gateway.behave(latency_seconds=[0.2, 0.2])
     add(store, 150)
-    with place.worker("first") as first:
+    with place.worker("first", **SHORT) as first:
         wait(lambda: statuses(store)["CONFIRMED"] > 10)
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
+        wait(lambda: not run(store.pool.fetchval(CONNECTED)))  # the database ends what it was told last
         stuck = statuses(store)["PROCESSING"]
         assert stuck > 0
         with place.worker("second"):
@@ -140,7 +141,7 @@ def test_a_killed_worker_is_relieved_when_its_leases_are_over(
 def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Place, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(latency_seconds=[0.2, 0.2])
     add(store, 100)
-    with place.worker("frozen") as frozen:
+    with place.worker("frozen", **SHORT) as frozen:
         wait(lambda: statuses(store)["CONFIRMED"] > 5)
         frozen.process.send_signal(signal.SIGSTOP)
         time.sleep(4.5)  # beyond its leases
@@ -155,13 +156,17 @@ def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Place, store: Postgre
 
 
 def test_leases_of_slow_calls_are_renewed(place: Place, store: PostgresStore, gateway: Gateway) -> None:
-    gateway.behave(latency_seconds=[0.5, 0.5])
-    add(store, 10)
-    one_by_one = {"LEASE_SECONDS": "2", "GATEWAY_CONCURRENCY": "1"}  # the last one waits for 4.5 s
-    with place.worker("slow", **one_by_one), place.worker("rival", **one_by_one):
-        wait(all_final(store, 10))
+    gateway.behave(latency_seconds=[0.6, 0.6])
+    add(store, 24)
+    one_by_one = SHORT | {"LEASE_SECONDS": "8", "GATEWAY_CONCURRENCY": "1"}
+    with place.worker("slow", **one_by_one) as slow:
+        slow.await_event("started")
+        wait(lambda: not statuses(store)["PENDING"])  # all are its own: the last one waits for 14 s
+        with place.worker("rival", **one_by_one):
+            wait(all_final(store, 24))
     once_each(gateway, store)
-    assert run(store.pool.fetchval("SELECT count(*) FROM history WHERE taken_over")) == 0
+    longest = run(store.pool.fetchval("SELECT max(at - claimed_at) FROM history WHERE now = 'CONFIRMED'"))
+    assert longest > timedelta(seconds=8), "without more lease it would have been given back"
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["fast", "crash"])
@@ -189,6 +194,7 @@ def _final_or_away(store: PostgresStore) -> int:
         return -1
 
 
+CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'confirm_service' AND datname = current_database()"
 CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'confirm_service'"
 
 
