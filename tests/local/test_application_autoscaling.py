@@ -155,7 +155,7 @@ def test_steps_follow_the_alarm_whose_action_they_are(scaled: Scaled) -> None:
         PolicyType="StepScaling",
         StepScalingPolicyConfiguration={
             "AdjustmentType": "ChangeInCapacity",
-            "Cooldown": 600,
+            "Cooldown": 6000,
             "StepAdjustments": [
                 {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 60.0, "ScalingAdjustment": 1},
                 {"MetricIntervalLowerBound": 60.0, "ScalingAdjustment": 2},
@@ -167,7 +167,7 @@ def test_steps_follow_the_alarm_whose_action_they_are(scaled: Scaled) -> None:
         Namespace=scaled.name,
         MetricName="Age",
         Statistic="Maximum",
-        Period=600,
+        Period=6000,
         EvaluationPeriods=1,
         Threshold=60,
         ComparisonOperator="GreaterThanOrEqualToThreshold",

@@ -95,6 +95,10 @@ class Ecs:
         )["events"]
         return [event["message"] for event in events]
 
+    def let(self, arn: str, name: str) -> None:
+        """What the container waits for: a file in its /tmp."""
+        (self.tasks / arn.rsplit("/", 1)[-1] / "worker" / "tmp" / name).touch()
+
     def pid(self, arn: str) -> int:
         """Of the process that holds the container."""
         return int((self.tasks / arn.rsplit("/", 1)[-1] / "worker" / "pid").read_text())
@@ -177,9 +181,8 @@ def test_sigterm_then_its_own_time_then_sigkill(ecs: Ecs) -> None:
     arns = [ecs.run(polite), ecs.run(deaf)]
     for arn in arns:
         until(lambda arn=arn: said(ecs, arn, "ready"))  # type: ignore[misc]
-        ecs.client.stop_task(cluster=ecs.name, task=arn, reason="enough")
-    seen = ecs.task(arns[0])
-    assert (seen["desiredStatus"], seen["lastStatus"]) == ("STOPPED", "STOPPING")
+        seen = ecs.client.stop_task(cluster=ecs.name, task=arn, reason="enough")["task"]
+        assert (seen["desiredStatus"], seen["lastStatus"]) == ("STOPPED", "STOPPING")
     first, second = (ecs.ended(arn) for arn in arns)
     assert first["containers"][0]["exitCode"] == 3
     assert "leaving" in ecs.lines(arns[0])
@@ -201,12 +204,15 @@ def test_a_sidecar_without_a_program_is_recorded_and_ends_with_the_task(ecs: Ecs
     sidecar = {"name": "collector", "image": "public/otel:1", "essential": False, "command": ["--config=x"]}
     script = "sleep 300 & echo $! > /tmp/child; wait"
     helper = {"name": "helper", "image": "x", "essential": False, "entryPoint": ["sh", "-c", script]}
-    arn = ecs.run(ecs.define("import time; time.sleep(0.7)", sidecars=[sidecar, helper]))
+    code = "import os, time\nwhile not os.path.exists(os.environ['END']): time.sleep(0.05)"
+    end = [{"name": "END", "value": "/tmp/end"}]
+    arn = ecs.run(ecs.define(code, environment=end, sidecars=[sidecar, helper]))
     task = until(lambda: seen if (seen := ecs.task(arn))["lastStatus"] == "RUNNING" else None)
     assert [one["lastStatus"] for one in task["containers"]] == ["RUNNING"] * 3
     folder = ecs.tasks / arn.rsplit("/", 1)[-1] / "helper"
     child = until(lambda: note.read_text() if (note := folder / "tmp" / "child").exists() else None)
     pids = [int((folder / "pid").read_text()), int(child)]
+    ecs.let(arn, "end")
     task = ecs.ended(arn)
     assert [one.get("exitCode") for one in task["containers"]] == [0, None, 143]
     assert [command_of(pid) for pid in pids] == ["", ""], "what it started has ended as well"
@@ -247,16 +253,13 @@ def test_a_killed_task_is_replaced_and_the_desired_count_obeyed(ecs: Ecs) -> Non
 def test_a_new_definition_runs_before_the_old_one_stops(ecs: Ecs) -> None:
     ecs.serve(ecs.define(SLEEP), 1)
     (old,) = ecs.steady(1)
-    slow = {"command": ["CMD-SHELL", "test -f /tmp/ready"], "interval": 30, "timeout": 2, "startPeriod": 300}
-    code = "import os, time; time.sleep(1); open(os.environ['READY'], 'w').close(); time.sleep(300)"
-    ready = [{"name": "READY", "value": "/tmp/ready"}]
-    ecs.client.update_service(
-        cluster=ecs.name, service="s", taskDefinition=ecs.define(code, healthCheck=slow, environment=ready)
-    )
+    check = {"command": ["CMD-SHELL", "test -f /tmp/ready"], "interval": 60, "retries": 10, "startPeriod": 300}
+    ecs.client.update_service(cluster=ecs.name, service="s", taskDefinition=ecs.define(SLEEP, healthCheck=check))
     new = until(lambda: [arn for arn in ecs.live() if arn != old])[0]
     until(lambda: ecs.task(new)["lastStatus"] == "RUNNING")
     assert ecs.task(new)["healthStatus"] == "UNKNOWN"
     assert ecs.task(old)["lastStatus"] == "RUNNING", "the old one works until the new one is healthy"
+    ecs.let(new, "ready")
     assert ecs.steady(1) == [new]
     assert ecs.task(new)["healthStatus"] == "HEALTHY"
     assert ecs.ended(old)["stopCode"] == "ServiceSchedulerInitiated"
