@@ -253,11 +253,15 @@ def _dynamodb(sources: Sources) -> tuple[Row, ...]:
                 "table-throttled",
                 Levels(dev=100, staging=10, prod=10),
                 5 * MINUTE,
-                "DynamoDB holds back reads or writes. Contributor Insights names the keys; pendingShards spreads the "
-                "index.",
+                "DynamoDB holds back reads or writes. The graph says whether a key or a shard is too hot, Contributor "
+                "Insights says which; pendingShards spreads the index.",
                 "table",
             ),
         ),
+        # why it does: a key or a shard that is too hot, whose name Contributor Insights has, or the account's own limit
+        Row(of_table("WriteKeyRangeThroughputThrottleEvents"), THROTTLES),
+        Row(of_table("WriteKeyRangeThroughputThrottleEvents", **index), THROTTLES),
+        Row(of_table("WriteAccountLimitThrottleEvents"), THROTTLES),
         Row(
             Formula(
                 "Errors of DynamoDB itself",

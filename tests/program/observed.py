@@ -39,7 +39,7 @@ AWS = {
     "AWS/Billing": {"EstimatedCharges"},
     "AWS/DynamoDB": {
         "ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "ReadThrottleEvents", "SystemErrors",
-        "WriteThrottleEvents",
+        "WriteAccountLimitThrottleEvents", "WriteKeyRangeThroughputThrottleEvents", "WriteThrottleEvents",
     },
     "AWS/ECS": {"CPUUtilization", "MemoryUtilization"},
     "AWS/Events": {"TriggeredRules"},

@@ -371,3 +371,12 @@ def test_silence_outlasts_three_reports() -> None:
 
 def test_deployments_are_rolled_back_by_an_alarm_that_there_is() -> None:
     assert set(of_fargate.DEPLOYMENT_ALARMS) <= {alarm.name for _, alarm in table("fargate").alarms}
+
+
+def test_what_is_throttled_says_why() -> None:
+    """Contributor Insights' rules can't be named beforehand: these say that it is worth a look, of table and index."""
+    (throttled,) = (row for row in table("serverless").rows if row.alarm and row.alarm.name == "table-throttled")
+    drawn = [m for row in table("serverless").rows if row.place == throttled.place for m in metrics_of(row)]
+    hot = [set(m.dimensions) for m in drawn if m.name == "WriteKeyRangeThroughputThrottleEvents"]
+    assert hot == [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
+    assert "WriteAccountLimitThrottleEvents" in {metric.name for metric in drawn}
