@@ -207,7 +207,7 @@ class Postgres:
                 **self._as_nobody(),
             )
 
-    def _await_ready(self, seconds: float = 20.0) -> None:
+    def _await_ready(self, seconds: float = 60.0) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self._process is None or self._process.poll() is not None:
@@ -304,7 +304,7 @@ def require_port(folder: Path, *, seconds: float = 5.0) -> None:
         time.sleep(0.1)
 
 
-def crash(folder: Path, *, seconds: float = 20.0) -> None:
+def crash(folder: Path, *, seconds: float = 60.0) -> None:
     """Let the child of that folder lose its server and start it again; returns when it answers.
 
     Raises:

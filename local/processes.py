@@ -164,7 +164,7 @@ class Child:
             self.stop()
             raise LocalError(explain(error, f"start the local AWS's {self.name}")) from error
 
-    def await_health(self, *, seconds: float = 20.0) -> None:
+    def await_health(self, *, seconds: float = 60.0) -> None:
         """Wait until it answers; stop it when it does not within `seconds`."""
         try:
             self._await_health(seconds)

@@ -49,13 +49,13 @@ class Gateway:
         self.simulated = SimulatedGateway(self.ledger, profile=PROFILES["calm"])
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self.url = asyncio.run_coroutine_threadsafe(self.simulated.serve(), self._loop).result(5)
+        self.url = asyncio.run_coroutine_threadsafe(self.simulated.serve(), self._loop).result(60)
 
     def behave(self, **changes: Any) -> None:
         self.simulated.profile = self.simulated.profile.changed(changes)
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.simulated.stop(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self.simulated.stop(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
 
