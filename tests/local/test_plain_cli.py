@@ -64,8 +64,8 @@ class Story:
         return self.aws.pulumi(*arguments, "--non-interactive", capture=True)
 
     def set(self, **config: object) -> None:
-        for key, value in config.items():
-            self._must("config", "set", key, str(value))
+        pairs = [word for key, value in config.items() for word in ("--plaintext", f"{key}={value}")]
+        self._must("config", "set-all", *pairs)
 
     def unset(self, *keys: str) -> None:
         for key in keys:
