@@ -198,7 +198,7 @@ def _show_counts(console: Console, counted: Counts) -> None:
         for name in operations
     ]
     rows.append(("all", f"{counted.ingest_calls:.4f}", f"{counted.calls:.4f}", f"{counted.idle.usage.calls.total()}"))
-    _table(console, "DynamoDB calls", ("ingest, per transaction", "runs, per transaction", "an idle run"), rows)
+    _table(console, "DynamoDB calls", ("ingest, per transaction", "runs, per transaction", "a look"), rows)
     loops = " + ".join(str(run.loops) for run in counted.runs)
     console.print(
         f"  {counted.attempts:,} attempts in {counted.batches} batches, {len(counted.runs)} runs of {loops} loops. "

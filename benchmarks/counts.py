@@ -275,6 +275,7 @@ class Run:
     cpu_seconds: float = 0.0
     """Of the confirm handler."""
     usage: Usage = field(default_factory=Usage)
+    """Of the execution, or of the look where none was started: a look comes every minute, work or not."""
 
 
 @dataclass(frozen=True)
@@ -324,8 +325,8 @@ class Counts:
 
     @property
     def read_units_per_attempt(self) -> float:
-        """Without what every look and every run's first plan reads to find work."""
-        idle = 2 * self.idle.usage.reads * len(self.runs)
+        """Without what every run's first plan reads to find work: as much as a look."""
+        idle = self.idle.usage.reads * len(self.runs)
         return (sum(run.usage.reads for run in self.runs) - idle) / self.attempts
 
 
@@ -424,8 +425,8 @@ def _run(
     run, name, loop = Run(), str(uuid.uuid4()), 0
     now = app.clock.now()
     looked, run.look = _logging(handlers.plan, {})
+    run.usage = meter.take()
     if not looked["due"]:
-        run.usage = meter.take()
         return run
     meter.update_item(
         TableName=app.config.table,
