@@ -49,7 +49,7 @@ def gateway() -> Iterator[LeakyGateway]:
 @pytest.fixture(scope="session")
 def serverless(gateway: LeakyGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serverless]:
     """The recorded stack, with nothing to do yet."""
-    changes = {"GATEWAY_URL": gateway.url, "GATEWAY_TIMEOUT_SECONDS": "5"}
+    changes = {"GATEWAY_URL": gateway.url, "GATEWAY_TIMEOUT_SECONDS": "30"}
     canaries = {"CANARY_MINUTES": str(1 / 60), "CANARY_ACCOUNT": "test-account"}
     with strict(tmp_path_factory.mktemp("strict")) as (emulator, log):
         folder = tmp_path_factory.mktemp("operator")
