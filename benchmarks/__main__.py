@@ -133,7 +133,7 @@ def _checks(counted: Counts | None, stacked: StackCounts | None, imported: ColdI
 
 def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
     """The cost model's work with everything in it that was counted."""
-    work = replace(ASSUMED, looks=True)
+    work = ASSUMED
     if counted:
         attempts, last = counted.attempts, counted.runs[-1]
         work = replace(
@@ -144,7 +144,7 @@ def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
             read_units_per_run=counted.idle.usage.reads,
             log_bytes_per_attempt=sum(run.confirm.of_transactions for run in counted.runs) / attempts,
             log_bytes_per_child=sum(run.confirm.other for run in counted.runs) / counted.batches,
-            log_bytes_per_idle_run=counted.idle.look.other,
+            log_bytes_per_idle_run=counted.idle.plan.other,
             log_bytes_per_working_run=(last.plan.other + last.report.other) / max(last.loops, 1),
             cpu_ms=counted.cpu_ms + GATEWAY_CPU_MS,
         )
@@ -198,7 +198,7 @@ def _show_counts(console: Console, counted: Counts) -> None:
         for name in operations
     ]
     rows.append(("all", f"{counted.ingest_calls:.4f}", f"{counted.calls:.4f}", f"{counted.idle.usage.calls.total()}"))
-    _table(console, "DynamoDB calls", ("ingest, per transaction", "runs, per transaction", "a look"), rows)
+    _table(console, "DynamoDB calls", ("ingest, per transaction", "runs, per transaction", "an idle run"), rows)
     loops = " + ".join(str(run.loops) for run in counted.runs)
     console.print(
         f"  {counted.attempts:,} attempts in {counted.batches} batches, {len(counted.runs)} runs of {loops} loops. "

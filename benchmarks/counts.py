@@ -264,9 +264,8 @@ class Logged:
 
 @dataclass
 class Run:
-    """A look, and the execution of the state machine that it starts where something is due, played by `_run`."""
+    """One execution of the state machine, played by `_run`."""
 
-    look: Logged = field(default_factory=Logged)
     plan: Logged = field(default_factory=Logged)
     confirm: Logged = field(default_factory=Logged)
     report: Logged = field(default_factory=Logged)
@@ -275,7 +274,6 @@ class Run:
     cpu_seconds: float = 0.0
     """Of the confirm handler."""
     usage: Usage = field(default_factory=Usage)
-    """Of the execution, or of the look where none was started: a look comes every minute, work or not."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +313,7 @@ class Counts:
     @property
     def log_bytes(self) -> float:
         """Per transaction: all that the three handlers wrote."""
-        written = sum((run.look + run.plan + run.confirm + run.report for run in self.runs), Logged())
+        written = sum((run.plan + run.confirm + run.report for run in self.runs), Logged())
         return (written.of_transactions + written.other) / self.transactions
 
     @property
@@ -325,7 +323,7 @@ class Counts:
 
     @property
     def read_units_per_attempt(self) -> float:
-        """Without what every run's first plan reads to find work: as much as a look."""
+        """Without what every run reads to look for work."""
         idle = self.idle.usage.reads * len(self.runs)
         return (sum(run.usage.reads for run in self.runs) - idle) / self.attempts
 
@@ -344,7 +342,6 @@ def count(progress: Progress, transactions: int = TRANSACTIONS) -> Counts:
         with (
             patch.object(handlers, "app", lambda: app),
             patch.object(handlers, "s3", lambda: s3),
-            patch.object(handlers, "machine", Starter),
             patch.object(handlers, "gateway", lambda: gateway),
         ):
             for done in range(0, transactions, ADDED_AT_ONCE):
@@ -417,17 +414,12 @@ def records(count: int, now: datetime) -> list[Transaction]:
 def _run(
     app: handlers.App, meter: Meter, clock: SetClock, settings: Settings, progress: Callable[[float], None]
 ) -> Run:
-    """A look, and what the state machine does where something is due (components/serverless/state_machine.py): Begin,
-    then Plan, Confirm, Report in a loop, Release.
+    """What the state machine does (components/state_machine.py): Begin, then Plan, Confirm, Report in a loop, Release.
 
     Its clock moves as the cost model says that time passes on AWS, with `map_concurrency` batches side by side.
     """
     run, name, loop = Run(), str(uuid.uuid4()), 0
     now = app.clock.now()
-    looked, run.look = _logging(handlers.plan, {})
-    run.usage = meter.take()
-    if not looked["due"]:
-        return run
     meter.update_item(
         TableName=app.config.table,
         Key=KEY,
@@ -473,13 +465,6 @@ def _run(
     )
     run.usage = meter.take()
     return run
-
-
-class Starter:
-    """Step Functions, as far as a look knows it: `_run` is what it starts."""
-
-    def start_execution(self, **request: str) -> dict[str, str]:
-        return {"executionArn": request["stateMachineArn"]}
 
 
 def _logging(

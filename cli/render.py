@@ -70,7 +70,7 @@ def overview(view: Overview) -> None:
 
 def _run(run: Run | None, now: datetime, *, served: bool) -> tuple[str, str]:
     if run is None:
-        return "none", "it has not done anything yet" if served else "nothing has been due yet"
+        return "none", "it has not done anything yet" if served else "the scheduler has not started one yet"
     when = f"started {age(now - run.started_at)} ago"
     if served and run.stopped_at:
         when = f"last change {age(now - run.stopped_at)} ago; in the {age(run.stopped_at - run.started_at)} up to it"

@@ -136,8 +136,6 @@ NAIVE = Writes(ingest=2 + 2, claim=2 + 4, settle=2 + 2, release=2 + 4)
 class Work:
     """What the serverless alternative does for a transaction. Assumed by default; counted values replace it."""
 
-    looks: bool = False
-    """Whether a look comes first, and a run starts only where something is due: then none is idle."""
     write_units: float = LEAN.per_transaction()
     """DynamoDB's, per transaction, ingest and retries included."""
     write_units_per_run: float = 2
@@ -145,7 +143,7 @@ class Work:
     read_units_per_attempt: float = 1 / 80
     """Pages of the index; the claim's write is taken to return the item."""
     read_units_per_run: float = 10 * 0.5
-    """Ten shards, half a unit for an empty page; by a look as well."""
+    """Ten shards, half a unit for an empty page."""
     transitions_per_idle_run: float = 5
     """Start, Begin, Plan, AnyWork, Release."""
     transitions_per_working_run: float = 8
@@ -156,7 +154,6 @@ class Work:
     log_bytes_per_child: float = 600 + 1_500
     """START, END and REPORT of Lambda, and a summary."""
     log_bytes_per_idle_run: float = 2 * 600 + 1_000
-    """By a look, where there are any."""
     log_bytes_per_working_run: float = 2 * 600 + 1_000
     cpu_ms: float = 2 * 1.2 + 0.8
     """Milliseconds of a whole core per attempt: two UpdateItem by boto3 and one HTTP call."""
@@ -165,7 +162,6 @@ class Work:
 ASSUMED = Work()
 
 COUNTED = Work(
-    looks=True,
     write_units=5.2,
     write_units_per_run=4,
     read_units_per_attempt=0.512,
@@ -243,28 +239,25 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
         runs, working, children = runs + runs_here, working + working_here, children + batches
         lambda_seconds += batches * took
         dispatch += express(batches, took + 0.1)
-    idle = 0.0 if work.looks else runs - working
-    looks, runs = (runs, working) if work.looks else (0.0, runs)
+    idle = runs - working
     transitions = (
         idle * work.transitions_per_idle_run
         + working * work.transitions_per_working_run
         + children * work.transitions_per_child
     )
-    invocations = looks + runs * 2 + children  # Plan, Report, Confirm
-    lambda_seconds += (looks + runs) * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
+    invocations = runs * 2 + children  # Plan, Report, Confirm
+    lambda_seconds += runs * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
     stored_gb = volume * load.retention_months * (load.item_kb * 1000 + 100) / GB  # 100 bytes of index
     log_gb = (
         volume * load.attempts * work.log_bytes_per_attempt
         + children * work.log_bytes_per_child
-        + (looks or idle) * work.log_bytes_per_idle_run
+        + idle * work.log_bytes_per_idle_run
         + working * work.log_bytes_per_working_run
     ) / GB
-    reads = volume * load.attempts * work.read_units_per_attempt + (looks + runs) * work.read_units_per_run
-    # a look and its run share a trace
-    traces = looks or runs * TRACED_SHARE
-    traces += children * TRACED_SHARE + volume * traced_share(env, load)
+    reads = volume * load.attempts * work.read_units_per_attempt + runs * work.read_units_per_run
+    traces = (runs + children) * TRACED_SHARE + volume * traced_share(env, load)
     return {
-        "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", looks or runs),
+        "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", runs),
         "Lambda": price("lambda_request", invocations) + price("lambda_gb_s", env.lambda_gb * lambda_seconds),
         "DynamoDB writes": price("wru", volume * work.write_units + runs * work.write_units_per_run),
         "DynamoDB reads": price("rru", reads),

@@ -83,9 +83,7 @@ DIAGRAM = Diagram(
         shared.OPERATORS,
     ),
     edges=(
-        Edge("scheduler", "plan", "looks", via=[(1.85, 0.95)], at=(2.6, 0.95)),
-        # the program has the other way alone: this one goes by a name chosen beforehand
-        Edge("plan", "machine", "starts, where\nsomething is due", via=[(3.05, 0.77)], at=(3.05, 0.6), against=True),
+        Edge("scheduler", "machine", "starts"),
         Edge("scheduler", "dead-letters", kind="aside"),
         Edge("machine", "plan", via=[(3.75, 2.25), (3.75, 0.95)]),
         Edge("machine", "confirm", "map", at=(4.1, 2.25)),

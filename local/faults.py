@@ -152,7 +152,7 @@ FAULTS = (
         ("fargate",),
     ),
     Fault(
-        "Nobody looks for work",
+        "No run starts",
         "Scheduler says why in its dead letters; the backlog grows",
         (OVERLAYS + "test_a_target_that_cannot_start_ends_in_the_dead_letter_queue",),
         ("dead-letters", "silence"),

@@ -68,8 +68,6 @@ class LambdaConfig(Common):
     batches_per_plan: int
     run_lease: timedelta
     """How long a run may hold the run lock without renewing it."""
-    state_machine: str
-    """ARN of what a look starts; the function that looks has it, the others need none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,6 @@ def read_lambda(environment: Mapping[str, str] = os.environ) -> LambdaConfig:
         plan_bucket=values.text("PLAN_BUCKET"),
         batches_per_plan=values.whole("BATCHES_PER_PLAN"),
         run_lease=values.seconds("RUN_LEASE_SECONDS"),
-        state_machine=values.text("STATE_MACHINE_ARN", ""),
     )
     values.check()
     return config

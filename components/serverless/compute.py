@@ -1,8 +1,4 @@
-"""The serverless run: Scheduler, state machine and three Lambdas, each with a role of its own.
-
-The schedule calls `plan`, which starts the state machine where something is due: a run that finds nothing costs five
-transitions, every minute.
-"""
+"""The serverless run: Scheduler, state machine and three Lambdas, each with a role of its own."""
 
 from __future__ import annotations
 
@@ -25,8 +21,7 @@ PLANS = "plans/"
 """Where in the bucket the plans lie."""
 PLAN_DAYS = 7  # long enough to look into a failed run
 FUNCTIONS = ("plan", "confirm", "report")
-SIDE_BY_SIDE = {"plan": 3, "report": 2}
-"""Behind the run lock they run once at a time, and once more when a lock lapses; the schedule's look comes besides."""
+SINGLE_RUN = 2  # Plan and Report run once at a time behind the run lock; one more for the moment that a lock lapses
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +60,6 @@ class Compute(pulumi.ComponentResource):
         self._place = args.place
         self._settings = args.settings
         self._mine = pulumi.ResourceOptions(parent=self)
-        # The machine calls the functions, and Plan starts the machine: so its name is chosen here, not by Pulumi.
-        self._machine_name = f"{args.place.prefix}-run"
-        self._machine_arn = args.place.arn("states", f"stateMachine:{self._machine_name}")
         self.bucket = self._plan_bucket()
         self.gateway_key = worker.gateway_key(args.settings, args.data_key_arn, self)
         self.log_groups = {
@@ -146,7 +138,6 @@ class Compute(pulumi.ComponentResource):
                 resources=(pulumi.Output.concat(self.bucket.arn, "/", PLANS, "*"),),
             ),
             self._use_key("SealPlans", "s3", "kms:GenerateDataKey"),
-            Statement(sid="StartRuns", actions=("states:StartExecution",), resources=(self._machine_arn,)),
             *([self._send_canaries()] if self._settings.canary else []),
         ]
 
@@ -197,8 +188,8 @@ class Compute(pulumi.ComponentResource):
             parent=self,
         )
         reserved = settings.functions.reserved_concurrency
-        if reserved is not None:
-            reserved = SIDE_BY_SIDE.get(name, reserved)
+        if reserved is not None and name != "confirm":
+            reserved = SINGLE_RUN
         return aws.lambda_.Function(
             name,
             description=description,
@@ -240,14 +231,15 @@ class Compute(pulumi.ComponentResource):
             "PLAN_BUCKET": self.bucket.bucket,
             "BATCHES_PER_PLAN": str(settings.run.batches_per_plan),
             "RUN_LEASE_SECONDS": str(settings.run.lease_seconds),
-            **({"STATE_MACHINE_ARN": self._machine_arn} if function == "plan" else {}),
         }
 
     # -- the run
 
     def _state_machine(self) -> aws.sfn.StateMachine:
         place, logs = self._place, self.log_groups["stateMachine"]
-        name, itself = self._machine_name, self._machine_arn
+        # The machine's policy names the machine: so its name is chosen here, not by Pulumi.
+        name = f"{place.prefix}-run"
+        itself = place.arn("states", f"stateMachine:{name}")
         functions = [self.functions[function].arn for function in FUNCTIONS]
         role, grant = iam.role(
             "state-machine",
@@ -331,31 +323,31 @@ class Compute(pulumi.ComponentResource):
             "scheduler",
             "scheduler.amazonaws.com",
             [
-                Statement(sid="Look", actions=("lambda:InvokeFunction",), resources=(self.functions["plan"].arn,)),
+                Statement(sid="StartRun", actions=("states:StartExecution",), resources=(self.machine.arn,)),
                 Statement(sid="BuryDeadLetters", actions=("sqs:SendMessage",), resources=(self.dead_letters.arn,)),
             ],
             place=self._place,
-            description="Looks on schedule for what is due",
+            description="Starts the run on schedule",
             parent=self,
             source_arns=[group.arn],
         )
         schedule = aws.scheduler.Schedule(
             "run",
-            description="Looks for what is due, and starts a run where something is",
+            description="Starts a run; one that finds another under way ends at once",
             group_name=group.name,
             schedule_expression=self._settings.run.schedule,
             schedule_expression_timezone="UTC",
             flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
             target=aws.scheduler.ScheduleTargetArgs(
-                arn=self.functions["plan"].arn,
+                arn=self.machine.arn,
                 role_arn=role.arn,
                 input="{}",
-                # bounded: the next look makes up for a lost one, while AWS's default is 185 tries over a day
+                # bounded: the next run makes up for a lost one, while AWS's default is 185 tries over a day
                 retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
                     maximum_retry_attempts=3, maximum_event_age_in_seconds=300
                 ),
                 dead_letter_config=aws.scheduler.ScheduleTargetDeadLetterConfigArgs(arn=self.dead_letters.arn),
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant, self.machine]),  # what a look may start
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
         )
         return group, schedule

@@ -27,11 +27,11 @@ from components.observability.table import (
 )
 from components.settings import Settings
 
-RUNS, RUN_TIME, LOOKS = "Runs", "Time of a run", "Looks for work, which start runs"
+RUNS, RUN_TIME, STARTS = "Runs", "Time of a run", "What starts runs"
 CALLS, CALL_TIME, SIDE_BY_SIDE = "Lambda: calls and errors", "Lambda: longest call", "Lambda: side by side"
 UNITS, THROTTLES, ERRORS = "DynamoDB: units used", "DynamoDB: throttled", "DynamoDB: its own errors"
 GRAPHS = (
-    *(Graph(title) for title in (RUNS, RUN_TIME, LOOKS)),
+    *(Graph(title) for title in (RUNS, RUN_TIME, STARTS)),
     *(Graph(title) for title in (CALLS, CALL_TIME, SIDE_BY_SIDE)),
     *(Graph(title) for title in (UNITS, THROTTLES, ERRORS)),
     Graph("Where a batch's time goes", width=12),
@@ -72,7 +72,7 @@ def table(settings: Settings, sources: Sources) -> Table:
             Page(
                 "work-stands-still",
                 tuple(name for name in still if name in watched),
-                "Nobody looks for work, or the runs that it starts fail: nothing is confirmed.",
+                "Runs do not start, fail, or never get as far as a look at the backlog: nothing is confirmed.",
             ),
             *shared.pages(settings),
         ),
@@ -93,7 +93,7 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
         "silence",
         1,
         silence_seconds(settings),
-        "Scheduler has called nobody for three times the schedule's period. Is the schedule enabled?",
+        "No run has started for three times the schedule's period. Is the schedule enabled?",
         "work-stands-still",
         below=True,
         missing=Missing.ALARMING,
@@ -102,7 +102,7 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
         "no-report",
         1,
         silence_seconds(settings),
-        "The schedule may call, but nobody has reported the backlog for three times its period: the function plan "
+        "Runs may start, but none has reported the backlog for three times the schedule's period: the function plan "
         "fails, or cannot read the table.",
         "work-stands-still",
         below=True,
@@ -126,7 +126,8 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
                 "bring the work back; the cause is in the log of function confirm.",
             ),
         ),
-        Row(states("ExecutionsStarted"), RUNS),
+        Row(states("ExecutionsStarted"), RUNS, silence if often else None),
+        Row(reports, RUNS, no_report if often else None),
         Row(states("ExecutionsSucceeded"), RUNS),
         Row(
             states("ExecutionsFailed"),
@@ -159,22 +160,21 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
                 "runs",
             ),
         ),
-        Row(scheduler("InvocationAttemptCount"), LOOKS, silence if often else None),
-        Row(reports, LOOKS, no_report if often else None),
+        Row(scheduler("InvocationAttemptCount"), STARTS),
         Row(
             scheduler("InvocationDroppedCount"),
-            LOOKS,
-            once("starts-dropped", "Scheduler gave up on calling function plan, after all its retries."),
+            STARTS,
+            once("starts-dropped", "Scheduler gave up on starting a run, after all its retries."),
         ),
-        Row(scheduler("TargetErrorCount"), LOOKS),
+        Row(scheduler("TargetErrorCount"), STARTS),
         Row(
             letters,
-            LOOKS,
+            STARTS,
             Alarm(
                 "dead-letters",
                 1,
                 MINUTE,
-                "Scheduler could not call function plan, which starts runs. The reason is in the message's attributes.",
+                "Scheduler could not start a run. The reason is in the message's attributes.",
                 "work-stands-still",
             ),
         ),

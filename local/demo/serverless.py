@@ -22,7 +22,7 @@ KILL_AT = 0.3
 class Serverless(Scenario):
     alternative = "serverless"
     about = "Scheduler, Step Functions, Lambda, DynamoDB: no AWS account, no Docker, nothing leaves this machine"
-    starts = "a look on schedule starts the state machine"
+    starts = "the Scheduler starts the state machine"
     mischief = f"a minute of its clock lasts {60 / SCHEDULER_SPEED:.0f} s here; one Lambda will be killed in mid-batch"
     latency_note = (
         f"Most of it is waiting for the Scheduler, whose clock runs {SCHEDULER_SPEED:.0f} times as fast here: "

@@ -67,7 +67,7 @@ AFTER_A_FAILURE = ("scheduler", "BuryDeadLetters")
 """Nothing asks for it while all is well."""
 ELSEWHERE = {
     # proven by tests of their own, below
-    "serverless": {("scheduler", "Look"), ("scheduler", "BuryDeadLetters"), ("plan", "StartRuns")},
+    "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters")},
     "fargate": {
         ("worker", "GatewayKey"),
         ("worker", "LogInToTheDatabase"),
@@ -248,33 +248,20 @@ def test_the_scheduled_run_needs(
     serverless.free()
 
 
-def test_a_schedule_that_may_not_look_leaves_a_dead_letter_and_one_that_may_not_bury_leaves_none(
+def test_a_schedule_that_may_not_start_a_run_leaves_a_dead_letter_and_one_that_may_not_bury_leaves_none(
     serverless: Serverless, refused: Callable[[str], list[Check]]
 ) -> None:
-    with serverless.without("scheduler", "Look"):
+    with serverless.without("scheduler", "StartRun"):
         serverless.schedule()
         (code,) = until(serverless.dead_letters)[:1]
         serverless.unschedule()
     assert code == "AccessDeniedException"
-    assert {check.action for check in refused("scheduler")} == {"lambda:InvokeFunction"}
+    assert {check.action for check in refused("scheduler")} == {"states:StartExecution"}
     serverless.grant("scheduler", [])
     serverless.schedule()
     until(lambda: "sqs:SendMessage" in {check.action for check in refused("scheduler")})
     serverless.unschedule()
     serverless.grant("scheduler", serverless.policies()["scheduler"])
-
-
-def test_a_look_that_may_start_no_run_starts_none(
-    serverless: Serverless, refused: Callable[[str], list[Check]]
-) -> None:
-    serverless.put("unseen")
-    with serverless.without("plan", "StartRuns"):
-        serverless.schedule()
-        until(lambda: refused("plan"))
-        serverless.unschedule()
-    assert {check.action for check in refused("plan")} == {"states:StartExecution"}
-    assert serverless.state("unseen") == "PENDING"
-    assert serverless.run()["status"] == "SUCCEEDED"
 
 
 def test_plan_and_report_may_write_the_lock_and_no_transaction(serverless: Serverless, worked: list[Check]) -> None:

@@ -86,7 +86,7 @@ GRANTS = {
     "serverless": {
         "plan": EVERY_FUNCTION | {
             "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey",
-            "s3:PutObject", "states:StartExecution",
+            "s3:PutObject",
         },
         "confirm": EVERY_FUNCTION | READ_SECRET | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"},
         "report": EVERY_FUNCTION | {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},
@@ -97,7 +97,7 @@ GRANTS = {
             "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "xray:GetSamplingRules",
             "xray:GetSamplingTargets",
         },
-        "scheduler": {"sqs:SendMessage", "lambda:InvokeFunction"},
+        "scheduler": {"sqs:SendMessage", "states:StartExecution"},
         "backup": VAULT | {
             "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource", "dynamodb:StartAwsBackupJob", "kms:Decrypt",
             "kms:GenerateDataKey",

@@ -140,7 +140,7 @@ def test_prod_keeps_concurrency_for_the_batches(records: dict[str, Record]) -> N
         return {f.name: f.inputs.get("reservedConcurrentExecutions") for f in functions}
 
     assert reserved("dev") == {"plan": None, "confirm": None, "report": None}
-    assert reserved("prod") == {"plan": 3, "confirm": 10, "report": 2}
+    assert reserved("prod") == {"plan": 2, "confirm": 10, "report": 2}
     assert reserved("extremes")["confirm"] == 100
 
 

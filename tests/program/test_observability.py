@@ -275,7 +275,7 @@ COMMON = {
 WORRIES = {
     "prod": {
         **COMMON,
-        "silence": ("AWS/Scheduler InvocationAttemptCount", "Sum < 1 or nothing", "1 x 5 min"),
+        "silence": ("AWS/States ExecutionsStarted", "Sum < 1 or nothing", "1 x 5 min"),
         "no-report": ("ConfirmTransactions Backlog", "SampleCount < 1 or nothing", "1 x 5 min"),
         "batches-failed": ("ConfirmTransactions BatchesFailed", "Sum >= 1", "1 x 5 min"),
         "run-failed": ("AWS/States ExecutionsFailed", "Sum >= 1", "1 x 5 min"),

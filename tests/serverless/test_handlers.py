@@ -24,7 +24,6 @@ from workers.serverless.run_lock import KEY, LockLost
 from workers.stores.dynamodb import StoreError
 
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
-MACHINE = "arn:aws:states:eu-west-1:000000000000:stateMachine:confirm-transactions-dev-run"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 NUMBERS = {
     "PENDING_SHARDS": "2",
@@ -56,7 +55,6 @@ def gateway(aws: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger
         "TABLE_NAME": table,
         "INDEX_NAME": "pending",
         "PLAN_BUCKET": table,
-        "STATE_MACHINE_ARN": MACHINE,
         "GATEWAY_URL": "http://127.0.0.1:1",
         "REVIEW_OWNER": "payment-operations",
         "METRIC_NAMESPACE": "ConfirmTransactions",
@@ -119,35 +117,6 @@ def test_an_idle_plan_writes_nothing(gateway: LedgerGateway) -> None:
     planned = plan()
     assert planned["batches"] == 0
     assert "Contents" not in handlers.s3().list_objects_v2(Bucket=planned["bucket"])
-
-
-class Machine:
-    """Step Functions, as far as a look knows it."""
-
-    def __init__(self) -> None:
-        self.started: list[dict[str, str]] = []
-
-    def start_execution(self, **request: str) -> dict[str, str]:
-        self.started.append(request)
-        return {"executionArn": f"{request['stateMachineArn'].replace(':stateMachine:', ':execution:')}:run-1"}
-
-
-@pytest.mark.parametrize("header", ["", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"])
-def test_a_look_starts_a_run_in_its_own_trace_where_something_is_due(
-    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], header: str
-) -> None:
-    machine = Machine()
-    monkeypatch.setattr(handlers, "machine", lambda: machine)
-    monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
-    assert handlers.plan({}, CONTEXT) == {"due": 0, "run": ""}
-    assert not machine.started
-    add(2)
-    assert handlers.plan({}, CONTEXT) == {"due": 2, "run": "run-1"}
-    traced = {"traceHeader": header} if header else {}
-    assert machine.started == [{"stateMachineArn": MACHINE, "input": "{}", **traced}]
-    assert [metrics["Backlog"] for metrics in emitted(capsys)] == [0, 2], "both tell, as the alarm on silence wants"
-    item = handlers.app().store.client.get_item(TableName=handlers.app().config.table, Key=KEY)["Item"]
-    assert item["run"]["S"] == RUN, "the lock is the run's to take"
 
 
 def test_a_plan_needs_the_run_lock_and_renews_it(gateway: LedgerGateway) -> None:

@@ -87,26 +87,14 @@ def s3() -> Any:
     return boto3.client("s3", config=_client_config())
 
 
-@cache
-def machine() -> Any:
-    return boto3.client("stepfunctions", config=_client_config())
-
-
 @told
 def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}.
-
-    The schedule calls with {}: a run starts where something is due, and {"due", "run"} says which. A run that finds
-    nothing would cost five transitions, every minute; a look costs next to nothing.
-    """
+    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}."""
     config, now, began = app().config, app().clock.now(), time_ns()
-    if "run" not in event:
-        due = _look(now)
-        return {"due": len(due.ids), "run": _start() if due.ids else ""}
     run, loop = str(event["run"]), int(event["loop"])
     whole = _run(event)
     app().lock.renew(run, now + config.run_lease)
-    due = _look(now, run=run[:8], trace=whole.trace)
+    due = _look(now, run[:8], whole)
     parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
@@ -219,10 +207,10 @@ def _canary(now: datetime, run: str) -> Metrics:
         return {}
 
 
-def _look(now: datetime, **fields: str) -> Due:
+def _look(now: datetime, run: str, whole: Context) -> Due:
     """What is due, up to a full plan; how much it is, how old, and what waits for a person is told."""
     config, store, telemetry = app().config, app().store, app().telemetry
-    canary = _canary(now, fields.get("run", ""))
+    canary = _canary(now, run)
     due = app().loop.run_until_complete(store.due(config.batch_size * config.batches_per_plan))
     desk = app().loop.run_until_complete(store.desk())
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
@@ -234,17 +222,11 @@ def _look(now: datetime, **fields: str) -> Due:
             **canary,
         },
         now,
-        **fields,
+        run=run,
+        **({"trace": whole.trace} if due.ids else {}),  # an idle run has none, and comes every minute
     )
     measures.by_currency(telemetry, desk, now)
     return due
-
-
-def _start() -> str:
-    """Start a run in the trace of this look; its name. One that finds another under way ends at once."""
-    traced = {"traceHeader": header} if (header := os.environ.get("_X_AMZN_TRACE_ID")) else {}
-    started = machine().start_execution(stateMachineArn=app().config.state_machine, input="{}", **traced)
-    return str(started["executionArn"]).rpartition(":")[2]
 
 
 def _run(event: Mapping[str, Any]) -> Context:
