@@ -162,7 +162,7 @@ def test_json_of_status_is_stable(confirm: Cli) -> None:
 
 def test_status_before_the_first_run(confirm: Cli) -> None:
     confirm.runs.newest = confirm.runs.busy = None
-    assert "nothing has been due yet" in confirm("status").out
+    assert "has not started one yet" in confirm("status").out
     value = json.loads(confirm("status", "--json").out)
     assert (value["last_run"], value["last_run_with_work"], value["states"]) == (None, None, None)
 
