@@ -123,6 +123,7 @@ def test_the_database_understands_the_question(postgres: Postgres) -> None:
     before, after = asyncio.run(ask())
     assert tuple(before) == (0, 0.0, 0, 0.0, "{}")
     assert (after["due"], after["review"]) == (1, 1)
-    assert (round(after["overdue"]), json.loads(after["at_risk"])) == (300, {"EUR": 1})
-    assert after["age"] == pytest.approx(90, abs=5)
+    assert json.loads(after["at_risk"]) == {"EUR": 1}
+    assert 300 <= after["overdue"] < 360  # a machine may take a while to ask
+    assert 90 <= after["age"] < 150
     assert isinstance(after["age"], float)  # the Data API gives a numeric as text, and a float as doubleValue
