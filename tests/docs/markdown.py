@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,13 @@ class Block:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Its lines, without comments where the language has them, and without the empty ones."""
+        """Its lines, without comments where the language has them, and without the empty ones; of a shell a command
+        each, however many lines it has."""
         lines = self.text.splitlines()
         if self.language in ("bash", "python"):
             lines = [re.sub(r"(^|\s+)# .*", "", line) for line in lines]
+        if self.language == "bash":
+            lines = [line.strip() for line in re.sub(r"\s*\\\n\s*", " ", "\n".join(lines)).splitlines()]
         return tuple(line.rstrip() for line in lines if line.strip())
 
 
@@ -40,6 +43,11 @@ class Document:
         return [Block(*match.groups()) for match in _FENCE.finditer(self.text)]
 
     @property
+    def shell(self) -> list[str]:
+        """The commands of its shell blocks."""
+        return [command for block in self.blocks if block.language == "bash" for command in block.code]
+
+    @property
     def prose(self) -> str:
         """All but the blocks."""
         return _FENCE.sub("", self.text)
@@ -47,6 +55,23 @@ class Document:
     @property
     def headings(self) -> list[tuple[int, str]]:
         return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", self.prose, re.MULTILINE)]
+
+    def section(self, heading: str) -> Document:
+        """What stands below that heading, up to the next of its level. Raises KeyError."""
+        level, inside, fenced, found = 0, False, False, list[str]()
+        for line in self.text.splitlines(keepends=True):
+            fenced ^= line.lstrip().startswith("```")
+            marks, _, text = line.rstrip().partition(" ")
+            if set(marks) == {"#"} and not fenced:
+                if not level and text == heading:
+                    level, inside = len(marks), True
+                elif len(marks) <= level:
+                    inside = False
+            if inside:
+                found.append(line)
+        if not level:
+            raise KeyError(f"{self.name} has no heading {heading!r}")
+        return Document(self.path, "".join(found))
 
     @property
     def anchors(self) -> set[str]:

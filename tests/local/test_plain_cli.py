@@ -28,6 +28,8 @@ from local.demo.serverless import open_store
 from local.processes import ROOT
 from local.stack import LocalAws
 from local.verdict import Effect, Verdict, judge
+from tests.docs.aws_cli import call_of, filled
+from tests.docs.shown import parts, shown, typed
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import TAKEN_OVER
 
@@ -71,14 +73,20 @@ class Story:
         for key in keys:
             self._must("config", "rm", key)
 
-    def planned(self, *arguments: str) -> dict[str, str]:
-        """What `pulumi preview` would change: operation by `type name`."""
-        steps = json.loads(self._must("preview", "--json", *arguments).stdout)["steps"]
+    def type(self, command: str, **options: str) -> str:
+        """What it says; fails where it does."""
+        answer = typed(self.aws, command, **options)
+        assert answer.returncode == 0, (answer.stdout + answer.stderr)[-3000:]
+        return answer.stdout
+
+    def planned(self, command: str = "pulumi preview", **options: str) -> dict[str, str]:
+        """What a preview would change: operation by `type name`."""
+        steps = json.loads(self.type(command, json="true", **options))["steps"]
         return {_named(step["urn"]): step["op"] for step in steps if step["op"] not in ("same", "read")}
 
-    def done(self, *arguments: str) -> dict[str, str]:
-        """What `pulumi up` changed."""
-        lines = self._must("up", "--yes", "--skip-preview", "--json", *arguments).stdout.splitlines()
+    def done(self, command: str = "pulumi up", **options: str) -> dict[str, str]:
+        """What an update changed."""
+        lines = self.type(command, json="true", **options).splitlines()
         events = [json.loads(line).get("resOutputsEvent", {}).get("metadata", {"op": "same"}) for line in lines]
         return {_named(event["urn"]): event["op"] for event in events if event["op"] not in ("same", "read")}
 
@@ -196,9 +204,19 @@ def frozen(pids: Sequence[int]) -> Iterator[None]:
 # --- before anything is there
 
 
-def test_a_preview_makes_nothing(story: Story) -> None:
+def test_a_stack_of_ones_own_begins_as_the_readme_says(story: Story) -> None:
+    with shown("README.md", "On AWS", only=("cp ", "pulumi stack ")) as page:
+        for command in page:
+            story.type(command)
+    assert "serverless-prod" in story.type("pulumi stack ls")
+    story.type("pulumi stack select serverless")
+
+
+def test_a_preview_makes_nothing_and_keeps_the_policies(story: Story) -> None:
     story.set(**CONFIG)
-    planned = story.planned()
+    with shown("docs/policies.md", "Policies") as page:
+        for command in page:
+            planned = story.planned(command)
     assert set(planned.values()) == {"create"}
     assert len(planned) >= 80
     assert not made(story.aws)
@@ -250,7 +268,8 @@ def test_ctrl_c_in_the_middle_of_up_leaves_no_process(story: Story) -> None:
 
 
 def test_up_makes_the_rest(story: Story) -> None:
-    done = story.done()
+    with shown("README.md", "On AWS", only=("pulumi up",)) as page:
+        done = story.done(next(page))
     assert set(done.values()) <= {"create", "update"}
     assert "aws:scheduler/schedule:Schedule run" in done
     assert "aws:dynamodb/table:Table transactions" not in done  # it was there, and stayed
@@ -282,8 +301,10 @@ def test_the_children_of_awsx_have_the_stacks_tags_and_their_component(story: St
 def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
     """The Scheduler starts the runs; another one meanwhile ends at once."""
     aws, arn = story.aws, story.outputs["stateMachineArn"]
-    key = os.environ["SIMULATED_GATEWAY_KEY"]
-    aws.client("secretsmanager").put_secret_value(SecretId=story.outputs["gatewayKeySecretArn"], SecretString=key)
+    with shown("README.md", "On AWS", only=("aws ",)) as page:
+        for command in page:
+            words = {"KEY": os.environ["SIMULATED_GATEWAY_KEY"]}
+            call_of(aws.client, filled(command, story.outputs, words)).made()
     imported = aws.run(["confirm", "import", str(story.purchases)], capture=True)
     assert imported.returncode == 0, imported.stderr
     assert "300 new, 0 already there, 0 refused" in imported.stdout
@@ -316,18 +337,41 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
 
 
 def test_up_again_changes_nothing(story: Story) -> None:
-    assert story.done("--expect-no-changes") == {}
+    assert story.done(expect_no_changes="true") == {}
 
 
-def test_another_way_out_of_the_network_is_previewed(story: Story) -> None:
+def test_other_settings_are_previewed(story: Story) -> None:
     story.set(natStrategy="one-per-zone")
-    planned = story.planned()
-    story.unset("natStrategy")
-    assert planned == {
-        "aws:ec2/eip:Eip egress-2": "create",
-        "aws:ec2/natGateway:NatGateway vpc-2": "create",
-        "aws:ec2/route:Route vpc-private-2": "update",
-    }
+    with shown("docs/experiments.md", "Fault experiments", only=("pulumi config ",)) as page:
+        for command in page:
+            story.type(command)
+    with shown("docs/configuration.md", "Configuration") as page:
+        story.type(next(page))
+        assert "50" in next(line for line in story.type(next(page)).splitlines() if line.startswith("batchSize"))
+        planned = story.planned(next(page))
+    story.unset("natStrategy", "faultExperiments")
+    story.set(batchSize=BATCH)
+    assert (
+        planned.items()
+        >= {
+            "aws:ec2/eip:Eip egress-2": "create",
+            "aws:ec2/natGateway:NatGateway vpc-2": "create",
+            "aws:ec2/route:Route vpc-private-2": "update",
+            "aws:fis/experimentTemplate:ExperimentTemplate zone-lost": "create",
+            "aws:lambda/function:Function plan": "update",
+        }.items()
+    )
+    assert not [name for name, what in planned.items() if what not in ("create", "update")]
+
+
+def test_a_list_in_the_config_is_written_item_by_item(story: Story) -> None:
+    with shown("docs/security.md", "Network") as page:
+        for command in page:
+            story.type(command)
+    config = story.aws.config()
+    assert config["confirm-transactions:gatewayCidrs"] == ["203.0.113.0/24"]
+    assert config["confirm-transactions:interfaceEndpoints"] == ["secretsmanager"]
+    story.unset("gatewayCidrs", "interfaceEndpoints")
 
 
 def test_a_plan_is_kept_to_and_a_changed_setting_changes_just_its_alarms(story: Story) -> None:
@@ -336,14 +380,14 @@ def test_a_plan_is_kept_to_and_a_changed_setting_changes_just_its_alarms(story: 
     alarms |= {"aws:cloudwatch/dashboard:Dashboard dashboard": "update"}  # thresholds are drawn
     plan = str(story.aws.folder / "plan.json")
     story.set(oldestPendingAlarmSeconds=1200)
-    assert story.planned("--save-plan", plan) == alarms
+    assert story.planned(save_plan=plan) == alarms
     story.set(oldestPendingAlarmSeconds=1300)
     refused = story.pulumi("up", "--yes", "--skip-preview", "--plan", plan)
     assert refused.returncode != 0
     assert "violates plan" in refused.stdout + refused.stderr
     assert threshold(story) == 900
     story.set(oldestPendingAlarmSeconds=1200)
-    assert story.done("--plan", plan) == alarms
+    assert story.done(plan=plan) == alarms
     assert threshold(story) == 1200
 
 
@@ -374,6 +418,15 @@ def test_every_transaction_is_final_with_its_effect_once(story: Story) -> None:
     assert any(why.startswith("unknown: ") for why in whys), "the gateway was never in doubt"
     status = story.aws.run(["confirm", "status", "--json"], capture=True)
     assert json.loads(status.stdout)["open"] == 0
+
+
+def test_an_operator_sees_the_same_and_so_do_the_books(story: Story) -> None:
+    with shown("README.md", "Two commands", only=("confirm ",)) as page:
+        assert "CONFIRMED" in story.type(next(page))
+        assert "300" in story.type(next(page))
+    with shown("docs/confirm-command.md", "The gateway's book") as page:
+        for command in page:
+            story.type(command)
 
 
 def test_the_verdict_convicts_what_is_wrong_in_this_very_run(story: Story) -> None:
@@ -410,13 +463,17 @@ def test_the_alarm_of_the_killed_lambda_went_off_and_ended(story: Story) -> None
 
 
 def test_a_table_restored_under_its_name_is_the_stacks_again(story: Story) -> None:
-    """docs/restore.md: the name is free once the table is gone, and Pulumi knows it by its name."""
-    dynamodb, table = story.aws.client("dynamodb"), story.outputs["tableName"]
-    backup = dynamodb.create_backup(TableName=table, BackupName="last")["BackupDetails"]["BackupArn"]
-    dynamodb.delete_table(TableName=table)
-    dynamodb.restore_table_from_backup(TargetTableName=table, BackupArn=backup)
-    assert story.pulumi("refresh", "--yes", "--skip-preview").returncode == 0
-    assert set(story.done().values()) <= {"update"}  # nothing is made anew
+    """The name is free once the table is gone, and Pulumi knows it by its name."""
+    words = {"TABLE": story.outputs["tableName"]}
+    with shown("docs/restore.md", "2. Restore, under the same name", block=0) as page:
+        assert next(page) == "TABLE=$(pulumi stack output tableName)"
+        for command in page:
+            answer = call_of(story.aws.client, filled(command, {}, words)).made()
+            words["ARN"] = answer.get("BackupDetails", {}).get("BackupArn", "")
+    with shown("docs/restore.md", "2. Restore, under the same name", block=2) as page:
+        refresh, up = parts(next(page))
+    story.type(refresh)
+    assert set(story.done(up).values()) <= {"update"}  # nothing is made anew
     assert story.judge(records=asyncio.run(open_store(story.aws, story.outputs).everything())).holds
 
 
@@ -424,6 +481,11 @@ def test_a_table_restored_under_its_name_is_the_stacks_again(story: Story) -> No
 
 
 def test_destroy_leaves_nothing(story: Story) -> None:
-    answer = story.pulumi("destroy", "--yes", "--skip-preview")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    story.aws.client("dynamodb").delete_table(TableName=f"{story.outputs['tableName']}-beside")
+    with shown("docs/environments.md", "What no destroy takes away") as page:
+        for command in page:
+            if command.startswith("aws "):
+                call_of(story.aws.client, filled(command, story.outputs, {})).made()
+            else:
+                story.type(command)
     assert not made(story.aws)

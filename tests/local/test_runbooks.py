@@ -1,8 +1,7 @@
 """Each command of the runbooks runs: those of `aws` and `confirm` on the local AWS, SQL on PostgreSQL.
 
-`aws` is not run itself, as it pins a botocore of its own: its words are turned into the same call by the same rules,
-from the service's model, so that a flag that does not exist fails. What `pulumi` is asked is held to the program's keys
-and outputs; tests/local/test_plain_cli.py runs `pulumi` itself.
+`tests/docs/aws_cli.py` says how `aws` is run. What `pulumi` is asked is held to the program's keys and outputs;
+tests/local/test_plain_cli.py runs `pulumi` itself.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import jmespath
 import pytest
-from botocore import xform_name
 
 from cli import main
 from cli.exits import Exit
@@ -31,6 +28,7 @@ from local.provider.session import Session
 from local.recording import ROOT, Record, record
 from local.watched import CONFIG
 from tests.conftest import AwsAccount
+from tests.docs.aws_cli import call_of, filled
 from tests.fakes import payment, run
 from tests.local.provider.test_on_emulator import Stack
 from tests.local.test_alarms import whole
@@ -85,11 +83,7 @@ class World:
         self.aws, self.graph, self.outputs, self.words = aws, graph, outputs, words
 
     def filled(self, line: str) -> str:
-        """With the stack's outputs, and a real name for each word in capitals."""
-        line = re.sub(r"\$\(pulumi stack output (\w+)\)", lambda found: str(self.outputs[found[1]]), line)
-        for word, value in self.words.items():
-            line = re.sub(rf"\b{word}\b", value, line)
-        return line
+        return filled(line, self.outputs, self.words)
 
 
 @pytest.fixture(scope="module")
@@ -165,38 +159,12 @@ def fargate(stack: Stack, aws: AwsAccount, graphs: dict[str, Record]) -> World:
 # -- running
 
 
-def call_of(aws: AwsAccount, words: Sequence[str]) -> Any:
-    """`aws SERVICE OPERATION --flag value ...` as the call that the AWS CLI makes of it."""
-    service, operation, *rest = words
-    client = aws.client(service)
-    method = operation.replace("-", "_")
-    model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method])
-    flags = {xform_name(name, "-"): (name, shape) for name, shape in model.input_shape.members.items()}
-    given: dict[str, Any] = {}
-    query = None
-    while rest:
-        flag = rest.pop(0)
-        assert flag.startswith("--"), f"{flag} stands alone"
-        values = []
-        while rest and not rest[0].startswith("--"):
-            values.append(rest.pop(0))
-        if flag == "--query":
-            query = jmespath.compile(values[0])
-        elif flag == "--max-items":  # the CLI's own, of what has pages
-            assert client.can_paginate(method)
-        else:
-            name, shape = flags[flag.removeprefix("--")]
-            one = True if not values else int(values[0]) if shape.type_name == "integer" else values[0]
-            given[name] = values if shape.type_name == "list" else one
-    answer = getattr(client, method)(**given)
-    return query.search(answer) if query else answer
-
-
 def execute(world: World, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    words = shlex.split(world.filled(line))
+    line = world.filled(line)
+    words = shlex.split(line)
     match words[0]:
         case "aws":
-            call_of(world.aws, words[1:])
+            call_of(world.aws.client, line).made()
         case "confirm":
             monkeypatch.setattr(sys, "argv", words)
             with pytest.raises(SystemExit) as ended:
@@ -249,9 +217,9 @@ def test_their_commands_run(
 
 def test_a_flag_that_does_not_exist_fails(aws: AwsAccount) -> None:
     with pytest.raises(KeyError, match="state-vale"):
-        call_of(aws, shlex.split("cloudwatch describe-alarms --state-vale ALARM"))
+        call_of(aws.client, "aws cloudwatch describe-alarms --state-vale ALARM")
     with pytest.raises(KeyError, match="describe_alarm"):
-        call_of(aws, shlex.split("cloudwatch describe-alarm --state-value ALARM"))
+        call_of(aws.client, "aws cloudwatch describe-alarm --state-value ALARM")
 
 
 def test_its_sql_runs(postgres: Postgres) -> None:

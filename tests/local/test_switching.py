@@ -12,14 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, islice
-from pathlib import Path
 
 import pytest
 
+from cli.exits import Exit
 from local import cdnow
 from local.demo.scenario import ask_gateway
 from local.demo.serverless import open_store
-from local.stack import LocalAws
+from local.stack import PROJECT, LocalAws
+from tests.docs.shown import shown, typed
 from tests.local.leaks import known_to_pulumi, leaks, left_by, secret_values
 from tests.telemetry.secrets import planted
 from workers.domain.transaction import Status
@@ -41,26 +42,30 @@ SLOW = {"latency_seconds": [0.2, 0.3]}
 class Play:
     """Both stacks, and the commands of the page as one types them."""
 
-    def __init__(self, old: LocalAws, new: LocalAws, folder: Path) -> None:
+    def __init__(self, old: LocalAws, new: LocalAws) -> None:
         self.stacks = {aws.stack: aws for aws in (old, new)}
-        self.folder = folder
 
     def run(self, stack: str, *command: str) -> subprocess.CompletedProcess[str]:
         return self.stacks[stack].run(command, capture=True)
 
     def must(self, stack: str, *command: str) -> str:
-        answer = self.run(stack, *command)
-        assert answer.returncode == 0, (answer.stdout + answer.stderr)[-3000:]
-        return answer.stdout
+        return said(self.run(stack, *command))
 
-    def bring(self, stack: str, purchases: tuple[cdnow.Purchase, ...]) -> int:
-        """How many of them were new."""
-        file = self.folder / "payments.csv"
-        with file.open("w", newline="") as out:
+    def type(self, command: str, **options: str) -> subprocess.CompletedProcess[str]:
+        """On the stack that is selected."""
+        return typed(self.stacks["serverless"], command, **options)
+
+    def write(self, purchases: tuple[cdnow.Purchase, ...]) -> None:
+        """payments.csv, where one types."""
+        with (self.stacks["serverless"].program / "payments.csv").open("w", newline="") as out:
             rows = csv.writer(out)
             rows.writerow(cdnow.COLUMNS)
             rows.writerows((p.id, p.account, p.amount, p.currency) for p in purchases)
-        told = json.loads(self.must(stack, "confirm", "import", str(file), "--stack", stack, "--json"))
+
+    def bring(self, stack: str, purchases: tuple[cdnow.Purchase, ...]) -> int:
+        """How many of them were new."""
+        self.write(purchases)
+        told = json.loads(self.must(stack, "confirm", "import", "payments.csv", "--stack", stack, "--json"))
         return int(told["new"])
 
     def finish(self, stack: str, purchases: tuple[cdnow.Purchase, ...]) -> None:
@@ -95,6 +100,19 @@ class Play:
             self.must("serverless", "confirm", "show", id_, "--stack", "serverless")
 
 
+def said(answer: subprocess.CompletedProcess[str], *codes: int) -> str:
+    assert answer.returncode in (0, *codes), (answer.stdout + answer.stderr)[-3000:]
+    return answer.stdout
+
+
+def ledger(play: Play) -> None:
+    """ledger.csv: the gateway's book, where one types."""
+    file = play.stacks["serverless"].program / "ledger.csv"
+    effects = ask_gateway(play.stacks["serverless"], "/_ledger")["effects"]
+    lines = [f"{effect['id']},{effect['amount']},{effect['currency']}\n" for effect in effects]
+    file.write_text("".join(["id,amount_minor,currency\n", *lines]))
+
+
 @pytest.fixture(scope="module")
 def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
     folder = tmp_path_factory.mktemp("switching")
@@ -103,7 +121,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         LocalAws("fargate", folder=folder / "local") as new,
     ):
         ask_gateway(old, "/_faults", {"profile": "calm", **SLOW})
-        yield Play(old, new, folder)
+        yield Play(old, new)
 
 
 def test_a_live_system_moves_and_may_move_back(play: Play) -> None:
@@ -111,11 +129,18 @@ def test_a_live_system_moves_and_may_move_back(play: Play) -> None:
     play.must("serverless", *up, "serverless")
     play.keep_a_key("serverless")
     assert play.bring("serverless", BEFORE) == len(BEFORE)
-    play.must("fargate", *up, "fargate")  # beside it, while it works
+    with shown("docs/switching.md", "1. Bring the new stack up beside the old one") as page:
+        for command in page:  # while the old one works
+            said(play.type(command))
     play.keep_a_key("fargate")
-
-    assert play.bring("fargate", (*BOTH, *AFTER)) == len(BOTH) + len(AFTER)
+    play.write((*BOTH, *AFTER))
+    with shown("docs/switching.md", "2. Turn the producers") as page:
+        for command in page:
+            assert f"{len(BOTH) + len(AFTER)} new" in said(play.type(command))
     play.finish("serverless", BEFORE)
+    with shown("docs/switching.md", "3. Let the old one finish") as page:
+        for command in page:
+            said(play.type(command))
     play.finish("fargate", AFTER)
 
     assert play.bring("serverless", BACK) == len(BACK)  # back again
@@ -153,9 +178,10 @@ def test_no_account_card_or_key_is_in_what_they_leave(play: Play) -> None:
 def test_from_the_cron_job_by_shadow_mode(play: Play) -> None:
     """What the old job did is known by the gateway's evidence; nothing is sent before the cut-over."""
     aws, (first, second, forgotten) = play.stacks["serverless"], OLD_JOBS
-    up = ("pulumi", "up", "--yes", "--skip-preview", "--stack", "serverless")
-    play.must("serverless", "pulumi", "config", "set", "mode", "shadow", "--stack", "serverless")
-    play.must("serverless", *up)
+    play.must("serverless", "pulumi", "stack", "select", "serverless")
+    with shown("docs/migration.md", "2. Shadow: run beside it, send nothing", block=0) as page:
+        for command in page:
+            said(play.type(command))
     assert play.bring("serverless", OLD_JOBS) == len(OLD_JOBS)
     for purchase in (first, second):  # as the old job does, with the transaction's id as its key
         body = {
@@ -167,27 +193,40 @@ def test_from_the_cron_job_by_shadow_mode(play: Play) -> None:
         ask_gateway(aws, "/confirmations", body, {"Idempotency-Key": purchase.id})
 
     play.until_confirmed(first.id, second.id)
-    assert play.run("serverless", "confirm", "status", "--all", "--stack", "serverless").returncode == 8
-    assert play.run("serverless", "confirm", "review", "--stack", "serverless").returncode == 0
-    shown = json.loads(
-        play.run("serverless", "confirm", "show", forgotten.id, "--stack", "serverless", "--json").stdout
-    )
-    assert shown["status"] in ("PENDING", "PROCESSING")
+    with shown("docs/migration.md", "2. Shadow: run beside it, send nothing", block=1) as page:
+        assert play.type(next(page)).returncode == 8
+        assert play.type(next(page)).returncode == 0
+    found = play.run("serverless", "confirm", "show", forgotten.id, "--stack", "serverless", "--json")
+    assert json.loads(found.stdout)["status"] in ("PENDING", "PROCESSING")
     assert play.effects()[forgotten.id] == 0
 
-    play.must("serverless", "pulumi", "config", "set", "mode", "confirm", "--stack", "serverless")  # the cut-over
-    play.must("serverless", *up)
-    play.finish("serverless", OLD_JOBS)
+    with shown("docs/restore.md", "5. Go on") as page:  # the cut-over: the same commands
+        said(play.type(next(page)))
+        said(play.type(next(page)), 8)
+        play.finish("serverless", OLD_JOBS)
+        ledger(play)
+        said(play.type(next(page)), Exit.BOOKS_DIFFER)  # it has the other stack's payments too
     assert [play.effects()[purchase.id] for purchase in OLD_JOBS] == [1, 1, 1]
 
 
 def test_in_place_it_is_refused_before_anything_is_touched(play: Play) -> None:
-    play.must("serverless", "pulumi", "config", "set", "alternative", "fargate", "--stack", "serverless")
-    answer = play.run("serverless", "pulumi", "preview", "--stack", "serverless")
-    assert answer.returncode != 0
     table = play.stacks["serverless"].outputs()["tableName"]
-    assert f"the table {table} would be deleted with every transaction in it" in answer.stdout + answer.stderr
-    assert "Traceback" not in answer.stdout + answer.stderr
-    play.must("serverless", "pulumi", "config", "set", "switchFrom", "serverless", "--stack", "serverless")
-    meant = play.must("serverless", "pulumi", "preview", "--diff", "--stack", "serverless")
-    assert table in meant
+    with shown("docs/switching.md", "In place") as page:
+        said(play.type(next(page)))
+        answer = play.type(next(page))
+        assert answer.returncode != 0
+        assert f"the table {table} would be deleted with every transaction in it" in answer.stdout + answer.stderr
+        assert "Traceback" not in answer.stdout + answer.stderr
+        said(play.type(next(page)))
+        assert table in said(play.type(next(page), diff="true"))
+
+
+def test_a_stack_beside_takes_over_the_settings(play: Play) -> None:
+    """Without `pulumi up`, as the local AWS copies no cluster: tests/program/test_restore.py has what AWS is asked."""
+    with shown("docs/restore.md", "Or beside, on a stack of its own", only=("pulumi stack ", "pulumi config ")) as page:
+        for command in page:
+            said(play.type(command))
+    config = json.loads(said(play.type("pulumi config --json")))
+    given = {key: config[f"{PROJECT}:{key}"]["value"] for key in ("alternative", "mode", "restoreFrom")}
+    cluster = play.stacks["fargate"].outputs()["databaseClusterId"]
+    assert given == {"alternative": "fargate", "mode": "shadow", "restoreFrom": cluster}

@@ -14,6 +14,7 @@ from local import waterfall
 from local.__main__ import main
 from local.errors import LocalError
 from local.waterfall import bars, pauses, read, show
+from tests.docs.shown import shown
 
 MS = 1_000_000
 START = 1_700_000_000 * 10**9
@@ -76,6 +77,23 @@ def test_the_terminal_tells_all(tmp_path: Path, width: int) -> None:
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     waterfall.draw(SPANS, "p-1", tmp_path / "trace.png")
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_of_the_page_shows_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traces = tmp_path / ".local" / "traces"
+    traces.mkdir(parents=True)
+    monkeypatch.setattr("local.__main__.ROOT", tmp_path)
+    with shown("docs/telemetry.md", "Traces") as page:
+        for command in page:
+            *_, transaction = words = command.split()
+            (traces / "spans.jsonl").write_text(
+                "".join(json.dumps(one) + "\n" for one in SPANS).replace("p-1", transaction)
+            )
+            assert words[:3] == ["python", "-m", "local"]
+            assert main(words[3:]) == 0
+            assert transaction in capsys.readouterr().out
 
 
 def test_where_there_is_none_it_says_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

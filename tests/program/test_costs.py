@@ -18,6 +18,7 @@ from costs.graph import TYPES, Priced, UnpricedError, priced, runs_per_hour
 from costs.models import break_even, month
 from costs.prices import HOURS, MILLION, PRICES, price
 from local.recording import PROJECT, Record, stack_config
+from tests.docs.shown import recipe, shown
 from tests.program.conftest import SERVERLESS, STACKS
 
 
@@ -264,8 +265,10 @@ def test_the_command_prints_both_bills_and_draws_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], stacks: dict[str, Priced]
 ) -> None:
     picture = tmp_path / "cost.png"
-    changes = ["--set", "environment=prod", "--set", "alarmEmail=on-call@example.com"]
-    assert main(["--stack", "serverless", "--volume", "10M", "--plot", str(picture), *changes]) == 0
+    with shown("docs/costs.md", "What it costs", only=("make ",)) as page:
+        _python, module, name, *arguments = recipe(next(page))
+    assert (module, name) == ("-m", "costs")
+    assert main([*arguments, "--plot", str(picture)]) == 0
     said = capsys.readouterr().out
     rows = {line.strip().split("  ")[0]: line.split()[-2:] for line in said.splitlines() if line.startswith("  ")}
     both = [month(stacks[name].bill, 10 * MILLION) for name in ("prod", "fargate-prod")]

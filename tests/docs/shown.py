@@ -1,0 +1,121 @@
+"""The commands that a page shows, for the test that plays them: it types what is on the page, not a copy of it.
+
+    with shown("docs/switching.md", "3. Let the old one finish") as page:
+        for command in page:
+            typed(aws, command)
+
+`tests/docs/test_commands.py` finds these calls, and names each command that no test plays and `UNPLAYED` does not have.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from local.stack import LocalAws
+from tests.docs.markdown import ROOT, documents
+
+
+@dataclass(frozen=True, slots=True)
+class Unplayed:
+    why: str
+    instead: tuple[str, ...] = ()
+    """Tests that come nearest."""
+
+
+_MINUTES = "takes minutes, as it starts all tests or all of the local AWS anew"
+_CI = Unplayed("CI runs it: `.ci/run`")
+_TODAY = "it writes into the repository; that nothing is left to write is a test"
+_DEMO = Unplayed(
+    _MINUTES,
+    (
+        "tests/local/test_plain_cli.py::test_every_transaction_is_final_with_its_effect_once",
+        "tests/local/test_verdict.py::test_a_clean_run_holds_and_adds_up",
+    ),
+)
+_PIPELINE = Unplayed(
+    _MINUTES,
+    (
+        "tests/pipeline/test_running.py::test_what_is_approved_is_applied",
+        "tests/pipeline/test_true_run.py::test_exactly_the_plan_is_applied",
+    ),
+)
+_NO_FIS = Unplayed(
+    "the local AWS has no Fault Injection Service; each fault has a twin without it",
+    ("tests/program/test_experiments.py::test_each_twin_is_there_and_plays",),
+)
+
+UNPLAYED = {
+    "make test": _CI,
+    'make test ARGS="tests/domain -x"': _CI,
+    "make check": _CI,
+    "make .venv/.installed": Unplayed("`make test` begins with it"),
+    ". .venv/bin/activate": Unplayed("is Python's own; the tests run with its folder on PATH"),
+    "make demo": _DEMO,
+    "make demo ALTERNATIVE=fargate": _DEMO,
+    "make shell STACK=fargate": Unplayed("wants a terminal; what is typed in it is played"),
+    "make bench": Unplayed(_MINUTES, ("tests/benchmarks/test_queue.py::test_both_alternatives_are_measured_or_one",)),
+    "make docs": Unplayed(_TODAY, ("tests/docs/test_docs.py::test_the_generated_parts_are_todays",)),
+    "make diagrams": Unplayed(_TODAY, ("tests/program/test_diagrams.py::test_the_files_are_todays",)),
+    "make lock": Unplayed("asks the package index what is newest"),
+    "make pipeline STACK=serverless": _PIPELINE,
+    "APPROVE=yes make pipeline STACK=fargate": _PIPELINE,
+    "make pipeline TESTS=tests": _PIPELINE,
+    "aws ce update-cost-allocation-tags-status --cost-allocation-tags-status TagKey=Stack,Status=Active "
+    "TagKey=Alternative,Status=Active TagKey=Component,Status=Active": Unplayed("the local AWS has no bills"),
+    'aws fis list-experiment-templates --query "experimentTemplates[].[id, tags.Name]" --output text': _NO_FIS,
+    "aws fis start-experiment --experiment-template-id EXT...": _NO_FIS,
+    'aws rds restore-db-cluster-to-point-in-time --source-db-cluster-identifier "$CLUSTER" '
+    '--db-cluster-identifier "$CLUSTER-beside" --restore-to-time 2026-11-24T08:00:00Z': Unplayed(
+        "the local AWS cannot do it; PostgreSQL itself goes back in the test named",
+        ("tests/service/test_point_in_time.py::test_a_database_goes_back_to_the_middle_of_a_run",),
+    ),
+}
+"""By command, why it is not played. `test_commands.py` still holds its words to the Makefile or to AWS's model."""
+
+
+def parts(command: str) -> list[str]:
+    """`a && b` are two."""
+    return command.split(" && ")
+
+
+def commands(page: str, heading: str, block: int | None = None, only: tuple[str, ...] = ("",)) -> list[str]:
+    """What is to be typed below a heading: all, or of the block with that number, or what begins with one of `only`.
+    What nobody can play is left out."""
+    section = documents()[page].section(heading)
+    blocks = [one for one in section.blocks if one.language == "bash"]
+    typed_ = [command for one in (blocks if block is None else blocks[block : block + 1]) for command in one.code]
+    return [one for one in typed_ if one.startswith(only) and not any(part in UNPLAYED for part in parts(one))]
+
+
+@contextmanager
+def shown(
+    page: str, heading: str, *, block: int | None = None, only: tuple[str, ...] = ("",)
+) -> Iterator[Iterator[str]]:
+    """These `commands`, one after the other. Whoever leaves one out fails."""
+    rest = iter(commands(page, heading, block, only))
+    yield rest
+    assert list(rest) == [], f"shown in {page} below {heading!r}, and not played"
+
+
+def recipe(command: str) -> list[str]:
+    """The last line that `make` would run, in words."""
+    variables, _, rest = command.partition("make ")
+    script = f"{variables}make --no-print-directory --dry-run {rest}"
+    answer = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return shlex.split(answer.stdout.splitlines()[-1])
+
+
+def typed(aws: LocalAws, command: str, **options: str) -> subprocess.CompletedProcess[str]:
+    """What a shell makes of a command in the program's directory, where `pulumi`, `confirm` and `python` are on PATH.
+
+    `options` are flags of `pulumi` that the page leaves to its reader: a yes, JSON instead of a table. The caller looks
+    at `returncode`.
+    """
+    flags = {"yes": "true", "skip_preview": "true", "non_interactive": "true", **options}
+    given = [f"PULUMI_OPTION_{name.upper()}={value}" for name, value in flags.items()]
+    return aws.run(["env", *given, "bash", "-c", command], capture=True)
