@@ -345,11 +345,14 @@ def test_other_settings_are_previewed(story: Story) -> None:
     with shown("docs/experiments.md", "Fault experiments", only=("pulumi config ",)) as page:
         for command in page:
             story.type(command)
+    with shown("docs/canary.md", "The canary", only=("pulumi config ",)) as page:
+        for command in page:
+            story.type(command)
     with shown("docs/configuration.md", "Configuration") as page:
         story.type(next(page))
         assert "50" in next(line for line in story.type(next(page)).splitlines() if line.startswith("batchSize"))
         planned = story.planned(next(page))
-    story.unset("natStrategy", "faultExperiments")
+    story.unset("natStrategy", "faultExperiments", "canaryAccount", "canaryMinutes")
     story.set(batchSize=BATCH)
     assert (
         planned.items()
@@ -358,6 +361,7 @@ def test_other_settings_are_previewed(story: Story) -> None:
             "aws:ec2/natGateway:NatGateway vpc-2": "create",
             "aws:ec2/route:Route vpc-private-2": "update",
             "aws:fis/experimentTemplate:ExperimentTemplate zone-lost": "create",
+            "aws:cloudwatch/metricAlarm:MetricAlarm canary": "create",
             "aws:lambda/function:Function plan": "update",
         }.items()
     )
