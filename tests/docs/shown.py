@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,12 +104,19 @@ def shown(
 
 
 def recipe(command: str) -> list[str]:
-    """The last line that `make` would run, in words."""
+    """The last line that `make` would run, in words; whatever the `make` that runs the tests was given."""
     variables, _, rest = command.partition("make ")
     script = f"{variables}make --no-print-directory --dry-run {rest}"
-    answer = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    answer = subprocess.run(["bash", "-c", script], cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     return shlex.split(answer.stdout.splitlines()[-1])
+
+
+_CURL = """curl() {
+    python -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode(), end="")' "$2"
+}"""
+"""Of `curl -s ADDRESS`, on a machine without it."""
 
 
 def typed(aws: LocalAws, command: str, **options: str) -> subprocess.CompletedProcess[str]:
@@ -118,4 +127,5 @@ def typed(aws: LocalAws, command: str, **options: str) -> subprocess.CompletedPr
     """
     flags = {"yes": "true", "skip_preview": "true", "non_interactive": "true", **options}
     given = [f"PULUMI_OPTION_{name.upper()}={value}" for name, value in flags.items()]
-    return aws.run(["env", *given, "bash", "-c", command], capture=True)
+    script = command if shutil.which("curl") else f"{_CURL}\n{command}"
+    return aws.run(["env", *given, "bash", "-c", script], capture=True)
