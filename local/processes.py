@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -37,12 +38,17 @@ _STOP_SECONDS = 12.0  # the emulator writes its state on SIGTERM; a big one take
 _GRACE_AFTER_LIFELINE_SECONDS = 12.0
 
 
-def free_port(preferred: int | None = None) -> int:
-    """A port of 127.0.0.1 that nobody uses: `preferred` if it is free, else one that the system picks.
+OURS = range(20_000, 32_000)
+"""Below the ports that Linux (32768 and up) and macOS (49152 and up) give to outgoing connections."""
 
-    Ports are kept across runs where possible because URLs with a port in them end up in the stack's state.
+
+def free_port(preferred: int | None = None) -> int:
+    """A port of 127.0.0.1 that nobody uses: `preferred` if it is free, else one by chance, else one of the system's.
+
+    Ports are kept across runs where possible because URLs with a port in them end up in the stack's state. The system's
+    own are the last choice: it gives the same to outgoing connections, and may do so before our server has started.
     """
-    for port in (preferred, 0):
+    for port in (preferred, *random.SystemRandom().sample(OURS, 20), 0):
         if port is None:
             continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
