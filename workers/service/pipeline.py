@@ -2,8 +2,7 @@
 
     claimer ──▶ ready ──▶ callers (as many as calls may run at once) ──▶ done ──▶ settlers
 
-Two batches may settle at once: while the database writes one, the next is prepared and sent. With one, of 100, a no-op
-stream reached 0.77 of the bound in SQL, with two 0.81; of 500, 0.79 and 0.89 (measured, benchmarks/postgres.py).
+Two batches may settle at once: while the database writes one, the next is prepared and sent.
 Each part waits for its own thing only. What is held is bounded by `window`; leases of slow calls are renewed meanwhile.
 Nothing here knows the database: it is the `Source` that may be lost and come back.
 """
