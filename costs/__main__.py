@@ -10,7 +10,6 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     file = asked.plot or ROOT / ".local" / "costs" / f"{asked.stack}.png"
     show(console, asked.stack, stacks, own, asked.volume)
     title = f"A month of {own.settings.environment} on AWS, by list price"
-    plot.draw(curves(stacks), title, file, volume=asked.volume)
+    plot.draw(curves(stacks, **changes), title, file, volume=asked.volume)
     console.print(f"The break-even as a picture: {file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}")
     return 0
 
@@ -98,12 +97,19 @@ def show(console: Console, name: str, stacks: Mapping[str, Priced], own: Priced,
     console.print(_prices({price for one in stacks.values() for price in one.prices}))
 
 
-def curves(stacks: Mapping[str, Priced]) -> dict[str, Model]:
-    """Each alternative; and the service on the smallest database, where it has a larger one."""
+SMALLEST = {"minCapacityUnits": f"{LEAST_ACU:g}", "databaseInsights": "off"}
+"""The smallest database that never sleeps; Database Insights wants a larger one."""
+
+
+def curves(stacks: Mapping[str, Priced], **changes: str) -> dict[str, Model]:
+    """Each alternative; and the service on the smallest database, where it has a larger one.
+
+    `changes` of config are those that the stacks were priced with.
+    """
     curves: dict[str, Model] = {name: one.bill for name, one in stacks.items()}
     service = stacks.get("fargate")
     if service and service.env.min_acu > LEAST_ACU:
-        small = replace(service, env=replace(service.env, min_acu=LEAST_ACU, insights_acu_month=0))
+        small = graph.of(service.name, **changes | {"alternative": "fargate"} | SMALLEST)
         curves[f"fargate at {LEAST_ACU} ACU"] = small.bill
     return curves
 

@@ -82,12 +82,17 @@ CONTAINER_INSIGHTS = 8 + 11 + 6
 WITH_WORK = frozenset(
     {
         *("Confirmed", "Rejected", "Retried", "GatewayErrors", "GatewayMs", "TimeToFinal"),
-        *("ClaimMs", "ConfirmMs", "SettleMs"),
+        *("ClaimMs", "ConfirmMs", "SettleMs", "OldestPendingAge"),
     }
 )
 """Metrics of ours that are sent in hours with work alone (CloudWatch meters the hours in which one is sent)."""
+SCALED_BY = frozenset({"OldestPendingAge"})
+"""Except these, where an autoscaling reads them: zeros too, so that it ends at once."""
 WITH_TROUBLE = frozenset(
-    {"BatchesFailed", "BreakerOpen", "DatabaseLosses", "LostFences", "MoneyAtRisk", "NotTried", "Review"}
+    {
+        *("BatchesFailed", "BreakerOpen", "DatabaseLosses", "LostFences", "NotTried"),
+        *("Review", "InReview", "OldestReviewAge", "MoneyAtRisk"),
+    }
 )
 """And those that are sent where something goes wrong. All others are taken to come all month."""
 
@@ -237,19 +242,20 @@ def paid(recorded: Record) -> Iterator[Recorded]:
 def standing(recorded: Record) -> Bill:
     """What the resources cost by the month, used or not."""
     bills = [row.standing(resource) for resource in paid(recorded) if (row := TYPES[resource.type]).standing]
-    return add(*bills, {WATCH: price("metric", len(_kinds(recorded)["all month"]))})
+    return add(*bills, {WATCH: price("metric", len(kinds(recorded)["all month"]))})
 
 
-def _kinds(recorded: Record) -> Mapping[str, list[tuple[str, ...]]]:
+def kinds(recorded: Record) -> Mapping[str, list[tuple[str, ...]]]:
     """The metrics of our own by when they are sent."""
-    kinds: dict[str, list[tuple[str, ...]]] = {"all month": [], "with work": [], "with trouble": []}
+    sent: dict[str, list[tuple[str, ...]]] = {"all month": [], "with work": [], "with trouble": []}
+    with_work = WITH_WORK - SCALED_BY if recorded.some("aws:appautoscaling/target:Target") else WITH_WORK
     for metric in sorted(custom_metrics(recorded)):
         searched = re.search(r'MetricName="(\w+)"', metric[0])
         name = searched[1] if searched else metric[1]
-        kinds["with work" if name in WITH_WORK else "with trouble" if name in WITH_TROUBLE else "all month"].append(
+        sent["with work" if name in with_work else "with trouble" if name in WITH_TROUBLE else "all month"].append(
             metric
         )
-    return kinds
+    return sent
 
 
 def custom_metrics(recorded: Record) -> set[tuple[str, ...]]:
@@ -278,7 +284,7 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
     def count(type_: str) -> int:
         return len(recorded.some(type_))
 
-    kinds = _kinds(recorded)
+    sent = kinds(recorded)
     env = Env(
         name=name,
         nats=count("aws:ec2/natGateway:NatGateway"),
@@ -286,9 +292,9 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
         min_acu=PROD.min_acu,
         min_tasks=PROD.min_tasks,
         alarms=count("aws:cloudwatch/metricAlarm:MetricAlarm"),
-        metrics=len(kinds["all month"]),
-        work_metrics=len(kinds["with work"]),
-        trouble_metrics=len(kinds["with trouble"]),
+        metrics=len(sent["all month"]),
+        work_metrics=len(sent["with work"]),
+        trouble_metrics=len(sent["with trouble"]),
         sampling=settings.trace_sampling / 100,
         keys=count("aws:kms/key:Key"),
         backup_copies=_copies(recorded),

@@ -159,7 +159,7 @@ PICTURE = ROOT / "docs" / "images" / "costs.png"
 def prod_curves() -> Mapping[str, Model]:
     """What prod costs, by volume: each alternative, and the service on the smallest database."""
     changes = {"environment": "prod", "alarmEmail": "on-call@example.com"}
-    return curves({name: graph.of(name, **changes) for name in reversed(ALTERNATIVES)})
+    return curves({name: graph.of(name, **changes) for name in reversed(ALTERNATIVES)}, **changes)
 
 
 def costs() -> str:

@@ -50,7 +50,9 @@ def of_gateway(calls: Calls, *, ready: bool, most: int = MOST) -> Metrics:
 
 
 def of_desk(desk: Desk, now: datetime, review_within: timedelta) -> Metrics:
-    """How many wait for a person, and for how long the first of them has."""
+    """How many wait for a person, and for how long the first of them has; nothing of an empty desk."""
+    if not desk.count:
+        return {}
     since = desk.first_review_by - review_within if desk.first_review_by else now
     return {
         "InReview": (desk.count, "Count"),

@@ -12,6 +12,7 @@ import typer
 from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
 from costs import graph, plot
+from costs.__main__ import SMALLEST
 from costs.models import Model, break_even, total
 from costs.prices import MILLION
 from local import reference
@@ -221,11 +222,10 @@ PROD = {"environment": "prod", "alarmEmail": "on-call@example.com"}
 @pytest.fixture(scope="module")
 def prod() -> dict[str, Model]:
     """The bills of what the program declares for prod."""
-    small = {"minCapacityUnits": "0.5", "databaseInsights": "off"}
     return {
         "serverless": graph.of("serverless", **PROD).bill,
         "fargate": graph.of("fargate", **PROD).bill,
-        "small": graph.of("fargate", **PROD, **small).bill,
+        "small": graph.of("fargate", **PROD, **SMALLEST).bill,
     }
 
 

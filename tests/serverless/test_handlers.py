@@ -113,8 +113,16 @@ def test_a_plan_stops_at_its_size_and_says_there_is_more(gateway: LedgerGateway)
     assert (planned["batches"], planned["transactions"], planned["more"]) == (3, 30, True)
 
 
-def test_an_idle_plan_writes_nothing(gateway: LedgerGateway) -> None:
+def sent(line: dict[str, Any]) -> set[str]:
+    """The metrics of a line."""
+    [block] = line["_aws"]["CloudWatchMetrics"]
+    return {metric["Name"] for metric in block["Metrics"]}
+
+
+def test_an_idle_plan_writes_nothing_and_tells_so(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:
     planned = plan()
+    [metrics] = emitted(capsys)
+    assert (sent(metrics), metrics["Backlog"]) == ({"Backlog"}, 0), "each other is paid for in the hours that have it"
     assert planned["batches"] == 0
     assert "Contents" not in handlers.s3().list_objects_v2(Bucket=planned["bucket"])
 

@@ -66,6 +66,21 @@ def test_it_reports_what_scaling_reads(monkeypatch: pytest.MonkeyPatch, capsys: 
     }
 
 
+def test_of_nothing_due_and_an_empty_desk_it_tells_what_scaling_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(boto3, "client", lambda _: Data((0, 0.0, 0)))
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    publisher.publish({}, None)
+    line = json.loads(capsys.readouterr().out.splitlines()[0])
+    [block] = line["_aws"]["CloudWatchMetrics"]
+    assert {metric["Name"]: line[metric["Name"]] for metric in block["Metrics"]} == {
+        "Backlog": 0,
+        "OldestPendingAge": 0,
+    }
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)

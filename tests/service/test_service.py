@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,11 @@ def once_each(gateway: Gateway, store: PostgresStore) -> None:
     assert gateway.ledger.violations == []
 
 
+def sent(line: dict[str, Any]) -> set[str]:
+    """The metrics of a line."""
+    return {metric["Name"] for block in line["_aws"]["CloudWatchMetrics"] for metric in block["Metrics"]}
+
+
 def test_it_confirms_what_is_there_and_what_comes_and_says_so(
     place: Place, store: PostgresStore, gateway: Gateway
 ) -> None:
@@ -62,6 +68,8 @@ def test_it_confirms_what_is_there_and_what_comes_and_says_so(
     add(store, 300)
     with place.worker() as worker:
         wait(all_final(store, 300))
+        idle = {"Backlog", "OldestPendingAge"}  # each other is paid for in the hours that have it; scaling reads these
+        wait(lambda: any(sent(line) == idle for line in worker.lines() if "_aws" in line))
         add(store, 50, start=300)
         wait(all_final(store, 350))
         worker.process.send_signal(signal.SIGTERM)

@@ -208,7 +208,10 @@ def _canary(now: datetime, run: str) -> Metrics:
 
 
 def _look(now: datetime, run: str, whole: Context) -> Due:
-    """What is due, up to a full plan; how much it is, how old, and what waits for a person is told."""
+    """What is due, up to a full plan; how much it is, how old, and what waits for a person is told.
+
+    Of nothing due only that is told, each time: an alarm hears when nobody looks.
+    """
     config, store, telemetry = app().config, app().store, app().telemetry
     canary = _canary(now, run)
     due = app().loop.run_until_complete(store.due(config.batch_size * config.batches_per_plan))
@@ -217,7 +220,7 @@ def _look(now: datetime, run: str, whole: Context) -> Due:
     telemetry.metrics(
         {
             "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
-            "OldestPendingAge": (round(age, 3), "Seconds"),
+            **({"OldestPendingAge": (round(age, 3), "Seconds")} if due.ids else {}),
             **measures.of_desk(desk, now, config.policy.review_within),
             **canary,
         },

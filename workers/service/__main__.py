@@ -195,7 +195,7 @@ class Service:
         self.telemetry.metrics(
             {
                 "Backlog": (backlog.due, "Count"),
-                "OldestPendingAge": (round(age, 3), "Seconds"),
+                "OldestPendingAge": (round(age, 3), "Seconds"),  # zeros too: scaling ends on them
                 **measures.of_desk(desk, now, self.config.policy.review_within),
                 **measures.of_tally(totals.tally),
                 **measures.happened(
