@@ -11,7 +11,7 @@ switching.check(config, switching.deployed())
 tags.register()
 protection.register(config)
 provider = account.provider(config)
-place = account.place(provider, config.permissions_boundary)
+place = account.place(provider, config)
 options = pulumi.ResourceOptions(providers=[provider])
 alternative = alternatives.find(config.alternative)  # a package in components/: serverless, fargate
 

@@ -454,6 +454,11 @@ KEYS: tuple[Key, ...] = (
     Key("lambdaReservedConcurrency", "integer", 0,
         "Lambda concurrency kept for the batches; 0 by environment (prod and staging: mapConcurrency), -1 for none.",
         "1 to 1,000, -1 for none, or 0 for the environment's own", _number(1, 1_000, special=(0, -1))),
+    Key("adotLayer", "string", "",
+        "ARN of AWS's collector layer (ADOT), which the Lambdas' traces then go through; nothing: Lambda's own daemon.",
+        "arn:aws:lambda:REGION:901920570463:layer:aws-otel-collector-arm64-ver-X-Y-Z:VERSION (AWS's own), or nothing",
+        _text(r"|arn:aws:lambda:[a-z0-9-]+:901920570463:layer:aws-otel-collector-arm64-ver-\d+-\d+-\d+:\d+"),
+        "arn:aws:lambda:us-east-1:901920570463:layer:aws-otel-collector-arm64-ver-0-117-0:1"),
     Key("logRetentionDays", "integer", 0, "Days that logs are kept; 0 for the environment's own.",
         f"{', '.join(map(str, RETENTION_DAYS))}, or {_BY_ENVIRONMENT}", _retention),
     Key("maskLogs", "string", "auto",
@@ -589,6 +594,8 @@ class FunctionSettings:
     timeout_seconds: int
     reserved_concurrency: int | None
     """For the batches; None reserves nothing."""
+    collector_layer: str | None
+    """ARN of a version; None: spans go to the X-Ray daemon that Lambda runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -862,6 +869,7 @@ def _build(values: _Values) -> Settings:
             memory_mb=number("lambdaMemoryMb"),
             timeout_seconds=number("lambdaTimeoutSeconds"),
             reserved_concurrency=reserved if reserved > 0 else None,
+            collector_layer=text("adotLayer") or None,
         ),
         database=_database(values, sizing),
         service=_service(values, sizing),

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from workers.canary import Canary
 from workers.domain.policy import Policy
+from workers.tracing import Value
 
 
 class ConfigError(Exception):
@@ -39,7 +40,11 @@ class TracingConfig:
     service: str
     """Its name in the traces."""
     endpoint: str
-    """Of an OpenTelemetry collector; "" where there is none (Lambda has X-Ray's daemon)."""
+    """Of an OpenTelemetry collector; "" where there is none (a Lambda then takes X-Ray's daemon)."""
+
+    def resource(self, environment: str) -> dict[str, Value]:
+        """What OTLP says once of all spans."""
+        return {"service.name": self.service, "deployment.environment.name": environment}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ that is not sampled, and 129 ms of a Lambda's cold start with its exporter (57 m
 the 60 ms that all of ours may take. So spans are plain tuples here, and `encode` writes OTLP's protobuf in some 60
 lines, which the tests read with OpenTelemetry's own classes.
 
-Two ways lead out. On Fargate the collector in the task takes OTLP over HTTP. In Lambda the X-Ray daemon that Lambda
-itself runs takes it as a datagram, as AWS's own OpenTelemetry layers send it (the prefix T1S): no layer, no extension,
-no call, and nothing to wait for.
+Two ways lead out. A collector beside the worker takes OTLP over HTTP (workers/collector.py): in the task on Fargate,
+in a layer of Lambda where settings name one. Else in Lambda the X-Ray daemon that Lambda itself runs takes it as a
+datagram, as AWS's own OpenTelemetry layers send it (the prefix T1S): no layer, no extension, no call, and nothing to
+wait for.
 https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
 """
 

@@ -277,7 +277,7 @@ PROGRAM_ROLES = (
 DATA: Mapping[str, str] = {
     "dynamodb": "BatchGetItem ExportTableToPointInTime GetItem GetRecords GetShardIterator PartiQLSelect Query Scan",
     "ecr": "BatchGetImage GetDownloadUrlForLayer",
-    "lambda": "GetLayerVersion InvokeFunction",
+    "lambda": "InvokeFunction",  # not GetLayerVersion, which Lambda asks of whoever attaches a layer (adotLayer)
     "logs": "FilterLogEvents GetLogEvents GetLogRecord GetQueryResults StartLiveTail StartQuery Unmask",
     "rds": "DownloadCompleteDBLogFile DownloadDBLogFilePortion",
     "secretsmanager": "BatchGetSecretValue GetSecretValue",

@@ -20,6 +20,8 @@ RUNTIME = "python3.13"
 PLANS = "plans/"
 """Where in the bucket the plans lie."""
 PLAN_DAYS = 7  # long enough to look into a failed run
+COLLECTOR = "http://127.0.0.1:4318"
+"""Where the layer's own configuration takes OTLP; it hands it to X-Ray by the role of the function."""
 FUNCTIONS = ("plan", "confirm", "report")
 SINGLE_RUN = 2  # Plan and Report run once at a time behind the run lock; one more for the moment that a lock lapses
 
@@ -198,6 +200,7 @@ class Compute(pulumi.ComponentResource):
             architectures=["arm64"],  # a fifth cheaper than x86_64
             handler=f"workers.serverless.handlers.{name}",
             code=code,
+            layers=[layer] if (layer := settings.functions.collector_layer) else None,
             memory_size=settings.functions.memory_mb,
             timeout=settings.functions.timeout_seconds,
             reserved_concurrent_executions=reserved,
@@ -221,7 +224,9 @@ class Compute(pulumi.ComponentResource):
     def _environment(self, function: str) -> dict[str, pulumi.Input[str]]:
         """What `workers/config.py` reads. At most 4 KB, without any secret."""
         settings = self._settings
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OPENTELEMETRY_EXTENSION_LOG_LEVEL": "warn"}
         return {
+            **(collector if settings.functions.collector_layer else {}),
             **worker.environment(settings, self.gateway_key, workers=settings.run.map_concurrency),
             **(worker.canary(settings) if function == "plan" else {}),
             "OTEL_SERVICE_NAME": self._place.prefix,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from components.settings import CALLS_PER_TRANSACTION, GatewaySettings, Problem, Settings
+from components.settings import CALLS_PER_TRANSACTION, GatewaySettings, NatStrategy, Problem, Settings
 
 LEASE_SECONDS = 180  # outlives a Lambda call of 120 s with room for the clocks
 
@@ -30,13 +30,7 @@ def warnings(settings: Settings) -> Iterator[str]:  # noqa: ARG001 - every alter
 
 def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
-    if s.network.gateway_cidrs and "secretsmanager" not in s.network.interface_endpoints:
-        yield Problem(
-            "interfaceEndpoints",
-            "no secretsmanager, with gatewayCidrs set",
-            "secretsmanager too: the gateway's key is reached through an endpoint then, or not at all",
-            sorted({*s.network.interface_endpoints, "secretsmanager"}),
-        )
+    yield from _endpoints(s)
     batch, run, gateway = s.work.batch_size, s.run, s.gateway
 
     largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
@@ -91,6 +85,23 @@ def contradictions(s: Settings) -> Iterator[Problem]:
             f"{s.alarms.oldest_pending_seconds} s with a run every {period} s",
             "more than the time between two runs, or the alarm never rests",
             min(604_800, 2 * period),
+        )
+
+
+def _endpoints(s: Settings) -> Iterator[Problem]:
+    """What is reached through an endpoint inside, or not at all. Lambda's own X-Ray daemon needs no way out of ours."""
+    cidrs, no_nat = bool(s.network.gateway_cidrs), s.network.nat_strategy is NatStrategy.NONE
+    needed = {"secretsmanager": "the gateway's key"} if cidrs else {}
+    if s.functions.collector_layer and (cidrs or no_nat):
+        needed["xray"] = "X-Ray, by adotLayer's collector,"
+    missing = sorted(set(needed) - set(s.network.interface_endpoints))
+    if missing:
+        yield Problem(
+            "interfaceEndpoints",
+            f"no {' and no '.join(missing)}, with {'gatewayCidrs set' if cidrs else 'natStrategy none'}",
+            f"{' and '.join(missing)} too: {' and '.join(needed[name] for name in missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} reached through an endpoint then, or not at all",
+            sorted({*s.network.interface_endpoints, *needed}),
         )
 
 

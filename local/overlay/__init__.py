@@ -15,6 +15,7 @@ MINISTACK = "1.5.33"
 
 NAMES: tuple[str, ...] = (
     "lambda_errors",
+    "lambda_collector",
     "embedded_metrics",
     "execution_metrics",
     "execution_timeout",

@@ -56,6 +56,8 @@ LONGEST_LINE = 256 * 1024
 
 COLLECTOR = "CONFIRM_COLLECTOR"
 """Names the collector's URL that stands for the one in the task, which is only recorded."""
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""Where a worker looks for its own."""
 
 CODE = "CONFIRM_CODE"
 """Names the folder that stands for the image's code; the repository unless given."""
@@ -412,8 +414,8 @@ def environment(
     port = os.environ.get("GATEWAY_PORT", "4566")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     own = {name: _TMP.sub(str(folder / "tmp"), value) for name, value in given.items()}
-    if "OTEL_EXPORTER_OTLP_ENDPOINT" in own and (collector := os.environ.get(COLLECTOR)):
-        own["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector
+    if ENDPOINT in own and (collector := os.environ.get(COLLECTOR)):
+        own[ENDPOINT] = collector
     if "METRICS_SECONDS" in own:  # a minute is shorter here: one without a report would be one without data
         own["METRICS_SECONDS"] = f"{float(own['METRICS_SECONDS']) / SPEED:g}"
     return {

@@ -18,38 +18,54 @@ from local.emulator import Emulator
 from local.overlay import ecs_tasks
 
 HANDLER = """
+import asyncio
+import os
+
+from workers.clock import SystemClock
+from workers.collector import Collector
+from workers.telemetry import Telemetry
 from workers.tracing import Context, Span, new_id, send
 
 def handle(event, context):
     segment = Context.of_lambda()
-    return send([Span(segment.trace, new_id(), segment.span, "batch", 1, 2)], {"service.name": "s"})
+    spans = [Span(segment.trace, new_id(), segment.span, "batch", 1, 2)]
+    if endpoint := os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        telemetry = Telemetry("ns", "serverless", "dev")
+        asyncio.run(Collector(endpoint, 60, {"service.name": "layer"}, telemetry, SystemClock()).send(spans, "r"))
+        return 1
+    return send(spans, {"service.name": "daemon"})
 """
 
 
 def test_a_lambda_s_span_arrives_in_the_trace_that_lambda_named(tmp_path: Path) -> None:
+    """By the daemon, and by the collector that stands for the one in a layer."""
     collector = Collector(tmp_path / "spans.jsonl").start()
     code = build(target=tmp_path / "code.zip")
     with zipfile.ZipFile(code, "a") as archive:
         archive.writestr("handler.py", HANDLER)
     with Emulator(tmp_path / "aws", persist=False, collector=collector.port) as emulator:
         client = emulator.client("lambda")
-        client.create_function(
-            FunctionName="traced",
-            Runtime="python3.13",
-            Handler="handler.handle",
-            Role="arn:aws:iam::000000000000:role/x",
-            Code={"ZipFile": code.read_bytes()},
-            TracingConfig={"Mode": "Active"},
-            Timeout=60,
-        )
-        assert client.invoke(FunctionName="traced")["Payload"].read() == b"1"
-    until = time.monotonic() + 30
-    while not (collector.file.exists() and collector.file.read_text()):
-        assert time.monotonic() < until, "no span came"
+        for name, variables in (("daemon", {}), ("layer", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"})):
+            client.create_function(
+                FunctionName=name,
+                Runtime="python3.13",
+                Handler="handler.handle",
+                Role="arn:aws:iam::000000000000:role/x",
+                Code={"ZipFile": code.read_bytes()},
+                TracingConfig={"Mode": "Active"},
+                Environment={"Variables": variables},
+                Timeout=60,
+            )
+            assert client.invoke(FunctionName=name)["Payload"].read() == b"1"
+    until = time.monotonic() + 60
+    while not (collector.file.exists() and collector.file.read_text().count("\n") == 2):
+        assert time.monotonic() < until, "a span is missing"
         time.sleep(0.05)
     collector.stop()
-    [span] = [json.loads(line) for line in collector.file.read_text().splitlines()]
-    assert (span["name"], len(span["trace"]), len(span["parent"])) == ("batch", 32, 16)
+    spans = [json.loads(line) for line in collector.file.read_text().splitlines()]
+    assert {span["resource"]["service.name"] for span in spans} == {"daemon", "layer"}
+    for span in spans:
+        assert (span["name"], len(span["trace"]), len(span["parent"])) == ("batch", 32, 16)
 
 
 def test_a_task_sends_to_the_collector_that_stands_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

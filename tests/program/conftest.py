@@ -8,6 +8,7 @@ import pytest
 
 from local.recording import Record, record
 
+LAYER = "arn:aws:lambda:us-east-1:901920570463:layer:aws-otel-collector-arm64-ver-0-117-0:1"
 BOUNDARY = "arn:aws:iam::123456789012:policy/pipeline-confirm-dev-boundary"
 CANARY = {"canaryMinutes": "5", "canaryAccount": "test-account"}
 SERVERLESS: dict[str, dict[str, str]] = {
@@ -25,7 +26,8 @@ SERVERLESS: dict[str, dict[str, str]] = {
         "gatewayUrl": "https://payments.example.com:8443/v2",
         "gatewayCidrs": '["203.0.113.0/24"]',
         "availabilityZones": "3",
-        "interfaceEndpoints": '["secretsmanager", "kms"]',
+        "interfaceEndpoints": '["secretsmanager", "kms", "xray"]',
+        "adotLayer": LAYER,
         "schedule": "cron(0/15 * * * ? *)",
         "batchSize": "1000",
         "gatewayConcurrency": "500",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from components.settings import parse
 from local.recording import Record
+from tests.program.conftest import LAYER
 from workers import config as worker_config
 from workers.canary import Canary
 from workers.stores.dynamodb import EXPIRES
@@ -68,7 +70,11 @@ def test_a_gateway_on_this_machine_opens_no_port() -> None:
 def test_interface_endpoints_come_by_setting(records: dict[str, Record]) -> None:
     endpoints = records["extremes"].all("aws:ec2/vpcEndpoint:VpcEndpoint")
     inner = [endpoint for endpoint in endpoints if endpoint.inputs["vpcEndpointType"] == "Interface"]
-    assert {endpoint.inputs["serviceName"].rpartition(".")[2] for endpoint in inner} == {"secretsmanager", "kms"}
+    assert {endpoint.inputs["serviceName"].rpartition(".")[2] for endpoint in inner} == {
+        "secretsmanager",
+        "kms",
+        "xray",
+    }
     group = records["extremes"].one("aws:ec2/securityGroup:SecurityGroup", "endpoints")
     (rule,) = group.inputs["ingress"]
     assert rule["securityGroups"] == [
@@ -142,6 +148,24 @@ def test_prod_keeps_concurrency_for_the_batches(records: dict[str, Record]) -> N
     assert reserved("dev") == {"plan": None, "confirm": None, "report": None}
     assert reserved("prod") == {"plan": 2, "confirm": 10, "report": 2}
     assert reserved("extremes")["confirm"] == 100
+
+
+def test_the_lambdas_trace_through_the_layer_where_settings_name_one(records: dict[str, Record]) -> None:
+    """It needs no right of its own: its exporter makes the calls for which each role has the statement Trace anyway."""
+    for stack, layers, endpoint in (("extremes", [LAYER], "http://127.0.0.1:4318"), ("prod", None, "")):
+        functions = records[stack].all("aws:lambda/function:Function")
+        assert len(functions) == 3
+        for function in functions:
+            assert function.inputs.get("layers") == layers
+            assert function.inputs["architectures"] == ["arm64"], "as the layer's collector is built"
+            variables = function.inputs["environment"]["variables"]
+            assert worker_config.read_lambda(variables).tracing.endpoint == endpoint
+            assert ("OPENTELEMETRY_EXTENSION_LOG_LEVEL" in variables) == bool(layers)
+            role = next(
+                policy for policy in records[stack].all("aws:iam/rolePolicy:RolePolicy") if policy.name == function.name
+            )
+            (trace,) = (one for one in json.loads(role.inputs["policy"])["Statement"] if one["Sid"] == "Trace")
+            assert trace["Action"] == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
 
 
 def test_the_handlers_exist(serverless: Record) -> None:

@@ -98,7 +98,7 @@ def test_interface_endpoints_let_our_account_do_what_workers_do_alone(records: d
             service = endpoint.inputs["serviceName"].split(".", 3)[3]
             assert {action.split(":")[0] for action in statement["Action"]} == {service.split(".")[0]}
             seen.add(service)
-    assert seen == {"ecr.api", "ecr.dkr", "kms", "secretsmanager"}
+    assert seen == {"ecr.api", "ecr.dkr", "kms", "secretsmanager", "xray"}
 
 
 def test_interface_endpoints_let_through_what_the_workers_may(records: dict[str, Record]) -> None:

@@ -23,7 +23,8 @@ from components.settings import (
     SettingsError,
     parse,
 )
-from local.recording import PROJECT, ROOT, record, stack_config
+from local.recording import ACCOUNT, PROJECT, ROOT, record, stack_config
+from tests.program.conftest import LAYER
 
 CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 LEAST = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
@@ -134,6 +135,11 @@ WRONG: list[tuple[str, object]] = [
     ("lambdaMemoryMb", 127),
     ("lambdaTimeoutSeconds", 901),
     ("lambdaReservedConcurrency", -2),
+    ("adotLayer", "aws-otel-collector"),
+    ("adotLayer", LAYER.removesuffix(":1")),
+    ("adotLayer", LAYER.replace("arm64", "amd64")),
+    ("adotLayer", LAYER.replace("collector", "python")),
+    ("adotLayer", LAYER.replace("901920570463", ACCOUNT)),
     ("logRetentionDays", 31),
     ("maskLogs", "yes"),
     ("traceSampling", 101),
@@ -270,6 +276,18 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
         (CANARY | {"schedule": "rate(4 minutes)"}, "canaryMinutes", "waits 240 s for the next", ()),
         (CANARY | {"schedule": "cron(0/15 * * * ? *)"}, "canaryMinutes", "waits an unknown time", ()),
         ({"vaultLockGraceDays": 3}, "vaultLockGraceDays", "its backup vault is not locked", ()),
+        (
+            {"adotLayer": LAYER, "gatewayCidrs": ["203.0.113.0/24"]},
+            "interfaceEndpoints",
+            "secretsmanager and xray too: the gateway's key and X-Ray",
+            (),
+        ),
+        (
+            {"adotLayer": LAYER, "natStrategy": "none", "gatewayUrl": "https://10.1.2.3/v1"},
+            "interfaceEndpoints",
+            "no xray, with natStrategy none",
+            (),
+        ),
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else str(value)[:20],
 )
@@ -445,6 +463,15 @@ def test_the_largest_payloads_really_fit() -> None:
     assert len(json.dumps(dict.fromkeys(names, 10_000))) < RESULT_BYTES
     error = "Lambda.ClientExecutionTimeoutException"
     assert len(json.dumps({"failed": 1, "batch": 10_000, "error": error})) < RESULT_BYTES
+
+
+def test_a_layer_of_another_region_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(SettingsError) as caught:
+        record("serverless", adotLayer=LAYER.replace("us-east-1", "eu-west-1"))
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.mend) == ("adotLayer", LAYER)
+    assert "eu-west-1" in problem.found
+    assert "a layer in us-east-1, where this stack is" in problem.allowed
 
 
 # -- Pulumi.yaml and the stacks' files

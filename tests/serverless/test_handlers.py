@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
+from local.collector import Collector
 from tests.conftest import AwsAccount
 from tests.contract.conftest import make_table
 from tests.fakes import LedgerGateway, payment
@@ -22,6 +25,7 @@ from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, LockLost
 from workers.stores.dynamodb import StoreError
+from workers.tracing import trace_id
 
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
@@ -69,16 +73,20 @@ def gateway(aws: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger
         TableName=table, Item={**KEY, "run": {"S": RUN}, "lease_until": {"S": to_text(SystemClock().now())}}
     )
     yield ledger
-    handlers.app().loop.close()
+    app = handlers.app()
+    if app.collector:
+        app.loop.run_until_complete(app.collector.close())
+    app.loop.close()
     handlers.app.cache_clear()
 
 
-def add(count: int, account: str = "acct-1") -> None:
+def add(count: int, account: str = "acct-1") -> list[Transaction]:
     now = handlers.app().clock.now()
     records = [
         Transaction(f"p-{n:03}", account, 100 + n, "USD", now, payment(created_at=now).deadline) for n in range(count)
     ]
     asyncio.run(handlers.app().store.add(records))
+    return records
 
 
 def plan(loop: int = 0) -> dict[str, Any]:
@@ -350,3 +358,47 @@ def test_a_canary_that_cannot_be_sent_stops_no_payment(
     failed, metrics = emitted(capsys)
     assert (failed["event"], failed["error"], failed["why"]) == ("failed", "StoreError", "not allowed")
     assert "CanaryConfirmed" not in metrics
+
+
+# --- traces through a collector in a layer
+
+
+def test_spans_go_to_the_collector_under_the_transactions_own_traces(
+    gateway: LedgerGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And none to the daemon. When the collector dies, payments are confirmed, and the loss is told once."""
+    layer, daemon = Collector(tmp_path / "layer.jsonl").start(), Collector(tmp_path / "daemon.jsonl").start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{layer.port}")
+    monkeypatch.setenv("AWS_XRAY_DAEMON_ADDRESS", f"127.0.0.1:{daemon.port}")
+    monkeypatch.setenv("TRACE_SAMPLING", "1")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root=1-67891233-{'a' * 24};Parent={'b' * 16};Sampled=1")
+    monkeypatch.setattr(handlers, "TRACES_SECONDS", 60.0)
+    handlers.app.cache_clear()
+    records = add(15)
+    first, second = batches(plan())
+    assert handlers.confirm(first, CONTEXT)["confirmed"] == 10
+    spans = [json.loads(line) for line in layer.file.read_text().splitlines()]
+    traces = {trace_id(record) for record in records if record.id in first["ids"]}
+    assert {span["trace"] for span in spans if span["name"] == "transaction"} == traces
+    assert {span["name"] for span in spans} >= {"plan", "batch", "confirm", "gateway confirm"}
+    layer.stop()
+    app = handlers.app()
+    assert app.collector
+    app.loop.run_until_complete(app.collector.close())  # or the old connection would go on
+    assert handlers.confirm(second, CONTEXT)["confirmed"] == 5
+    assert handlers.confirm(second, CONTEXT)["claimed"] == 0, "and this one's span is lost too"
+    lost = [line["why"] for line in emitted(capsys) if line.get("event") == "traces lost"]
+    assert lost == ["could not connect: connection refused"]
+    assert not daemon.file.exists()
+    daemon.stop()
+
+
+def test_a_collector_that_answers_nothing_keeps_nobody(gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        monkeypatch.setenv("TRACE_SAMPLING", "1")
+        monkeypatch.setattr(handlers, "TRACES_SECONDS", 0.05)
+        handlers.app.cache_clear()
+        add(3)
+        [batch] = batches(plan())
+        assert handlers.confirm(batch, CONTEXT)["confirmed"] == 3

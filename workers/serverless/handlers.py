@@ -23,6 +23,7 @@ from botocore.config import Config
 
 from workers import measures
 from workers.clock import SystemClock
+from workers.collector import Collector
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.redaction import redact
@@ -39,6 +40,8 @@ SAMPLE = 10
 """Of a batch so many are timed: logs are billed by the byte."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
+TRACES_SECONDS = 2.0
+"""For a collector in a layer, which answers when X-Ray has answered it; the batch is settled and told by then."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class App:
     lock: RunLock
     telemetry: Telemetry
     loop: asyncio.AbstractEventLoop
+    collector: Collector | None = None
+    """None: spans go to X-Ray's daemon."""
 
 
 @cache
@@ -62,7 +67,15 @@ def app() -> App:
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         telemetry.take_over_logging()
-    return App(config, clock, store, RunLock(client, config.table), telemetry, asyncio.new_event_loop())
+    lock, loop = RunLock(client, config.table), asyncio.new_event_loop()
+    return App(config, clock, store, lock, telemetry, loop, _collector(config, telemetry, clock))
+
+
+def _collector(config: LambdaConfig, telemetry: Telemetry, clock: SystemClock) -> Collector | None:
+    tracing = config.tracing
+    if not tracing.endpoint:
+        return None
+    return Collector(tracing.endpoint, TRACES_SECONDS, tracing.resource(config.environment), telemetry, clock)
 
 
 def gateway() -> PaymentGateway:
@@ -141,7 +154,6 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         raise
     tally = batch.tally
     calls, now = through.seen(), clock.now()
-    _tell(watch, "batch", began, whole, **{name: count for name, count in asdict(tally).items() if count})
     telemetry.transactions(batch.settled, run)
     telemetry.metrics(
         {
@@ -157,6 +169,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         trace=whole.trace,
     )
     measures.by_kind(telemetry, calls, now)
+    _tell(watch, "batch", began, whole, **{name: count for name, count in asdict(tally).items() if count})
     return asdict(tally)
 
 
@@ -250,12 +263,15 @@ def _watch(run: str, whole: Context) -> Watch:
 
 
 def _tell(watch: Watch, name: str, began: int, whole: Context | None = None, error: str = "", **counts: int) -> None:
-    """The invocation's own span, and all that it kept, on their way to the daemon."""
+    """The invocation's own span, and all that it kept, on their way to the daemon or the collector."""
     segment = Context.of_lambda()
     links = [segment] if segment and segment.trace != watch.here.trace else []
     watch.whole(name, began, counts, parent=whole.span if whole else "", error=error, links=links)
-    tracing = app().config.tracing
-    send(watch.take(), {"service.name": tracing.service, "deployment.environment.name": app().config.environment})
+    spans, collector = watch.take(), app().collector
+    if collector is None:
+        send(spans, app().config.tracing.resource(app().config.environment))
+    elif spans:
+        app().loop.run_until_complete(collector.send(spans, watch.run))
 
 
 def _client_config() -> Config:

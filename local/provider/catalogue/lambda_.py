@@ -46,7 +46,6 @@ RESOURCES = (
                 update_only=True,
                 unset={
                     "environment": {"Environment": {"Variables": {}}},
-                    "layers": {"Layers": []},
                     "vpcConfig": {"VpcConfig": {"SubnetIds": [], "SecurityGroupIds": []}},
                     "deadLetterConfig": {"DeadLetterConfig": {"TargetArn": ""}},
                     "tracingConfig": {"TracingConfig": {"Mode": "PassThrough"}},
@@ -86,6 +85,7 @@ RESOURCES = (
             "useResourceTimeoutForPropagation",
         ),
         recorded={
+            "layers": "the emulator runs no extensions: our collector stands for the one of the layer",
             "architectures": "the emulator runs every function on this machine's own architecture",
             "tracingConfig": "the emulator has no X-Ray",
         },
