@@ -34,25 +34,31 @@ def _metrics_in(source: str) -> Iterator[tuple[str, str]]:
                         yield str(key.value), str(unit.value)
 
 
+def _aws(*counts: str, **others: str) -> dict[str, str]:
+    """Name -> unit: of those that count something, and of the others."""
+    return {**dict.fromkeys(counts, "Count"), **others}
+
+
 AWS = {
-    # as AWS documents them: a name that is wrong would never have data
-    "AWS/Billing": {"EstimatedCharges"},
-    "AWS/DynamoDB": {
+    # as AWS documents them: a name that is wrong would never have data, and a unit tells what a threshold means
+    "AWS/Billing": _aws(EstimatedCharges="None"),
+    "AWS/DynamoDB": _aws(
         "ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "ReadThrottleEvents", "SystemErrors",
         "WriteAccountLimitThrottleEvents", "WriteKeyRangeThroughputThrottleEvents", "WriteThrottleEvents",
-    },
-    "AWS/ECS": {"CPUUtilization", "MemoryUtilization"},
-    "AWS/Events": {"TriggeredRules"},
-    "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
-    "AWS/RDS": {
-        "ACUUtilization", "AuroraReplicaLag", "CommitLatency", "DBLoad", "DatabaseConnections", "Deadlocks",
-        "MaximumUsedTransactionIDs", "ServerlessDatabaseCapacity",
-    },
-    "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},
-    "AWS/Scheduler": {"InvocationAttemptCount", "InvocationDroppedCount", "TargetErrorCount"},
-    "AWS/States": {
-        "ExecutionThrottled", "ExecutionTime", "ExecutionsAborted", "ExecutionsFailed", "ExecutionsStarted",
-        "ExecutionsSucceeded", "ExecutionsTimedOut",
-    },
-    "ECS/ContainerInsights": {"DesiredTaskCount", "RunningTaskCount"},
+    ),
+    "AWS/ECS": _aws(CPUUtilization="Percent", MemoryUtilization="Percent"),
+    "AWS/Events": _aws("TriggeredRules"),
+    "AWS/Lambda": _aws("ConcurrentExecutions", "Errors", "Invocations", "Throttles", Duration="Milliseconds"),
+    "AWS/RDS": _aws(
+        "DBLoad", "DatabaseConnections", "MaximumUsedTransactionIDs", "ServerlessDatabaseCapacity",
+        ACUUtilization="Percent", AuroraReplicaLag="Milliseconds", CommitLatency="Milliseconds",
+        Deadlocks="Count/Second",
+    ),
+    "AWS/SQS": _aws("ApproximateNumberOfMessagesVisible"),
+    "AWS/Scheduler": _aws("InvocationAttemptCount", "InvocationDroppedCount", "TargetErrorCount"),
+    "AWS/States": _aws(
+        "ExecutionThrottled", "ExecutionsAborted", "ExecutionsFailed", "ExecutionsStarted", "ExecutionsSucceeded",
+        "ExecutionsTimedOut", ExecutionTime="Milliseconds",
+    ),
+    "ECS/ContainerInsights": _aws("DesiredTaskCount", "RunningTaskCount"),
 }  # fmt: skip

@@ -54,7 +54,7 @@ def nobody_emits(table: Table, alternative: str) -> list[str]:
         if (
             ours.get(metric.name) != metric.unit
             if metric.namespace == METRIC_NAMESPACE
-            else metric.name not in AWS.get(metric.namespace, ())
+            else AWS.get(metric.namespace, {}).get(metric.name) != metric.unit
         )
     ]
 
@@ -71,6 +71,16 @@ def test_a_metric_that_nobody_emits_is_named(change: dict[str, Any]) -> None:
     wrong = replace(good, rows=(replace(row, metric=replace(metrics_of(row)[0], **change)), *good.rows[1:]))
     (found,) = nobody_emits(wrong, "serverless")
     assert next(iter(change.values())) in found
+
+
+def test_one_deadlock_in_a_minute_is_enough() -> None:
+    """Aurora's figure is an average per second, and CloudWatch's point that of a minute."""
+    (row,) = (row for row, alarm in table("fargate").alarms if alarm.name == "deadlocks")
+    assert row.alarm is not None
+    assert row.alarm.level(Environment.PROD) <= 1 / 60
+    wrong = replace(row, metric=replace(metrics_of(row)[0], unit="Count"))
+    (found,) = nobody_emits(replace(table("fargate"), graphs=(Graph(row.place),), rows=(wrong,), pages=()), "fargate")
+    assert "Deadlocks in Count" in found
 
 
 def test_what_workers_emit_is_drawn() -> None:
@@ -301,7 +311,7 @@ WORRIES = {
         "deployment-failed": ("AWS/Events TriggeredRules", "Sum >= 1", "1 x 5 min"),
         "database-at-its-limit": ("AWS/RDS ACUUtilization", "Average >= 90", "3 x 5 min"),
         "connections": ("AWS/RDS DatabaseConnections", "Maximum >= 80", "3 x 5 min"),
-        "deadlocks": ("AWS/RDS Deadlocks", "Sum >= 1", "1 x 5 min"),
+        "deadlocks": ("AWS/RDS Deadlocks", "Maximum >= 0.001", "1 x 5 min"),
         "transaction-ids": ("AWS/RDS MaximumUsedTransactionIDs", "Maximum >= 1e+09", "1 x 60 min"),
         "replica-lag": ("AWS/RDS AuroraReplicaLag", "Maximum >= 2000", "5 x 1 min"),
         "database-load": ("DBLoad", "math >= 8", "3 x 5 min"),
