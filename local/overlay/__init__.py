@@ -16,6 +16,7 @@ MINISTACK = "1.5.33"
 NAMES: tuple[str, ...] = (
     "lambda_errors",
     "lambda_collector",
+    "lambda_metrics",
     "embedded_metrics",
     "execution_metrics",
     "execution_timeout",

@@ -36,16 +36,14 @@ PATIENCE = 90.0
 
 ONLY_AWS_EMITS = {
     # the local AWS has no such metric: on AWS itself alone these see a real cause
-    "serverless": {
-        "function-errors", "function-slow", "functions-throttled", "runs-throttled", "table-errors", "table-throttled",
-    },
+    "serverless": {"runs-throttled", "table-errors", "table-throttled"},
     "fargate": {
         "connections", "database-at-its-limit", "database-load", "deadlocks", "deployment-failed", "replica-lag",
         "task-cpu", "task-memory", "transaction-ids",
     },
     "asleep": {
-        "connections", "database-at-its-limit", "deadlocks", "deployment-failed", "publisher-failed", "task-cpu",
-        "task-memory", "transaction-ids",
+        "connections", "database-at-its-limit", "deadlocks", "deployment-failed", "task-cpu", "task-memory",
+        "transaction-ids",
     },
 }  # fmt: skip
 MADE_HERE: Mapping[str, set[str] | None] = {
@@ -54,6 +52,9 @@ MADE_HERE: Mapping[str, set[str] | None] = {
     "AWS/States": {  # local/overlay/execution_metrics.py
         "ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted",
         "ExecutionTime",
+    },
+    "AWS/Lambda": {  # local/overlay/lambda_metrics.py
+        "ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles",
     },
     "AWS/Scheduler": {"InvocationAttemptCount", "InvocationDroppedCount"},  # local/overlay/scheduler.py
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},  # local/overlay/queue_metrics.py

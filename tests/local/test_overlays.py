@@ -105,6 +105,26 @@ def test_a_handlers_exception_class_reaches_catch(aws: AwsAccount) -> None:
     assert json.loads(ended["output"]) == "caught"
 
 
+def test_a_lambda_leaves_its_metrics_whoever_calls_it(aws: AwsAccount) -> None:
+    arn = function(aws, "called", "def handler(e, c): return 1 / e['by']")
+    call = {"Type": "Task", "Resource": arn, "End": True}
+    assert (
+        run(aws, machine(aws, "calls", {"StartAt": "Call", "States": {"Call": call}}), {"by": 0})["status"] == "FAILED"
+    )
+    client = aws.client("lambda")
+    client.invoke(FunctionName="called", Payload=b'{"by": 1}')
+    client.put_function_concurrency(FunctionName="called", ReservedConcurrentExecutions=0)
+    with pytest.raises(client.exceptions.TooManyRequestsException):
+        client.invoke(FunctionName="called", Payload=b'{"by": 1}')
+
+    def seen(name: str) -> float:
+        return total(aws, "AWS/Lambda", name, {"FunctionName": "called"})
+
+    counts = {name: seen(name) for name in ("Invocations", "Errors", "Throttles", "ConcurrentExecutions")}
+    assert counts == {"Invocations": 2, "Errors": 1, "Throttles": 1, "ConcurrentExecutions": 2}  # one, twice
+    assert seen("Duration") > 0
+
+
 def test_the_name_is_the_last_exceptions() -> None:
     log = (
         "Traceback (most recent call last):\n  File ...\nValueError: a\n\nDuring handling of the above exception:\n\n"
