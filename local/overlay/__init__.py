@@ -25,6 +25,7 @@ NAMES: tuple[str, ...] = (
     "scheduler",
     "ecs_tasks",
     "rds_postgres",
+    "rds_metrics",
     "application_autoscaling",
     "access",
 )

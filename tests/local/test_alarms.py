@@ -38,13 +38,9 @@ ONLY_AWS_EMITS = {
     # the local AWS has no such metric: on AWS itself alone these see a real cause
     "serverless": {"runs-throttled", "table-errors", "table-throttled"},
     "fargate": {
-        "connections", "database-at-its-limit", "database-load", "deadlocks", "deployment-failed", "replica-lag",
-        "task-cpu", "task-memory", "transaction-ids",
+        "database-at-its-limit", "database-load", "deployment-failed", "replica-lag", "task-cpu", "task-memory",
     },
-    "asleep": {
-        "connections", "database-at-its-limit", "deadlocks", "deployment-failed", "task-cpu", "task-memory",
-        "transaction-ids",
-    },
+    "asleep": {"database-at-its-limit", "deployment-failed", "task-cpu", "task-memory"},
 }  # fmt: skip
 MADE_HERE: Mapping[str, set[str] | None] = {
     # namespace: the metrics that the local AWS makes of what happens in it, and who makes them
@@ -56,6 +52,7 @@ MADE_HERE: Mapping[str, set[str] | None] = {
     "AWS/Lambda": {  # local/overlay/lambda_metrics.py
         "ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles",
     },
+    "AWS/RDS": {"DatabaseConnections", "Deadlocks", "MaximumUsedTransactionIDs"},  # local/overlay/rds_metrics.py
     "AWS/Scheduler": {"InvocationAttemptCount", "InvocationDroppedCount"},  # local/overlay/scheduler.py
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},  # local/overlay/queue_metrics.py
     "ECS/ContainerInsights": {"DesiredTaskCount", "RunningTaskCount"},  # local/overlay/ecs_tasks.py

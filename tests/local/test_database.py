@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     clean(tmp_path)
 
 
-def emulator(folder: Path) -> Emulator:
-    return Emulator(folder / "aws", postgres=folder / "postgres")
+def emulator(folder: Path, **options: Any) -> Emulator:
+    return Emulator(folder / "aws", postgres=folder / "postgres", **options)
 
 
 def ask(port: int, sql: str, user: str, password: str = "", database: str = "confirm") -> Any:
@@ -67,8 +68,40 @@ def postmaster(folder: Path) -> int:
     return int((server.data / "postmaster.pid").read_text().split()[0])
 
 
+def deadlock(url: str) -> None:
+    """Two sessions, each of which waits for what the other holds; one of them is refused."""
+
+    async def run() -> None:
+        one, other = await asyncpg.connect(url), await asyncpg.connect(url)
+        try:
+            for number, session in ((1, one), (2, other)):
+                await session.execute("SET deadlock_timeout = '50ms'")
+                await session.execute(f"BEGIN; SELECT pg_advisory_xact_lock({number})")
+            crossed = (session.execute(f"SELECT pg_advisory_xact_lock({n})") for n, session in ((2, one), (1, other)))
+            ended = await asyncio.gather(*crossed, return_exceptions=True)
+            assert sum(isinstance(one, asyncpg.DeadlockDetectedError) for one in ended) == 1
+        finally:
+            await asyncio.gather(one.close(), other.close())
+
+    asyncio.run(run())
+
+
+def points(aws: Emulator, metric: str) -> list[float]:
+    """Of the cluster, the highest of each second."""
+    found = aws.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/RDS",
+        MetricName=metric,
+        Dimensions=[{"Name": "DBClusterIdentifier", "Value": "db"}],
+        StartTime=time.time() - 600,
+        EndTime=time.time() + 60,
+        Period=1,
+        Statistics=["Maximum"],
+    )["Datapoints"]
+    return [float(point["Maximum"]) for point in found]
+
+
 def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
-    with emulator(folder) as aws:
+    with emulator(folder, scheduler_speed=60) as aws:  # a point of its metrics each second
         assert not (folder / "postgres" / "ready").exists(), "no server without a cluster"
         rds, secrets = aws.client("rds"), aws.client("secretsmanager")
         made = rds.create_db_cluster(**CLUSTER)["DBCluster"]
@@ -100,6 +133,12 @@ def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
         assert refused(lambda: ask(port, "SELECT 1", "other", "y"), wrong)
 
         server = Postgres.running(folder / "postgres")
+        until(lambda: points(aws, "Deadlocks"))
+        assert min(points(aws, "MaximumUsedTransactionIDs")) > 0
+        until(lambda: 0 in points(aws, "DatabaseConnections"))  # who looks is none
+        deadlock(server.url(database="confirm"))
+        until(lambda: max(points(aws, "Deadlocks")) > 0)
+
         before = postmaster(folder)
         crash(folder / "postgres")
         assert postmaster(folder) != before
