@@ -1,7 +1,7 @@
 """A stack's dashboard as a picture: what is deployed, drawn from its JSON with the metrics of the local AWS.
 
 Each widget is drawn as CloudWatch does: its lines, its alarms' thresholds, the states of the alarms, its text. What
-only AWS measures (Aurora, a task's CPU, the bill) has no data here, and the picture says so.
+only AWS measures (Aurora's capacity, a task's CPU, the bill) has no data here, and the picture says so.
 """
 
 from __future__ import annotations

@@ -55,11 +55,15 @@ STATES, HEIGHT, NOTES = 4, 6, 4
 def dashboard(
     table: Table, settings: Settings, region: str, alarm_arns: Sequence[pulumi.Input[str]], notes: str
 ) -> dict[str, object]:
-    """The dashboard's body: the alarms' state, the graphs from left to right in rows of 24 columns, where to go on."""
+    """The dashboard's body: the alarms' state, the graphs from left to right in rows of 24 columns, where to go on.
+
+    The last graph of a row takes what the others leave of it.
+    """
     bodies = [_across("alarm", 0, STATES, {"title": "Alarms", "alarms": alarm_arns})]
     x, y = 0, STATES
     for graph in table.graphs:
         if x + graph.width > 24:
+            bodies[-1]["width"] += 24 - x
             x, y = 0, y + HEIGHT
         rows = table.drawn(graph)
         units = {metric.unit for row in rows for metric in _metrics(row)} - {"None"}
@@ -83,9 +87,10 @@ def dashboard(
             {"type": "metric", "x": x, "y": y, "width": graph.width, "height": HEIGHT, "properties": properties}
         )
         x += graph.width
+    bodies[-1]["width"] += 24 - x
     bodies.append(_across("text", y + HEIGHT, NOTES, {"markdown": notes}))
     return {"widgets": bodies}
 
 
-def _across(kind: str, y: int, height: int, properties: dict[str, object]) -> dict[str, object]:
+def _across(kind: str, y: int, height: int, properties: dict[str, object]) -> dict[str, Any]:
     return {"type": kind, "x": 0, "y": y, "width": 24, "height": height, "properties": properties}
