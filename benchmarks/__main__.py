@@ -117,7 +117,7 @@ def _checks(counted: Counts | None, stacked: StackCounts | None, imported: ColdI
     if stacked:
         checks += [
             Check("Step Functions transitions per transaction, on a backlog", 0.012, stacked.transitions_on_backlog),
-            Check("Step Functions transitions of an idle run", 5, stacked.idle.transitions),
+            Check("Step Functions transitions of an idle run", 4, stacked.idle.transitions),
             Check("log bytes per transaction", 450, stacked.log_bytes),
             Check("log bytes per idle item", 0, stacked.log_bytes_per_idle_item),
         ]
@@ -139,7 +139,8 @@ def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
         work = replace(
             work,
             write_units=counted.units(*(step for step in Step if step is not Step.LOCK)),
-            write_units_per_run=last.usage.units(Step.LOCK) / max(last.loops, 1),
+            write_units_per_idle_run=counted.idle.usage.units(Step.LOCK),
+            write_units_per_working_run=last.usage.units(Step.LOCK) / max(last.loops, 1),
             read_units_per_attempt=counted.read_units_per_attempt,
             read_units_per_run=counted.idle.usage.reads,
             log_bytes_per_attempt=sum(run.confirm.of_transactions for run in counted.runs) / attempts,

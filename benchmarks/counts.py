@@ -36,7 +36,7 @@ from workers.clock import SystemClock
 from workers.config import read_lambda
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable
 from workers.domain.ports import Calls
-from workers.domain.transaction import Status, Transaction, to_text
+from workers.domain.transaction import Status, Transaction
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, RunLock
 from workers.stores.dynamodb import DynamoDbStore
@@ -414,29 +414,18 @@ def records(count: int, now: datetime) -> list[Transaction]:
 def _run(
     app: handlers.App, meter: Meter, clock: SetClock, settings: Settings, progress: Callable[[float], None]
 ) -> Run:
-    """What the state machine does (components/state_machine.py): Begin, then Plan, Confirm, Report in a loop, Release.
+    """What the state machine does (components/serverless/state_machine.py): Plan, Confirm, Report in a loop, Release.
 
     Its clock moves as the cost model says that time passes on AWS, with `map_concurrency` batches side by side.
     """
-    run, name, loop = Run(), str(uuid.uuid4()), 0
-    now = app.clock.now()
-    meter.update_item(
-        TableName=app.config.table,
-        Key=KEY,
-        UpdateExpression="SET #run = :run, lease_until = :until",
-        ConditionExpression="attribute_not_exists(lease_until) OR lease_until < :now",
-        ExpressionAttributeNames={"#run": "run"},
-        ExpressionAttributeValues={
-            ":run": {"S": name},
-            ":now": {"S": to_text(now)},
-            ":until": {"S": to_text(now + app.config.run_lease)},
-        },
-    )
+    run, name = Run(), str(uuid.uuid4())
+    report: Mapping[str, Any] = {}
     while True:
-        plan, logged = _logging(handlers.plan, {"run": name, "loop": loop})
+        plan, logged = _logging(handlers.plan, {"run": name, "last": report})
         run.plan += logged
         if not plan["batches"]:
-            break
+            run.usage = meter.take()
+            return run
         body = handlers.s3().get_object(Bucket=plan["bucket"], Key=plan["key"])["Body"].read()
         results = []
         for batch in map(json.loads, body.splitlines()):
@@ -452,7 +441,6 @@ def _run(
         report, logged = _logging(handlers.report, {"run": name, "plan": plan, "results": results})
         run.report += logged
         clock.advance(PLAN_AND_REPORT_SECONDS)
-        loop = report["loop"]
         if not report["more"]:
             break
     meter.update_item(

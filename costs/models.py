@@ -138,16 +138,17 @@ class Work:
 
     write_units: float = LEAN.per_transaction()
     """DynamoDB's, per transaction, ingest and retries included."""
-    write_units_per_run: float = 2
-    """Of the run lock, by every run, idle or not."""
+    write_units_per_idle_run: float = 2
+    """Of the run lock: taken and given back."""
+    write_units_per_working_run: float = 2
     read_units_per_attempt: float = 1 / 80
     """Pages of the index; the claim's write is taken to return the item."""
     read_units_per_run: float = 10 * 0.5
     """Ten shards, half a unit for an empty page."""
     transitions_per_idle_run: float = 5
-    """Start, Begin, Plan, AnyWork, Release."""
+    """Start, lock, plan, choice, unlock."""
     transitions_per_working_run: float = 8
-    """Confirm, Report, MoreWork more; without the children."""
+    """Confirm, report, choice more; without the children."""
     transitions_per_child: float = 1
     """For an Express child; a Standard one pays its own states and its start."""
     log_bytes_per_attempt: float = 400
@@ -163,9 +164,12 @@ ASSUMED = Work()
 
 COUNTED = Work(
     write_units=5.2,
-    write_units_per_run=4,
+    write_units_per_idle_run=2,
+    write_units_per_working_run=3,
     read_units_per_attempt=0.512,
     read_units_per_run=5.5,
+    transitions_per_idle_run=4,
+    transitions_per_working_run=7,
     log_bytes_per_attempt=160,
     log_bytes_per_child=1330,
     log_bytes_per_idle_run=445,
@@ -245,6 +249,7 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
         + working * work.transitions_per_working_run
         + children * work.transitions_per_child
     )
+    lock_writes = idle * work.write_units_per_idle_run + working * work.write_units_per_working_run
     invocations = runs * 2 + children  # Plan, Report, Confirm
     lambda_seconds += runs * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
     stored_gb = volume * load.retention_months * (load.item_kb * 1000 + 100) / GB  # 100 bytes of index
@@ -259,7 +264,7 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
     return {
         "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", runs),
         "Lambda": price("lambda_request", invocations) + price("lambda_gb_s", env.lambda_gb * lambda_seconds),
-        "DynamoDB writes": price("wru", volume * work.write_units + runs * work.write_units_per_run),
+        "DynamoDB writes": price("wru", volume * work.write_units + lock_writes),
         "DynamoDB reads": price("rru", reads),
         "DynamoDB storage + PITR": price("ddb_storage", stored_gb) + price("ddb_pitr", stored_gb * env.recovery),
         "backups": price("ddb_backup", stored_gb * env.backup_copies),

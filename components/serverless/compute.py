@@ -23,7 +23,7 @@ PLAN_DAYS = 7  # long enough to look into a failed run
 COLLECTOR = "http://127.0.0.1:4318"
 """Where the layer's own configuration takes OTLP; it hands it to X-Ray by the role of the function."""
 FUNCTIONS = ("plan", "confirm", "report")
-SINGLE_RUN = 2  # Plan and Report run once at a time behind the run lock; one more for the moment that a lock lapses
+SINGLE_RUN = 2  # Plan and Report work once at a time behind the run lock; one more for a run that finds it taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class Compute(pulumi.ComponentResource):
                 ),
             ],
             place=place,
-            description="The run: calls the functions, holds the run lock",
+            description="The run: calls the functions, gives the run lock back",
             parent=self,
             source_arns=[itself, f"{itself}/{state_machine.LABEL}"],  # the machine, and its Map's children
         )

@@ -1,9 +1,12 @@
 """The run as a state machine: a pure function from names to a dict in the Amazon States Language.
 
-    Begin ── Plan ── AnyWork ──────────────── Release   (idle: 5 transitions with the start)
-      │        ▲        └─ Confirm ─ Report ─ MoreWork
-      │        └───────────────────────────────┘
-      └─ AlreadyRunning                (any error after Begin: Abandon ─ RunFailed)
+    Plan ── AnyWork ── Idle                        (4 transitions with the start)
+      ▲        ├────── AlreadyRunning
+      │        └────── Confirm ── Report ── MoreWork ── Release
+      └───────────────────────────────────────┘      (any error: Abandon ── RunFailed)
+
+Plan takes the run lock, and gives it back where nothing is due: Scheduler delivers at least once, and a run may outlast
+the schedule's period. A state of its own for that would cost a transition each minute, the whole month.
 
 AWS limits that shaped it: 256 KiB of payload per state (rules.py holds the batches under it), 25,000 history
 events per Standard execution (MAX_LOOPS), 300 s per Express child, 1 MB of definition, labels up to 40 characters.
@@ -81,18 +84,17 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
     longest = MAX_LOOPS * (waves * EXPRESS_LIMIT + 2 * settings.functions.timeout_seconds)
     return {
         "Comment": "Confirm pending transactions: plan, confirm each once, report, again while work is left",
-        "StartAt": "Begin",
+        "StartAt": "Plan",
         "TimeoutSeconds": longest,
         "States": {
-            "Begin": _begin(parts, run.lease_seconds),
-            "AlreadyRunning": {"Type": "Succeed", "Comment": "Another run holds the lock; it does the work"},
             "Plan": {
                 "Type": "Task",
-                "Comment": "Read what is due, cut it into batches, write them to S3, renew the lock",
+                "Comment": "Take the run lock or renew it, read what is due, cut it into batches, write them to S3",
                 "Resource": "arn:aws:states:::lambda:invoke",
                 "Parameters": {
                     "FunctionName": parts.plan_function,
-                    "Payload": {"run.$": "$.run", "loop.$": "$.loop", "trace.$": "$.trace"},
+                    # what the last loop's Report said; before the first, the execution's own input, which is empty
+                    "Payload": {"run.$": "$$.Execution.Name", "last.$": "$"},
                 },
                 "OutputPath": "$.Payload",
                 "Retry": RETRY,
@@ -101,9 +103,14 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
             },
             "AnyWork": {
                 "Type": "Choice",
-                "Choices": [{"Variable": "$.batches", "NumericGreaterThan": 0, "Next": "Confirm"}],
-                "Default": "Release",
+                "Choices": [
+                    {"Variable": "$.batches", "NumericGreaterThan": 0, "Next": "Confirm"},
+                    {"Variable": "$.locked_out", "BooleanEquals": True, "Next": "AlreadyRunning"},
+                ],
+                "Default": "Idle",
             },
+            "Idle": {"Type": "Succeed", "Comment": "Nothing is due; Plan has given the lock back"},
+            "AlreadyRunning": {"Type": "Succeed", "Comment": "Another run holds the lock; it does the work"},
             "Confirm": _confirm(parts, run.map_concurrency),
             "Report": {
                 "Type": "Task",
@@ -163,37 +170,6 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
                 "CausePath": "$.Cause",
             },
         },
-    }
-
-
-def _begin(parts: Parts, lease_seconds: int) -> dict[str, object]:
-    """Take the run lock, or leave: Scheduler delivers at least once, and runs may outlast the schedule's period."""
-    now = "$fromMillis($millis())"  # fixed width, so that text order is time order
-    until = f"$fromMillis($millis() + {lease_seconds * 1000})"
-    return {
-        "Type": "Task",
-        "QueryLanguage": "JSONata",  # JSONPath cannot add to a time
-        "Comment": "Take the run lock",
-        "Resource": "arn:aws:states:::dynamodb:updateItem",
-        "Arguments": {
-            "TableName": parts.table_name,
-            "Key": {"id": {"S": LOCK_ID}},
-            "UpdateExpression": "SET #run = :run, lease_until = :until",
-            "ConditionExpression": "attribute_not_exists(lease_until) OR lease_until < :now",
-            "ExpressionAttributeNames": {"#run": "run"},
-            "ExpressionAttributeValues": {
-                ":run": {"S": "{% $states.context.Execution.Name %}"},
-                ":now": {"S": f"{{% {now} %}}"},
-                ":until": {"S": f"{{% {until} %}}"},
-            },
-        },
-        "Output": {"run": "{% $states.context.Execution.Name %}", "loop": 0, "trace": ""},
-        "Retry": DYNAMODB_RETRY,
-        "Catch": [
-            {"ErrorEquals": [CONDITION_FAILED], "Next": "AlreadyRunning"},
-            {"ErrorEquals": ["States.ALL"], "Output": "{% $states.errorOutput %}", "Next": "RunFailed"},
-        ],
-        "Next": "Plan",
     }
 
 

@@ -124,14 +124,14 @@ def test_taking_begins_anew() -> None:
 
 def test_transitions_are_states_the_start_and_the_children() -> None:
     runs = (
-        Execution(entered=7, children=92, planned=9_200, loops=1),
-        Execution(entered=7, children=13, planned=1_300, loops=1),
+        Execution(entered=6, children=92, planned=9_200, loops=1),
+        Execution(entered=6, children=13, planned=1_300, loops=1),
     )
-    idle, none = Execution(4, 0, 0, 0), Logs(0, 0, 0)
+    idle, none = Execution(3, 0, 0, 0), Logs(0, 0, 0)
     counts = StackCounts(10_000, runs, idle, idle, Logs(1_700_000, 30_000, 10_500), none, none)
-    assert idle.transitions == 5
-    assert counts.transitions == pytest.approx((100 + 21) / 10_000)
-    assert counts.transitions_on_backlog == pytest.approx(100 / 9_200 * 1.05)
+    assert idle.transitions == 4
+    assert counts.transitions == pytest.approx((99 + 20) / 10_000)
+    assert counts.transitions_on_backlog == pytest.approx(99 / 9_200 * 1.05)
     assert (counts.log_bytes, counts.log_bytes_with_platform) == (170, 173)
 
 

@@ -36,9 +36,9 @@ REPORT = {"confirmed": 7, "rejected": 1, "retried": 2, "failed": 0, "loop.$": "S
 def stack(aws: AwsAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A table and a state machine that reports twice, and the environment that points at them."""
     definition = {
-        "StartAt": "Begin",
+        "StartAt": "Plan",
         "States": {
-            "Begin": {"Type": "Pass", "Result": {"loop": 0}, "Next": "Report"},
+            "Plan": {"Type": "Pass", "Result": {"loop": 0}, "Next": "Report"},
             "Report": {"Type": "Pass", "Parameters": REPORT, "Next": "MoreWork"},
             "MoreWork": {
                 "Type": "Choice",

@@ -331,7 +331,7 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
         for event in steps.get_execution_history(executionArn=second)["events"]
         if "stateEnteredEventDetails" in event
     ]
-    assert entered == ["Begin", "AlreadyRunning"]
+    assert entered == ["Plan", "AnyWork", "AlreadyRunning"]
 
 
 # --- changes, while the run waits for the killed Lambda's leases to end

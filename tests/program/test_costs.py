@@ -115,8 +115,8 @@ def test_metrics_are_paid_for_the_hours_in_which_they_are_sent(stacks: dict[str,
 def test_a_run_that_finds_nothing_is_paid_for_too(stacks: dict[str, Priced]) -> None:
     idle, busy = (stacks["prod"].bill(volume)["Step Functions"] for volume in (0, 10 * MILLION))
     runs = HOURS * 60
-    assert idle == pytest.approx(price("scheduler", runs) + price("sfn_transition", runs * 5))
-    assert busy > price("sfn_transition", runs * 8)
+    assert idle == pytest.approx(price("scheduler", runs) + price("sfn_transition", runs * 4))
+    assert busy > price("sfn_transition", runs * 7)
 
 
 def test_canaries_are_work_too(stacks: dict[str, Priced]) -> None:

@@ -67,7 +67,7 @@ def test_an_independent_linter_finds_only_what_it_does_not_know() -> None:
     [
         ("Plan", "Next", "Nowhere"),
         ("Plan", "Type", "Chore"),
-        ("Begin", "Catch", [{"Next": "RunFailed"}]),
+        ("Plan", "Catch", [{"Next": "RunFailed"}]),
         ("AnyWork", "Choices", []),
         ("Release", "ResultPath", "error"),
     ],
@@ -189,7 +189,8 @@ class Walk:
             state = self.asl["States"][name]
             count += 1
             if name == "Plan":
-                data["batches"] = next(loops, 0)
+                data["locked_out"] = self.locked
+                data["batches"] = 0 if self.locked else next(loops, 0)
                 data["more"] = data["loop"] + 1 < len(self.backlog)
             elif name == "Confirm":
                 assert state["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] == "EXPRESS"
@@ -198,8 +199,6 @@ class Walk:
                 data["loop"] += 1
             if state["Type"] == "Choice":
                 name = next((c["Next"] for c in state["Choices"] if self._holds(c, data)), state["Default"])
-            elif name == "Begin" and self.locked:
-                name = state["Catch"][0]["Next"]
             elif state.get("End") or state["Type"] in ("Succeed", "Fail"):
                 return count
             else:
@@ -218,12 +217,16 @@ class Walk:
         return bool(holds[test](value, wanted))
 
 
-def test_an_idle_run_is_5_transitions() -> None:
-    assert Walk(machine(), []).transitions() == 5
+def test_an_idle_run_is_4_transitions() -> None:
+    assert Walk(machine(), []).transitions() == 4
 
 
-def test_a_run_that_finds_the_lock_taken_is_3() -> None:
-    assert Walk(machine(), [], locked=True).transitions() == 3
+def test_a_run_that_finds_the_lock_taken_is_4() -> None:
+    assert Walk(machine(), [1], locked=True).transitions() == 4
+
+
+def test_a_run_with_work_is_3_more_beside_its_children() -> None:
+    assert Walk(machine(), [1]).transitions() == 4 + 3 + 1
 
 
 def test_a_backlog_costs_at_most_12_transitions_per_thousand() -> None:
@@ -236,7 +239,7 @@ def test_a_backlog_costs_at_most_12_transitions_per_thousand() -> None:
 
 def test_a_run_ends_after_its_loops_though_work_is_left() -> None:
     endless = Walk(machine(), [1] * (MAX_LOOPS + 1))
-    assert endless.transitions() == 1 + 2 + MAX_LOOPS * (5 + 1)  # Begin and Release, and the loops
+    assert endless.transitions() == 1 + 1 + MAX_LOOPS * (5 + 1)  # the start and Release, and the loops
 
 
 # -- alive, on the local AWS
@@ -245,14 +248,22 @@ FAKE = """
 import json, os, boto3
 
 def plan(event, context):
-    if os.environ["SCRIPT"] == "plan-fails":
+    script, loop = os.environ["SCRIPT"], event["last"].get("loop", 0)
+    if script == "locked-out":
+        return {"batches": 0, "locked_out": True}
+    if script == "fails-before-the-lock":
+        raise ValueError("no lock")
+    if script != "idle":
+        lock = {"id": {"S": "#run"}, "run": {"S": event["run"]}, "lease_until": {"S": "2999-01-01T00:00:00.000Z"}}
+        boto3.client("dynamodb").put_item(TableName="transactions", Item=lock)
+    if script == "plan-fails":
         raise ValueError("no plan")
-    batches = 0 if os.environ["SCRIPT"] == "idle" else 3
+    batches = 0 if script == "idle" else 3
     key = "plans/" + event["run"] + ".jsonl"
     lines = [json.dumps({"run": event["run"], "batch": n, "ids": ["a", "b"]}) for n in range(batches)]
     boto3.client("s3").put_object(Bucket=os.environ["BUCKET"], Key=key, Body="\\n".join(lines).encode())
-    return {"run": event["run"], "loop": event["loop"], "bucket": os.environ["BUCKET"], "key": key,
-            "batches": batches, "transactions": 2 * batches, "more": False}
+    return {"run": event["run"], "loop": loop, "trace": "", "bucket": os.environ["BUCKET"], "key": key,
+            "batches": batches, "transactions": 2 * batches, "more": False, "locked_out": False}
 
 def confirm(event, context):
     if event["batch"] == 1:
@@ -327,12 +338,11 @@ def living(aws: AwsAccount) -> Living:
     return Living(aws, arn, "transactions")
 
 
-def test_an_idle_run_lives_through_4_states_and_gives_the_lock_back(living: Living) -> None:
+def test_an_idle_run_lives_through_3_states(living: Living) -> None:
     living.script("idle")
     result, entered = living.run()
-    assert (result["status"], entered) == ("SUCCEEDED", ["Begin", "Plan", "AnyWork", "Release"])
-    assert living.lock()["run"] == {"S": result["name"]}
-    assert "lease_until" not in living.lock()
+    assert (result["status"], entered) == ("SUCCEEDED", ["Plan", "AnyWork", "Idle"])
+    assert json.loads(result["output"])["run"] == result["name"]
 
 
 def test_a_broken_batch_is_counted_and_the_others_go_on(living: Living) -> None:
@@ -341,8 +351,10 @@ def test_a_broken_batch_is_counted_and_the_others_go_on(living: Living) -> None:
     assert result["status"] == "SUCCEEDED"
     loop = ["Plan", "AnyWork", "Confirm", "Report", "MoreWork"]
     assert [name for name in entered if name not in ("ConfirmBatch", "BatchFailed")] == [
-        "Begin", *loop, *loop, "Release",
+        *loop, *loop, "Release",
     ]  # fmt: skip
+    assert living.lock()["run"] == {"S": result["name"]}
+    assert "lease_until" not in living.lock()
     output = json.loads(result["output"])
     assert (output["failed"], output["confirmed"], output["loop"]) == (1, 4, 2)
     assert output["errors"] == [[1, "ValueError"]]
@@ -353,25 +365,21 @@ def test_an_error_gives_the_lock_back_and_fails_the_run_by_its_name(living: Livi
     result, entered = living.run()
     assert (result["status"], result["error"]) == ("FAILED", "ValueError")
     assert "no plan" in result["cause"]
-    assert entered == ["Begin", "Plan", "Abandon", "RunFailed"]
+    assert entered == ["Plan", "Abandon", "RunFailed"]
+    assert living.lock()["run"] == {"S": result["name"]}
     assert "lease_until" not in living.lock()
 
 
-def hold(living: Living, lease_until: str) -> None:
-    item = {"id": {"S": LOCK_ID}, "run": {"S": "another"}, "lease_until": {"S": lease_until}}
+def test_a_run_that_is_locked_out_says_so(living: Living) -> None:
+    living.script("locked-out")
+    result, entered = living.run()
+    assert (result["status"], entered) == ("SUCCEEDED", ["Plan", "AnyWork", "AlreadyRunning"])
+
+
+def test_a_run_that_fails_before_it_holds_the_lock_leaves_it_alone(living: Living) -> None:
+    item = {"id": {"S": LOCK_ID}, "run": {"S": "another"}, "lease_until": {"S": "2999-01-01T00:00:00.000Z"}}
     living.aws.client("dynamodb").put_item(TableName=living.table, Item=item)
-
-
-def test_a_second_run_ends_at_once_and_leaves_the_lock_alone(living: Living) -> None:
-    hold(living, "2999-01-01T00:00:00.000Z")
+    living.script("fails-before-the-lock")
     result, entered = living.run()
-    assert (result["status"], entered) == ("SUCCEEDED", ["Begin", "AlreadyRunning"])
-    assert living.lock()["run"] == {"S": "another"}
-
-
-def test_a_lock_that_lapsed_is_taken(living: Living) -> None:
-    living.script("idle")
-    hold(living, "2020-01-01T00:00:00.000Z")
-    result, entered = living.run()
-    assert (result["status"], entered[:2]) == ("SUCCEEDED", ["Begin", "Plan"])
-    assert living.lock()["run"] == {"S": result["name"]}
+    assert (result["status"], entered) == ("FAILED", ["Plan", "Abandon", "RunFailed"])
+    assert living.lock() == item

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,12 @@ from local.collector import Collector
 from tests.conftest import AwsAccount
 from tests.contract.conftest import make_table
 from tests.fakes import LedgerGateway, payment
-from workers.clock import SystemClock
 from workers.config import ConfigError, read_lambda
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, LockLost
-from workers.stores.dynamodb import StoreError
+from workers.stores.dynamodb import Due, StoreError
 from workers.tracing import trace_id
 
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
@@ -69,9 +69,6 @@ def gateway(aws: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger
     monkeypatch.setattr(handlers, "gateway", lambda: ledger)
     handlers.app.cache_clear()
     handlers.s3.cache_clear()
-    dynamodb.put_item(
-        TableName=table, Item={**KEY, "run": {"S": RUN}, "lease_until": {"S": to_text(SystemClock().now())}}
-    )
     yield ledger
     app = handlers.app()
     if app.collector:
@@ -89,8 +86,21 @@ def add(count: int, account: str = "acct-1") -> list[Transaction]:
     return records
 
 
-def plan(loop: int = 0) -> dict[str, Any]:
-    return handlers.plan({"run": RUN, "loop": loop}, CONTEXT)
+def plan(run: str = RUN, **last: Any) -> dict[str, Any]:
+    return handlers.plan({"run": run, "last": last}, CONTEXT)
+
+
+def lock() -> dict[str, str]:
+    """Who holds the run lock, and until when; without `lease_until` nobody does."""
+    app = handlers.app()
+    item = app.store.client.get_item(TableName=app.config.table, Key=KEY).get("Item", {})
+    return {name: item[name]["S"] for name in ("run", "lease_until") if name in item}
+
+
+def hold(run: str, until: datetime) -> None:
+    app = handlers.app()
+    item = {**KEY, "run": {"S": run}, "lease_until": {"S": to_text(until)}}
+    app.store.client.put_item(TableName=app.config.table, Item=item)
 
 
 def batches(planned: dict[str, Any]) -> list[dict[str, Any]]:
@@ -135,13 +145,65 @@ def test_an_idle_plan_writes_nothing_and_tells_so(gateway: LedgerGateway, capsys
     assert "Contents" not in handlers.s3().list_objects_v2(Bucket=planned["bucket"])
 
 
-def test_a_plan_needs_the_run_lock_and_renews_it(gateway: LedgerGateway) -> None:
-    plan()
-    app = handlers.app()
-    item = app.store.client.get_item(TableName=app.config.table, Key=KEY)["Item"]
-    assert item["lease_until"]["S"] > to_text(app.clock.now())
+def test_the_first_plan_takes_the_run_lock_and_a_later_one_renews_it(gateway: LedgerGateway) -> None:
+    add(1)
+    assert not plan()["locked_out"]
+    first = lock()
+    assert first["run"] == RUN
+    assert first["lease_until"] > to_text(handlers.app().clock.now())
+    assert plan(loop=1)["transactions"] == 1
+    assert lock()["lease_until"] >= first["lease_until"]
+    hold("another", handlers.app().clock.now() + timedelta(minutes=1))
     with pytest.raises(LockLost):
-        handlers.plan({"run": "somebody-else", "loop": 0}, CONTEXT)
+        plan(loop=2)
+    assert lock()["run"] == "another"
+
+
+def test_a_plan_that_finds_the_lock_taken_looks_no_further(
+    gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(1)
+    until = handlers.app().clock.now() + timedelta(minutes=1)
+    hold("another", until)
+    assert plan() == {"run": RUN, "batches": 0, "locked_out": True}
+    assert emitted(capsys) == []
+    assert lock() == {"run": "another", "lease_until": to_text(until)}
+
+
+def test_a_lock_that_lapsed_is_taken(gateway: LedgerGateway) -> None:
+    add(1)
+    hold("another", handlers.app().clock.now() - timedelta(seconds=1))
+    assert plan()["batches"] == 1
+    assert lock()["run"] == RUN
+
+
+def test_a_plan_whose_answer_was_lost_is_made_again(gateway: LedgerGateway) -> None:
+    add(1)
+    first, again = plan(), plan()
+    assert (first["batches"], first["key"]) == (again["batches"], again["key"]) == (1, f"plans/{RUN}/0.jsonl")
+
+
+@pytest.mark.parametrize("loop", [0, 1])
+def test_a_plan_that_finds_nothing_gives_the_lock_back(gateway: LedgerGateway, loop: int) -> None:
+    hold(RUN, handlers.app().clock.now() + timedelta(minutes=1))
+    planned = plan(loop=loop)
+    assert (planned["batches"], planned["locked_out"]) == (0, False)
+    assert lock() == {"run": RUN}
+    assert not plan("the-next")["locked_out"]
+
+
+def test_a_lock_that_another_took_meanwhile_is_left_alone(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = handlers.app().clock.now() + timedelta(minutes=1)
+
+    def long_look(*_: object) -> Due:
+        hold("another", until)
+        return Due((), None, more=False)
+
+    monkeypatch.setattr(handlers, "_look", long_look)
+    assert plan()["batches"] == 0
+    assert lock() == {"run": "another", "lease_until": to_text(until)}
 
 
 def test_a_batch_is_confirmed_and_logged(gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]) -> None:

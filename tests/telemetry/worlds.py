@@ -207,7 +207,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
         app = handlers.app()
         run(app.store.add(world.records))
         for _ in range(12):
-            planned = handlers.plan({"run": RUN, "loop": 0}, CONTEXT)
+            planned = handlers.plan({"run": RUN, "last": {}}, CONTEXT)
             world.documents.append(json.dumps(planned))
             if not planned["batches"]:
                 break
@@ -221,7 +221,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
             failing = SimpleNamespace(due=_raising(f"could not reach {secret.text} again"))
             patch.setattr(handlers, "app", lambda failing=failing: dataclasses.replace(app, store=failing))
             try:
-                handlers.plan({"run": RUN, "loop": 0}, CONTEXT)
+                handlers.plan({"run": RUN, "last": {}}, CONTEXT)
             except Exception as error:
                 world.documents.append(f"{type(error).__name__}: {error!r} {error.__cause__!r}")
         app.loop.run_until_complete(handlers._gateway("").close())

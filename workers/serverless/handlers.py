@@ -102,19 +102,30 @@ def s3() -> Any:
 
 @told
 def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "loop"} -> {"bucket", "key", ...}."""
-    config, now, began = app().config, app().clock.now(), time_ns()
-    run, loop = str(event["run"]), int(event["loop"])
-    whole = _run(event)
-    app().lock.renew(run, now + config.run_lease)
+    """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "last"} -> {"bucket", "key", ...}.
+
+    `last` is what the loop before reported, empty before the first. That one takes the run lock, and where another run
+    holds it ends at once; a loop that finds nothing gives it back.
+
+    Raises:
+        LockLost: another run took the lock between two loops.
+    """
+    config, lock, now, began = app().config, app().lock, app().clock.now(), time_ns()
+    run, loop = str(event["run"]), int(event["last"].get("loop", 0))
+    if loop:
+        lock.renew(run, now + config.run_lease)
+    elif not lock.take(run, now, now + config.run_lease):
+        return {"run": run, "batches": 0, "locked_out": True}
+    whole = _run({**event["last"], "run": run})
     due = _look(now, run[:8], whole)
     parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
         lines = (json.dumps({"run": run, "batch": n, "trace": str(whole), "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
-    if parts:
         _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
+    else:
+        lock.give_back(run)
     return {
         "run": run,
         "loop": loop,
@@ -124,6 +135,7 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
         "batches": len(parts),
         "transactions": len(due.ids),
         "more": due.more,
+        "locked_out": False,
     }
 
 

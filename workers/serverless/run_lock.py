@@ -1,11 +1,14 @@
 """The run lock: one item in the table of the transactions, so that a second run ends at once while one is under way.
 
-The state machine takes and releases it (components/serverless/state_machine.py); here it is renewed, and the last
-run's result is left on it. It saves work and money, it is not what safety rests on: that is each transaction's fence.
+Plan takes and renews it, and gives it back where nothing is due; after work or an error the state machine does
+(components/serverless/state_machine.py). The last run's result is left on it. It saves work and money, it is not what
+safety rests on: that is each transaction's fence.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,27 +32,48 @@ class RunLock:
     client: Any
     table: str
 
+    def take(self, run: str, now: datetime, until: datetime) -> bool:
+        """Hold the lock until `until`, unless another run holds it: True if it is ours.
+
+        It is ours already where the answer to a first try was lost.
+        """
+        condition = "attribute_not_exists(lease_until) OR lease_until < :now OR run = :run"
+        try:
+            self._update(run, "SET run = :run, lease_until = :until", {":until": until, ":now": now}, condition)
+        except LockLost:
+            return False
+        return True
+
+    def give_back(self, run: str) -> None:
+        """Let the next run begin at once. Nothing to do where the lock is no longer ours."""
+        with contextlib.suppress(LockLost):
+            self._update(run, "REMOVE lease_until", {})
+
     def renew(self, run: str, until: datetime) -> None:
         """Hold the lock until `until`.
 
         Raises:
             LockLost: it is no longer ours.
         """
-        self._update(run, "SET lease_until = :until", {":until": {"S": to_text(until)}})
+        self._update(run, "SET lease_until = :until", {":until": until})
 
     def note(self, run: str, result: dict[str, int | str]) -> None:
         """Leave what this run did so far on the item, for `confirm status`."""
         values = {name: {"N": str(v)} if isinstance(v, int) else {"S": v} for name, v in result.items()}
         self._update(run, "SET last_run = :result", {":result": {"M": values}})
 
-    def _update(self, run: str, expression: str, values: dict[str, Any]) -> None:
+    def _update(
+        self, run: str, expression: str, values: Mapping[str, datetime | dict[str, Any]], condition: str = "run = :run"
+    ) -> None:
+        """Raises LockLost where the condition does not hold."""
+        texts = {name: {"S": to_text(v)} if isinstance(v, datetime) else v for name, v in values.items()}
         try:
             self.client.update_item(
                 TableName=self.table,
                 Key=KEY,
                 UpdateExpression=expression,
-                ConditionExpression="run = :run",
-                ExpressionAttributeValues={":run": {"S": run}, **values},
+                ConditionExpression=condition,
+                ExpressionAttributeValues={":run": {"S": run}, **texts},
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
