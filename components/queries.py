@@ -98,7 +98,7 @@ QUERIES: tuple[Query, ...] = (
         "throughput",
         "How much was done, five minutes at a time?",
         (
-            "filter ispresent(Confirmed)",
+            "filter ispresent(Confirmed) or ispresent(Rejected) or ispresent(Retried)",
             "stats sum(Confirmed) as confirmed, sum(Rejected) as rejected, sum(Retried) as retried by bin(5m) as at",
             "sort at asc",
             "limit 1000",

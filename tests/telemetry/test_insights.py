@@ -18,6 +18,13 @@ def test_each_query_is_run_over_real_lines() -> None:
     assert {name for name in BY_NAME if f'ask(world, "{name}"' in tests} == set(BY_NAME)
 
 
+def test_a_line_of_rejected_ones_alone_counts_too() -> None:
+    """Zeros are not sent."""
+    at = '{"_aws": {"Timestamp": 1795548974129}, '
+    (told,) = rows(BY_NAME["throughput"].text, [f'{at}"Rejected": 2}}', f'{at}"Backlog": 7}}'])
+    assert (told["rejected"], told["confirmed"]) == (2, 0)
+
+
 def test_who_has_left_the_desk_is_not_there() -> None:
     line = '{{"at":"2026-01-05T09:00:0{}.000Z","tx":"p-1","status":"{}","attempt":1,"why":"w","run":"r"}}'
     lines = [line.format(1, "REVIEW"), line.format(2, "CONFIRMED")]
