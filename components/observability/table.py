@@ -63,6 +63,8 @@ class Metric:
     def label(self) -> str:
         if self.statistic == "SampleCount":
             return f"reports of {self.name}"
+        if "GlobalSecondaryIndexName" in self.dimensions:
+            return f"{self.name} of the index"
         return f"{self.name} {self.statistic}" if self.is_percentile else self.name
 
 

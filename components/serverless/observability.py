@@ -238,9 +238,12 @@ def _dynamodb(sources: Sources) -> tuple[Row, ...]:
     return (
         Row(of_table("ConsumedWriteCapacityUnits"), UNITS),
         Row(of_table("ConsumedReadCapacityUnits"), UNITS),
+        # an index has figures of its own, which the table's do not hold
+        Row(of_table("ConsumedWriteCapacityUnits", **index), UNITS),
+        Row(of_table("ConsumedReadCapacityUnits", **index), UNITS),
         Row(
             Formula(
-                "Throttled reads and writes of the table and of its index",
+                "Throttled reads and writes of the table, and writes of its index",
                 "FILL(reads, 0) + FILL(writes, 0) + FILL(index_writes, 0)",
                 {
                     "reads": of_table("ReadThrottleEvents"),
@@ -258,6 +261,8 @@ def _dynamodb(sources: Sources) -> tuple[Row, ...]:
                 "table",
             ),
         ),
+        # reads of the index are Plan's alone, whose run fails aloud when they are held back for long
+        Row(of_table("ReadThrottleEvents", **index), THROTTLES),
         # why it does: a key or a shard that is too hot, whose name Contributor Insights has, or the account's own limit
         Row(of_table("WriteKeyRangeThroughputThrottleEvents"), THROTTLES),
         Row(of_table("WriteKeyRangeThroughputThrottleEvents", **index), THROTTLES),

@@ -390,3 +390,19 @@ def test_what_is_throttled_says_why() -> None:
     hot = [set(m.dimensions) for m in drawn if m.name == "WriteKeyRangeThroughputThrottleEvents"]
     assert hot == [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
     assert "WriteAccountLimitThrottleEvents" in {metric.name for metric in drawn}
+
+
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        (of_serverless.UNITS, ("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits")),
+        (of_serverless.THROTTLES, ("ReadThrottleEvents", "WriteThrottleEvents")),
+    ],
+)
+def test_the_index_is_drawn_beside_its_table(title: str, names: tuple[str, ...]) -> None:
+    """An index has figures of its own, which DynamoDB does not add to the table's."""
+    drawn = [metric for row in table("serverless").rows if row.place == title for metric in metrics_of(row)]
+    for name in names:
+        found = [metric for metric in drawn if metric.name == name]
+        assert sorted(len(metric.dimensions) for metric in found) == [1, 2]
+        assert len({metric.label for metric in found}) == 2, "and one knows which is which"
