@@ -149,6 +149,7 @@ def _graph(figure: Any, area: Any, properties: Mapping[str, Any], lines: Sequenc
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color("#aab7b8")
     axes.tick_params(colors=PALE, labelsize=8.5, length=0)
+    axes.tick_params(axis="x", pad=6)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlim(0, (source.ended - source.began).total_seconds())
@@ -180,20 +181,31 @@ def _graph(figure: Any, area: Any, properties: Mapping[str, Any], lines: Sequenc
     ticks = axes.get_xticks()
     axes.set_xticks([tick for tick in ticks if 0 <= tick <= axes.get_xlim()[1]])
     axes.xaxis.set_major_formatter(lambda seconds, _: f"{source.began + timedelta(seconds=seconds):%M:%S}")
-    many = len(axes.get_legend_handles_labels()[0]) > 4
-    if not axes.get_legend_handles_labels()[0]:
-        return bool(shown)
+    if labels := axes.get_legend_handles_labels()[1]:
+        _legend(figure, axes, area, labels)
+    return bool(shown)
+
+
+def _legend(figure: Any, axes: Any, area: Any, labels: Sequence[str]) -> None:
+    """Below the graph, in as many columns as its longest label leaves room for; a third row takes it from the graph."""
+    points = 7 if len(labels) > 4 and area[2] < 0.4 else 8.3
+    inches = area[2] * figure.get_figwidth()
+    each = max(map(len, labels)) * points * 0.0083 + 0.4
+    columns = min(4, len(labels), max(int(inches / each), 1))
+    rows = -(-len(labels) // columns)
+    left, bottom, width, height = area
+    more = max(rows - 2, 0) * points * 1.45 / 72 / figure.get_figheight()
+    axes.set_position((left, bottom + more, width, height - more))
     axes.legend(
         loc="upper left",
-        bbox_to_anchor=(-0.01, -0.16),
-        ncol=4 if area[2] > 0.4 else 3 if many else 2,
+        bbox_to_anchor=(-0.01, -0.18 * height / (height - more)),
+        ncol=columns,
         frameon=False,
-        fontsize=7 if many and area[2] < 0.4 else 8.3,
+        fontsize=points,
         labelcolor=INK,
         handlelength=1.2,
         columnspacing=1.2,
     )
-    return bool(shown)
 
 
 def _states(
