@@ -17,7 +17,7 @@ from workers.domain.outcomes import Retryable
 from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
 from workers.service.database import FreshPlans
-from workers.stores.postgres import SESSION, SQL, PostgresStore
+from workers.stores.postgres import SESSION, SQL, START, PostgresStore
 
 
 def store_of(database: Database, clock: FakeClock | None = None) -> PostgresStore:
@@ -104,6 +104,29 @@ def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database,
     assert "0-late" not in {r.id for r in run(store.claim_next(token="t3", by="w", limit=9)).held}
     store.sweep()
     assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9)).held}
+
+
+def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Database, clock: FakeClock) -> None:
+    store = store_of(database, clock)
+    run(store.add(list(payments(8))))
+
+    async def two() -> list[set[str]]:
+        claims = (store.claim_next(token=f"t{n}", by="w", limit=3) for n in range(2))
+        return [{record.id for record in claimed.held} for claimed in await asyncio.gather(*claims)]
+
+    one, other = run(two())
+    assert (len(one), len(other)) == (3, 3)
+    assert not one & other
+    assert store.hint != START
+
+    async def swept_meanwhile() -> None:
+        claiming = asyncio.create_task(store.claim_next(token="t2", by="w", limit=1))
+        await asyncio.sleep(0)
+        store.sweep()
+        assert len((await claiming).held) == 1
+
+    run(swept_meanwhile())
+    assert store.hint == START
 
 
 def test_a_claim_brings_times_as_they_are_stored(database: Database, clock: FakeClock) -> None:

@@ -15,7 +15,7 @@ from workers.domain.outcomes import Confirmed, Outcome
 from workers.domain.policy import Policy
 from workers.domain.ports import Claimed, Move
 from workers.domain.transaction import Status, Transaction
-from workers.service.pipeline import Pipeline
+from workers.service.pipeline import AHEAD, Pipeline
 from workers.stores.memory import MemoryStore
 
 CALLERS = 100
@@ -144,13 +144,13 @@ class Overlapping(LedgerGateway):
 
 @dataclass
 class Watched(Memory):
-    """A source that tells of its second claim, and settles nothing before the second batch is called."""
+    """A source that tells of its second batch, and settles nothing before that is called."""
 
     gateway: Overlapping = field(default_factory=Overlapping)
 
     async def claim(self, limit: int, sweep: bool) -> Claimed:
         claimed = await super().claim(limit, sweep)
-        if self.claims == 2:
+        if any(int(record.id.removeprefix("p-")) >= CALLERS for record in claimed.held):
             self.gateway.claimed_next.set()
         return claimed
 
@@ -168,34 +168,96 @@ def test_the_gateway_never_waits_for_the_database_nor_the_database_for_it() -> N
 
 
 @dataclass
-class Writing(Memory):
-    """A source that says how much is being settled, and ends a settle when the test lets it."""
+class Gated(Memory):
+    """A source that says what it is asked, and answers claims or settles when the test lets it."""
 
+    claiming: int = 0
+    """Claims under way."""
     sizes: list[int] = field(default_factory=list)
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    """Of the settles."""
+    may_claim: asyncio.Event = field(default_factory=asyncio.Event)
+    may_settle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def claim(self, limit: int, sweep: bool) -> Claimed:
+        self.claiming += 1
+        try:
+            await self.may_claim.wait()
+            return await super().claim(limit, sweep)
+        finally:
+            self.claiming -= 1
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         self.sizes.append(len(moves))
-        await self.go_on.wait()
+        await self.may_settle.wait()
         return await super().settle(moves)
 
 
-@pytest.mark.parametrize(("count", "at_once"), [(4 * CALLERS, [CALLERS, CALLERS]), (CALLERS + CALLERS // 2, [CALLERS])])
-def test_two_whole_batches_settle_at_once_but_no_crumbs(count: int, at_once: list[int]) -> None:
-    async def sizes_at_rest() -> list[int]:
-        sources: list[Writing] = []
+async def at_rest() -> None:
+    """When nothing moves any more: turns of the loop, of which a wave of calls takes a few."""
+    for _ in range(50 * CALLERS):
+        await asyncio.sleep(0)
 
-        def watched(store: MemoryStore) -> Writing:
-            sources.append(Writing(store))
-            return sources[0]
 
-        drained = asyncio.create_task(drain(LedgerGateway(), count, watched))
-        for _ in range(50 * CALLERS):  # turns of the loop: nothing else moves then
+def gated(source: Gated) -> Callable[[MemoryStore], Memory]:
+    def on(store: MemoryStore) -> Memory:
+        source.store = store
+        return source
+
+    return on
+
+
+def new_gated() -> Gated:
+    return Gated(MemoryStore(FakeClock(), Policy()))
+
+
+def test_what_is_done_while_the_database_writes_is_settled_together() -> None:
+    async def work() -> None:
+        source = new_gated()
+        source.may_claim.set()
+        drained = asyncio.create_task(drain(LedgerGateway(), 6 * CALLERS, gated(source)))
+        await at_rest()
+        (first,) = source.sizes
+        assert first <= 2 * CALLERS
+        source.may_settle.set()
+        await drained
+        assert source.sizes == [first, 6 * CALLERS - first]
+
+    run(work())
+
+
+@pytest.mark.parametrize(("came", "at_once"), [(CALLERS, 2), (CALLERS - 1, 1)])
+def test_two_claims_are_on_their_way_while_they_come_back_full(came: int, at_once: int) -> None:
+    """A second one would be in vain where the first did not find as many as it might have brought."""
+
+    async def work() -> int:
+        source = new_gated()
+        source.may_settle.set()
+        source.may_claim.set()
+        drained = asyncio.create_task(drain(LedgerGateway(), came, gated(source)))
+        while source.claims < 1:
             await asyncio.sleep(0)
-        under_way = list(sources[0].sizes)
-        sources[0].go_on.set()
-        _, store = await drained
-        assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
+        source.may_claim.clear()
+        await at_rest()
+        under_way = source.claiming
+        source.may_claim.set()
+        await drained
         return under_way
 
-    assert run(sizes_at_rest()) == at_once
+    assert run(work()) == at_once
+
+
+def test_no_more_is_held_than_callers_will_soon_need() -> None:
+    """What waits here for a slow gateway, no other worker can take."""
+
+    async def work() -> int:
+        source, gateway = new_gated(), Together(size=10 * CALLERS)
+        source.may_claim.set()
+        source.may_settle.set()
+        drained = asyncio.create_task(drain(gateway, 20 * CALLERS, gated(source)))
+        await at_rest()
+        held = sum(record.status is Status.PROCESSING for record in source.store.records.values())
+        gateway.all_here.set()
+        await drained
+        return held
+
+    assert run(work()) == (1 + AHEAD + 1) * CALLERS, "called, waiting, and one of two claims that were on their way"

@@ -1,9 +1,10 @@
 """The stream: claims, calls and settles overlap, so neither gateway nor database ever waits for the other.
 
-    claimer ──▶ ready ──▶ callers (as many as calls may run at once) ──▶ done ──▶ settlers
+    claimers ──▶ ready ──▶ callers (as many as calls may run at once) ──▶ done ──▶ settler
 
-Two batches may settle at once: while the database writes one, the next is prepared and sent.
-Each part waits for its own thing only. What is held is bounded by `window`; leases of slow calls are renewed meanwhile.
+While claims come back full, two are on their way at once: one alone would wait for each commit. What is done meanwhile
+is settled together, so a busy database gets fewer and larger statements.
+Each part waits for its own thing only. What is held is bounded (WINDOW, AHEAD); leases of slow calls are renewed.
 Nothing here knows the database: it is the `Source` that may be lost and come back.
 """
 
@@ -24,8 +25,10 @@ from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, decide
 from workers.watch import Source
 
-WINDOW = 4
-"""Batches held at most: one at the callers, two settling, one on its way."""
+WINDOW = 8
+"""Batches held at most: called, done and being settled."""
+AHEAD = 1
+"""Batches that may wait for callers when one more is claimed: others may have free ones."""
 RENEW_AT = 3
 """Leases are renewed when a third of them has passed."""
 SETTLE_RESERVE = timedelta(seconds=5)
@@ -69,8 +72,9 @@ class Pipeline:
         self._done: list[Move] = []
         self._idle: deque[asyncio.Future[None]] = deque()
         self._settling = asyncio.Event()
-        self._full = asyncio.Event()
         self._room = asyncio.Event()
+        self._more = asyncio.Event()
+        self._window, self._ahead = (share * max(self.batch, self.callers) for share in (WINDOW, AHEAD))
         self._stopping = False
         self._stop_at: datetime | None = None
 
@@ -79,11 +83,12 @@ class Pipeline:
 
         Whatever fails for good (a defect, the database gone for longer than leases last) is raised.
         """
-        claimer, stopper = asyncio.create_task(self._claim(stop)), asyncio.create_task(stop.wait())
+        claimers = [asyncio.create_task(self._claim(stop)), asyncio.create_task(self._claim_more(stop))]
+        stopper = asyncio.create_task(stop.wait())
         callers = [asyncio.create_task(self._call()) for _ in range(self.callers)]
-        settlers = [asyncio.create_task(self._settle(least)) for least in (1, self.batch)]
+        settler = asyncio.create_task(self._settle())
         renewer = asyncio.create_task(self._renew())
-        everything = {claimer, *callers, *settlers, renewer, stopper}
+        everything = {*claimers, *callers, settler, renewer, stopper}
         try:
             await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
             for task in everything - {stopper}:
@@ -93,12 +98,12 @@ class Pipeline:
                 async with asyncio.timeout(self.stop_within.total_seconds()):
                     self._stop_at = self.confirmer().clock.now() + self.stop_within - SETTLE_RESERVE
                     self._room.set()
-                    await claimer
+                    self._more.set()
+                    await asyncio.gather(*claimers)
                     self._release_callers()
                     await asyncio.gather(*callers)
                     self._settling.set()
-                    self._full.set()
-                    await asyncio.gather(*settlers)
+                    await settler
         finally:
             for task in everything:
                 task.cancel()
@@ -111,31 +116,58 @@ class Pipeline:
     # --- the parts
 
     async def _claim(self, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        window, poll = WINDOW * max(self.batch, self.callers), self.poll.total_seconds()
+        loop, poll = asyncio.get_running_loop(), self.poll.total_seconds()
         swept = -poll
         while not stop.is_set():
-            room = window - len(self.held)
-            if room < min(self.batch, self.callers):
-                self._room.clear()
+            if not self._has_room():
                 await self._room.wait()  # `run` sets it too, once it is to stop
-                continue
-            if not self.confirmer().gateway.ready():
+            elif not self.confirmer().gateway.ready():
                 await self._first(stop, timeout=min(poll, 0.5))  # claims nothing that could not be called
-                continue
-            self.wake.clear()
-            now = loop.time()
-            if sweep := now - swept >= poll:
-                swept = now
-            held, desked = await self.source.claim(min(self.batch, room), sweep)
-            self.totals.claim_seconds += loop.time() - now
-            if desked:
-                self.totals.tally += of_desked(desked)
-                self.report(desked)
-            if held:
-                self._take(held)
-            elif not desked:
-                await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
+            else:
+                self.wake.clear()
+                now = loop.time()
+                if sweep := now - swept >= poll:
+                    swept = now
+                if not await self._claim_batch(sweep):
+                    await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
+
+    async def _claim_more(self, stop: asyncio.Event) -> None:
+        """Beside the other claim, as long as they come back full."""
+        while not stop.is_set():
+            if not self._more.is_set():
+                await self._more.wait()  # `run` sets it too, once it is to stop
+            elif not self._has_room():
+                await self._room.wait()
+            elif self.confirmer().gateway.ready():
+                await self._claim_batch()
+            else:
+                self._more.clear()
+
+    async def _claim_batch(self, sweep: bool = False) -> int:
+        """How many came: those that went to desks are among them."""
+        loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
+        began = loop.time()
+        held, desked = await self.source.claim(limit, sweep)
+        self.totals.claim_seconds += loop.time() - began
+        if desked:
+            self.totals.tally += of_desked(desked)
+            self.report(desked)
+        if held:
+            self._take(held)
+        came = len(held) + len(desked)
+        if came == limit:
+            self._more.set()
+        else:
+            self._more.clear()
+        return came
+
+    def _has_room(self) -> bool:
+        """For as many as may be called at once; else `_room` is set when there is."""
+        room = self._window - len(self.held)
+        if room >= min(self.batch, self.callers) and len(self._ready) <= self._ahead:
+            return True
+        self._room.clear()
+        return False
 
     def _take(self, records: Sequence[Transaction]) -> None:
         for record in records:
@@ -162,6 +194,8 @@ class Pipeline:
                 began = monotonic()
                 continue
             record = ready.popleft()
+            if len(ready) == self._ahead:
+                self._room.set()
             if self._stopping:
                 self._done.append(_untouched(record, self.confirmer()))
                 self._settling.set()
@@ -171,21 +205,17 @@ class Pipeline:
             self.totals.call_seconds += began - since
             self._done.append(move)
             self._settling.set()
-            if len(self._done) >= self.batch:
-                self._full.set()
 
-    async def _settle(self, least: int) -> None:
-        """Settle what is done, once there are so many: the second settler takes whole batches only, or a slow stream
-        would be written in crumbs."""
-        loop, enough = asyncio.get_running_loop(), self._settling if least == 1 else self._full
+    async def _settle(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            if len(self._done) < least:
-                enough.clear()
-                if self._stopping and (least > 1 or not self.held):
+            if not self._done:
+                self._settling.clear()
+                if self._stopping and not self.held:
                     return
-                await enough.wait()
+                await self._settling.wait()
                 continue
-            moves, self._done = self._done[: self.batch], self._done[self.batch :]
+            moves, self._done = self._done, []
             began = loop.time()
             won = await self.source.settle(moves)
             self.totals.settle_seconds += loop.time() - began

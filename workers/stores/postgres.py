@@ -85,8 +85,14 @@ class PostgresStore:
         return claimed
 
     async def claim_next(self, *, token: str, by: str, limit: int) -> Claimed:
-        """As `claim`, but from where this worker's last claim ended: what lies before it waits for the next `sweep`."""
-        claimed, self.hint = await self._claim(token, by, limit, self.hint, None)
+        """As `claim`, but from where this worker's last claim ended: what lies before it waits for the next `sweep`.
+
+        Several may be on their way at once: each tells where to go on only if nothing else did, or swept, meanwhile.
+        """
+        start = self.hint
+        claimed, ended = await self._claim(token, by, limit, start, None)
+        if self.hint == start:
+            self.hint = ended
         return claimed
 
     async def held(self, token: str) -> list[Transaction]:
