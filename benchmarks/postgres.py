@@ -96,37 +96,46 @@ Part = Callable[[Queue, Lengths, Say], Awaitable[list[Figure]]]
 
 
 async def no_op(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]:  # noqa: ARG001 - as every part
-    """Rates of the bound, of one process and of two, in turn."""
-    for name, value in SESSION.items():
-        await queue.connection.execute(f"SET {name} = '{value}'")
+    """Rates of the bound in one session and in two (which no client slows), of one process and of two, in turn."""
+    sessions = [await asyncpg.connect(queue.postgres.url(), server_settings=SESSION) for _ in range(2)]
     rates: dict[tuple[str, int], list[float]] = {}
     costs: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     for turn in range(ROUNDS + 1):  # the first one warms up
         for batch in BATCHES:
             say(f"no-op confirms, batch {batch}, round {turn} of {ROUNDS}")
-            await queue.fill(COUNT)
-            began = now()
-            await queue.connection.execute(sql_bound.loop(batch))
-            found = {"bound": COUNT / (now() - began)}
+            found = {"bound": await bound(queue, batch, sessions[:1]), "bounds": await bound(queue, batch, sessions)}
             found["one"], cpu = await drain(queue, batch, 1)
             found["two"], _ = await drain(queue, batch, 2)
             if turn:
                 costs[batch].append(cpu / COUNT * 1e6)
                 for name, rate in found.items():
                     rates.setdefault((name, batch), []).append(rate)
+    for session in sessions:
+        await session.close()
     samples = {key: Samples.of(values) for key, values in rates.items()}
     figures = []
     for batch in BATCHES:
-        bound, one, two = (samples[name, batch] for name in ("bound", "one", "two"))
+        alone, both, one, two = (samples[name, batch] for name in ("bound", "bounds", "one", "two"))
         figures += [
-            at_least(f"no-op, batch {batch}: of the SQL bound", 0.85, one.over(bound)),
+            at_least(f"no-op, batch {batch}: of the SQL bound", 0.85, one.over(alone)),
             at_least(f"no-op, batch {batch}: two over one", 1.5, two.over(one)),
-            Figure("  SQL bound, per second", bound.text("{:,.0f}")),
+            Figure("  two sessions of the bound over one", both.over(alone).text()),
+            Figure("  SQL bound, per second", alone.text("{:,.0f}")),
             Figure("  one process", one.text("{:,.0f}")),
             Figure("  two processes", two.text("{:,.0f}")),
             Figure("  client CPU of one, us each", Samples.of(costs[batch]).text("{:.1f}")),
         ]
     return figures
+
+
+async def bound(queue: Queue, batch: int, sessions: Sequence[asyncpg.Connection]) -> float:
+    """Transactions a second of the SQL bound, in so many sessions at once."""
+    await queue.fill(COUNT)
+    began = now()
+    await asyncio.gather(*(session.execute(sql_bound.loop(batch)) for session in sessions))
+    rate = COUNT / (now() - began)
+    await _all_confirmed(queue)
+    return rate
 
 
 async def drain(queue: Queue, batch: int, processes: int) -> tuple[float, float]:
@@ -142,9 +151,13 @@ async def drain(queue: Queue, batch: int, processes: int) -> tuple[float, float]
         for worker in workers:
             worker.say()
         told = [worker.hear() for worker in workers]
+    await _all_confirmed(queue)
+    return COUNT / (max(one["last"] for one in told) - began), sum(one["cpu"] for one in told)
+
+
+async def _all_confirmed(queue: Queue) -> None:
     if await queue.settled() != COUNT:
         raise LocalError("Not every transaction was confirmed: the figures don't count.")
-    return COUNT / (max(one["last"] for one in told) - began), sum(one["cpu"] for one in told)
 
 
 # --- (c): with a gateway of 50 ms
