@@ -238,6 +238,16 @@ FAULTS = (
         ("canary",),
     ),
     Fault(
+        "The traces' collector is dead, or answers nothing",
+        "Payments go on; what it did not take is gone, and the event `traces lost` says so once",
+        (
+            HANDLERS + "test_spans_go_to_the_collector_under_the_transactions_own_traces",
+            HANDLERS + "test_a_collector_that_answers_nothing_keeps_nobody",
+            "tests/telemetry/test_tracing.py::test_the_service_posts_its_spans_and_tells_once_what_is_lost",
+        ),
+        without="no payment is at risk",
+    ),
+    Fault(
         "The datastore is lost, or wrong by a mistake",
         "It goes back to a moment before; what was confirmed since is found by asking ([restore.md](restore.md))",
         (

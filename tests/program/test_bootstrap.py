@@ -149,6 +149,7 @@ def test_nobody_reads_secrets_or_other_data(made: Record, role: str) -> None:
     refused = {action for one in statements(made, role) if one["Effect"] == "Deny" for action in one["Action"]}
     assert {"secretsmanager:GetSecretValue", "logs:GetLogEvents", "sqs:ReceiveMessage"} <= refused
     assert ("dynamodb:GetItem" in refused) == (role != "verify")  # it looks at its canary
+    assert "lambda:GetLayerVersion" not in refused, "Lambda asks it of whoever attaches a layer (adotLayer)"
     assert not refused & {action for action in allowed(made, role) if LEVELS[action] in ("Write", "Tagging")}
 
 
