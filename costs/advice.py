@@ -113,7 +113,7 @@ def _contributors(stack: Priced, _: float) -> Iterator[Advice]:
 
 
 def _idle_runs(stack: Priced, volume: float) -> Iterator[Advice]:
-    if stack.settings.alternative != "serverless" or stack.env.runs_per_hour <= 12:
+    if stack.settings.alternative != "serverless" or stack.env.runs_per_hour <= 30:
         return
     slow = replace(stack, env=replace(stack.env, runs_per_hour=12))
     more = sum(stack.bill(volume).values()) - sum(slow.bill(volume).values())

@@ -45,6 +45,7 @@ Value = str | int | float | bool
 
 OVERRIDES: Mapping[str, Value] = {
     # A minute of the Scheduler lasts 10 s here (SCHEDULER_SPEED), so what waits for minutes on AWS waits for seconds.
+    "schedule": "rate(1 minute)",
     "gatewayTimeoutSeconds": 1,
     "gatewayGraceSeconds": 5,
     "retryBaseSeconds": 2,

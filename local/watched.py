@@ -18,7 +18,7 @@ CONFIG = {
 }
 CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 EVERYTHING: dict[str, dict[str, Any]] = {
-    "serverless": {},
+    "serverless": {"schedule": "rate(1 minute)"},
     "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", "minTasks": 0},
 }
 """Config with which a table has every row that there is, but for canaries."""

@@ -77,6 +77,7 @@ def test_the_rows_name_all_prices_that_go_into_a_bill(
 GOALS = {
     # stack: at most US$ a month without a transaction, and of another million at 10 M
     "prod": (90, 6.0),
+    "dev": (50, 6.0),
     "fargate-prod": (460, 1.5),
     "fargate-dev": (104, 1.5),
     "fargate-asleep": (50, None),
@@ -244,7 +245,8 @@ def test_each_advice_is_given_where_it_applies_and_nowhere_else(stacks: dict[str
     assert about(stacks["fargate-prod"], "holds the capacity at 2 ACU")
     assert not about(stacks["fargate-staging"], "databaseInsights")
     assert about(stacks["fargate-extremes"], "AWS asks for 2")
-    assert about(stacks["dev"], "rate(5 minutes)")
+    assert about(stacks["staging"], "rate(5 minutes)")
+    assert not about(stacks["dev"], "rate(5 minutes)")
     assert not about(stacks["prod"], "rate(5 minutes)")
 
 

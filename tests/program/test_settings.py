@@ -518,6 +518,7 @@ ORDER: dict[str, Callable[[Any], float]] = {
     "availability_zones": float,
     "nat_strategy": lambda value: list(NatStrategy).index(value),
     "pending_shards": float,
+    "schedule": lambda value: -(settings.period_seconds(value) or 0),
     "reserve_concurrency": float,
     "log_retention_days": float,
     "mask_logs": float,
@@ -546,6 +547,13 @@ ORDER: dict[str, Callable[[Any], float]] = {
 def test_prod_is_never_weaker(field: str) -> None:
     dev, staging, prod = (ORDER[field](getattr(ENVIRONMENTS[name], field)) for name in Environment)
     assert dev <= staging <= prod
+
+
+def test_runs_come_as_often_as_the_environment_says_and_by_setting() -> None:
+    for name, sizing in ENVIRONMENTS.items():
+        mail = {"alarmEmail": "on-call@example.com"}
+        assert parse(LEAST | mail | {"environment": name.value}).run.schedule == sizing.schedule
+    assert parse(LEAST | {"schedule": "rate(5 minutes)"}).run.schedule == "rate(5 minutes)"
 
 
 def test_prod_loses_nothing_by_mistake() -> None:
