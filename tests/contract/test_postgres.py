@@ -420,6 +420,33 @@ def test_migrations_wait_for_each_other_and_come_once(database: Database) -> Non
     assert sorted(name for names in applied for name in names) == [m.name for m in migrations()]
 
 
+UNSAFE = re.compile(
+    r"""(?ix) \bDROP\s+(TABLE|COLUMN|INDEX|DOMAIN|FUNCTION|TRIGGER|ROLE|SCHEMA|CONSTRAINT) | \bRENAME\b | \bTRUNCATE\b
+    | \bALTER\s+COLUMN\s+\w+\s+(SET\s+(DATA|NOT)|TYPE) | \bADD\s+COLUMN\s[^;,]*NOT\s+NULL(?![^;,]*DEFAULT)
+    | \bREVOKE\s[^;]*\bFROM\s[^;]*confirm_ | \bLOCK\s+TABLE\b"""
+)
+"""What takes something from the workers of the version before, or stops them: those run on while it is applied."""
+
+
+def unsafe(sql: str) -> list[str]:
+    return [found[0] for found in UNSAFE.finditer(re.sub(r"--.*", "", sql))]
+
+
+def test_migrations_only_add() -> None:
+    assert {m.name: unsafe(m.sql) for m in migrations()} == {m.name: [] for m in migrations()}
+    for sql in (
+        "ALTER TABLE transactions DROP COLUMN reason",
+        "ALTER TABLE transactions RENAME token TO t",
+        "ALTER TABLE history ALTER COLUMN why TYPE varchar(9)",
+        "ALTER TABLE history ALTER COLUMN why SET NOT NULL",
+        "ALTER TABLE transactions ADD COLUMN later text NOT NULL",
+        "REVOKE UPDATE ON transactions FROM confirm_worker",
+        "DROP INDEX transactions_due",
+    ):
+        assert unsafe(sql), sql
+    assert not unsafe("ALTER TABLE transactions ADD COLUMN later text NOT NULL DEFAULT ''")
+
+
 def test_a_schema_of_another_version_is_named(database: Database) -> None:
     async def attempts() -> list[str]:
         said = []

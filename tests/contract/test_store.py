@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,10 +13,11 @@ import pytest
 from tests.contract.conftest import POLICY
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
-from workers.domain.outcomes import Confirmed, NotTried, Rejected, Retryable, Unknown
+from workers.domain.outcomes import Confirmed, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Desk, Move, Store
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import HistoryEntry, Status, Transaction
 from workers.domain.transitions import Answer, Refused, decide
+from workers.stores.memory import MemoryStore
 
 LEASE_OVER = POLICY.lease.total_seconds() + 3
 
@@ -326,3 +329,55 @@ def test_a_crash_between_any_two_calls_loses_and_doubles_nothing(
         run(worker(store, gateway).confirm_batch(100))
     assert gateway.effects == {"p-0": 1, "p-1": 1, "p-2": 1}
     assert {find(store, id_).status for id_ in gateway.effects} == {Status.CONFIRMED}
+
+
+SEEDS = (1, 2)
+LIVES = 40
+FAULTS = (
+    (0.15, False, Retryable("busy")),
+    (0.25, False, Rejected("refused")),
+    (0.45, True, Unknown("timed out")),
+    (0.80, False, Unknown("timed out")),
+)
+"""Up to which fate, whether money moves, and what is said; beyond all it goes well."""
+Lives = dict[str, tuple[Transaction, tuple[HistoryEntry, ...]]]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_same_seed_ends_the_same_in_each_store(store: Store, clock: FakeClock, seed: int) -> None:
+    """Final states, times and histories, entry by entry, are those of the model: whichever alternative it was."""
+    assert lives(store, clock, seed) == lives_of_the_model(seed)
+
+
+@cache
+def lives_of_the_model(seed: int) -> Lives:
+    clock = FakeClock()
+    found = lives(MemoryStore(clock, POLICY), clock, seed)
+    assert {Status.CONFIRMED, Status.REJECTED, Status.REVIEW} == {record.status for record, _ in found.values()}
+    assert max(len(history) for _, history in found.values()) > 4, "some came round more than once"
+    return found
+
+
+def lives(store: Store, clock: FakeClock, seed: int) -> Lives:
+    """All that is left when a faulty gateway, whose faults follow from the seed alone, has been through with them."""
+    calls: dict[str, int] = {}
+
+    def fault(verb: str, transaction: Transaction, _: int) -> tuple[bool, Outcome] | None:
+        calls[transaction.id] = n = calls.get(transaction.id, 0) + 1
+        fate = random.Random(f"{seed} {transaction.id} {verb} {n}").random()
+        if verb == "ask":
+            return (False, Unknown("no answer")) if fate < 0.5 else None
+        for most, effect, outcome in FAULTS:
+            if fate < most:
+                return effect, outcome
+        return None
+
+    gateway, tokens = LedgerGateway(fault), iter(range(1000))
+    run(store.add(list(payments(LIVES))))
+    for _ in range(100):
+        if not run(store.backlog()).open:
+            break
+        run(Confirmer(store, gateway, clock, Even(), lambda: f"t{next(tokens)}", POLICY, "w").confirm_batch(100))
+        clock.advance(LEASE_OVER)
+    found = (find(store, f"p-{n}") for n in range(LIVES))
+    return {record.id: (record._replace(history=(), version=0), record.history) for record in found}

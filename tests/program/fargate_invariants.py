@@ -187,6 +187,20 @@ def service_is_as_agreed(record: Record) -> Complaints:
                 yield f"{service} may be made before its alarm {name}"
 
 
+def all_stands_in_private_subnets(record: Record) -> Complaints:
+    """The service, the one-off task and the database: where nobody comes in from outside."""
+    private = set(record.all("awsx:ec2:Vpc")[0].outputs["privateSubnetIds"])
+    places = {
+        SERVICE: "networkConfiguration.subnets",
+        ONE_OFF: "subnetIds",
+        "aws:rds/subnetGroup:SubnetGroup": "subnetIds",
+    }
+    for type_, path in places.items():
+        for resource in record.all(type_):
+            if not (found := set(at(resource, path) or ())) or found - private:
+                yield f"{resource} stands in {found}"
+
+
 def the_schema_comes_before_the_service(record: Record) -> Complaints:
     (migrations,) = record.all(ONE_OFF)
     (service,) = record.all(SERVICE)
@@ -328,6 +342,18 @@ FARGATE_INVARIANTS = (
         "the service is private",
         service_is_as_agreed,
         put(SERVICE, "networkConfiguration.assignPublicIp", True),
+        SERVICE,
+    ),
+    Invariant(
+        "the service stands in private subnets",
+        all_stands_in_private_subnets,
+        put(SERVICE, "networkConfiguration.subnets", ["public-0"]),
+        SERVICE,
+    ),
+    Invariant(
+        "the database stands in private subnets",
+        all_stands_in_private_subnets,
+        put("aws:rds/subnetGroup:SubnetGroup", "subnetIds", ["public-0"]),
         SERVICE,
     ),
     Invariant(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.fakes import run
 from tests.service.conftest import Gateway
 from tests.service.harness import SHORT, Place
 from workers.domain.transaction import Status, Transaction
+from workers.migrations import Migration, migrate, migrations
 from workers.stores.postgres import PostgresStore
 
 Statuses = Counter[str]
@@ -271,13 +276,20 @@ def test_an_outage_of_the_gateway_burns_no_attempts(place: Place, store: Postgre
     once_each(gateway, store)
 
 
+COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+
+
 def test_a_flood_of_notifications_changes_nothing(place: Place, store: PostgresStore, gateway: Gateway) -> None:
     with place.worker() as worker:
         worker.await_event("started")
+        before = run(store.pool.fetchval(COMMITS))
         flood = "SELECT pg_notify('transactions', n::text) FROM generate_series(1, 20000) n"
         run(store.pool.execute(flood))
         add(store, 100)
         wait(all_final(store, 100))
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(60) == 0  # it has told the database's statistics all that it did
+    assert run(store.pool.fetchval(COMMITS)) - before < 5_000, "many of them rouse it once"
     once_each(gateway, store)
 
 
@@ -290,10 +302,44 @@ def test_it_will_not_start_on_an_older_schema(place: Place, store: PostgresStore
     assert "Traceback" not in said
 
 
+def test_it_works_on_while_a_migration_adds_to_its_tables(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+    """As in a deployment: the schema is the next version's before the last worker of this one is gone."""
+    added = "ALTER TABLE transactions ADD COLUMN later text; ALTER TABLE history ADD COLUMN later text;"
+    known = migrations()
+    following = Migration(len(known) + 1, f"{len(known) + 1:04}_later.sql", added)
+
+    async def migrated() -> list[str]:
+        connection = await asyncpg.connect(place.postgres.url(database=place.database))
+        try:
+            return await migrate(connection, [*known, following])
+        finally:
+            await connection.close()
+
+    gateway.behave(latency_seconds=[0.05, 0.05])
+    add(store, 60)
+    with place.worker(GATEWAY_CONCURRENCY="5") as worker:
+        wait(lambda: statuses(store)["CONFIRMED"] > 10)
+        assert run(migrated()) == [following.name]
+        add(store, 60, start=60)
+        wait(all_final(store, 120))
+        assert not worker.events("failed")
+        assert not worker.events("database lost")
+    with place.worker("late"):  # and one that starts on the newer schema
+        add(store, 5, start=120)
+        wait(all_final(store, 125))
+    once_each(gateway, store)
+
+
 def test_a_missing_setting_is_named(place: Place) -> None:
     with place.worker(BATCH_SIZE="many") as worker:
         assert worker.process.wait(60) == 1
     assert "BATCH_SIZE must be a number, found 'many'" in worker.log.read_text()
+
+
+def checked(heartbeat: Path) -> int:
+    """The exit code of the container's health check."""
+    command = [sys.executable, "-m", "workers.service.health"]
+    return subprocess.run(command, env={**os.environ, "HEARTBEAT_FILE": str(heartbeat)}, check=False).returncode
 
 
 def test_its_heart_beats_and_the_check_sees_it(place: Place, tmp_path: object) -> None:
@@ -305,6 +351,10 @@ def test_its_heart_beats_and_the_check_sees_it(place: Place, tmp_path: object) -
         old = time.time() - OLDEST_SECONDS - 5
         os.utime(worker.heartbeat, (old, old))
         wait(lambda: age_of(worker.heartbeat) < OLDEST_SECONDS)
+        assert checked(worker.heartbeat) == 0
+    old = time.time() - OLDEST_SECONDS - 5
+    os.utime(worker.heartbeat, (old, old))
+    assert checked(worker.heartbeat) == 1, "ECS replaces whose heart stands still"
     assert age_of(worker.heartbeat.with_name("nothing")) == float("inf")
 
 
