@@ -39,11 +39,11 @@ class Fargate(Scenario):
         self._pool: asyncpg.Pool = self._run(self._connect())
         self._store = PostgresStore(self._pool, Policy())
         self._last = Backlog(0, 0, None, 0)
-        self._plan: list[tuple[float, Callable[[], str | None]]] = [
-            (0.20, self._kill),
-            (0.45, self._crash),
-            (0.70, self._roll),
-        ]
+        self._plan = self.plan()
+
+    def plan(self) -> list[tuple[float, Callable[[], str | None]]]:
+        """What is done to the run, each once that share of it is final."""
+        return [(0.20, self._kill), (0.45, self._crash), (0.70, self._roll)]
 
     def backlog(self) -> Backlog:
         try:

@@ -72,6 +72,18 @@ def test_the_table_refuses_what_is_no_payment(database: Database, values: str) -
     assert run(database.pool.fetchval("SELECT count(*) FROM transactions")) == 0
 
 
+@pytest.mark.parametrize("column", ["created_at", "deadline"])
+def test_the_table_refuses_a_time_that_python_has_not(database: Database, column: str) -> None:
+    for moment in ("infinity", "-infinity", "294276-01-01", "0001-01-01 BC"):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            run(
+                database.pool.execute(
+                    f"INSERT INTO transactions (id, account, amount, currency, {column}) "
+                    f"VALUES ('p', 'x', 1, 'EUR', '{moment}')"
+                )
+            )
+
+
 def test_a_settle_whose_answer_was_lost_is_recognised(database: Database, clock: FakeClock) -> None:
     store = store_of(database, clock)
     run(store.add(list(payments(3))))
