@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -22,7 +23,7 @@ def outcome(alternative: str, *against: str) -> Outcome:
     verdict = Verdict((), (Check("no effect happened twice", against), Check("every one is final", ())))
     slow = {"serverless": 12.5, "fargate": 0.06}[alternative]
     times = tuple(n / 100 for n in range(1_000))
-    return Outcome(alternative, verdict, (), times, (slow, slow, slow * 9), demo.ROOT / ".local" / "demo" / "x.png")
+    return Outcome(alternative, verdict, (), times, (slow, slow, slow * 9), Path("x.png"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_a_violation_at_the_gateway_is_convicted() -> None:
 def test_the_most_frequent_reason_comes_first() -> None:
     desk = [RECORDS["d"]._replace(reason=reason) for reason in ("late", "odd", "odd")]
     assert list(reasons(desk).items()) == [("odd", 2), ("late", 1)]
+
+
+def test_the_picture_shows_backlog_workers_and_what_was_done(tmp_path: Path) -> None:
+    file = tmp_path / "run.svg"  # which holds its texts in words
+    samples = [Sample(0, 6_919, 0, 2), Sample(5, 0, 10, 3)]
+    draw(samples, [1, 2, 2, 3], [Mark(2, "SIGKILL to a worker"), Mark(3, "service rolled")], "A run", file)
+    words = set(re.findall(r"<!-- (.*?) -->", file.read_text()))
+    assert {"SIGKILL to a worker", "service rolled", "open 6,919", "final 4", "workers", "final per second"} <= words
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
