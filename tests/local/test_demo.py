@@ -27,7 +27,7 @@ def outcome(alternative: str, *against: str) -> Outcome:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+def shows(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Runs `main` with these outcomes instead of runs; its exit code and what it printed."""
     monkeypatch.setattr(comparison, "bill_of", lambda alternative: getattr(models, alternative))
 
@@ -41,8 +41,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     return run
 
 
-def test_it_ends_with_both_side_by_side(shown: Callable[..., tuple[int, str]]) -> None:
-    code, text = shown(outcome("serverless"), outcome("fargate"))
+def test_it_ends_with_both_side_by_side(shows: Callable[..., tuple[int, str]]) -> None:
+    code, text = shows(outcome("serverless"), outcome("fargate"))
     assert code == 0
     lines = (re.split(" {2,}", line.strip()) for line in text.splitlines())
     rows = {line[0]: line[1:] for line in lines if len(line) > 1}
@@ -58,14 +58,14 @@ def test_it_ends_with_both_side_by_side(shown: Callable[..., tuple[int, str]]) -
     assert "M transactions a month serverless is cheaper" in text
 
 
-def test_a_broken_promise_is_counted_and_fails_the_command(shown: Callable[..., tuple[int, str]]) -> None:
-    code, text = shown(outcome("serverless"), outcome("fargate", "p-1"))
+def test_a_broken_promise_is_counted_and_fails_the_command(shows: Callable[..., tuple[int, str]]) -> None:
+    code, text = shows(outcome("serverless"), outcome("fargate", "p-1"))
     assert code == 1
     assert "1 of 2" in text
 
 
-def test_one_alone_is_compared_with_nothing(shown: Callable[..., tuple[int, str]]) -> None:
-    code, text = shown(outcome("fargate"))
+def test_one_alone_is_compared_with_nothing(shows: Callable[..., tuple[int, str]]) -> None:
+    code, text = shows(outcome("fargate"))
     assert code == 0
     assert "side by side" not in text
 
