@@ -1,6 +1,7 @@
 """The database's schema as plain numbered SQL: forward only, each file in one transaction, under an advisory lock.
 
 Every migration must be safe while workers of the version before it run: add, don't change or drop what they use.
+A file locks one of the tables: a worker that holds the other one, and wants this, would deadlock with it.
 """
 
 from __future__ import annotations
