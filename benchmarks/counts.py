@@ -443,14 +443,7 @@ def _run(
         clock.advance(PLAN_AND_REPORT_SECONDS)
         if not report["more"]:
             break
-    meter.update_item(
-        TableName=app.config.table,
-        Key=KEY,
-        UpdateExpression="REMOVE lease_until",
-        ConditionExpression="#run = :run",
-        ExpressionAttributeNames={"#run": "run"},
-        ExpressionAttributeValues={":run": {"S": name}},
-    )
+    app.lock.give_back(name)  # the same write as the state machine's
     run.usage = meter.take()
     return run
 
