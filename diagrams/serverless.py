@@ -16,7 +16,7 @@ DIAGRAM = Diagram(
             (1.85, 2.25),
             "Scheduler",
             "aws/integration/eventbridge-scheduler",
-            "every minute",
+            "by the schedule",
             ("scheduler/schedule:Schedule run", "scheduler/scheduleGroup:ScheduleGroup *", "iam/role:Role scheduler"),
         ),
         Node(
