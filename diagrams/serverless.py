@@ -32,7 +32,7 @@ DIAGRAM = Diagram(
             (3.05, 2.25),
             "Step Functions",
             "aws/integration/step-functions",
-            "begin, plan,\nconfirm, report",
+            "plan,confirm, report",
             ("sfn/stateMachine:StateMachine run", "iam/role:Role state-machine"),
         ),
         Node(
