@@ -32,7 +32,7 @@ DIAGRAM = Diagram(
             (3.05, 2.25),
             "Step Functions",
             "aws/integration/step-functions",
-            "plan,confirm, report",
+            "plan, confirm,\nreport, again",
             ("sfn/stateMachine:StateMachine run", "iam/role:Role state-machine"),
         ),
         Node(
