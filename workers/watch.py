@@ -277,7 +277,7 @@ class WatchedStore:
 class Source(Protocol):
     """Where the service's stream comes from and goes to; each call waits out a lost database by itself."""
 
-    async def claim(self, limit: int, sweep: bool) -> Claimed: ...
+    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed: ...
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
 
@@ -291,9 +291,9 @@ class WatchedSource:
     source: Source
     watch: Watch
 
-    async def claim(self, limit: int, sweep: bool) -> Claimed:
+    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed:
         began = time_ns()
-        claimed = await self.source.claim(limit, sweep)
+        claimed = await self.source.claim(limit, sweep, lane)
         self.watch.claimed(claimed, began)
         return claimed
 

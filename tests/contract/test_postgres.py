@@ -123,13 +123,13 @@ def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Data
     run(store.add(list(payments(8))))
 
     async def two() -> list[set[str]]:
-        claims = (store.claim_next(token=f"t{n}", by="w", limit=3) for n in range(2))
+        claims = (store.claim_next(token=f"t{n}", by="w", limit=3, lane=n) for n in range(2))
         return [{record.id for record in claimed.held} for claimed in await asyncio.gather(*claims)]
 
     one, other = run(two())
     assert (len(one), len(other)) == (3, 3)
     assert not one & other
-    assert store.hint != START
+    assert START not in store.places.values()
 
     async def swept_meanwhile() -> None:
         claiming = asyncio.create_task(store.claim_next(token="t2", by="w", limit=1))
@@ -138,7 +138,24 @@ def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Data
         assert len((await claiming).held) == 1
 
     run(swept_meanwhile())
-    assert store.hint == START
+    assert store.places[0] == START
+
+
+def test_a_lane_that_finds_less_than_it_asked_for_goes_on_where_the_main_one_is(
+    database: Database, clock: FakeClock
+) -> None:
+    store = store_of(database, clock)
+    run(store.add(list(payments(6))))
+
+    def claim(lane: int, limit: int) -> list[str]:
+        return sorted(r.id for r in run(store.claim_next(token=f"t{lane}", by="w", limit=limit, lane=lane)).held)
+
+    assert len(claim(0, 1) + claim(1, 2)) == 3
+    assert store.places[1] > store.places[0], "a lane of its own"
+    assert len(claim(0, 2) + claim(1, 2)) == 3, "the last one is all that the second lane finds"
+    assert set(store.places) == {0}
+    run(store.add([payment("z-late", created_at=clock.now())]))
+    assert claim(1, 2) == ["z-late"]
 
 
 def test_a_claim_brings_times_as_they_are_stored(database: Database, clock: FakeClock) -> None:

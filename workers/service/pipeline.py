@@ -128,7 +128,7 @@ class Pipeline:
                 now = loop.time()
                 if sweep := now - swept >= poll:
                     swept = now
-                if not await self._claim_batch(sweep):
+                if not await self._claim_batch(sweep=sweep):
                     await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
 
     async def _claim_more(self, stop: asyncio.Event) -> None:
@@ -139,15 +139,15 @@ class Pipeline:
             elif not self._has_room():
                 await self._room.wait()
             elif self.confirmer().gateway.ready():
-                await self._claim_batch()
+                await self._claim_batch(lane=1)
             else:
                 self._more.clear()
 
-    async def _claim_batch(self, sweep: bool = False) -> int:
+    async def _claim_batch(self, *, sweep: bool = False, lane: int = 0) -> int:
         """How many came: those that went to desks are among them."""
         loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
         began = loop.time()
-        held, desked = await self.source.claim(limit, sweep)
+        held, desked = await self.source.claim(limit, sweep, lane)
         self.totals.claim_seconds += loop.time() - began
         if desked:
             self.totals.tally += of_desked(desked)

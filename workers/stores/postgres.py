@@ -54,8 +54,8 @@ class PostgresStore:
     pool: asyncpg.Pool
     policy: Policy
     clock: Clock | None = None
-    hint: Place = field(default=START, init=False)
-    """Where this worker's last claim ended; `sweep` sets it back."""
+    places: dict[int, Place] = field(default_factory=lambda: {0: START}, init=False)
+    """Where the last claim of each lane ended, the main one's is 0; `sweep` sets that back."""
 
     # --- the contract
 
@@ -84,15 +84,18 @@ class PostgresStore:
         claimed.held.sort(key=lambda record: (record.next_attempt_at or START[0], record.id))
         return claimed
 
-    async def claim_next(self, *, token: str, by: str, limit: int) -> Claimed:
-        """As `claim`, but from where this worker's last claim ended: what lies before it waits for the next `sweep`.
+    async def claim_next(self, *, token: str, by: str, limit: int, lane: int = 0) -> Claimed:
+        """As `claim`, but from where the lane's last claim ended: what lies before it waits for the next `sweep`.
 
-        Several may be on their way at once: each tells where to go on only if nothing else did, or swept, meanwhile.
+        Claims that are on their way at once go in lanes of their own, or they would begin at the same rows. A lane that
+        found less than it asked for begins next time where the main one is.
         """
-        start = self.hint
+        start = self.places.get(lane, self.places[0])
         claimed, ended = await self._claim(token, by, limit, start, None)
-        if self.hint == start:
-            self.hint = ended
+        if lane and len(claimed.held) + len(claimed.desked) < limit:
+            self.places.pop(lane, None)
+        elif lane or self.places[0] == start:  # else it was swept meanwhile
+            self.places[lane] = ended
         return claimed
 
     async def held(self, token: str) -> list[Transaction]:
@@ -101,8 +104,8 @@ class PostgresStore:
         return [_record(row) for row in await self.pool.fetch(query, token)]
 
     def sweep(self) -> None:
-        """Let the next claim begin at the very left: retries, latecomers and expired leases are there."""
-        self.hint = START
+        """Let the next claim of the main lane begin at the very left: retries, latecomers, expired leases are there."""
+        self.places[0] = START
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         ids, tokens = [t.id for t in transactions], [t.token for t in transactions]
