@@ -225,6 +225,51 @@ def test_what_is_done_while_the_database_writes_is_settled_together() -> None:
     run(work())
 
 
+@dataclass
+class Telling(Gated):
+    """Its second settle notes whether the first was told by then, and is answered once it is."""
+
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    told_before: bool = False
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        if self.sizes:
+            self.told_before = self.told.is_set()
+            await self.told.wait()
+        return await super().settle(moves)
+
+
+def test_a_settle_is_told_while_the_next_one_is_on_its_way() -> None:
+    clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
+    store = MemoryStore(clock, policy)
+    run(store.add(list(payments(6 * CALLERS))))
+    confirmer = Confirmer(store, LedgerGateway(), clock, Even(), lambda: "t", policy, "w")
+
+    async def work() -> Telling:
+        source, told = Telling(store), 0
+
+        def report(records: Sequence[Transaction]) -> None:
+            nonlocal told
+            source.told.set()
+            told += len(records)
+            if told == 6 * CALLERS:
+                stop.set()
+
+        source.may_claim.set()
+        running = asyncio.create_task(
+            Pipeline(source, lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report).run(stop)
+        )
+        await at_rest()
+        source.may_settle.set()
+        async with asyncio.timeout(60):
+            await running
+        return source
+
+    source = run(work())
+    assert len(source.sizes) == 2
+    assert not source.told_before, "the database did not wait for it"
+
+
 @pytest.mark.parametrize(("came", "at_once"), [(CALLERS, 2), (CALLERS - 1, 1)])
 def test_two_claims_are_on_their_way_while_they_come_back_full(came: int, at_once: int) -> None:
     """A second one would be in vain where the first did not find as many as it might have brought."""

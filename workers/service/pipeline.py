@@ -207,25 +207,35 @@ class Pipeline:
             self._settling.set()
 
     async def _settle(self) -> None:
+        """One statement at a time; while it is on its way, what the one before it brought is counted and told."""
         loop = asyncio.get_running_loop()
+        settled: list[Move] = []
+        won: list[bool] = []
         while True:
-            if not self._done:
-                self._settling.clear()
-                if self._stopping and not self.held:
-                    return
-                await self._settling.wait()
-                continue
             moves, self._done = self._done, []
-            began = loop.time()
-            won = await self.source.settle(moves)
-            self.totals.settle_seconds += loop.time() - began
-            self.totals.tally += tally(moves, won)
-            for before, _ in moves:
-                self.held.pop(before.id, None)
-            self._room.set()
-            if self._stopping:
-                self._settling.set()
-            self.report([after for (_, after), ok in zip(moves, won, strict=True) if ok])
+            if moves:
+                began = loop.time()
+                answer, _ = await asyncio.gather(self.source.settle(moves), self._settled(settled, won))
+                self.totals.settle_seconds += loop.time() - began
+                settled, won = moves, answer
+            elif settled:
+                await self._settled(settled, won)
+                settled = []
+            elif self._stopping and not self.held:
+                return
+            else:
+                self._settling.clear()
+                await self._settling.wait()
+
+    async def _settled(self, moves: Sequence[Move], won: Sequence[bool]) -> None:
+        """A coroutine only to begin after the statement beside it."""
+        if not moves:
+            return
+        self.totals.tally += tally(moves, won)
+        for before, _ in moves:
+            self.held.pop(before.id, None)
+        self._room.set()
+        self.report([after for (_, after), ok in zip(moves, won, strict=True) if ok])
 
     async def _renew(self) -> None:
         """Keep the leases of calls that take long; a lease that is lost is simply not renewed, and its fence stands."""
