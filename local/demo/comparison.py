@@ -52,6 +52,12 @@ def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
     return table
 
 
+def alike(outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """How many transactions have the same final state in each alternative, and of how many."""
+    ends = [{(record.id, record.status) for record in outcome.records} for outcome in outcomes]
+    return len(set.intersection(*ends)), len({id_ for one in ends for id_, _ in one})
+
+
 def show(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Print the table and the break-even."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
@@ -61,9 +67,11 @@ def show(console: Console, outcomes: Sequence[Outcome]) -> None:
     for row in rows(outcomes):
         table.add_row(*row)
     console.print(table)
+    same, of = alike(outcomes)
+    console.print(f"\n  {same:,} of {of:,} transactions ended the same way in both: the gateway refuses by the id.")
     even = break_even(bill_of("serverless"), bill_of("fargate"))
     if even is not None:
-        console.print(f"\n  Below {even / MILLION:.0f} M transactions a month serverless is cheaper, above it fargate.")
+        console.print(f"  Below {even / MILLION:.0f} M transactions a month serverless is cheaper, above it fargate.")
     console.print("  Costs are list prices of what the program declares (make cost), not a bill.", style="dim")
 
 

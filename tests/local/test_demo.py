@@ -16,14 +16,18 @@ from local.demo import comparison, screen
 from local.demo.fargate import Fargate
 from local.demo.scenario import Outcome, Watch
 from local.verdict import Check, Verdict
+from tests.fakes import payment
 from workers.domain.ports import Backlog
+from workers.domain.transaction import Status
 
 
 def outcome(alternative: str, *against: str) -> Outcome:
     verdict = Verdict((), (Check("no effect happened twice", against), Check("every one is final", ())))
     slow = {"serverless": 12.5, "fargate": 0.06}[alternative]
     times = tuple(n / 100 for n in range(1_000))
-    return Outcome(alternative, verdict, (), times, (slow, slow, slow * 9), Path("x.png"))
+    ends = (Status.CONFIRMED, Status.REJECTED, Status.REVIEW if alternative == "fargate" else Status.CONFIRMED)
+    records = tuple(payment(f"p-{n}")._replace(status=end) for n, end in enumerate(ends))
+    return Outcome(alternative, verdict, records, times, (slow, slow, slow * 9), Path("x.png"))
 
 
 @pytest.fixture
@@ -56,6 +60,7 @@ def test_it_ends_with_both_side_by_side(shows: Callable[..., tuple[int, str]]) -
         assert rows[f"with {name} M transactions"] == [f"{models.month(model, volume).total:,.0f}" for model in both]
     assert all(words.split(",")[0] in text for words in comparison.BETTER_FOR.values())
     assert "M transactions a month serverless is cheaper" in text
+    assert "2 of 3 transactions ended the same way in both" in text
 
 
 def test_a_broken_promise_is_counted_and_fails_the_command(shows: Callable[..., tuple[int, str]]) -> None:
