@@ -100,14 +100,16 @@ async def no_op(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]:  # no
     sessions = [await asyncpg.connect(queue.postgres.url(), server_settings=SESSION) for _ in range(2)]
     rates: dict[tuple[str, int], list[float]] = {}
     costs: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+    cores: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     for turn in range(ROUNDS + 1):  # the first one warms up
         for batch in BATCHES:
             say(f"no-op confirms, batch {batch}, round {turn} of {ROUNDS}")
             found = {"bound": await bound(queue, batch, sessions[:1]), "bounds": await bound(queue, batch, sessions)}
-            found["one"], cpu = await drain(queue, batch, 1)
-            found["two"], _ = await drain(queue, batch, 2)
+            found["one"], cpu, used = await drain(queue, batch, 1)
+            found["two"], _, _ = await drain(queue, batch, 2)
             if turn:
                 costs[batch].append(cpu / COUNT * 1e6)
+                cores[batch].append(used)
                 for name, rate in found.items():
                     rates.setdefault((name, batch), []).append(rate)
     for session in sessions:
@@ -124,6 +126,7 @@ async def no_op(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]:  # no
             Figure("  one process", one.text("{:,.0f}")),
             Figure("  two processes", two.text("{:,.0f}")),
             Figure("  client CPU of one, us each", Samples.of(costs[batch]).text("{:.1f}")),
+            Figure(f"  cores that one and the server keep busy, of {os.cpu_count()}", Samples.of(cores[batch]).text()),
         ]
     return figures
 
@@ -138,8 +141,9 @@ async def bound(queue: Queue, batch: int, sessions: Sequence[asyncpg.Connection]
     return rate
 
 
-async def drain(queue: Queue, batch: int, processes: int) -> tuple[float, float]:
-    """Transactions a second of so many no-op services, from their start to the last settle; and their CPU seconds."""
+async def drain(queue: Queue, batch: int, processes: int) -> tuple[float, float, float]:
+    """Transactions a second of so many no-op services, from their start to the last settle; their CPU seconds; and
+    how many cores they and the server kept busy."""
     await queue.fill(COUNT)
     with ExitStack() as stack:
         workers = [
@@ -147,12 +151,15 @@ async def drain(queue: Queue, batch: int, processes: int) -> tuple[float, float]
         ]
         for worker in workers:
             worker.hear()
-        began = now()
+        began, before = now(), queue.cpu
         for worker in workers:
             worker.say()
         told = [worker.hear() for worker in workers]
+        served = queue.cpu - before
     await _all_confirmed(queue)
-    return COUNT / (max(one["last"] for one in told) - began), sum(one["cpu"] for one in told)
+    seconds = max(one["last"] for one in told) - began
+    cpu = sum(one["cpu"] for one in told)
+    return COUNT / seconds, cpu, (cpu + served) / seconds
 
 
 async def _all_confirmed(queue: Queue) -> None:

@@ -92,6 +92,13 @@ class Queue:
             raise LocalError(f"{confirmed:,} are confirmed and the history tells of {told:,}: the figures don't count.")
         return int(confirmed)
 
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU that the server's living processes have spent so far."""
+        pid = self.postgres.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(map(cpu_seconds, map(int, children)))
+
     @contextmanager
     def worker(self, module: str, **changes: str) -> Iterator[Worker]:
         """A worker process, its log thrown away; killed at the end if it has not ended."""
@@ -136,8 +143,7 @@ class Worker:
     @property
     def cpu(self) -> float:
         """Seconds of CPU so far."""
-        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     @property
     def megabytes(self) -> float:
@@ -188,6 +194,12 @@ async def open_queue(postgres: Postgres, folder: Path) -> Queue:
     """The program's schema on that server, and our own connection to it, as its master."""
     await migrate_and_let_in(DatabaseConfig(HOST, postgres.port, DATABASE, USER), MASTER, postgres.password)
     return Queue(postgres, await asyncpg.connect(postgres.url()), folder)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of CPU that a process has spent so far."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def now() -> float:
