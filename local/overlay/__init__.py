@@ -26,6 +26,7 @@ NAMES: tuple[str, ...] = (
     "ecs_tasks",
     "rds_postgres",
     "rds_metrics",
+    "rds_data",
     "application_autoscaling",
     "access",
 )

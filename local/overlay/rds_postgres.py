@@ -174,6 +174,9 @@ def apply() -> None:
         made = rds._instances.get(rds._p(p, "DBInstanceIdentifier"))
         if result[0] < 400 and made and made.get("DBClusterIdentifier") and behind(made):
             made["Endpoint"].update(Address=HOST, Port=server.start().port)
+            cluster = rds._clusters[made["DBClusterIdentifier"]]
+            cluster["_shared_endpoint"] = dict(made["Endpoint"])  # or the cluster would move to ministack's "localhost"
+            rds._sync_cluster_endpoints(cluster)
             xml = f"<CreateDBInstanceResult><DBInstance>{rds._instance_xml(made)}</DBInstance></CreateDBInstanceResult>"
             return rds._xml(200, "CreateDBInstanceResponse", xml)
         return result

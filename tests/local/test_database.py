@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,44 @@ def points(aws: Emulator, metric: str) -> list[float]:
     return [float(point["Maximum"]) for point in found]
 
 
+def data_api(aws: Emulator, cluster: Mapping[str, Any]) -> None:
+    """It asks the cluster's own database, once its endpoint is enabled."""
+    where = {
+        "resourceArn": cluster["DBClusterArn"],
+        "secretArn": cluster["MasterUserSecret"]["SecretArn"],
+        "database": "confirm",
+    }
+
+    def execute(sql: str, **more: Any) -> dict[str, Any]:
+        return dict(aws.client("rds-data").execute_statement(**where, sql=sql, **more))
+
+    def refusal(sql: str, **more: Any) -> str:
+        with pytest.raises(ClientError) as error:
+            execute(sql, **more)
+        return str(error.value)
+
+    assert "HttpEndpointNotEnabled" in refusal("SELECT 1")
+    aws.client("rds").modify_db_cluster(DBClusterIdentifier="db", EnableHttpEndpoint=True)
+    execute("CREATE TABLE asked (name text, at numeric)")
+    assert execute("INSERT INTO asked VALUES ('a', 1.5), (NULL, 2)")["numberOfRecordsUpdated"] == 2
+    found = execute("SELECT count(*), 0.5::float8, current_user::text, max(at), min(name), true FROM asked")
+    assert found["numberOfRecordsUpdated"] == 0
+    assert found["records"] == [
+        [
+            {"longValue": 2},
+            {"doubleValue": 0.5},
+            {"stringValue": "confirm_admin"},
+            {"stringValue": "2"},
+            {"stringValue": "a"},
+            {"booleanValue": True},
+        ]
+    ]
+    assert 'relation "nothing" does not exist' in refusal("SELECT * FROM nothing")
+    assert "without parameters" in refusal("SELECT :n", parameters=[{"name": "n", "value": {"longValue": 1}}])
+    where["database"] = "other"
+    assert 'database "other" does not exist' in refusal("SELECT 1")
+
+
 def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
     with emulator(folder, scheduler_speed=60) as aws:  # a point of its metrics each second
         assert not (folder / "postgres" / "ready").exists(), "no server without a cluster"
@@ -116,6 +154,8 @@ def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
         )["DBInstance"]
         assert instance["Endpoint"]["Address"] == HOST
         assert instance["Endpoint"]["Port"] == port
+        (cluster,) = rds.describe_db_clusters()["DBClusters"]
+        assert (cluster["Endpoint"], cluster["ReaderEndpoint"], cluster["Port"]) == (HOST, HOST, port)
 
         secret = json.loads(secrets.get_secret_value(SecretId=made["MasterUserSecret"]["SecretArn"])["SecretString"])
         assert secret["username"] == "confirm_admin"
@@ -131,6 +171,8 @@ def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
             assert ask(port, "SELECT current_user", user, "a-token-that-only-AWS-can-check") == user
         ask(port, "CREATE ROLE other LOGIN PASSWORD 'x'", *master)
         assert refused(lambda: ask(port, "SELECT 1", "other", "y"), wrong)
+
+        data_api(aws, made)
 
         server = Postgres.running(folder / "postgres")
         until(lambda: points(aws, "Deadlocks"))
