@@ -1,4 +1,8 @@
-"""docs/switching.md and docs/migration.md, played on the local AWS: nothing lost, nothing twice, and back again."""
+"""docs/switching.md and docs/migration.md, played on the local AWS: nothing lost, nothing twice, and back again.
+
+One story: each test goes on where the one before it ended, so run the file as a whole. The fargate stack has `minTasks`
+0: it comes up asleep, is woken by the first transactions, and is asleep again at the end.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,20 @@ import secrets
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import cycle, islice
 
+import asyncpg
 import pytest
 
 from cli.exits import Exit
+from components.fargate.datastore import DATABASE
 from local import cdnow
 from local.demo.scenario import ask_gateway
 from local.demo.serverless import open_store
+from local.postgres import Postgres
 from local.stack import PROJECT, LocalAws
 from tests.docs.shown import shown, typed
 from tests.local.leaks import known_to_pulumi, leaks, left_by, secret_values
@@ -85,6 +93,41 @@ class Play:
         arn = aws.outputs()["gatewayKeySecretArn"]
         aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=secrets.token_hex(16))
 
+    def service(self) -> tuple[int, int]:
+        """The tasks of the fargate stack's service: those that are wanted, and those that run."""
+        ecs, (cluster, service) = self.stacks["fargate"].client("ecs"), self.names
+        (found,) = ecs.describe_services(cluster=cluster, services=[service])["services"]
+        return found["desiredCount"], found["runningCount"]
+
+    def activities(self) -> list[tuple[str, str]]:
+        """What scaling did with it, the oldest first, and by which policy."""
+        scaling = self.stacks["fargate"].client("application-autoscaling")
+        found = scaling.describe_scaling_activities(ServiceNamespace="ecs")["ScalingActivities"]
+        return [(one["Description"], one["Cause"].split()[-1].rpartition("-")[0]) for one in reversed(found)]
+
+    def ask(self, sql: str) -> list[asyncpg.Record]:
+        """The fargate stack's database."""
+        server = Postgres.running(self.stacks["fargate"].folder / "postgres")
+
+        async def fetch() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(server.url(database=DATABASE))
+            try:
+                return list(await connection.fetch(sql))
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+    def statuses(self) -> dict[str, int]:
+        """How many transactions of the fargate stack are in each."""
+        return dict(map(tuple, self.ask("SELECT status, count(*)::int FROM transactions GROUP BY 1")))
+
+    @cached_property
+    def names(self) -> tuple[str, str]:
+        """Of the fargate stack's cluster and service."""
+        outputs = self.stacks["fargate"].outputs()
+        return outputs["clusterName"], outputs["serviceName"]
+
     def effects(self) -> Counter[str]:
         """How often the gateway moved money for each id."""
         return Counter(effect["id"] for effect in ask_gateway(self.stacks["serverless"], "/_ledger")["effects"])
@@ -103,6 +146,13 @@ class Play:
 def said(answer: subprocess.CompletedProcess[str], *codes: int) -> str:
     assert answer.returncode in (0, *codes), (answer.stdout + answer.stderr)[-3000:]
     return answer.stdout
+
+
+def until(true: Callable[[], bool], hint: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end, f"it did not come about: {hint()}"
+        time.sleep(0.2)
 
 
 def ledger(play: Play) -> None:
@@ -124,24 +174,37 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         yield Play(old, new)
 
 
-def test_a_live_system_moves_and_may_move_back(play: Play) -> None:
+def test_the_new_stack_comes_up_beside_the_old_one_and_sleeps(play: Play) -> None:
     up = ("pulumi", "up", "--yes", "--skip-preview", "--stack")
     play.must("serverless", *up, "serverless")
     play.keep_a_key("serverless")
     assert play.bring("serverless", BEFORE) == len(BEFORE)
+    asleep = ("--plaintext", "minTasks=0", "--plaintext", "maxTasks=1")
+    play.must("fargate", "pulumi", "config", "set-all", "--stack", "fargate", *asleep)
     with shown("docs/switching.md", "1. Bring the new stack up beside the old one") as page:
         for command in page:  # while the old one works
             said(play.type(command))
     play.keep_a_key("fargate")
+    assert play.service() == (0, 0)
+
+
+def test_what_comes_in_wakes_it_from_zero_tasks(play: Play) -> None:
+    """The publisher tells of the backlog, as it alone runs then; the alarm scales out; a worker starts and confirms."""
     play.write((*BOTH, *AFTER))
     with shown("docs/switching.md", "2. Turn the producers") as page:
         for command in page:
             assert f"{len(BOTH) + len(AFTER)} new" in said(play.type(command))
+    play.ask("UPDATE transactions SET due_at = due_at - interval '1 minute'")  # the one time that no speed shortens
+    until(lambda: play.statuses() == {"CONFIRMED": len(BOTH) + len(AFTER)}, play.service)
+    assert play.activities()[0] == ("Setting desired count to 1.", "oldest-due")
+    assert [play.effects()[purchase.id] for purchase in AFTER] == [1] * len(AFTER)
+
+
+def test_the_old_one_finishes_and_all_may_move_back(play: Play) -> None:
     play.finish("serverless", BEFORE)
     with shown("docs/switching.md", "3. Let the old one finish") as page:
         for command in page:
             said(play.type(command))
-    play.finish("fargate", AFTER)
 
     assert play.bring("serverless", BACK) == len(BACK)  # back again
     play.finish("serverless", BACK)
@@ -230,3 +293,8 @@ def test_a_stack_beside_takes_over_the_settings(play: Play) -> None:
     given = {key: config[f"{PROJECT}:{key}"]["value"] for key in ("alternative", "mode", "restoreFrom")}
     cluster = play.stacks["fargate"].outputs()["databaseClusterId"]
     assert given == {"alternative": "fargate", "mode": "shadow", "restoreFrom": cluster}
+
+
+def test_without_work_the_service_is_asleep_again(play: Play) -> None:
+    until(lambda: play.service() == (0, 0), play.activities)
+    assert play.activities()[-1] == ("Setting desired count to 0.", "backlog-per-task")
