@@ -61,15 +61,14 @@ class Scaling(pulumi.ComponentResource):
         self.register_outputs({"resourceId": self.target.resource_id})
 
     def _backlog_per_task(self) -> None:
-        metrics = self._args.metrics
+        metrics, service = self._args.metrics, self._args.settings.service
         terms: list[Any] = [
             _term("backlog", metrics.ours("Backlog", "Maximum")),
             _term("running", metrics.tasks("RunningTaskCount")),
             {
                 "id": "per_task",
                 "label": "Due transactions per task",
-                # no task counts as one, or nothing would ever start the first
-                "expression": "backlog / IF(FILL(running, 0) < 1, 1, FILL(running, 0))",
+                "expression": per_task(service.min_tasks, service.backlog_per_task),
                 "return_data": True,
             },
         ]
@@ -80,7 +79,7 @@ class Scaling(pulumi.ComponentResource):
             scalable_dimension=DIMENSION,
             resource_id=self.target.resource_id,
             target_tracking_scaling_policy_configuration={
-                "target_value": self._args.settings.service.backlog_per_task,
+                "target_value": service.backlog_per_task,
                 "scale_out_cooldown": OUT_COOLDOWN,
                 "scale_in_cooldown": IN_COOLDOWN,
                 "customized_metric_specification": {"metrics": terms},
@@ -147,6 +146,20 @@ def _term(name: str, metric: Metric) -> dict[str, Any]:
             },
         },
     }
+
+
+def per_task(min_tasks: int, target: int) -> str:
+    """Due transactions per task, as metric math of `backlog` and `running`.
+
+    No task counts as one, or nothing would ever start the first. Where none need run, something due is worth the target
+    to the last one, which neither adds nor takes: or after a night of zeros a service that was just woken would be put
+    to sleep within a minute, its work undone.
+    """
+    running = "FILL(running, 0)"
+    shared = f"backlog / IF({running} < 1, 1, {running})"
+    if min_tasks:
+        return shared
+    return f"IF({running} < 2 AND backlog > 0 AND backlog < {target}, {target}, {shared})"
 
 
 def scale_out_seconds(settings: Settings) -> int:

@@ -17,9 +17,10 @@ import yaml
 from components import alternatives, artifact
 from components.account import Place
 from components.fargate.compute import repository_arn
-from components.fargate.scaling import publisher_minutes, scale_out_seconds
+from components.fargate.scaling import per_task, publisher_minutes, scale_out_seconds
 from components.settings import ALTERNATIVES, parse
 from local.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
+from local.scaling import Tracking, compute, track
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
 from workers.canary import Canary
@@ -430,14 +431,19 @@ def test_the_backlog_is_shared_by_the_running_tasks(fargate: Record) -> None:
         "ServiceName": fargate.outputs["serviceName"],
     }
     expression = terms["per_task"]["expression"]
-    for backlog_, tasks, wanted in ((5000, 0, 5000), (5000, 1, 5000), (5000, 4, 1250)):
-        assert evaluate(expression, backlog=backlog_, running=tasks) == wanted
+    asleep = not fargate.one(SERVICE, "worker").inputs["desiredCount"]
+    for backlog_, tasks, wanted in (
+        *((5000, None, 5000), (5000, 0, 5000), (5000, 1, 5000), (5000, 4, 1250), (0, None, 0), (0, 1, 0), (7, 2, 3.5)),
+        *((7, tasks, 2_000 if asleep else 7) for tasks in (None, 0, 1)),  # what is due keeps the last one awake
+    ):
+        assert compute(expression, {"backlog": backlog_, "running": tasks}) == wanted
 
 
-def evaluate(expression: str, **terms: float) -> float:
-    """The expression as CloudWatch computes it of one point each."""
-    names: dict[str, Any] = {"IF": lambda condition, yes, no: yes if condition else no, "FILL": lambda value, _: value}
-    return float(eval(expression, {"__builtins__": {}}, names | terms))  # noqa: S307 - our own text
+def test_a_service_that_was_just_woken_is_not_put_to_sleep_at_once() -> None:
+    night: list[float | None] = [0.0] * 14
+    woken = compute(per_task(0, 2_000), {"backlog": 7, "running": None})
+    assert track([woken, *night], 1, Tracking(2_000)) == 1
+    assert track([0.0, *night], 1, Tracking(2_000)) == 0
 
 
 def test_the_age_of_the_oldest_starts_tasks_from_none_too(fargate: Record) -> None:
