@@ -152,8 +152,8 @@ def per_task(min_tasks: int, target: int) -> str:
     """Due transactions per task, as metric math of `backlog` and `running`.
 
     No task counts as one, or nothing would ever start the first. Where none need run, something due is worth the target
-    to the last one, which neither adds nor takes: or after a night of zeros a service that was just woken would be put
-    to sleep within a minute, its work undone.
+    to the last one, which neither adds nor takes: or a night of zeros would put a service that was just woken to sleep
+    in its first minute with nothing due. So it is a quarter of an hour, as after any lull.
     """
     running = "FILL(running, 0)"
     shared = f"backlog / IF({running} < 1, 1, {running})"

@@ -439,11 +439,11 @@ def test_the_backlog_is_shared_by_the_running_tasks(fargate: Record) -> None:
         assert compute(expression, {"backlog": backlog_, "running": tasks}) == wanted
 
 
-def test_a_service_that_was_just_woken_is_not_put_to_sleep_at_once() -> None:
-    night: list[float | None] = [0.0] * 14
+def test_a_service_that_was_just_woken_is_not_put_to_sleep_in_its_first_quiet_minute() -> None:
+    quiet: list[float | None] = [0.0] * 14
     woken = compute(per_task(0, 2_000), {"backlog": 7, "running": None})
-    assert track([woken, *night], 1, Tracking(2_000)) == 1
-    assert track([0.0, *night], 1, Tracking(2_000)) == 0
+    assert track([0.0, woken, *quiet], 1, Tracking(2_000)) == 1
+    assert track([0.0, *quiet, woken], 1, Tracking(2_000)) == 0, "after a quarter of an hour"
 
 
 def test_the_age_of_the_oldest_starts_tasks_from_none_too(fargate: Record) -> None:
