@@ -342,7 +342,7 @@ async def old_snapshot(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]
     place = (hint["due_at"], hint["id"])
     after = Samples.of([await claim_seconds(connection, place) * 1000 for _ in range(CLAIMS)][5:])
     plain = Samples.of([await claim_seconds(connection, START) * 1000 for _ in range(7)])
-    store.places[0] = place
+    store.hint = place
     found = await _late_ones(store, connection)
     await pool.close()
     await reader.close()

@@ -277,7 +277,7 @@ class WatchedStore:
 class Source(Protocol):
     """Where the service's stream comes from and goes to; each call waits out a lost database by itself."""
 
-    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed: ...
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed: ...
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
 
@@ -291,9 +291,9 @@ class WatchedSource:
     source: Source
     watch: Watch
 
-    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
         began = time_ns()
-        claimed = await self.source.claim(limit, sweep, lane)
+        claimed = await self.source.claim(limit, sweep=sweep, beside=beside)
         self.watch.claimed(claimed, began)
         return claimed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,6 +18,7 @@ from workers.domain.outcomes import Retryable
 from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
 from workers.service.database import FreshPlans
+from workers.stores import postgres
 from workers.stores.postgres import SESSION, SQL, START, PostgresStore
 
 
@@ -123,13 +125,13 @@ def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Data
     run(store.add(list(payments(8))))
 
     async def two() -> list[set[str]]:
-        claims = (store.claim_next(token=f"t{n}", by="w", limit=3, lane=n) for n in range(2))
+        claims = (store.claim_next(token=f"t{n}", by="w", limit=3, beside=bool(n)) for n in range(2))
         return [{record.id for record in claimed.held} for claimed in await asyncio.gather(*claims)]
 
     one, other = run(two())
     assert (len(one), len(other)) == (3, 3)
     assert not one & other
-    assert START not in store.places.values()
+    assert store.hint != START
 
     async def swept_meanwhile() -> None:
         claiming = asyncio.create_task(store.claim_next(token="t2", by="w", limit=1))
@@ -138,24 +140,38 @@ def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Data
         assert len((await claiming).held) == 1
 
     run(swept_meanwhile())
-    assert store.places[0] == START
+    assert store.hint == START
 
 
-def test_a_lane_that_finds_less_than_it_asked_for_goes_on_where_the_main_one_is(
+def test_a_claim_beside_begins_a_stretch_ahead_and_another_one_when_that_is_done(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "STRETCH", 2)
+    store = store_of(database, clock)
+    run(store.add([payment(f"p-{n:02}", created_at=clock.now()) for n in range(13)]))
+
+    def claim(*, beside: bool = False) -> list[int]:
+        held = run(store.claim_next(token=f"t{clock.now()}", by="w", limit=2, beside=beside)).held
+        return sorted(int(record.id.removeprefix("p-")) for record in held)
+
+    assert claim() == [0, 1]
+    assert claim(beside=True) == [6, 7], "four are left to the others"
+    assert claim() == [2, 3]
+    assert claim(beside=True) == [8, 9]
+    assert claim() == [4, 5]
+    assert claim(beside=True) == [10, 11], "a stretch ahead again"
+    assert claim(beside=True) == [12]
+    run(store.add([payment("p-13", created_at=clock.now())]))
+    assert claim(beside=True) == [13]
+
+
+def test_a_claim_beside_begins_with_the_others_where_there_is_less_than_a_stretch(
     database: Database, clock: FakeClock
 ) -> None:
     store = store_of(database, clock)
-    run(store.add(list(payments(6))))
-
-    def claim(lane: int, limit: int) -> list[str]:
-        return sorted(r.id for r in run(store.claim_next(token=f"t{lane}", by="w", limit=limit, lane=lane)).held)
-
-    assert len(claim(0, 1) + claim(1, 2)) == 3
-    assert store.places[1] > store.places[0], "a lane of its own"
-    assert len(claim(0, 2) + claim(1, 2)) == 3, "the last one is all that the second lane finds"
-    assert set(store.places) == {0}
-    run(store.add([payment("z-late", created_at=clock.now())]))
-    assert claim(1, 2) == ["z-late"]
+    run(store.add(list(payments(3))))
+    assert len(run(store.claim_next(token="t1", by="w", limit=2)).held) == 2
+    assert len(run(store.claim_next(token="t2", by="w", limit=2, beside=True)).held) == 1
 
 
 def test_a_claim_brings_times_as_they_are_stored(database: Database, clock: FakeClock) -> None:
@@ -274,20 +290,23 @@ def test_the_workers_role_can_do_all_that_a_worker_does(database: Database, cloc
 
 
 async def _plan(connection: asyncpg.Connection, limit: int) -> dict[str, Any]:
-    import json
-
-    for name, value in SESSION.items():
-        await connection.execute(f"SET {name} = '{value}'")
+    """Of a claim."""
     first = ["NULL::timestamptz", "'t'", "'w'", str(limit), "interval '60 s'", "interval '0'", "8", "interval '1 day'"]
     values = [*first, "'o'", "'-infinity'::timestamptz", "''", "NULL::text[]"]
     types = "timestamptz, text, text, int, interval, interval, int, interval, text, timestamptz, text, text[]"
-    await connection.execute(f"PREPARE claiming ({types}) AS {SQL['claim']}")
+    return await _explain(connection, "claim", types, values)
+
+
+async def _explain(connection: asyncpg.Connection, statement: str, types: str, values: list[str]) -> dict[str, Any]:
+    for name, value in SESSION.items():
+        await connection.execute(f"SET {name} = '{value}'")
+    await connection.execute(f"PREPARE explained ({types}) AS {SQL[statement]}")
     try:
         row = await connection.fetchval(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claiming ({', '.join(values)})"
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({', '.join(values)})"
         )
     finally:
-        await connection.execute("DEALLOCATE claiming")
+        await connection.execute("DEALLOCATE explained")
     plan: dict[str, Any] = json.loads(row)[0]["Plan"]
     return plan
 
@@ -317,6 +336,11 @@ def test_a_claim_keeps_to_its_index_at_a_million_rows(database: Database) -> Non
                 for limit in (100, 900):
                     plan = await _plan(connection, limit)
                     found.append((_nodes(plan), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]))
+                place = ["NULL::timestamptz", "now() - interval '50 min'", "''", "1000"]
+                ahead = await _explain(connection, "ahead", "timestamptz, timestamptz, text, int", place)
+                assert {node.get("Index Name") for node in _nodes(ahead)} == {None, "transactions_due"}
+                assert ahead["Actual Rows"] == 1
+                assert ahead["Shared Hit Blocks"] + ahead["Shared Read Blocks"] < 2_500, "its stretch alone"
             return found
 
     for nodes, blocks in run(measure()):

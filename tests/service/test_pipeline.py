@@ -28,7 +28,7 @@ class Memory:
     store: MemoryStore
     claims: int = 0
 
-    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
         self.claims += 1
         await asyncio.sleep(0)  # the callers have nothing yet, and wait
         return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit)
@@ -148,8 +148,8 @@ class Watched(Memory):
 
     gateway: Overlapping = field(default_factory=Overlapping)
 
-    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed:
-        claimed = await super().claim(limit, sweep, lane)
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
+        claimed = await super().claim(limit, sweep=sweep, beside=beside)
         if any(int(record.id.removeprefix("p-")) >= CALLERS for record in claimed.held):
             self.gateway.claimed_next.set()
         return claimed
@@ -178,11 +178,11 @@ class Gated(Memory):
     may_claim: asyncio.Event = field(default_factory=asyncio.Event)
     may_settle: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, limit: int, sweep: bool, lane: int) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
         self.claiming += 1
         try:
             await self.may_claim.wait()
-            return await super().claim(limit, sweep, lane)
+            return await super().claim(limit, sweep=sweep, beside=beside)
         finally:
             self.claiming -= 1
 

@@ -139,15 +139,15 @@ class Pipeline:
             elif not self._has_room():
                 await self._room.wait()
             elif self.confirmer().gateway.ready():
-                await self._claim_batch(lane=1)
+                await self._claim_batch(beside=True)
             else:
                 self._more.clear()
 
-    async def _claim_batch(self, *, sweep: bool = False, lane: int = 0) -> int:
+    async def _claim_batch(self, *, sweep: bool = False, beside: bool = False) -> int:
         """How many came: those that went to desks are among them."""
         loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
         began = loop.time()
-        held, desked = await self.source.claim(limit, sweep, lane)
+        held, desked = await self.source.claim(limit, sweep=sweep, beside=beside)
         self.totals.claim_seconds += loop.time() - began
         if desked:
             self.totals.tally += of_desked(desked)

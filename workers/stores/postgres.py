@@ -38,6 +38,9 @@ SESSION = {
     "timezone": "UTC",
 }
 
+STRETCH = 10
+"""Batches: so far ahead of the others a claim beside begins, and so many are claimed there."""
+
 Place = tuple[datetime, str]
 """(due_at, id): where in the queue a claim ended."""
 _PLACE = itemgetter(7, 0)
@@ -54,8 +57,12 @@ class PostgresStore:
     pool: asyncpg.Pool
     policy: Policy
     clock: Clock | None = None
-    places: dict[int, Place] = field(default_factory=lambda: {0: START}, init=False)
-    """Where the last claim of each lane ended, the main one's is 0; `sweep` sets that back."""
+    hint: Place = field(default=START, init=False)
+    """Where this worker's last claim ended; `sweep` sets it back."""
+    _stretch: Place = field(default=START, init=False)
+    """Where its last claim beside ended."""
+    _left: int = field(default=0, init=False)
+    """Claims beside until a new stretch begins."""
 
     # --- the contract
 
@@ -84,18 +91,18 @@ class PostgresStore:
         claimed.held.sort(key=lambda record: (record.next_attempt_at or START[0], record.id))
         return claimed
 
-    async def claim_next(self, *, token: str, by: str, limit: int, lane: int = 0) -> Claimed:
-        """As `claim`, but from where the lane's last claim ended: what lies before it waits for the next `sweep`.
+    async def claim_next(self, *, token: str, by: str, limit: int, beside: bool = False) -> Claimed:
+        """As `claim`, but from where the last one ended: what lies before it waits for the next `sweep`.
 
-        Claims that are on their way at once go in lanes of their own, or they would begin at the same rows. A lane that
-        found less than it asked for begins next time where the main one is.
+        One more may be on its way `beside`, in a stretch of its own ahead of the others: side by side they would step
+        over each other's rows (a tenth of the rate of a worker whose gateway takes no time, measured).
         """
-        start = self.places.get(lane, self.places[0])
+        if beside:
+            return await self._claim_beside(token, by, limit)
+        start = self.hint
         claimed, ended = await self._claim(token, by, limit, start, None)
-        if lane and len(claimed.held) + len(claimed.desked) < limit:
-            self.places.pop(lane, None)
-        elif lane or self.places[0] == start:  # else it was swept meanwhile
-            self.places[lane] = ended
+        if self.hint == start:  # not swept meanwhile
+            self.hint = ended
         return claimed
 
     async def held(self, token: str) -> list[Transaction]:
@@ -104,8 +111,8 @@ class PostgresStore:
         return [_record(row) for row in await self.pool.fetch(query, token)]
 
     def sweep(self) -> None:
-        """Let the next claim of the main lane begin at the very left: retries, latecomers, expired leases are there."""
-        self.places[0] = START
+        """Let the next claim begin at the very left: retries, latecomers and expired leases are there."""
+        self.hint = START
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         ids, tokens = [t.id for t in transactions], [t.token for t in transactions]
@@ -208,6 +215,15 @@ class PostgresStore:
             due_at, id_ = max(map(_PLACE, rows))
             after = datetime.fromtimestamp(due_at, UTC), id_
         return claimed, after
+
+    async def _claim_beside(self, token: str, by: str, limit: int) -> Claimed:
+        if not self._left:
+            row = await self.pool.fetchrow(SQL["ahead"], self._now(), *self.hint, STRETCH * limit)
+            self._stretch, self._left = tuple(row) if row else self.hint, STRETCH
+        claimed, self._stretch = await self._claim(token, by, limit, self._stretch, None)
+        full = len(claimed.held) + len(claimed.desked) == limit
+        self._left = self._left - 1 if full else 0
+        return claimed
 
     async def _rows(self, ids: Sequence[str]) -> list[asyncpg.Record]:
         return list(await self.pool.fetch(f"{_SELECT} WHERE id = ANY ($1::text[])", list(ids)))

@@ -1,0 +1,9 @@
+-- The place so many due rows behind $after, none if there are fewer. Read from the index alone.
+SELECT due_at, id
+FROM transactions
+WHERE due_at IS NOT NULL
+  AND due_at <= coalesce($1::timestamptz, now())
+  AND (due_at, id) > ($2::timestamptz, $3::text)
+ORDER BY due_at, id
+OFFSET $4::int - 1
+LIMIT 1
