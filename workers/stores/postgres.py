@@ -39,7 +39,8 @@ SESSION = {
 }
 
 STRETCH = 10
-"""Batches: so far ahead of the others a claim beside begins, and so many are claimed there."""
+"""Batches: so far ahead of the others a claim beside begins, and so many are claimed there. But for these the longest
+due come first."""
 
 Place = tuple[datetime, str]
 """(due_at, id): where in the queue a claim ended."""
