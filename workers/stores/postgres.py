@@ -95,8 +95,8 @@ class PostgresStore:
     async def claim_next(self, *, token: str, by: str, limit: int, beside: bool = False) -> Claimed:
         """As `claim`, but from where the last one ended: what lies before it waits for the next `sweep`.
 
-        One more may be on its way `beside`, in a stretch of its own ahead of the others: side by side they would step
-        over each other's rows (a tenth of the rate of a worker whose gateway takes no time, measured).
+        One more may be on its way `beside`, in a stretch of its own ahead of the others: else they would step over each
+        other's rows (10 % of a claim's time at batches of 100, 19 % at 500, measured).
         """
         if beside:
             return await self._claim_beside(token, by, limit)
