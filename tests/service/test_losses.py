@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.fakes import FakeClock, run
+from workers.domain.ports import Claimed
 from workers.service.database import Database
 from workers.telemetry import Telemetry
+from workers.watch import Watch, WatchedSource
 
 
 class Pool:
@@ -24,6 +26,14 @@ class Store:
 
     def __init__(self, *turns: Callable[[], Awaitable[list[bool]]]) -> None:
         self.pool, self._turns = Pool(), iter(turns)
+        self.asked: list[object] = []
+
+    def sweep(self) -> None:
+        self.asked.append("sweep")
+
+    async def claim_next(self, **how: object) -> Claimed:
+        self.asked.append(how)
+        return Claimed([], [])
 
     async def settle(self, moves: Any) -> list[bool]:
         return await next(self._turns)()
@@ -90,3 +100,12 @@ def test_an_older_connection_that_fails_late_is_no_new_loss(capsys: pytest.Captu
 
     run(both())
     assert told(capsys) == ["database lost", "database back"]
+
+
+def test_a_claim_is_made_as_the_stream_asks_for_it() -> None:
+    database = a_database()
+    source = WatchedSource(database, Watch(database.telemetry, database.clock, "w"))
+    how = {"token": "", "by": "w", "limit": 5}
+    run(source.claim(5, sweep=True))
+    run(source.claim(5, beside=True))
+    assert cast(Any, database.store).asked == ["sweep", {**how, "beside": False}, {**how, "beside": True}]

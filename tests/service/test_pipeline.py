@@ -171,20 +171,20 @@ def test_the_gateway_never_waits_for_the_database_nor_the_database_for_it() -> N
 class Gated(Memory):
     """A source that says what it is asked, and answers claims or settles when the test lets it."""
 
-    claiming: int = 0
-    """Claims under way."""
+    claiming: list[bool] = field(default_factory=list)
+    """Claims under way: whether each goes beside another."""
     sizes: list[int] = field(default_factory=list)
     """Of the settles."""
     may_claim: asyncio.Event = field(default_factory=asyncio.Event)
     may_settle: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
-        self.claiming += 1
+        self.claiming.append(beside)
         try:
             await self.may_claim.wait()
             return await super().claim(limit, sweep=sweep, beside=beside)
         finally:
-            self.claiming -= 1
+            self.claiming.remove(beside)
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         self.sizes.append(len(moves))
@@ -270,11 +270,11 @@ def test_a_settle_is_told_while_the_next_one_is_on_its_way() -> None:
     assert not source.told_before, "the database did not wait for it"
 
 
-@pytest.mark.parametrize(("came", "at_once"), [(CALLERS, 2), (CALLERS - 1, 1)])
-def test_two_claims_are_on_their_way_while_they_come_back_full(came: int, at_once: int) -> None:
-    """A second one would be in vain where the first did not find as many as it might have brought."""
+@pytest.mark.parametrize(("came", "at_once"), [(CALLERS, [False, True]), (CALLERS - 1, [False])])
+def test_two_claims_are_on_their_way_while_they_come_back_full(came: int, at_once: list[bool]) -> None:
+    """The second goes beside, and would be in vain where the first did not find as many as it might have brought."""
 
-    async def work() -> int:
+    async def work() -> list[bool]:
         source = new_gated()
         source.may_settle.set()
         source.may_claim.set()
@@ -283,7 +283,7 @@ def test_two_claims_are_on_their_way_while_they_come_back_full(came: int, at_onc
             await asyncio.sleep(0)
         source.may_claim.clear()
         await at_rest()
-        under_way = source.claiming
+        under_way = sorted(source.claiming)
         source.may_claim.set()
         await drained
         return under_way

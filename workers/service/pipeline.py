@@ -220,7 +220,7 @@ class Pipeline:
                 settled, won = moves, answer
             elif settled:
                 await self._settled(settled, won)
-                settled = []
+                settled, won = [], []
             elif self._stopping and not self.held:
                 return
             else:
