@@ -19,7 +19,7 @@ from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
 from workers.service.database import FreshPlans
 from workers.stores import postgres
-from workers.stores.postgres import SESSION, SQL, START, PostgresStore
+from workers.stores.postgres import SESSION, SQL, PostgresStore
 
 
 def store_of(database: Database, clock: FakeClock | None = None) -> PostgresStore:
@@ -120,7 +120,7 @@ def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database,
     assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9)).held}
 
 
-def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Database, clock: FakeClock) -> None:
+def test_claims_at_once_share_nothing(database: Database, clock: FakeClock) -> None:
     store = store_of(database, clock)
     run(store.add(list(payments(8))))
 
@@ -131,16 +131,6 @@ def test_claims_at_once_share_nothing_and_leave_a_sweep_its_place(database: Data
     one, other = run(two())
     assert (len(one), len(other)) == (3, 3)
     assert not one & other
-    assert store.hint != START
-
-    async def swept_meanwhile() -> None:
-        claiming = asyncio.create_task(store.claim_next(token="t2", by="w", limit=1))
-        await asyncio.sleep(0)
-        store.sweep()
-        assert len((await claiming).held) == 1
-
-    run(swept_meanwhile())
-    assert store.hint == START
 
 
 def test_a_claim_beside_begins_a_stretch_ahead_and_another_one_when_that_is_done(

@@ -100,10 +100,7 @@ class PostgresStore:
         """
         if beside:
             return await self._claim_beside(token, by, limit)
-        start = self.hint
-        claimed, ended = await self._claim(token, by, limit, start, None)
-        if self.hint == start:  # not swept meanwhile
-            self.hint = ended
+        claimed, self.hint = await self._claim(token, by, limit, self.hint, None)
         return claimed
 
     async def held(self, token: str) -> list[Transaction]:

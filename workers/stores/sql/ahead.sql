@@ -1,4 +1,5 @@
--- The place so many due rows behind $after, none if there are fewer. Read from the index alone.
+-- The place so many due rows behind $after, none if there are fewer. The index holds all of it: once vacuum has been by,
+-- no row is read.
 SELECT due_at, id
 FROM transactions
 WHERE due_at IS NOT NULL
