@@ -66,8 +66,20 @@ class Postgres:
 
     @classmethod
     def running(cls, folder: Path) -> Postgres:
-        """The server of that folder that another process runs: where it is, and the password."""
+        """The server of that folder that another process runs, or ran: where it is, and the password.
+
+        Raises:
+            LocalError: it has not come so far. Nothing is noted here: where it is, the one who starts it says.
+        """
+        if not cls.known(folder):
+            raise LocalError(f"The local PostgreSQL of {folder} was never started.")
         return cls(folder, port=int((folder / "port").read_text()))
+
+    @staticmethod
+    def known(folder: Path) -> bool:
+        """Whether all is noted that another process needs to find it; the password comes last."""
+        notes = ("port", "password", "home") if os.geteuid() == 0 else ("port", "password")
+        return all((folder / name).exists() for name in notes)
 
     def _home_of_nobody(self) -> Path:
         """Noted, since another process of ours may have another idea of the temporary folder."""
@@ -289,8 +301,7 @@ def require_port(folder: Path, *, seconds: float = 5.0) -> None:
     Raises:
         LocalError: another program has taken it.
     """
-    noted = folder / "port"
-    if not noted.exists():
+    if not Postgres.known(folder):
         return
     Child("local.postgres", [], environment={}, folder=folder).end_former()
     server, until = Postgres.running(folder), time.monotonic() + seconds

@@ -138,6 +138,14 @@ def data_api(aws: Emulator, cluster: Mapping[str, Any]) -> None:
     assert 'database "other" does not exist' in refusal("SELECT 1")
 
 
+def test_who_looks_for_a_server_that_just_begins_notes_nothing(tmp_path: Path) -> None:
+    """Metrics are looked for from the first moment on: once that noted a place where the server could not be."""
+    (tmp_path / "port").write_text("5432\n")
+    with pytest.raises(LocalError, match="never started"):
+        Postgres.running(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["port"]
+
+
 def test_the_cluster_its_master_its_users_and_its_end(folder: Path) -> None:
     with emulator(folder, scheduler_speed=60) as aws:  # a point of its metrics each second
         assert not (folder / "postgres" / "ready").exists(), "no server without a cluster"
