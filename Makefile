@@ -17,11 +17,13 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
 
+# A lock file names every package, so pip resolves none (--no-deps): older ones take the newest coverage for the
+# `coverage[toml]` that pytest-cov wants, and then refuse it as not pinned
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it from your package manager or python.org, then run make again."; exit 1; }
 	@echo "Installing the Python packages into $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -29,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 $(CHECKOV): policies/checkov.lock
 	@echo "Installing checkov into .venv-checkov (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear .venv-checkov
-	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r policies/checkov.lock
+	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r policies/checkov.lock
 	@touch $@
 
 demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions each, faults, a verdict (ALTERNATIVE=one)

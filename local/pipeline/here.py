@@ -143,7 +143,7 @@ class Here:
         fresh = not (kept / "installed").exists()
         if fresh:
             shutil.rmtree(kept, ignore_errors=True)
-            pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+            pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
             _must([sys.executable, "-m", "venv", str(kept)])
             _must([str(kept / "bin" / "python"), *pip, "-r", str(lock)])
             (kept / "installed").touch()
