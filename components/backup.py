@@ -85,6 +85,11 @@ class Backup(pulumi.ComponentResource):
                     actions=("backup:CopyIntoBackupVault", "backup:DescribeBackupVault"),
                     resources=(self.vault.arn,),
                 ),
+                iam.Statement(  # what the copied one's tags become: without it a copy of something tagged fails
+                    sid="TagTheCopies",
+                    actions=("backup:TagResource",),
+                    resources=(place.arn("backup", "recovery-point:*"),),
+                ),
                 iam.Statement(sid="SeeTheKey", actions=("kms:DescribeKey",), resources=(args.key_arn,)),
                 iam.Statement(
                     sid="SealTheCopies",

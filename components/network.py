@@ -175,7 +175,13 @@ class Network(pulumi.ComponentResource):
                     sid="WriteFlowLogs",
                     actions=("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
                     resources=(pulumi.Output.concat(group.arn, ":*"),),
-                )
+                ),
+                iam.Statement(
+                    sid="FindLogGroups",
+                    actions=("logs:DescribeLogGroups",),
+                    resources=("*",),
+                    reason="CloudWatch Logs lists groups as a whole, and VPC flow logs look for theirs in the list",
+                ),
             ],
             place=place,
             description="Writes the VPC's flow logs",

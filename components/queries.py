@@ -73,8 +73,8 @@ QUERIES: tuple[Query, ...] = (
         "Which transactions wait on a desk, and why? Their deadlines: confirm review.",
         (
             "filter ispresent(tx) and ispresent(status)",
-            "stats latest(status) as now, latest(why) as reason, max(at) as since by tx",
-            'filter now = "REVIEW"',
+            "stats latest(status) as state, latest(why) as reason, max(at) as since by tx",  # `now` is a function
+            'filter state = "REVIEW"',
             "sort since asc",
             "limit 1000",
         ),

@@ -34,7 +34,7 @@ UNSEEN: Mapping[tuple[str, str], str] = {
     ("*", "SeeTheKey"): KMS,
     ("*", "Trace"): "X-Ray gets traces on AWS alone",
     ("*", "NetworkInterfaces"): "only in a real VPC",
-    ("flow-logs", "WriteFlowLogs"): "only in a real VPC",
+    ("flow-logs", "*"): "only in a real VPC",
     ("state-machine", "DeliverLogs"): "the emulator delivers no logs of state machines",
     ("state-machine", "WatchBatches"): "the emulator runs a Map's children itself",
     ("state-machine", "RedriveBatches"): "used when an operator redrives a failed run",

@@ -39,6 +39,7 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 ARNS = {
     "aws:backup/vault:Vault": ("backup", "backup-vault:{name}"),
+    "aws:cloudwatch/eventRule:EventRule": ("events", "rule/{name}"),
     "aws:cloudwatch/logGroup:LogGroup": ("logs", "log-group:{name}"),
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": ("cloudwatch", "alarm:{name}"),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("cloudwatch", "alarm:{name}"),

@@ -199,7 +199,7 @@ class Compute(pulumi.ComponentResource):
             memory=str(service.memory_mb),
             execution_role_arn=execution_role.arn,
             task_role_arn=task_role.arn if task_role else None,
-            volumes=[aws.ecs.TaskDefinitionVolumeArgs(name=containers.SCRATCH)],
+            volumes=[aws.ecs.TaskDefinitionVolumeArgs(name=container.scratch) for container in of],
             container_definitions=pulumi.Output.json_dumps([container.definition(self._place) for container in of]),
             opts=self._mine,
         )

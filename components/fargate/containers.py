@@ -20,8 +20,6 @@ ENTRY_POINTS: Mapping[str, tuple[str, ...]] = {
     MIGRATIONS: ("python", "-m", "workers.migrations"),
 }
 HEALTH = ("python", "-m", "workers.service.health")
-SCRATCH = "scratch"
-"""The one place that a container may write to, /tmp: empty at the start, gone at the end."""
 OTLP_PORT = 4318
 LOG_BUFFER = "16m"
 
@@ -41,6 +39,15 @@ class Container:
     essential: bool = True
     stop_seconds: int = 30
 
+    @property
+    def scratch(self) -> str:
+        """The volume of the one place that it may write to, /tmp: empty at the start, gone at the end.
+
+        Of its own: Fargate gives a volume the rights of the folder in the image that mounts it first, root's where
+        the image declares none, so a container that shares one may find that it cannot write.
+        """
+        return f"scratch-{self.name}"
+
     def definition(self, place: Place) -> dict[str, Any]:
         """As ECS reads it."""
         definition: dict[str, Any] = {
@@ -53,7 +60,7 @@ class Container:
                 "capabilities": {"drop": ["ALL"]},
                 "initProcessEnabled": True,  # hands SIGTERM on and buries what the health checks leave
             },
-            "mountPoints": [{"sourceVolume": SCRATCH, "containerPath": "/tmp", "readOnly": False}],  # noqa: S108
+            "mountPoints": [{"sourceVolume": self.scratch, "containerPath": "/tmp", "readOnly": False}],  # noqa: S108
             "stopTimeout": self.stop_seconds,
             "environment": [{"name": name, "value": value} for name, value in sorted(self.environment.items())],
             "logConfiguration": {

@@ -51,18 +51,29 @@ class Deployments(pulumi.ComponentResource):
             ),
             opts=mine,
         )
+        writers = {"Service": ["delivery.logs.amazonaws.com", "events.amazonaws.com"]}
+        streams = pulumi.Output.concat(self.log_group.arn, ":*")
         policy = aws.cloudwatch.LogResourcePolicy(
             "deployments",
             policy_name=f"{place.prefix}-deployments",
             policy_document=iam.policy(
                 {
-                    "Sid": "EventsOfThisAccount",
+                    # EventBridge names no source when it makes the stream: a condition would refuse it, and every
+                    # event after it. It makes an empty stream and nothing else.
+                    "Sid": "StreamsOfEvents",
                     "Effect": "Allow",
-                    "Principal": {"Service": ["delivery.logs.amazonaws.com", "events.amazonaws.com"]},
-                    "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-                    "Resource": pulumi.Output.concat(self.log_group.arn, ":*"),
-                    "Condition": {"StringEquals": {"aws:SourceAccount": place.account}},
-                }
+                    "Principal": writers,
+                    "Action": ["logs:CreateLogStream"],
+                    "Resource": streams,
+                },
+                {
+                    "Sid": "EventsOfThisRule",
+                    "Effect": "Allow",
+                    "Principal": writers,
+                    "Action": ["logs:PutLogEvents"],
+                    "Resource": streams,
+                    "Condition": {"ArnEquals": {"aws:SourceArn": self.rule.arn}},
+                },
             ),
             opts=pulumi.ResourceOptions(parent=self.log_group),
         )

@@ -53,7 +53,9 @@ DYNAMODB_RETRY = [
         "ErrorEquals": [
             "DynamoDB.InternalServerErrorException",
             "DynamoDB.ProvisionedThroughputExceededException",
+            # AWS's examples name this one without the ending that its SDK's classes have: both, as neither costs
             "DynamoDB.RequestLimitExceeded",
+            "DynamoDB.RequestLimitExceededException",
             "DynamoDB.SdkClientException",
             "DynamoDB.ThrottlingException",
         ],

@@ -48,6 +48,7 @@ WILDCARDS = {
         for function in ("plan", "confirm", "report", "publisher")
     },
     ("state-machine", "DeliverLogs"): "log deliveries have no resources",
+    ("flow-logs", "FindLogGroups"): "groups are listed as a whole",
     **{
         (f"experiment-{name}", "DeliverLogs"): "log deliveries have no resources"
         for name in (*NETWORK_FAULTS, "task-stopped", "all-tasks-stopped", "database-restarted", "database-failover")
@@ -70,7 +71,7 @@ EVERY_FUNCTION = TRACING | WRITE_LOGS | {
 PULL = {
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer",
 }  # fmt: skip
-FLOW_LOGS = {"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}
+FLOW_LOGS = {"logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"}
 DELIVER_LOGS = {
     "logs:CreateLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:PutResourcePolicy",
 }  # fmt: skip
@@ -80,7 +81,10 @@ CUT = DELIVER_LOGS | {
     "ec2:GetManagedPrefixListEntries", "ec2:ReplaceNetworkAclAssociation",
 }  # fmt: skip
 STOP_TASKS = DELIVER_LOGS | {"ecs:DescribeTasks", "ecs:ListTasks", "ecs:StopTask"}
-VAULT = {"backup:CopyIntoBackupVault", "backup:DescribeBackupVault", "kms:CreateGrant", "kms:DescribeKey"}
+VAULT = {
+    "backup:CopyIntoBackupVault", "backup:DescribeBackupVault", "backup:TagResource", "kms:CreateGrant",
+    "kms:DescribeKey",
+}  # fmt: skip
 READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
 GRANTS = {
     "serverless": {

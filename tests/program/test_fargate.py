@@ -236,10 +236,16 @@ def test_the_rate_limit_is_shared_by_the_tasks(records: dict[str, Record]) -> No
 def test_the_heartbeat_lies_where_a_read_only_container_may_write(fargate: Record) -> None:
     file = Path(environment(fargate, "worker")["HEARTBEAT_FILE"])
     assert str(file.parent) == container(fargate, "worker", "worker")["mountPoints"][0]["containerPath"]
+
+
+def test_no_container_writes_where_another_does(fargate: Record) -> None:
+    """Fargate gives a volume the rights of the folder in the image that mounts it first."""
     for task in fargate.all(TASK):
-        volumes = [volume["name"] for volume in task.inputs["volumes"]]
-        for definition in json.loads(task.inputs["containerDefinitions"]):
-            assert [mount["sourceVolume"] for mount in definition["mountPoints"]] == volumes
+        mounts = [one["mountPoints"] for one in json.loads(task.inputs["containerDefinitions"])]
+        sources = [mount["sourceVolume"] for each in mounts for mount in each]
+        assert all(len(each) == 1 for each in mounts)
+        assert len(set(sources)) == len(sources)
+        assert sorted(sources) == sorted(volume["name"] for volume in task.inputs["volumes"])
 
 
 def test_the_entry_points_exist(fargate: Record) -> None:
@@ -517,8 +523,12 @@ def test_failed_deployments_of_our_service_are_counted(fargate: Record) -> None:
     group = fargate.one("aws:cloudwatch/logGroup:LogGroup", "deployments")
     assert (target.inputs["rule"], target.inputs["arn"]) == (rule.outputs["name"], group.outputs["arn"])
     (policy,) = fargate.all("aws:cloudwatch/logResourcePolicy:LogResourcePolicy")
-    (statement,) = json.loads(policy.inputs["policyDocument"])["Statement"]
-    assert statement["Resource"] == f"{group.outputs['arn']}:*"
+    streams, events = json.loads(policy.inputs["policyDocument"])["Statement"]
+    assert {streams["Resource"], events["Resource"]} == {f"{group.outputs['arn']}:*"}
+    # a stream is made without saying for whom; only then do events come, which name their rule
+    assert (streams["Action"], streams.get("Condition")) == (["logs:CreateLogStream"], None)
+    assert events["Action"] == ["logs:PutLogEvents"]
+    assert events["Condition"] == {"ArnEquals": {"aws:SourceArn": rule.outputs["arn"]}}
     assert fargate.one(ALARM, "deployment-failed").inputs["dimensions"] == {"RuleName": rule.outputs["name"]}
     assert group.inputs["name"].startswith("/aws/events/")  # where EventBridge may write to
     assert PROJECT in group.inputs["name"]

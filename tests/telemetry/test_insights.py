@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ from components.queries import QUERIES
 from local.insights import QueryError, rows
 from local.recording import record
 
+FUNCTIONS = {
+    "abs", "avg", "bin", "ceil", "coalesce", "concat", "count", "count_distinct", "datefloor", "dateceil", "earliest",
+    "floor", "frommillis", "greatest", "isblank", "isempty", "ispresent", "jsonparse", "jsonstringify", "latest",
+    "least", "log", "ltrim", "max", "min", "now", "pct", "replace", "rtrim", "sortsFirst", "sortsLast", "sqrt",
+    "stddev", "strcontains", "strlen", "substr", "sum", "tolower", "toupper", "tomillis", "trim", "urldecode",
+    "urlencode",
+}  # fmt: skip
+"""Of CloudWatch Logs Insights' language."""
 BY_NAME = {query.name: query for query in QUERIES}
 
 
@@ -30,6 +39,13 @@ def test_who_has_left_the_desk_is_not_there() -> None:
     lines = [line.format(1, "REVIEW"), line.format(2, "CONFIRMED")]
     assert rows(BY_NAME["desk"].text, lines[:1])
     assert rows(BY_NAME["desk"].text, lines) == []
+
+
+def test_no_column_is_called_as_a_function_is() -> None:
+    """CloudWatch Logs takes such a name for the start of a call."""
+    named = {name for query in QUERIES for name in re.findall(r"\bas (\w+)", query.text)}
+    assert {"state", "since", "times"} <= named
+    assert not named & FUNCTIONS
 
 
 @pytest.mark.parametrize("alternative", ["serverless", "fargate"])
