@@ -16,7 +16,7 @@ from cli.loading import Loaded
 from cli.reconcile import MEANING as KINDS
 from cli.reconcile import Reconciled, Side
 from cli.target import InState, Run
-from cli.views import MEANING, Overview, age, discreet, printable
+from cli.views import MEANING, Overview, age, discreet, printable, shown
 from workers.domain.currency import in_major_units
 from workers.domain.redaction import masked
 from workers.domain.transaction import Status, Transaction, to_text
@@ -117,7 +117,7 @@ def record(transaction: Transaction) -> None:
         ("first sent", _time(transaction.first_sent_at)),
         ("last sent", _time(transaction.last_sent_at)),
         ("settled", _time(transaction.settled_at)),
-        ("reference", discreet(transaction.gateway_reference, account)),
+        ("reference", shown(transaction.gateway_reference, account)),
         ("reason", discreet(transaction.reason, account)),
         ("owner", transaction.owner),
         ("decide by", _time(transaction.review_by)),

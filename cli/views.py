@@ -15,7 +15,7 @@ from cli.reconcile import Reconciled, Side
 from cli.rows import Refused
 from cli.target import InState, Run, Target
 from workers.domain.ports import Backlog
-from workers.domain.redaction import masked, without_cards
+from workers.domain.redaction import masked, receipt, without_cards
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.tracing import trace_id
 
@@ -35,6 +35,11 @@ def discreet(text: str | None, account: str = "") -> str | None:
     if len(account) >= 4:
         text = text.replace(account, masked(account))
     return printable(without_cards(text))
+
+
+def shown(reference: str | None, account: str) -> str | None:
+    """A gateway's reference for a person's eyes."""
+    return None if reference is None else printable(receipt(reference, account))
 
 
 def printable(text: str) -> str:
@@ -135,7 +140,7 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "first_sent_at": moment(record.first_sent_at),
         "last_sent_at": moment(record.last_sent_at),
         "settled_at": moment(record.settled_at),
-        "gateway_reference": discreet(record.gateway_reference, record.account),
+        "gateway_reference": shown(record.gateway_reference, record.account),
         "reason": discreet(record.reason, record.account),
         "owner": record.owner,
         "review_by": moment(record.review_by),

@@ -163,6 +163,7 @@ FAULTS = (
         "It uses up its attempts, or is known at once, and lands on a desk with the reason; nobody else waits",
         (
             TRANSITIONS + "test_a_poison_that_kills_its_workers_ends_on_a_desk",
+            STORE + "test_no_text_of_an_adapter_stops_the_others",
             CONFIRMING + "test_a_defect_of_the_adapter_is_unknown_and_stops_nobody_else",
             DYNAMODB + "test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody",
             POSTGRES + "test_a_row_that_python_cannot_read_goes_to_a_desk_and_stops_nobody",

@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
 from workers.domain.ports import Claimed, Claims, Clock, Gateway, Move
 from workers.domain.redaction import redact
+from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
 from workers.telemetry import Telemetry
 from workers.tracing import Context, Kind, Span, Value, calling, nanoseconds, new_id, samples, trace_id
@@ -243,7 +244,7 @@ class WatchedGateway:
             and (outcome.amount, outcome.currency) == (transaction.amount, transaction.currency)
         )
         if context.sampled or transaction.attempt > 1 or not fine:
-            said = "" if isinstance(outcome, Confirmed | NotFound) else f": {redact(outcome.reason)}"
+            said = "" if isinstance(outcome, Confirmed | NotFound) else f": {redact(words(outcome.reason))}"
             bad = not fine and not isinstance(outcome, NotFound)
             self._told(verb, transaction, context, began, f"{type(outcome).__name__}{said}", failed=bad)
         return outcome

@@ -390,6 +390,14 @@ def test_only_cards_are_masked_in_texts() -> None:
         assert views.discreet(text) == text
 
 
+def test_a_reference_is_shown_as_the_gateway_gave_it_but_for_cards() -> None:
+    assert views.shown("ch_3Lx42yQ", "42") == "ch_3Lx42yQ"
+    assert views.shown("ch_1234yQ", "1234") == "ch_1234yQ"
+    assert views.shown(f"ref-{ACCOUNT}", ACCOUNT) == "ref-****3000"
+    assert views.shown("4111111111111111\x1b", "a") == "****1111\N{REPLACEMENT CHARACTER}"
+    assert views.shown(None, "a") is None
+
+
 @pytest.mark.parametrize(
     ("account", "shown"), [("", "****"), ("7", "****"), ("00004", "****04"), (ACCOUNT, "****3000")]
 )

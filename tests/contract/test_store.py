@@ -381,3 +381,40 @@ def lives(store: Store, clock: FakeClock, seed: int) -> Lives:
         clock.advance(LEASE_OVER)
     found = (find(store, f"p-{n}") for n in range(LIVES))
     return {record.id: (record._replace(history=(), version=0), record.history) for record in found}
+
+
+POISON = ("\x00", "\ud83d", "half \udc00", "line\nbreak\x1b[31m", "w" * 500_000, "")
+
+
+def test_no_text_of_an_adapter_stops_the_others(store: Store, clock: FakeClock) -> None:
+    """One statement settles all of a batch: what one adapter's answer holds must not fail it."""
+    answers: list[Any] = [
+        *(Confirmed(bad, 100 + n, "USD") for n, bad in enumerate(POISON)),
+        *(kind(bad) for kind in (Rejected, Retryable, Unknown) for bad in POISON),
+        Confirmed("ref", 5, "U\x00D"),
+        Confirmed("ref", 10**5000, "USD"),
+        None,
+    ]
+    run(store.add(list(payments(len(answers) + 1))))
+    gateway = LedgerGateway(
+        lambda _, one, __: (False, answers[n]) if (n := int(one.id.removeprefix("p-"))) < len(answers) else None
+    )
+    worker = Confirmer(store, gateway, clock, Even(), lambda: "t1", POLICY, "w1")
+    tally = run(worker.confirm_batch(100)).tally
+    assert (tally.claimed, tally.lost) == (len(answers) + 1, 0)
+    assert find(store, f"p-{len(answers)}").status is Status.CONFIRMED
+    for n in range(len(answers)):
+        record = find(store, f"p-{n}")
+        assert record.status is (Status.CONFIRMED if n < len(POISON) else record.status)
+        assert record.status is not Status.PROCESSING
+        assert len(record.reason or "") < 500
+        assert len(record.gateway_reference or "") < 500
+
+
+def test_no_word_of_a_colleague_stops_a_redrive(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    [record] = claim(store)
+    run(store.settle([answer(record, clock, Confirmed("ref", 1, "USD"))]))
+    assert find(store).status is Status.REVIEW
+    after = run(store.redrive("p-0", by="a\ud83dnn", approved_by="bob\x00", why="told\x00 by \udc00 phone"))
+    assert find(store).history[-1] == after.history[-1]

@@ -12,7 +12,7 @@ from tests.fakes import START, payment
 from tests.telemetry.secrets import normal, planted, sentences
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.redaction import redact, without_cards
+from workers.domain.redaction import receipt, redact, without_cards
 from workers.domain.transaction import Status
 from workers.domain.transitions import Answer, Claim, Redrive, decide
 from workers.stores.memory import arrived
@@ -87,3 +87,30 @@ def test_our_own_reasons_are_not_touched() -> None:
 )
 def test_a_reference_stays_readable_unless_it_is_a_card(text: str, kept: str) -> None:
     assert without_cards(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("account", "reference", "shown"),
+    [
+        ("42", "ch_3Lx42yQ", "ch_3Lx42yQ"),
+        ("42", "pay/42/1", "pay/****2/1"),
+        ("acct-000123", "ch_acct-000123x", "ch_****0123x"),
+        ("", "4111111111111111", "****1111"),
+        ("a.c", "abc", "abc"),
+    ],
+)
+def test_a_receipt_is_shown_but_for_cards_and_the_account(account: str, reference: str, shown: str) -> None:
+    assert receipt(reference, account) == shown
+
+
+def test_a_whole_page_takes_no_time_and_a_short_text_is_not_cut() -> None:
+    """Half a million letters without a space took minutes, in which no payment of the worker went on."""
+    for page in ("w" * 500_000, "w." * 250_000, "1 " * 250_000, "api_key" * 70_000):
+        assert len(redact(page)) <= 4_000
+    assert redact("no such page " * 200) == "no such page " * 200
+
+
+def test_a_row_that_a_constraint_refused_is_not_told() -> None:
+    said = "violates check constraint\nDETAIL:  Failing row contains (p-1, acct-1, 5, USD,\n more)."
+    assert "acct-1" not in redact(said)
+    assert redact(said).startswith("violates check constraint")

@@ -28,6 +28,7 @@ from tests.gateway.support import (
     until,
 )
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
+from workers.domain.transaction import Transaction
 from workers.gateway import payments as module
 from workers.gateway.http import Answer
 from workers.gateway.limits import BreakerPolicy, Called
@@ -39,10 +40,12 @@ DONE = {"id": "t-1", "status": "confirmed", "reference": "ref-1", "amount": 1234
 REFUSED = {"id": "t-1", "status": "rejected", "reason": "insufficient_funds"}
 
 
-def read(verb: str, status: int, document: Any, headers: dict[str, str] | None = None) -> Called:
+def read(
+    verb: str, status: int, document: Any, headers: dict[str, str] | None = None, one: Transaction = ONE
+) -> Called:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     reader = module._read_confirm if verb == "confirm" else module._read_ask
-    return reader(Answer(status, headers or {}, body), ONE)
+    return reader(Answer(status, headers or {}, body), one)
 
 
 CONFIRMED = Confirmed("ref-1", 1234, "USD")
@@ -143,8 +146,7 @@ ODD_200 = [
     (DONE | {"reference": None}, "reference"),
     (DONE | {"reference": 7}, "reference"),
     (DONE | {"reference": "a\nb"}, "reference"),
-    (DONE | {"reference": "r" * 129}, "reference"),
-    (DONE | {"reference": f"ref-{ACCOUNT}"}, "reference"),
+    (DONE | {"reference": "r" * 257}, "reference"),
     ({name: value for name, value in DONE.items() if name != "amount"}, "whole amount"),
 ]
 
@@ -204,6 +206,37 @@ def test_no_answer_breaks_the_reading_and_none_of_it_becomes_evidence(status: in
 )
 def test_a_refusal_keeps_its_words_and_no_account(said: str, kept: str) -> None:
     assert read("confirm", 422, REFUSED | {"reason": said}).outcome == Rejected(kept)
+
+
+@pytest.mark.parametrize(
+    ("account", "said", "kept"),
+    [
+        ("42", "code AC42", "code AC42"),
+        ("42", "account 42 closed", "account [account] closed"),
+        ("a", "no such bank", "no such bank"),
+        ("DE42", "xDE42y closed", "x[account]y closed"),
+        ("4.2", "code 472", "code xxx"),
+    ],
+)
+def test_a_short_account_leaves_other_words_alone(account: str, said: str, kept: str) -> None:
+    called = read("confirm", 422, REFUSED | {"reason": said}, one=ONE._replace(account=account))
+    assert called.outcome == Rejected(kept)
+
+
+@pytest.mark.parametrize("verb", ["confirm", "ask"])
+@pytest.mark.parametrize(
+    ("account", "reference"),
+    [
+        ("42", "ch_3Lx42yQ"),
+        ("1", "ref-1"),
+        (ACCOUNT, f"ref-{ACCOUNT}"),
+        ("acct", "4111111111111111"),  # its check digit is a card's
+        ("acct", "r" * 256),
+    ],
+)
+def test_a_reference_is_a_receipt_and_kept_whole(verb: str, account: str, reference: str) -> None:
+    called = read(verb, 200, DONE | {"reference": reference}, one=ONE._replace(account=account))
+    assert called == Called(Confirmed(reference, 1234, "USD"), healthy=True)
 
 
 @pytest.mark.parametrize(

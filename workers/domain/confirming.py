@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from workers.domain.outcomes import NotFound, NotTried, Unknown
+from workers.domain.outcomes import NotFound, NotTried, Unknown, admitted
 from workers.domain.policy import Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
 from workers.domain.transaction import CANARY, Status, Transaction, make
@@ -99,13 +99,13 @@ class Confirmer:
                     if trouble := self._no_call(record, stop_at):
                         return Answer(trouble, self.by)
                     asked = True
-                    outcome = await self.gateway.ask(record, key)
+                    outcome = admitted(await self.gateway.ask(record, key))
                     if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
                         return Answer(outcome, self.by, asked=True)
                     asked = False
                 if trouble := self._no_call(record, stop_at):
                     return Answer(trouble, self.by)
-                outcome = await self.gateway.confirm(record, key)
+                outcome = admitted(await self.gateway.confirm(record, key))
                 if isinstance(outcome, NotFound):
                     outcome = Unknown("confirm answered 'not found', which only ask may")
                 return make(Answer, (outcome, self.by, False))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from workers.domain import text
 
 
 class Confirmed(NamedTuple):
@@ -56,3 +58,36 @@ class NotTried:
 
 
 Outcome = Confirmed | Rejected | Retryable | Unknown | NotFound
+
+MOST_MONEY = 2**63
+"""An amount beyond it, either way, is none: no datastore holds it."""
+
+
+def admitted(outcome: object) -> Outcome:
+    """What an adapter answered, as it may go on: of the types that the port names, its texts cleaned and bounded.
+
+    The one border: whatever adapter stands behind it, nothing that it says can break the write of its neighbours.
+    What is no outcome, or holds what it must not, proves nothing and is Unknown: the effect may have happened.
+    """
+    if isinstance(outcome, Confirmed):
+        reference, amount, currency = outcome
+        if type(amount) is not int or not -MOST_MONEY < amount < MOST_MONEY:  # bool is an int; a float is not money
+            return Unknown("the gateway adapter confirmed an amount that is no whole number of minor units")
+        if not isinstance(reference, str) or not isinstance(currency, str):
+            return Unknown("the gateway adapter confirmed with a reference or a currency that is no text")
+        if (
+            reference.isprintable()
+            and len(reference) <= text.MAX_REFERENCE
+            and currency.isalpha()
+            and len(currency) < 4
+        ):
+            return outcome  # nearly every one
+        return Confirmed(text.reference(reference), amount, text.words(currency, text.MAX_NAME))
+    if isinstance(outcome, Rejected | Retryable | Unknown):
+        if not isinstance(outcome.reason, str):
+            return Unknown(f"the gateway adapter answered {type(outcome).__name__} with a reason that is no text")
+        clean = text.words(outcome.reason) or "no reason given"
+        return outcome if clean == outcome.reason else replace(outcome, reason=clean)
+    if isinstance(outcome, NotFound):
+        return outcome
+    return Unknown("the gateway adapter answered with what is no outcome")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
+from workers.domain.text import MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, make, utc
 
 
@@ -232,8 +233,9 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
 
 
 def _redrive(case: _Case, event: Redrive) -> Transaction:
-    by, approved_by = event.by.strip(), event.approved_by.strip()
-    if not by or not approved_by or not event.why.strip():
+    by, approved_by = words(event.by.strip(), MAX_NAME), words(event.approved_by.strip(), MAX_NAME)
+    why = redact(words(event.why.strip()))
+    if not by or not approved_by or not why:
         raise Refused("a redrive names who asks, who approves, and why")
     if by.casefold() == approved_by.casefold():
         raise Refused(f"a redrive needs two people: {by} can't approve what {by} asked for")
@@ -242,7 +244,7 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
         case.now,
         by,
         Status.PENDING,
-        f"redrive approved by {approved_by}: {redact(event.why.strip())}",
+        f"redrive approved by {approved_by}: {why}",
         attempt=0,
         next_attempt_at=case.now,
         deadline=case.now + case.policy.review_within,

@@ -35,7 +35,8 @@ from urllib.parse import quote, urlsplit
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Calls, Clock
-from workers.domain.redaction import redact, without_cards
+from workers.domain.redaction import redact
+from workers.domain.text import MAX_REFERENCE
 from workers.domain.transaction import Transaction
 from workers.gateway.http import Answer, HttpClient, HttpError
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, Turn
@@ -43,8 +44,6 @@ from workers.tracing import trace_headers
 
 MAX_PAUSE_SECONDS = 60.0
 """The longest Retry-After that is obeyed; the first call after it asks anew."""
-MAX_REFERENCE = 128
-"""Longest reference that is taken for one."""
 MAX_REASON = 100
 """A refusal's words are cut here."""
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -166,7 +165,7 @@ def _read_confirm(answer: Answer, transaction: Transaction) -> Called:
     try:
         match status:
             case 200:
-                return Called(_confirmed(_document(answer, transaction), transaction), healthy=True)
+                return Called(_confirmed(_document(answer, transaction)), healthy=True)
             case 422:
                 return Called(_rejected(_document(answer, transaction), transaction), healthy=True)
             case 409:  # in flight, or the key was used for something else: an effect may exist
@@ -190,7 +189,7 @@ def _read_ask(answer: Answer, transaction: Transaction) -> Called:
             document = _document(answer, transaction)
             match document.get("status"):
                 case "confirmed":
-                    return Called(_confirmed(document, transaction), healthy=True)
+                    return Called(_confirmed(document), healthy=True)
                 case "rejected":
                     return Called(_rejected(document, transaction), healthy=True)
                 case "processing":
@@ -219,7 +218,7 @@ def _turned_away(answer: Answer) -> Called | None:
     return None
 
 
-def _confirmed(document: dict[str, Any], transaction: Transaction) -> Confirmed:
+def _confirmed(document: dict[str, Any]) -> Confirmed:
     """Amount and currency are the gateway's, right or wrong: the core compares them with ours."""
     reference, amount, currency = (document.get(name) for name in ("reference", "amount", "currency"))
     if document.get("status") != "confirmed":
@@ -230,9 +229,7 @@ def _confirmed(document: dict[str, Any], transaction: Transaction) -> Confirmed:
         raise _Odd("without a whole amount")
     if not isinstance(currency, str) or not re.fullmatch("[A-Z]{3}", currency):
         raise _Odd("without a currency")
-    if transaction.account and transaction.account in reference:
-        raise _Odd("with the account as its reference")
-    return Confirmed(without_cards(reference), amount, currency)
+    return Confirmed(reference, amount, currency)  # a receipt: stored whole, masked where it is shown
 
 
 def _rejected(document: dict[str, Any], transaction: Transaction) -> Rejected:
@@ -246,8 +243,10 @@ def _rejected(document: dict[str, Any], transaction: Transaction) -> Rejected:
 
 def _clean(reason: str, transaction: Transaction) -> str:
     """The gateway's words as they may be kept: gateways quote card numbers in theirs (PCI DSS 3.4.1)."""
-    if transaction.account:
-        reason = reason.replace(transaction.account, "[account]")
+    if account := re.escape(transaction.account):
+        # a short one, like 42, where it stands alone: it is in many a code, and "AC42" must stay
+        alone = account if len(transaction.account) > 3 else rf"(?<!\w){account}(?!\w)"
+        reason = re.sub(alone, "[account]", reason)
     reason = redact(reason)
     digits = sum(character.isdigit() for character in reason)
     if digits > 4 or re.search(r"\d{3}", reason):  # codes like "51" or "AC04" may stay

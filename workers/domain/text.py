@@ -1,0 +1,54 @@
+"""Text from outside, cleaned once, where it comes in: no store may fail on it, and no item grow without bound.
+
+A NUL or half a surrogate pair cannot be stored (PostgreSQL refuses both in a text, DynamoDB the latter), and the
+statement that carries one fails with all the other moves in it. What the gateway says passes `admitted`
+(workers/domain/outcomes.py), what a person says the rule for a redrive.
+"""
+
+from __future__ import annotations
+
+import re
+from unicodedata import category
+
+MAX_WORDS = 300
+"""Characters of a reason: a history holds many."""
+MAX_NAME = 100
+"""Of a person, or a worker."""
+MAX_REFERENCE = 256
+"""Of a gateway's reference; Stripe's, the longest known to us, have up to 255."""
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def words(text: str, most: int = MAX_WORDS) -> str:
+    """Words for people: one line, of printable characters, of at most `most`."""
+    if text.isprintable() and len(text) <= most:
+        return text
+    text = _whole(text[: 4 * most])
+    # format characters (a zero-width space between two digits) go, so that `redact` sees what a reader sees
+    text = "".join(one if one.isprintable() else "" if category(one) == "Cf" else " " for one in text)
+    return cut(" ".join(text.split()), most)
+
+
+def cut(text: str, most: int) -> str:
+    """`text` of at most `most` characters, ended at a space and before digits: `redact` knows no half card number."""
+    if len(text) <= most:
+        return text
+    kept = text[: most - 1].split(" ")
+    kept.pop()
+    while kept and any(character.isdigit() for character in kept[-1]):
+        kept.pop()
+    return " ".join([*kept, "…"])
+
+
+def reference(text: str) -> str:
+    """A receipt stays as it is: only what cannot be stored or breaks a line is replaced, and what is too long cut."""
+    if text.isprintable() and len(text) <= MAX_REFERENCE:
+        return text
+    text = _UNFIT.sub("\N{REPLACEMENT CHARACTER}", _whole(text[: 2 * MAX_REFERENCE]))
+    return text if len(text) <= MAX_REFERENCE else text[: MAX_REFERENCE - 1] + "…"
+
+
+def _whole(text: str) -> str:
+    """Without halves of surrogate pairs; two that belong together become their character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
