@@ -20,7 +20,7 @@ from cli.exits import Exit, Trouble
 from cli.target import Desk, Entry, InState, Run, Table, Target
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
-from workers.domain.transaction import CANARY, Status, from_text
+from workers.domain.transaction import Status, from_text, is_canary
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore, StoreError
 
@@ -136,9 +136,9 @@ class TableCensus:
         counts: Counter[Status] = Counter()
         amounts: defaultdict[Status, Counter[str]] = defaultdict(Counter)
         for item in self._scan("id, #status, amount, currency", {"#status": "status"}):
-            if item["id"]["S"].startswith(CANARY):
-                continue
             status, amount, currency = _read(item)
+            if is_canary(item["id"]["S"], amount, currency):
+                continue
             counts[status] += 1
             amounts[status][currency] += amount
         return {status: InState(counts[status], dict(amounts[status])) for status in Status}

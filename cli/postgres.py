@@ -163,7 +163,13 @@ class HistoryRuns:
 
 _LATELY = """
 WITH tail AS (
-    SELECT at, now, why FROM history WHERE ctid >= $1::tid AND was = 'PROCESSING' AND transaction_id NOT LIKE 'canary-%'
+    SELECT at, now, why
+    FROM history h
+    WHERE ctid >= $1::tid
+      AND was = 'PROCESSING'
+      AND NOT (is_canary_id(transaction_id)
+               AND coalesce((SELECT is_canary(t.id, t.amount, t.currency) FROM transactions t
+                             WHERE t.id = h.transaction_id), false))
 ), newest AS (
     SELECT max(at) AS at FROM tail
 )
@@ -187,7 +193,7 @@ class DatabaseCensus:
     async def tally(self) -> Mapping[Status, InState]:
         rows = await self.pool.fetch(
             "SELECT status, currency, count(*) AS count, sum(amount) AS amount FROM transactions"
-            " WHERE id NOT LIKE 'canary-%' GROUP BY 1, 2",
+            " WHERE NOT is_canary(id, amount, currency) GROUP BY 1, 2",
             timeout=CENSUS_SECONDS,
         )
         counts: Counter[Status] = Counter()
@@ -236,7 +242,12 @@ def explained(error: Exception, target: Target, database: Database) -> Trouble:
                 "come as a member of confirm_operator (CONFIRM_DATABASE_USER)",
                 Exit.NO_ACCESS,
             )
-        case asyncpg.InvalidCatalogNameError() | asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
+        case (
+            asyncpg.InvalidCatalogNameError()
+            | asyncpg.UndefinedTableError()
+            | asyncpg.UndefinedColumnError()
+            | asyncpg.UndefinedFunctionError()
+        ):
             return Trouble(
                 f"{where} has not the schema that this version works with",
                 f"bring it up again with `pulumi up --stack {target.stack}`, which migrates it",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from workers.domain.transaction import CANARY, Status, Transaction
+from workers.domain.transaction import Status, Transaction, is_canary
 
 
 class Payment(Protocol):
@@ -72,7 +72,7 @@ def judge(
 ) -> Verdict:
     """Hold the records against the gateway's ledger, id by id and cent by cent. Canaries are in no book."""
     records = [record for record in records if not record.is_canary]
-    effects = [effect for effect in effects if not effect.id.startswith(CANARY)]
+    effects = [effect for effect in effects if not is_canary(effect.id, effect.amount, effect.currency)]
     wanted = {payment.id: payment.amount for payment in brought}
     found = {record.id: record for record in records}
     moved: defaultdict[str, list[Effect]] = defaultdict(list)

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from workers.domain.transaction import CANARY, Status, Transaction
+from workers.domain.transaction import CANARY, CANARY_AMOUNT, CANARY_CURRENCY, Status, Transaction
 from workers.telemetry import Metrics
 
-AMOUNT, CURRENCY = 1, "USD"
 WITHIN = timedelta(hours=1)
 """Its deadline: after a long outage nobody wants hundreds of them sent."""
 KEPT = timedelta(days=7)
@@ -48,8 +47,13 @@ class Canary:
         """Send the one that is due, if nobody has yet, and tell what became of the one before."""
         id_ = self.id_at(now)
         if await canaries.look(id_) is None:
-            await canaries.send(Transaction(id_, self.account, AMOUNT, CURRENCY, now, now + WITHIN))
+            await canaries.send(made(id_, self.account, now))
         return told(await canaries.look(self.id_at(now - self.every)))
+
+
+def made(id_: str, account: str, now: datetime) -> Transaction:
+    """One of that id, which must be of the form of `is_canary`."""
+    return Transaction(id_, account, CANARY_AMOUNT, CANARY_CURRENCY, now, now + WITHIN)
 
 
 def told(before: Transaction | None) -> Metrics:

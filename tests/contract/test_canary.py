@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,7 +19,9 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import CANARY, Status, Transaction
 from workers.domain.transitions import Answer, decide
-from workers.stores.dynamodb import EXPIRES, DynamoDbStore
+from workers.measures import seconds_to_final
+from workers.stores.dynamodb import EXPIRES, DynamoDbStore, to_item
+from workers.stores.memory import arrived
 from workers.stores.postgres import PostgresCanaries, PostgresStore
 
 CANARIES = Canary("test-account", timedelta(minutes=5))
@@ -40,6 +43,11 @@ def both(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[tuple[Sto
     connection = run(as_canary(database))
     yield PostgresStore(database.pool, POLICY, clock), PostgresCanaries(connection)
     run(connection.close())
+
+
+def canary(id_: str = f"{CANARY}{START:%Y%m%dT%H%M%SZ}", **changes: Any) -> Transaction:
+    """One as the stack makes them, or with something else in it."""
+    return payment(id_)._replace(**{"amount": 1, **changes})
 
 
 async def as_canary(database: Database) -> asyncpg.Connection:
@@ -90,13 +98,27 @@ def test_its_outcome_is_not_counted(both: tuple[Store, Canaries], clock: FakeClo
     assert (len(moves), counted.claimed, counted.confirmed, counted.lost) == (2, 2, 1, 0)
 
 
+def bring_in(store: Store, *records: Transaction) -> None:
+    """Past the check of who inserts, as an administrator or a version before it could."""
+    if not isinstance(store, PostgresStore):
+        run(store.add(records))
+        return
+
+    async def add(pool: asyncpg.Pool) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await PostgresStore(connection, store.policy, store.clock).add(records)
+
+    run(add(store.pool))
+
+
 def test_it_is_on_no_desk(store: Store, clock: FakeClock) -> None:
-    run(store.add([payment(f"{CANARY}1", amount=1), payment("p-1", amount=29)]))
+    bring_in(store, canary(), payment("p-1", amount=29))
     clock.time = START + timedelta(hours=25)
     claimed = run(store.claim(token="t", by="w1", limit=10))
     assert claimed.held == [], "both are past their deadline"
     assert of_desked(claimed.desked) == Tally(claimed=2, review=1)
-    assert run(store.find(f"{CANARY}1")).status is Status.REVIEW  # type: ignore[union-attr]
+    assert run(store.find(canary().id)).status is Status.REVIEW  # type: ignore[union-attr]
     desk = run(store.desk())
     assert (desk.count, desk.at_risk) == (1, {"USD": 29})
     assert run(store.backlog()).review == 1
@@ -104,29 +126,136 @@ def test_it_is_on_no_desk(store: Store, clock: FakeClock) -> None:
     assert [record.id for record in run(store.review(1))] == ["p-1"]
 
 
+FALSE = (
+    canary(f"{CANARY}1", amount=99_999_999_999, currency="EUR"),
+    canary(f"{CANARY}20260105T090001Z", amount=2),
+    canary(f"{CANARY}20260105T090002Z", currency="EUR"),
+    canary(f"{CANARY}20260105T0900Z"),
+    canary(f"{CANARY}20260105T090003Z-1"),
+    canary(f"{CANARY}a-b-20260105T090004Z"),
+)
+"""What bears a canary's name and is none: any payment, another amount, another currency, other ids."""
+
+
+def test_a_payment_by_a_canarys_name_is_in_every_count_while_it_is_confirmed(store: Store, clock: FakeClock) -> None:
+    bring_in(store, *FALSE)
+    moves = confirm(store, clock)
+    counted = tally(moves, [True] * len(moves))
+    assert (counted.claimed, counted.confirmed) == (len(FALSE), len(FALSE))
+    assert seconds_to_final([move.after for move in moves], 10) == [0.0] * len(FALSE)
+
+
+def test_a_payment_by_a_canarys_name_lies_on_the_desk(store: Store, clock: FakeClock) -> None:
+    bring_in(store, canary(), *FALSE)
+    clock.time = START + timedelta(hours=25)
+    claimed = run(store.claim(token="t", by="w1", limit=10))
+    assert of_desked(claimed.desked) == Tally(claimed=len(FALSE) + 1, review=len(FALSE))
+    desk = run(store.desk())
+    assert (desk.count, desk.at_risk) == (len(FALSE), {"EUR": 100_000_000_000, "USD": 5})
+    assert run(store.backlog()).review == len(FALSE)
+    assert {record.id for record in run(store.review())} == {one.id for one in FALSE}
+
+
+def test_postgresql_and_the_domain_mean_the_same(database: Database) -> None:
+    strange = canary(f"{CANARY}20260105T09000\N{ARABIC-INDIC DIGIT ONE}Z")
+    for one in (canary(), canary(f"{CANARY}4711-20260105T090000Z"), payment("p-1"), *FALSE, strange):
+        asked = run(database.pool.fetchval("SELECT is_canary($1, $2, $3)", one.id, one.amount, one.currency))
+        assert asked == one.is_canary, one.id
+    assert [one for one in (*FALSE, strange) if one.is_canary] == []
+    assert canary().is_canary
+    assert canary(f"{CANARY}4711-20260105T090000Z").is_canary, "the pipeline's"
+
+
+WHOSE = {
+    "confirm_producer": "INSERT INTO transactions (id, account, amount, currency) VALUES ($1, 'a', $2, $3)",
+    "confirm_operator": "INSERT INTO transactions (id, account, amount, currency) VALUES ($1, 'a', $2, $3)"
+    " ON CONFLICT (id) DO NOTHING",
+    "postgres": "INSERT INTO transactions (id, account, amount, currency) SELECT $1, 'a', $2, $3",
+}
+
+
+def test_postgresql_takes_canaries_from_their_own_role_alone(database: Database) -> None:
+    store, connection = PostgresStore(database.pool, Policy()), run(as_canary(database))
+    insert = WHOSE["confirm_producer"]
+    for one in (*FALSE, payment("p-1")):
+        with pytest.raises(asyncpg.CheckViolationError):
+            run(connection.execute(insert, one.id, one.amount, one.currency))
+    run(connection.execute(insert, canary().id, 1, "USD"))
+    run(connection.close())
+    other = f"{CANARY}20260105T090500Z"
+    for role, statement in WHOSE.items():
+        connection = run(asyncpg.connect(database.postgres.url(), server_settings={"search_path": database.schema}))
+        if role != "postgres":
+            run(connection.execute(f"SET ROLE {role}"))
+        for id_, amount, currency in ((other, 1, "USD"), (f"{CANARY}1", 99_999_999_999, "EUR")):
+            with pytest.raises(asyncpg.CheckViolationError, match="kept for the stack's own test payments"):
+                run(connection.execute(statement, id_, amount, currency))
+        run(connection.execute(statement, f"order-{role}", 1, "USD"))
+        run(connection.close())
+    with pytest.raises(asyncpg.CheckViolationError):
+        run(store.add([payment("p-1"), payment(other, amount=1)]))
+    ids = {row["id"] for row in run(database.pool.fetch("SELECT id FROM transactions"))}
+    assert ids == {canary().id, *(f"order-{role}" for role in WHOSE)}
+
+
+def test_dynamodb_knows_the_canaries_account(aws: AwsAccount, clock: FakeClock) -> None:
+    client = aws.client("dynamodb")
+    store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY, "test-account")
+    run(store.add([canary(account="another"), canary(f"{CANARY}20260105T090500Z", account="test-account")]))
+    held, desked = run(store.claim(token="t", by="w1", limit=10))
+    assert [record.account for record in held] == ["test-account"]
+    assert [record.id for record in desked] == [canary().id]
+    assert of_desked(desked).review == 1
+    assert run(store.backlog()).review == run(store.desk()).count == 1
+    (waiting,) = run(store.review())
+    assert "not its account" in str(waiting.reason)
+    items = {item["id"]["S"]: item for item in client.scan(TableName=store.table)["Items"]}
+    assert EXPIRES not in items[canary().id], "what is no canary stays"
+
+
+@pytest.mark.parametrize("id_", ["p-1", f"{CANARY}1"])
+def test_dynamodb_keeps_what_is_no_canary_whatever_its_item_says(
+    aws: AwsAccount, clock: FakeClock, id_: str
+) -> None:
+    """As a version before brought in what had a canary's name, or a producer by mistake."""
+    client = aws.client("dynamodb")
+    store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY)
+    item = to_item(arrived(payment(id_), clock.now()), 3)
+    client.put_item(TableName=store.table, Item={**item, EXPIRES: {"N": "1"}})
+    held, desked = run(store.claim(token="t", by="w1", limit=10))
+    assert (held, [record.id for record in desked]) == ([], [id_])
+    assert f"field {EXPIRES}" in str(desked[0].reason)
+    assert EXPIRES not in client.get_item(TableName=store.table, Key={"id": {"S": id_}})["Item"]
+    (waiting,) = run(store.review())
+    assert (waiting.id, waiting.amount) == (id_, 2933)
+
+
 def test_dynamodb_forgets_canaries_alone(aws: AwsAccount, clock: FakeClock) -> None:
     client = aws.client("dynamodb")
     store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY)
-    run(store.add([payment(f"{CANARY}1"), payment("p-1")]))
+    run(store.add([canary(), payment("p-1"), payment(f"{CANARY}1")]))
     confirm(store, clock)
     items = {item["id"]["S"]: item for item in client.scan(TableName=store.table)["Items"]}
-    assert items[f"{CANARY}1"][EXPIRES] == {"N": str(int((START + KEPT).timestamp()))}
-    assert EXPIRES not in items["p-1"]
+    assert items[canary().id][EXPIRES] == {"N": str(int((START + KEPT).timestamp()))}
+    assert EXPIRES not in items["p-1"] | items[f"{CANARY}1"]
 
 
 def test_postgresql_forgets_those_of_last_week_and_lets_their_sender_do_no_more(database: Database) -> None:
     store, connection = PostgresStore(database.pool, Policy()), run(as_canary(database))
     now = run(database.pool.fetchval("SELECT now()"))
-    ages = {"old": timedelta(days=7, hours=1), "young": timedelta(days=6)}
+    ages = {"old": timedelta(days=7, hours=1), "young": timedelta(days=6), "now": timedelta(0)}
+    ages["false"] = ages["old"] + timedelta(minutes=5)
     ids = {name: Canary("a", timedelta(minutes=5)).id_at(now - age) for name, age in ages.items()}
-    run(store.add([payment(id_, created_at=now) for id_ in (*ids.values(), "p-1")]))
+    bring_in(store, *(canary(ids[name], created_at=now) for name in ("old", "young")))
+    bring_in(store, *(payment(id_, created_at=now) for id_ in (ids["false"], "p-1")))
     for record in run(store.claim(token="t", by="w1", limit=9)).held:
-        run(store.settle([Move(record, decide(record, Answer(Confirmed("r", 2933, "USD"), "w"), now, Policy()))]))
-    run(PostgresCanaries(connection).send(Transaction(f"{CANARY}now", "a", 1, "USD", now, now)))
-    left = {ids["young"], "p-1", f"{CANARY}now"}
+        done = Answer(Confirmed("r", record.amount, "USD"), "w")
+        run(store.settle([Move(record, decide(record, done, now, Policy()))]))
+    run(PostgresCanaries(connection).send(canary(ids["now"], created_at=now)))
+    left = {ids["young"], ids["false"], "p-1", ids["now"]}
     assert {row["id"] for row in run(database.pool.fetch("SELECT id FROM transactions"))} == left
     told = {row["id"] for row in run(database.pool.fetch("SELECT transaction_id AS id FROM history"))}
-    assert told == {ids["young"], "p-1"}
+    assert told == {ids["young"], ids["false"], "p-1"}
     for statement in (
         "DELETE FROM transactions",
         "DELETE FROM history",

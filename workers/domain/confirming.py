@@ -133,7 +133,11 @@ def of_desked(desked: Sequence[Transaction]) -> Tally:
 
 def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
     """Count moves by what became of them."""
-    ended = [after for (_, after), ok in zip(moves, won, strict=True) if ok and not after.id.startswith(CANARY)]
+    ended = [
+        after
+        for (_, after), ok in zip(moves, won, strict=True)
+        if ok and not (after.id.startswith(CANARY) and after.is_canary)  # the name first: this is the hot path
+    ]
     count = Counter([record.status for record in ended])
     back = [record.reason or "" for record in ended if record.status is Status.PENDING]
     not_tried = sum(reason.startswith("not tried") for reason in back)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -13,7 +14,22 @@ Python and takes twice as long. For the few places where every transaction passe
 
 CANARY = "canary-"
 """How the id of a canary begins: a payment of our own that shows the whole path to work. It goes the way of every
-other, and is in no book: no desk, no sum, no count of outcomes."""
+other, and is in no book: no desk, no sum, no count of outcomes. The name alone makes none (`is_canary`)."""
+CANARY_AMOUNT, CANARY_CURRENCY = 1, "USD"
+_CANARY_ID = re.compile(r"canary-([0-9A-Za-z]{1,20}-)?[0-9]{8}T[0-9]{6}Z")
+"""With the time in it, and before that, of those that the pipeline sends, the number of its run."""
+
+
+def is_canary(id_: str, amount: int, currency: str) -> bool:
+    """Whether that is a canary: all of its form, or any payment could hide behind the name.
+
+    The function `is_canary` of the database says the same (workers/migrations/0006_true_canaries.sql).
+    """
+    return (
+        id_.startswith(CANARY)
+        and (amount, currency) == (CANARY_AMOUNT, CANARY_CURRENCY)
+        and _CANARY_ID.fullmatch(id_) is not None
+    )
 
 
 class Status(StrEnum):
@@ -82,7 +98,7 @@ class Transaction(NamedTuple):
 
     @property
     def is_canary(self) -> bool:
-        return self.id.startswith(CANARY)
+        return is_canary(self.id, self.amount, self.currency)
 
     @property
     def sent_earlier(self) -> bool:

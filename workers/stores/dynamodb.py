@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from workers.canary import KEPT
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
-from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
+from workers.domain.transaction import HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
 from workers.stores.memory import arrived, claimed, desk_of, same_content
 
@@ -27,6 +27,8 @@ STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
 KEYS_PER_CALL = 100  # BatchGetItem's limit
 TRIES = 6  # of what DynamoDB throttled or left unprocessed, with doubled waits between
 REVIEW_SHARD = "review"
+CANARIES_SHARD = "canaries"
+"""For canaries in REVIEW: on no desk, and the index holds keys alone, which do not tell them from payments."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
 DESK_READ = 500
@@ -68,6 +70,8 @@ class DynamoDbStore:
     """Of the index. An index partition takes 1,000 writes a second; may grow, never shrink, while work is open."""
     clock: Clock
     policy: Policy
+    canary_account: str | None = None
+    """Whose canaries are, where the worker knows it: what looks like one, of another account, goes to a desk."""
 
     # --- the contract ------------------------------------------------------------------------------------------------
 
@@ -113,7 +117,7 @@ class DynamoDbStore:
         broken: list[tuple[Item, str]] = []
         for item in (items[id_] for id_ in ids if id_ in items):
             try:
-                record = parse(item)
+                record = self._own(parse(item))
             except Unreadable as error:
                 broken.append((item, str(error)))
                 continue
@@ -123,6 +127,12 @@ class DynamoDbStore:
         won = await self.settle(moves)
         held, desked = claimed([move.after for move, ok in zip(moves, won, strict=True) if ok])
         return Claimed(held, unreadable + desked)
+
+    def _own(self, record: Transaction) -> Transaction:
+        """Raises Unreadable for what has the form of a canary, and is none of ours."""
+        if self.canary_account not in (None, record.account) and record.is_canary:
+            raise Unreadable("it has the form of a canary, but not its account: bring it in under another id")
+        return record
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
         now = self.clock.now()
@@ -193,7 +203,7 @@ class DynamoDbStore:
         return len(await self._desk())
 
     async def _desk(self) -> list[tuple[str, str]]:
-        return [(id_, until) for id_, until in await self._query(REVIEW_SHARD) if not id_.startswith(CANARY)]
+        return await self._query(REVIEW_SHARD)
 
     async def send(self, canary: Transaction) -> None:
         """Insert a canary as producers do (docs/producers.md). By PutItem: IAM can hold it to ids of canaries."""
@@ -308,9 +318,11 @@ class DynamoDbStore:
             "next_attempt_at": {"S": until},
             "review_by": {"S": until},
         }
+        stays = f' REMOVE "{EXPIRES}"'  # or DynamoDB would delete it before anybody has decided
         statements = [
             {
-                "Statement": f'UPDATE "{self.table}" {_sets(changes)} WHERE "id" = ? AND "pending_shard" = ?',
+                "Statement": f'UPDATE "{self.table}" {_sets(changes)}{stays if EXPIRES in item else ""}'
+                ' WHERE "id" = ? AND "pending_shard" = ?',
                 "Parameters": [*({**changes, "reason": {"S": why}}).values(), item["id"], item["pending_shard"]],
             }
             for item, why in broken
@@ -353,7 +365,7 @@ def to_item(record: Transaction, shards: int) -> Item:
     """`record` as an item; None is absence. The index's keys are there while the work is open, and only then."""
     item = {name: _value(name, value) for name in _FIELDS if (value := getattr(record, name)) is not None}
     if record.status is Status.REVIEW:
-        item["pending_shard"] = {"S": REVIEW_SHARD}
+        item["pending_shard"] = {"S": CANARIES_SHARD if record.is_canary else REVIEW_SHARD}
         item["next_attempt_at"] = _value("next_attempt_at", record.review_by)
     elif not record.status.is_final:
         item["pending_shard"] = {"S": str(zlib.crc32(record.id.encode()) % shards)}
@@ -379,7 +391,10 @@ def parse(item: Item) -> Transaction:
                 raise Unreadable(f"field {name} is not of its form: written by something else") from None
     if values["status"] is Status.REVIEW:
         values["next_attempt_at"] = None
-    return Transaction(**values)
+    record = Transaction(**values)
+    if EXPIRES in item and not record.is_canary:
+        raise Unreadable(f"field {EXPIRES} on what is no canary: DynamoDB would delete it")
+    return record
 
 
 def _read(item: Item) -> Transaction:

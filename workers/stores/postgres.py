@@ -142,7 +142,8 @@ class PostgresStore:
         return await self._whole(rows[0]) if rows else None
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        query = f"{_SELECT} WHERE review_by IS NOT NULL AND id NOT LIKE 'canary-%' ORDER BY review_by, id LIMIT $1"
+        query = f"{_SELECT} WHERE review_by IS NOT NULL AND NOT is_canary(id, amount, currency)"
+        query += " ORDER BY review_by, id LIMIT $1"
         return [await self._whole(row) for row in await self.pool.fetch(query, limit)]
 
     async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
@@ -247,7 +248,7 @@ class PostgresStore:
 
 @dataclass(frozen=True, slots=True)
 class PostgresCanaries:
-    """Canaries as the database's role for them sends them (workers/migrations/0005_canary.sql)."""
+    """Canaries as the database's role for them sends them (workers/migrations/0005 and 0006)."""
 
     pool: asyncpg.Pool
 

@@ -2,5 +2,5 @@
 SELECT currency, count(*) AS waiting, min(review_by) AS first, sum(amount) AS amount
 FROM transactions
 WHERE review_by IS NOT NULL
-  AND id NOT LIKE 'canary-%'
+  AND NOT is_canary(id, amount, currency)
 GROUP BY currency
