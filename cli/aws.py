@@ -59,7 +59,7 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
         policy=target.policy,
     )
     runs = StateMachineRuns(machine, data.state_machine, table, data.name)
-    yield Desk(target, store, runs, TableCensus(table, data.name))
+    yield Desk(target, store, runs, TableCensus(table, data.name), store)
 
 
 @dataclass(frozen=True, slots=True)

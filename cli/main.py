@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from errno import ENOSPC
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, BinaryIO, NoReturn, TypeVar
 
 import typer
@@ -23,18 +24,22 @@ from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load
 from cli.reconcile import effects
 from cli.reconcile import reconcile as compare
-from cli.rows import BadFile, Defaults, Format, Refused, Rows
+from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, Refused, Rows
 from cli.target import Desk, Target
-from workers.domain.transaction import Transaction, utc
+from workers.canary import made
+from workers.domain.transaction import CANARY, Status, Transaction, utc
 from workers.domain.transitions import Refused as RuleRefused
 
 T = TypeVar("T")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_RUN = re.compile(r"[0-9A-Za-z]{1,20}")
 FAULTS_IN_JSON = 1000
 """The JSON of an import lists this many and counts the rest, so that memory stays bounded."""
 REVIEW_LIMIT = 1000
 STDIN = "-"
+LOOK_SECONDS = 1.0
+"""Between two looks at a canary that was sent."""
 
 app = typer.Typer(
     name="confirm",
@@ -174,9 +179,6 @@ def import_(
         float,
         typer.Option("--final-within", metavar="HOURS", min=0.01, max=8760, help="Deadline of rows without one."),
     ] = 24.0,
-    canaries: Annotated[
-        bool, typer.Option("--canaries", help="The rows are canaries (ids canary-...): paid, and in no book.")
-    ] = False,
 ) -> None:
     """Load transactions: good rows are loaded, bad ones are named with what is wrong, nothing is overwritten.
 
@@ -186,9 +188,7 @@ def import_(
     The same file twice adds nothing. Bad rows also go to a file of their own, to be mended and imported. Ends with 3
     when rows were refused.
     """
-    job = _Import(
-        _source(file, format_, rejects), json, dry_run, Defaults(_now(), timedelta(hours=final_within), canaries)
-    )
+    job = _Import(_source(file, format_, rejects), json, dry_run, Defaults(_now(), timedelta(hours=final_within)))
     raise typer.Exit(job.run(None if dry_run else target.find(stack)))
 
 
@@ -349,6 +349,47 @@ def reconcile(
     else:
         render.reconciled(result)
     raise typer.Exit(Exit.OK if result.equal else Exit.BOOKS_DIFFER)
+
+
+@app.command(epilog="Example: confirm canary --account test-account")
+def canary(
+    account: Annotated[
+        str, typer.Option("--account", metavar="ACCOUNT", help="The gateway's account for tests; - reads stdin.")
+    ],
+    stack: Stack = None,
+    json: Json = False,
+    run: Annotated[str, typer.Option("--run", metavar="ID", help="What its id says besides the time.")] = "hand",
+    within: Annotated[float, typer.Option("--within", metavar="SECONDS", min=0, help="How long to wait.")] = 300.0,
+) -> None:
+    """Send a canary over the whole path, now, and wait until it is confirmed.
+
+    It is really paid: 0.01 USD, and is in no book. Comes as who may bring in canaries and nothing else, not as an
+    operator. Ends with 0 when it was confirmed, and with 8 when it was not within the time.
+    """
+    account = sys.stdin.readline().strip() if account == STDIN else account
+    if not (account.isprintable() and 0 < len(account) <= MAX_ACCOUNT):
+        raise Trouble("that is no account", f"say one of 1 to {MAX_ACCOUNT} printable characters", Exit.USAGE)
+    if not _RUN.fullmatch(run):
+        raise Trouble(f"{run[:40]!a} cannot be in an id", "use 1 to 20 of A-Z a-z 0-9", Exit.USAGE)
+    now = _now()
+    sent = made(f"{CANARY}{run}-{now:%Y%m%dT%H%M%SZ}", account, now)
+    record = _at_desk(target.as_canary(target.find(stack)), lambda desk: _sent(desk, sent, within))
+    if json:
+        render.as_json(views.record_json(record))
+    else:
+        render.record(record)
+    raise typer.Exit(Exit.OK if record.status is Status.CONFIRMED else Exit.NOT_YET_FINAL)
+
+
+async def _sent(desk: Desk, canary: Transaction, within: float) -> Transaction:
+    """That canary, sent, and as it was last seen: at its end, on a desk, or when the time was up."""
+    await desk.canaries.send(canary)
+    end = monotonic() + within
+    while (record := await desk.canaries.look(canary.id)) is not None:
+        if record.status.is_final or record.status is Status.REVIEW or monotonic() >= end:
+            return record
+        await asyncio.sleep(LOOK_SECONDS)
+    raise Trouble(f"{canary.id} is gone from {desk.target}", "see who deletes transactions there")
 
 
 def _time(text: str) -> datetime:

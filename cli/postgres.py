@@ -23,7 +23,7 @@ from cli.target import Database, Desk, Entry, InState, Run, Target
 from workers.config import DatabaseConfig
 from workers.domain.transaction import Status
 from workers.service.database import CONNECT_SECONDS, iam_token, is_here, tls_of
-from workers.stores.postgres import SESSION, PostgresStore
+from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
 
 CONNECTIONS = 4
 COMMAND_SECONDS = 30.0
@@ -53,7 +53,8 @@ async def open_postgres(target: Target, database: Database) -> AsyncIterator[Des
         server_settings={**SESSION, "application_name": "confirm"},
     ) as pool:
         told = _Told(pool, lambda error: explained(error, target, database))
-        yield Desk(target, PostgresStore(told, target.policy), HistoryRuns(told), DatabaseCensus(told))
+        store, canaries = PostgresStore(told, target.policy), PostgresCanaries(told)
+        yield Desk(target, store, HistoryRuns(told), DatabaseCensus(told), canaries)
 
 
 def _login(target: Target, database: Database) -> dict[str, Any]:
@@ -116,6 +117,9 @@ class _Told:
 
     pool: asyncpg.Pool
     explain: Callable[[Exception], Trouble]
+
+    async def execute(self, query: str, *arguments: Any) -> Any:
+        return await self._tell(self.pool.execute(query, *arguments))
 
     async def fetch(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
         return await self._tell(self.pool.fetch(query, *arguments, **_within(timeout)))

@@ -15,7 +15,7 @@ from itertools import islice
 
 from cli.exits import Trouble
 from cli.target import Entry
-from workers.domain.transaction import CANARY, Status
+from workers.domain.transaction import Status, is_canary
 
 COLUMNS = ("id", "amount_minor", "currency")
 KEPT = 1000
@@ -65,6 +65,10 @@ class Side:
     count: int = 0
     amount: int = 0
 
+    def add(self, amount: int) -> None:
+        self.count += 1
+        self.amount += amount
+
 
 @dataclass(slots=True)
 class Reconciled:
@@ -75,8 +79,9 @@ class Reconciled:
     theirs: dict[str, Side] = field(default_factory=dict)
     counts: dict[Kind, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
-    canaries: int = 0
-    """Effects of canaries in the gateway's book: left out, as ours are."""
+    our_canaries: Side = field(default_factory=Side)
+    """Confirmed ones. A line of their own: they are deleted after a week, so the two sides of it may differ."""
+    their_canaries: Side = field(default_factory=Side)
 
     @property
     def equal(self) -> bool:
@@ -134,33 +139,31 @@ def _broken(name: str, line: int, found: str, allowed: str) -> Trouble:
 
 
 async def reconcile(book: Iterable[Effect], entries: AsyncIterator[Entry], since: datetime | None = None) -> Reconciled:
-    """Hold `entries` (all of ours) against `book`; of ours, those settled before `since` need no effect in it."""
+    """Hold `entries` (all of ours) against `book`; of ours, those settled before `since` need no effect in it.
+
+    Of canaries only what costs money is a difference: moved twice, or another amount.
+    """
     result = Reconciled()
-
-    def payments() -> Iterator[Effect]:
-        for effect in book:
-            if effect.id.startswith(CANARY):
-                result.canaries += 1
-            else:
-                yield effect
-
-    with _Book(payments()) as theirs:
-        result.theirs = theirs.sums
+    with _Book(iter(book)) as theirs:
+        result.theirs, result.their_canaries = theirs.sums, theirs.canaries
         async for entry in entries:
-            if entry.id.startswith(CANARY):
-                continue
             moved = theirs.take(entry.id)
+            canary = is_canary(entry.id, entry.amount, entry.currency)
             if entry.status is Status.CONFIRMED and (moved or _covered(entry, since)):
-                side = result.ours.setdefault(entry.currency, Side())
-                side.count += 1
-                side.amount += entry.amount
-            if kind := _judged(entry, moved, since):
+                side = result.our_canaries if canary else result.ours.setdefault(entry.currency, Side())
+                side.add(entry.amount)
+            if (kind := _judged(entry, moved, since)) and (not canary or kind in _COSTLY):
                 total = sum(effect.amount for effect in moved)
                 result.add(Difference(entry.id, kind, entry.status, entry.amount, entry.currency, total))
         for id_, currency, amount, count in theirs.rest():
+            if is_canary(id_, amount, currency):
+                continue  # one that is forgotten here
             kind = Kind.UNKNOWN if count == 1 else Kind.DOUBLED
             result.add(Difference(id_, kind, None, 0, currency, amount))
     return result
+
+
+_COSTLY = (Kind.DOUBLED, Kind.OTHER_AMOUNT)
 
 
 def _judged(entry: Entry, moved: list[Effect], since: datetime | None) -> Kind | None:
@@ -190,6 +193,7 @@ class _Book:
         self._database.execute("CREATE TABLE taken (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("BEGIN")
         self.sums: dict[str, Side] = {}
+        self.canaries = Side()
         try:
             while part := list(islice(book, PART)):
                 self._keep(part)
@@ -208,9 +212,9 @@ class _Book:
         rows = [(effect.id, effect.amount, effect.currency) for effect in part]
         self._database.executemany("INSERT INTO effect VALUES (?, ?, ?)", rows)
         for effect in part:  # SQLite's own sums end at 2^63
-            side = self.sums.setdefault(effect.currency, Side())
-            side.count += 1
-            side.amount += effect.amount
+            canary = is_canary(effect.id, effect.amount, effect.currency)
+            side = self.canaries if canary else self.sums.setdefault(effect.currency, Side())
+            side.add(effect.amount)
 
     def take(self, id_: str) -> list[Effect]:
         rows = self._database.execute("SELECT id, amount, currency FROM effect WHERE id = ?", (id_,)).fetchall()

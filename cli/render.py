@@ -19,7 +19,7 @@ from cli.target import InState, Run
 from cli.views import MEANING, Overview, age, discreet, printable, shown
 from workers.domain.currency import in_major_units
 from workers.domain.redaction import masked
-from workers.domain.transaction import Status, Transaction, to_text
+from workers.domain.transaction import CANARY_CURRENCY, Status, Transaction, to_text
 from workers.tracing import trace_id
 
 DIFFERENCES = 50
@@ -204,8 +204,12 @@ def reconciled(result: Reconciled) -> None:
             in_major_units(theirs.amount - ours.amount, currency),
         )
     out.print(table)
-    if result.canaries:
-        out.print(f"Canaries are left out, {result.canaries:,} effects of them.")
+    ours, theirs = result.our_canaries, result.their_canaries
+    if ours.count or theirs.count:
+        out.print(
+            f"Besides, canaries: {ours.count:,} confirmed, {in_major_units(ours.amount, CANARY_CURRENCY)}; "
+            f"{theirs.count:,} effects, {in_major_units(theirs.amount, CANARY_CURRENCY)}."
+        )
     if result.equal:
         out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
         return

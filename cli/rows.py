@@ -95,11 +95,10 @@ class BadFile(Exception):  # noqa: N818 - a verdict on the file
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a row that does not say gets: created now, to be final `within`; and whether the rows are canaries."""
+    """What a row that does not say gets: created now, to be final `within`."""
 
     now: datetime
     within: timedelta
-    canaries: bool = False
 
 
 class Rows:
@@ -366,7 +365,7 @@ def _transaction(fields: Mapping[str, object], defaults: Defaults, faults: list[
     """The transaction, or None and all that is wrong with it in `faults`."""
     faults += _unknown(fields, ", ".join(COLUMNS))
     currency = _currency(fields, faults)
-    id_, account = _id(fields, defaults, faults), _account(fields, faults)
+    id_, account = _id(fields, faults), _account(fields, faults)
     amount = _amount(fields, currency, faults)
     created_at = _time("created_at", fields, defaults.now, faults)
     deadline = _time("deadline", fields, defaults.now + defaults.within, faults)
@@ -394,18 +393,15 @@ def _word(name: str, fields: Mapping[str, object], allowed: str, fix: str, fault
     return value
 
 
-def _id(fields: Mapping[str, object], defaults: Defaults, faults: list[Fault]) -> str | None:
+def _id(fields: Mapping[str, object], faults: list[Fault]) -> str | None:
     allowed = "1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit"
     fix = "give each transaction an id of its own that never changes"
     text = _word("id", fields, allowed, fix, faults)
     if text is None:
         return None
-    if text.startswith(CANARY) and not defaults.canaries:
-        allowed, fix = "another beginning: canaries are in no book", "rename it, or say --canaries if it is one"
+    if text.startswith(CANARY):
+        allowed, fix = "another beginning: this is the system's own", "rename it; `confirm canary` sends a canary"
         faults.append(Fault("id", f"the beginning {CANARY}", allowed, fix))
-        return None
-    if defaults.canaries and not text.startswith(CANARY):
-        faults.append(Fault("id", "another beginning", f"{CANARY}, with --canaries", "leave --canaries out"))
         return None
     if _ID.fullmatch(text):
         return text

@@ -11,12 +11,13 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from cli.exits import Exit, Trouble
+from workers.canary import Canaries
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status
@@ -24,6 +25,8 @@ from workers.domain.transaction import Status
 DEFAULT_STACK = "serverless"
 OPERATOR = "confirm_operator"
 """The database's role for this command (workers/migrations/0003_operator.sql)."""
+CANARY_USER = "confirm_canary"
+"""The database's role for canaries (workers/migrations/0005_canary.sql)."""
 PULUMI_SECONDS = 120
 
 
@@ -158,6 +161,7 @@ class Desk:
     store: Store
     runs: Runs
     census: Census
+    canaries: Canaries
 
 
 def find(stack: str | None, environment: Mapping[str, str] | None = None) -> Target:
@@ -230,6 +234,12 @@ def _database(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> Dat
         url=environment.get("CONFIRM_DATABASE_URL") or None,
         ca_file=environment.get("CONFIRM_DATABASE_CA") or None,
     )
+
+
+def as_canary(target: Target) -> Target:
+    """The same, as who brings in canaries and nothing else. CONFIRM_DATABASE_URL says itself who comes."""
+    data = target.data
+    return target if isinstance(data, Table) else replace(target, data=replace(data, user=CANARY_USER))
 
 
 def open_desk(target: Target) -> AbstractAsyncContextManager[Desk]:

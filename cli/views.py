@@ -193,7 +193,8 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
             }
             for currency in sorted({*result.ours, *result.theirs})
         },
-        "canaries": result.canaries,
+        "canaries": result.their_canaries.count,
+        "canary_sums": {"ours": asdict(result.our_canaries), "theirs": asdict(result.their_canaries)},
         "differences_total": sum(result.counts.values()),
         "counts": {kind.value: count for kind, count in sorted(result.counts.items())},
         "differences": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
@@ -23,6 +24,7 @@ class Statement:
     resources: Sequence[pulumi.Input[str]]
     conditions: Conditions = field(default_factory=dict)
     reason: str = ""
+    effect: Literal["Allow", "Deny"] = "Allow"
 
     def __post_init__(self) -> None:
         if any("*" in action for action in self.actions):
@@ -34,7 +36,7 @@ class Statement:
         """As IAM reads it."""
         statement: dict[str, object] = {
             "Sid": self.sid,
-            "Effect": "Allow",
+            "Effect": self.effect,
             "Action": sorted(self.actions),
             "Resource": list(self.resources),
         }

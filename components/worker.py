@@ -48,7 +48,12 @@ def canary(settings: Settings) -> dict[str, pulumi.Input[str]]:
     """For the worker that sends canaries (workers/canary.py); nothing where none are sent."""
     if settings.canary is None:
         return {}
-    return {"CANARY_MINUTES": str(settings.canary.minutes), "CANARY_ACCOUNT": settings.canary.account}
+    return {"CANARY_MINUTES": str(settings.canary.minutes), **canary_account(settings)}
+
+
+def canary_account(settings: Settings) -> dict[str, pulumi.Input[str]]:
+    """For the worker that tells canaries from what only looks like one."""
+    return {"CANARY_ACCOUNT": settings.canary.account} if settings.canary else {}
 
 
 def gateway_key(

@@ -102,7 +102,8 @@ def rows(alternative: str) -> Iterator[tuple[str, ...]]:
         yield (
             ", ".join(dict.fromkeys(f"`{grant.role}`" for grant in alike)),
             alike[0].taken_by,
-            ", ".join(f"`{action}`" for action in statement["Action"]),
+            ("never " if statement["Effect"] == "Deny" else "")
+            + ", ".join(f"`{action}`" for action in statement["Action"]),
             ", ".join(resources),
             conditions(statement.get("Condition", {})),
             alike[0].unseen or "seen",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypedDict
 
@@ -73,6 +73,8 @@ class LambdaConfig(Common):
     batches_per_plan: int
     run_lease: timedelta
     """How long a run may hold the run lock without renewing it."""
+    canary_account: str | None = field(repr=False)
+    """Whose canaries are; None where the stack sends none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def read_lambda(environment: Mapping[str, str] = os.environ) -> LambdaConfig:
         plan_bucket=values.text("PLAN_BUCKET"),
         batches_per_plan=values.whole("BATCHES_PER_PLAN"),
         run_lease=values.seconds("RUN_LEASE_SECONDS"),
+        canary_account=values.text("CANARY_ACCOUNT", "") or None,
     )
     values.check()
     return config

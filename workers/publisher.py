@@ -27,7 +27,10 @@ WAIT_SECONDS = 3.0
 # As workers/stores/sql/backlog.sql and desk.sql have it, in one look.
 QUERY = """
 WITH desk AS (
-    SELECT review_by, currency, amount FROM transactions WHERE review_by IS NOT NULL AND NOT is_canary(id, amount, currency)
+    SELECT review_by, currency, amount
+    FROM transactions
+    WHERE review_by IS NOT NULL
+      AND NOT is_canary(id, amount, currency)
 )
 SELECT count(*) FILTER (WHERE due_at <= now()) AS due,
        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8 AS age,

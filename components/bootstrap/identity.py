@@ -151,12 +151,20 @@ class Identity(pulumi.ComponentResource):
         return {"Sid": "NoData", "Effect": "Deny", "Action": sorted(actions), "Resource": "*"}
 
     def _canary(self) -> list[Statement]:
-        """As `confirm import` and `confirm show` do it, in either alternative."""
+        """As `confirm canary` does it, in either alternative: nothing but canaries."""
         place = self._place
         table = place.arn("dynamodb", "table/transactions-*")
-        database = "dbuser:*/confirm_operator"
+        database = "dbuser:*/confirm_canary"
         return [
-            Statement("CanaryTable", ("dynamodb:BatchGetItem", "dynamodb:PartiQLInsert"), [table]),
+            Statement(
+                "CanaryTable",
+                ("dynamodb:BatchGetItem", "dynamodb:PutItem"),
+                [table],
+                {
+                    "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["canary-*"]},
+                    "Null": {"dynamodb:LeadingKeys": "false"},  # of an empty set ForAllValues holds
+                },
+            ),
             Statement(
                 "CanaryTablesKey",
                 ("kms:Decrypt",),

@@ -228,7 +228,7 @@ class Compute(pulumi.ComponentResource):
         return {
             **(collector if settings.functions.collector_layer else {}),
             **worker.environment(settings, self.gateway_key, workers=settings.run.map_concurrency),
-            **(worker.canary(settings) if function == "plan" else {}),
+            **(worker.canary(settings) if function == "plan" else worker.canary_account(settings)),
             "OTEL_SERVICE_NAME": self._place.prefix,
             "TABLE_NAME": self._args.table_name,
             "INDEX_NAME": INDEX,

@@ -122,6 +122,14 @@ def operating(
             actions=("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
             resources=(datastore.table_arn,),
         ),
+        # canaries are in no book, and the run lock is no transaction: whatever else a person's role may
+        iam.Statement(
+            sid="NotTheSystemsOwn",
+            actions=("dynamodb:PartiQLInsert",),
+            resources=(datastore.table_arn,),
+            conditions={"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["canary-*", "#*"]}},
+            effect="Deny",
+        ),
         iam.Statement(
             sid="OpenTheTable",
             actions=("kms:Decrypt",),

@@ -29,6 +29,8 @@ _PARTIQL = re.compile(
     r'\s*(?P<verb>INSERT\s+INTO|UPDATE|DELETE\s+FROM|SELECT\b.*?\bFROM)\s+"?(?P<table>[\w.-]+)"?(?:\."?(?P<index>[\w.-]+)"?)?',
     re.IGNORECASE | re.DOTALL,
 )
+_INSERTED = re.compile(r"\bVALUE\s*\{(?P<item>[^}]*)\}", re.IGNORECASE)
+"""The item of a PartiQL INSERT as we write them: names, each with a parameter."""
 _IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^@:]+)")
 _role: contextvars.ContextVar[str] = contextvars.ContextVar("role of the state machine", default="")
 _asked: contextvars.ContextVar[Any] = contextvars.ContextVar("what the caller's own policies were asked", default=None)
@@ -121,6 +123,10 @@ def leading_keys(document: Mapping[str, Any]) -> dict[str, list[str]]:
         keys.append({"id": item["id"]})
     for wanted in (document.get("RequestItems") or {}).values():
         keys += wanted.get("Keys", []) if isinstance(wanted, dict) else []
+    for one in [*(document.get("Statements") or ()), document]:
+        if isinstance(text := one.get("Statement"), str) and (found := _INSERTED.search(text)):
+            names = [name.strip().split(":")[0].strip("' ") for name in found["item"].split(",")]
+            keys += [{"id": one["Parameters"][names.index("id")]}] if "id" in names else []
     values = [str(next(iter(value.values()))) for key in keys if len(key) == 1 for value in key.values()]
     return {"dynamodb:LeadingKeys": values} if values else {}
 

@@ -132,6 +132,12 @@ class Serverless(World):
         table = self.record.outputs["tableName"]
         self.client("dynamodb").delete_item(TableName=table, Key={"id": {"S": "#run"}})
 
+    def remove(self, *ids: str) -> None:
+        """These items, by the account's root."""
+        table = self.record.outputs["tableName"]
+        for id_ in ids:
+            self.client("dynamodb").delete_item(TableName=table, Key={"id": {"S": id_}})
+
     def dead_letters(self) -> list[str]:
         """What the schedule could not start; they are taken out."""
         queue = self.client("sqs").get_queue_url(

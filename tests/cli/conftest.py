@@ -67,6 +67,19 @@ class MemoryCensus:
 
 
 @dataclass(frozen=True)
+class CanariesOf:
+    """Canaries by way of any store's contract."""
+
+    store: Store
+
+    async def send(self, canary: Transaction) -> None:
+        await self.store.add([canary])
+
+    async def look(self, id: str) -> Transaction | None:  # noqa: A002
+        return await self.store.find(id)
+
+
+@dataclass(frozen=True)
 class Result:
     code: int
     out: str
@@ -118,7 +131,7 @@ class Cli:
     @asynccontextmanager
     async def desk(self, at: Target) -> AsyncIterator[Desk]:
         async with self.opening() as (store, census):
-            yield Desk(at, store, self.runs, census)
+            yield Desk(at, store, self.runs, census, CanariesOf(store))
 
     def sit_down(self) -> Cli:
         """From now on the command works here."""

@@ -17,7 +17,7 @@ from cli.aws import TableCensus
 from cli.exits import Exit, Trouble
 from cli.postgres import DatabaseCensus
 from cli.target import Census
-from tests.cli.conftest import TARGET, Cli, Opening, make_database, memory_cli
+from tests.cli.conftest import TARGET, Cli, MemoryCli, Opening, make_database, memory_cli
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
 from tests.fakes import START, FakeClock
@@ -65,6 +65,11 @@ def _on_postgres(request: pytest.FixtureRequest, clock: FakeClock) -> Opening:
             yield PostgresStore(pool, TARGET.policy, clock), DatabaseCensus(pool)
 
     return opening
+
+
+@pytest.fixture
+def memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> MemoryCli:
+    return memory_cli(capsys, monkeypatch)
 
 
 def add(confirm: Cli, *ids: str) -> None:
@@ -335,10 +340,42 @@ def test_only_what_is_in_review_goes_round_again(confirm: Cli) -> None:
     assert confirm("redrive", "a", "--by", "ana").code == Exit.USAGE
 
 
+# --- canary ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_is_sent_and_waited_for(memory: MemoryCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    confirm = memory
+    sent = confirm("canary", "--account", "-", "--run", "7", "--within", "0", "--json", stdin=b"test-account\n")
+    record = json.loads(sent.out)
+    assert (sent.code, record["status"], record["final"]) == (Exit.NOT_YET_FINAL, "PENDING", False)
+    assert record["id"] == f"canary-7-{START:%Y%m%dT%H%M%SZ}"
+    kept = confirm.find(record["id"])
+    assert (kept.account, kept.is_canary) == ("test-account", True)
+
+    looked: list[str] = []
+
+    async def settled(_: float) -> None:
+        """A worker confirms it while the command waits."""
+        looked.append("again")
+        found = confirm.store.records[record["id"]]
+        confirm.store.records[record["id"]] = found._replace(status=Status.CONFIRMED, settled_at=START)
+
+    monkeypatch.setattr(asyncio, "sleep", settled)
+    done = confirm("canary", "--account", "test-account", "--run", "7")
+    assert (done.code, looked) == (Exit.OK, ["again"])
+    assert "CONFIRMED" in done.out
+    assert "test-account" not in "".join(confirm.printed)
+
+
+@pytest.mark.parametrize("wrong", [("--account", ""), ("--account", "a", "--run", "a-b"), ("--account", "a\tb")])
+def test_a_canary_wants_an_account_and_a_plain_run(memory: MemoryCli, wrong: tuple[str, ...]) -> None:
+    assert memory("canary", *wrong).code == Exit.USAGE
+
+
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["status", "show", "review", "redrive", "import"])
+@pytest.mark.parametrize("command", ["status", "show", "review", "redrive", "import", "reconcile", "canary"])
 def test_each_command_has_help_with_an_example(confirm: Cli, command: str) -> None:
     result = confirm(command, "--help")
     assert result.code == Exit.OK

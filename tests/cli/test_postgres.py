@@ -18,6 +18,7 @@ from cli.exits import Exit, Trouble
 from cli.target import Database, Target
 from local.postgres import Postgres
 from tests.cli.conftest import TARGET, Confirm, make_database
+from tests.contract.conftest import bring_in
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable
 from workers.domain.policy import Policy
 from workers.domain.ports import Move
@@ -84,6 +85,11 @@ class Stack:
 
         self.do(work)
 
+    def bring_in(self, id_: str, amount: int) -> None:
+        now = datetime.now(UTC)
+        rows = [Transaction(id_, "acc-1", amount, "USD", now, now + timedelta(days=1))]
+        self.do(lambda pool: bring_in(PostgresStore(pool, TARGET.policy), rows))
+
     def add(self, *ids: str) -> None:
         now = datetime.now(UTC)
         rows = [Transaction(id_, "acc-1", 1250, "EUR", now, now + timedelta(days=1)) for id_ in ids]
@@ -124,9 +130,22 @@ def test_import_status_and_show_as_the_operator(stack: Stack, run: Confirm, tmp_
     assert (code, "nearest ids are order-" in err) == (Exit.ERROR, True)
 
 
+def test_canaries_come_as_their_own_role(stack: Stack, run: Confirm) -> None:
+    order = ("canary", "--account", "test-account", "--within", "0", "--json")
+    code, _, err = run(*order)
+    assert (code, "refused a row (CheckViolationError)" in err) == (Exit.ERROR, True), "an operator brings in none"
+    stack.make_login("canaries", member_of="confirm_canary")
+    stack.come("canaries", PASSWORD)
+    assert "CheckViolationError" in run(*order)[2], "who is of the role comes as it"
+    stack.come("confirm_canary", "")
+    code, out, err = run(*order)
+    assert (code, json.loads(out)["status"]) == (Exit.NOT_YET_FINAL, "PENDING"), err
+
+
 def test_what_the_service_did_lately(stack: Stack, run: Confirm) -> None:
-    stack.add("canary-1", *(f"p-{n}" for n in range(8)))
-    stack.settle({"canary-1": done()})  # in no count
+    stack.add(*(f"p-{n}" for n in range(8)))
+    stack.bring_in("canary-20260105T090000Z", 1)
+    stack.settle({"canary-20260105T090000Z": Confirmed("ref", 1, "USD")})  # in no count
     answers: list[Outcome] = [done(), done(), done(), Rejected("no"), Retryable("busy"), done(7)]
     stack.settle({f"p-{n}": outcome for n, outcome in enumerate(answers)})
     stack.do(lambda pool: pool.execute("UPDATE history SET at = at - interval '20 s' WHERE transaction_id = 'p-0'"))
@@ -143,6 +162,12 @@ def test_what_the_service_did_lately(stack: Stack, run: Confirm) -> None:
     assert json.loads(run("status", "--json")[1])["last_run"]["counts"]["confirmed"] == 2
     stack.do(lambda pool: pool.execute("UPDATE history SET at = at - interval '10 min'"))
     assert json.loads(run("status", "--json")[1])["last_run"]["status"] == "IDLE"
+
+    # what only bears a canary's name is
+    for id_, amount in (("canary-1", 1), ("canary-20260105T090500Z", 7)):
+        stack.bring_in(id_, amount)
+        stack.settle({id_: Confirmed("ref", amount, "USD")})
+    assert json.loads(run("status", "--json")[1])["last_run"]["counts"]["confirmed"] == 2
 
 
 def test_only_the_end_of_the_history_is_read(stack: Stack, run: Confirm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from cli.exits import Exit
-from tests.cli.conftest import Cli, MemoryCli, memory_cli
-from tests.cli.test_commands import ACCOUNT, add, confirm, in_review, settle
+from tests.cli.conftest import Cli, MemoryCli
+from tests.cli.test_commands import ACCOUNT, add, confirm, in_review, memory, settle
+from tests.contract.conftest import bring_in
+from tests.fakes import START
 from workers.domain.outcomes import Confirmed, Rejected
+from workers.domain.transaction import Transaction
 
-__all__ = ["confirm"]
+__all__ = ["confirm", "memory"]
 
 HEADER = "id,amount_minor,currency"
-
-
-@pytest.fixture
-def memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> MemoryCli:
-    return memory_cli(capsys, monkeypatch)
 
 
 def book(folder: Path, *lines: str, header: str = HEADER) -> str:
@@ -126,13 +125,59 @@ def test_a_file_that_is_not_there_or_no_text(memory: MemoryCli, tmp_path: Path) 
     assert "CSV in UTF-8" in memory("reconcile", str(tmp_path / "ledger.csv")).err
 
 
-def test_canaries_are_in_no_book(confirm: Cli, tmp_path: Path) -> None:
-    done(confirm, "a", "canary-1", "canary-2")
-    result = confirm("reconcile", path := book(tmp_path, "a,1250,USD", "canary-1,1250,USD", "canary-9,1,USD"))
+CANARIES = [f"canary-20260105T09{minute:02}00Z" for minute in range(5)]
+
+
+def rows_of(*rows: tuple[str, int, str]) -> list[Transaction]:
+    return [Transaction(id_, ACCOUNT, amount, code, START, START + timedelta(days=1)) for id_, amount, code in rows]
+
+
+def paid(confirm: Cli, *rows: tuple[str, int, str]) -> None:
+    """These, brought in past every check and confirmed."""
+    confirm.at(lambda store: bring_in(store, rows_of(*rows)))
+    for id_, amount, code in rows:
+        settle(confirm, id_, Confirmed("ref", amount, code))
+
+
+def test_canaries_are_a_line_of_their_own(confirm: Cli, tmp_path: Path) -> None:
+    done(confirm, "a")
+    paid(confirm, *((id_, 1, "USD") for id_ in CANARIES[:3]))
+    forgotten = f"{CANARIES[4]},1,USD"  # here; in the gateway's book for ever. And one is in no book of it
+    path = book(tmp_path, "a,1250,USD", *(f"{id_},1,USD" for id_ in CANARIES[:2]), forgotten)
+    result = confirm("reconcile", path)
     assert result.code == Exit.OK
-    assert "Canaries are left out, 2 effects of them." in result.out
+    assert "Besides, canaries: 3 confirmed, 0.03 USD; 3 effects, 0.03 USD." in result.out
     found = json.loads(confirm("reconcile", "--json", path).out)
-    both = {"count": 1, "amount": 1250}
-    assert (found["currencies"], found["canaries"]) == ({"USD": {"ours": both, "theirs": both}}, 2)
+    both, three = {"count": 1, "amount": 1250}, {"count": 3, "amount": 3}
+    assert (found["currencies"], found["canaries"]) == ({"USD": {"ours": both, "theirs": both}}, 3)
+    assert found["canary_sums"] == {"ours": three, "theirs": three}
     states = json.loads(confirm("status", "--all", "--json").out)["states"]
     assert states["CONFIRMED"] == {"count": 1, "amounts_minor": {"USD": 1250}}
+
+
+def test_what_a_canary_costs_too_much_is_a_difference(confirm: Cli, tmp_path: Path) -> None:
+    paid(confirm, *((id_, 1, "USD") for id_ in CANARIES[:2]))
+    lines = (f"{CANARIES[0]},1,USD", f"{CANARIES[0]},1,USD", f"{CANARIES[1]},100,USD", f"{CANARIES[2]},100,USD")
+    found = json.loads(confirm("reconcile", book(tmp_path, *lines), "--json").out)
+    assert {one["id"]: one["kind"] for one in found["differences"]} == {
+        CANARIES[0]: "doubled",
+        CANARIES[1]: "other-amount",
+        CANARIES[2]: "moved-but-unknown",
+    }
+
+
+@pytest.mark.parametrize(("id_", "code"), [("canary-1", "EUR"), (CANARIES[0], "EUR"), (CANARIES[0], "USD")])
+def test_no_payment_hides_behind_a_canarys_name(confirm: Cli, tmp_path: Path, id_: str, code: str) -> None:
+    amount = 99_999_999_999
+    paid(confirm, (id_, amount, code))
+    states = json.loads(confirm("status", "--all", "--json").out)["states"]
+    assert states["CONFIRMED"] == {"count": 1, "amounts_minor": {code: amount}}
+    one, nothing = {"count": 1, "amount": amount}, {"count": 0, "amount": 0}
+    found = json.loads(confirm("reconcile", path := book(tmp_path, f"{id_},{amount},{code}"), "--json").out)
+    assert (found["currencies"], found["equal"]) == ({code: {"ours": one, "theirs": one}}, True)
+    assert found["canary_sums"] == {"ours": nothing, "theirs": nothing}
+    book(tmp_path, f"{id_},1,USD")
+    found = json.loads(confirm("reconcile", path, "--json").out)
+    assert found["counts"] == {"other-amount": 1}
+    book(tmp_path)
+    assert json.loads(confirm("reconcile", path, "--json").out)["counts"] == {"not-moved": 1}

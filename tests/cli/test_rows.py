@@ -434,17 +434,11 @@ def test_amounts_read_exactly(amount: int, currency: str, text: str) -> None:
     assert in_major_units(amount, currency) == text
 
 
-def test_a_canary_is_not_brought_in_by_mistake() -> None:
-    rows = (b"canary-1,acct,1,USD\n", b"order-1,acct,1,USD\n")
-
-    def good(canaries: bool) -> list[str]:
-        read = Rows([HEADER.encode() + b"\n", *rows], Format.CSV, Defaults(NOW, timedelta(hours=1), canaries))
-        return [row.transaction.id for row in read if isinstance(row, Row)]
-
-    assert (good(False), good(True)) == (["order-1"], ["canary-1"])
-    (row,) = csv_rows("canary-1,acct,1,USD")
+@pytest.mark.parametrize("id_", ["canary-1", "canary-20260105T090000Z"])
+def test_no_file_brings_in_a_canary(id_: str) -> None:
+    (row,) = csv_rows(f"{id_},acct,1,USD")
     (fault,) = faults(row)
     assert str(fault) == (
-        "id: found the beginning canary-; allowed: another beginning: canaries are in no book; "
-        "fix: rename it, or say --canaries if it is one"
+        "id: found the beginning canary-; allowed: another beginning: this is the system's own; "
+        "fix: rename it; `confirm canary` sends a canary"
     )

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import AwsAccount
-from tests.contract.conftest import POLICY, Database, make_table
+from tests.contract.conftest import POLICY, Database, bring_in, make_table
 from tests.fakes import START, FakeClock, payment, run
 from workers.canary import KEPT, Canaries, Canary
 from workers.domain.confirming import Tally, of_desked, tally
@@ -98,22 +98,8 @@ def test_its_outcome_is_not_counted(both: tuple[Store, Canaries], clock: FakeClo
     assert (len(moves), counted.claimed, counted.confirmed, counted.lost) == (2, 2, 1, 0)
 
 
-def bring_in(store: Store, *records: Transaction) -> None:
-    """Past the check of who inserts, as an administrator or a version before it could."""
-    if not isinstance(store, PostgresStore):
-        run(store.add(records))
-        return
-
-    async def add(pool: asyncpg.Pool) -> None:
-        async with pool.acquire() as connection, connection.transaction():
-            await connection.execute("SET LOCAL session_replication_role = replica")
-            await PostgresStore(connection, store.policy, store.clock).add(records)
-
-    run(add(store.pool))
-
-
 def test_it_is_on_no_desk(store: Store, clock: FakeClock) -> None:
-    bring_in(store, canary(), payment("p-1", amount=29))
+    run(bring_in(store, [canary(), payment("p-1", amount=29)]))
     clock.time = START + timedelta(hours=25)
     claimed = run(store.claim(token="t", by="w1", limit=10))
     assert claimed.held == [], "both are past their deadline"
@@ -138,7 +124,7 @@ FALSE = (
 
 
 def test_a_payment_by_a_canarys_name_is_in_every_count_while_it_is_confirmed(store: Store, clock: FakeClock) -> None:
-    bring_in(store, *FALSE)
+    run(bring_in(store, [*FALSE]))
     moves = confirm(store, clock)
     counted = tally(moves, [True] * len(moves))
     assert (counted.claimed, counted.confirmed) == (len(FALSE), len(FALSE))
@@ -146,7 +132,7 @@ def test_a_payment_by_a_canarys_name_is_in_every_count_while_it_is_confirmed(sto
 
 
 def test_a_payment_by_a_canarys_name_lies_on_the_desk(store: Store, clock: FakeClock) -> None:
-    bring_in(store, canary(), *FALSE)
+    run(bring_in(store, [canary(), *FALSE]))
     clock.time = START + timedelta(hours=25)
     claimed = run(store.claim(token="t", by="w1", limit=10))
     assert of_desked(claimed.desked) == Tally(claimed=len(FALSE) + 1, review=len(FALSE))
@@ -214,9 +200,7 @@ def test_dynamodb_knows_the_canaries_account(aws: AwsAccount, clock: FakeClock) 
 
 
 @pytest.mark.parametrize("id_", ["p-1", f"{CANARY}1"])
-def test_dynamodb_keeps_what_is_no_canary_whatever_its_item_says(
-    aws: AwsAccount, clock: FakeClock, id_: str
-) -> None:
+def test_dynamodb_keeps_what_is_no_canary_whatever_its_item_says(aws: AwsAccount, clock: FakeClock, id_: str) -> None:
     """As a version before brought in what had a canary's name, or a producer by mistake."""
     client = aws.client("dynamodb")
     store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY)
@@ -246,8 +230,8 @@ def test_postgresql_forgets_those_of_last_week_and_lets_their_sender_do_no_more(
     ages = {"old": timedelta(days=7, hours=1), "young": timedelta(days=6), "now": timedelta(0)}
     ages["false"] = ages["old"] + timedelta(minutes=5)
     ids = {name: Canary("a", timedelta(minutes=5)).id_at(now - age) for name, age in ages.items()}
-    bring_in(store, *(canary(ids[name], created_at=now) for name in ("old", "young")))
-    bring_in(store, *(payment(id_, created_at=now) for id_ in (ids["false"], "p-1")))
+    run(bring_in(store, [*(canary(ids[name], created_at=now) for name in ("old", "young"))]))
+    run(bring_in(store, [*(payment(id_, created_at=now) for id_ in (ids["false"], "p-1"))]))
     for record in run(store.claim(token="t", by="w1", limit=9)).held:
         done = Answer(Confirmed("r", record.amount, "USD"), "w")
         run(store.settle([Move(record, decide(record, done, now, Policy()))]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from tests.conftest import AwsAccount
 from tests.contract.conftest import POLICY, SHARDS, Database, make_table
@@ -202,3 +204,33 @@ def test_an_item_of_another_form_goes_to_a_desk_with_the_reason(stored: DynamoDb
     assert set(settle_all(stored)) == {"order-1001"}
     [broken] = run(stored.review())
     assert (broken.id, "field currency missing" in (broken.reason or "")) == ("order-1", True)
+
+
+@pytest.mark.parametrize(
+    ("action", "id_", "may"),
+    [
+        ("PartiQLInsert", "order-1001", True),
+        ("PartiQLInsert", "canary-20260105T090000Z", False),
+        ("PutItem", "canary-1", False),
+        ("PutItem", "#run", False),
+        ("UpdateItem", "#run", False),
+        ("PutItem", "a-canary-1", True),
+    ],
+)
+def test_producers_are_kept_from_the_systems_own_ids(action: str, id_: str, may: bool) -> None:
+    table = "arn:aws:dynamodb:us-east-1:000000000000:table/transactions"
+    refused = json.loads(
+        EXAMPLES["policy"].replace("REGION:ACCOUNT", "us-east-1:000000000000").replace("TABLE", "transactions")
+    )
+    allowed = {"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}
+    asked = EvalContext(
+        "arn:aws:sts::000000000000:assumed-role/producer/x",
+        "AssumedRole",
+        "000000000000",
+        f"dynamodb:{action}",
+        table,
+        "us-east-1",
+    )
+    asked.service_context = {"dynamodb:leadingkeys": ["order-7", id_]}
+    policy = parse_policy_document({"Statement": [allowed, refused]})
+    assert (evaluate(asked, [policy]).decision == "Allow") == may

@@ -42,6 +42,10 @@ SAID = {
     "pulumi refresh --preview-only": Unplayed(
         "the pipeline's step `drift`", ("tests/pipeline/test_true_run.py::test_exactly_the_plan_is_applied",)
     ),
+    "confirm canary": Unplayed(
+        "it pays, by way of the pipeline's step `verify`",
+        ("tests/cli/test_postgres.py::test_canaries_come_as_their_own_role",),
+    ),
     "pulumi stack import": Unplayed("what we decided against"),
     "python -m local.cdnow > purchases.csv": Unplayed(
         "the same without a shell", ("tests/cli/test_cdnow.py::test_what_it_writes_is_what_import_takes",)

@@ -20,8 +20,8 @@ from workers.stores.memory import arrived
 POLICY = Policy(max_attempts=1)
 
 
-def settled(id_: str, outcome: Confirmed | Rejected | Unknown) -> Transaction:
-    record = decide(arrived(payment(id_), START), Claim("t", "w"), START, POLICY)
+def settled(id_: str, outcome: Confirmed | Rejected | Unknown, amount: int = 2933) -> Transaction:
+    record = decide(arrived(payment(id_, amount), START), Claim("t", "w"), START, POLICY)
     return decide(record, Answer(outcome, "w"), START, POLICY)
 
 
@@ -46,9 +46,17 @@ def test_a_clean_run_holds_and_adds_up() -> None:
 
 
 def test_canaries_are_in_no_book() -> None:
-    canary = settled("canary-1", Confirmed("r", 2933, "USD"))
-    effects = [*EFFECTS, Effect("canary-1", 2933, "USD"), Effect("canary-2", 1, "USD")]
+    canary = settled("canary-20260105T090000Z", Confirmed("r", 1, "USD"), amount=1)
+    effects = [*EFFECTS, Effect(canary.id, 1, "USD"), Effect("canary-20260105T090500Z", 1, "USD")]
     assert judge(BROUGHT, [*RECORDS.values(), canary], effects) == judge(BROUGHT, list(RECORDS.values()), EFFECTS)
+
+
+def test_what_only_bears_a_canarys_name_is_in_every_book() -> None:
+    false = settled("canary-20260105T090000Z", Confirmed("r", 2933, "USD"))
+    verdict = judge(BROUGHT, [*RECORDS.values(), false], [*EFFECTS, Effect("canary-1", 1, "USD")])
+    against = {check.promise: check.against for check in verdict.checks if not check.kept}
+    assert "canary-20260105T090000Z" in str(against["nothing is here that did not come in"])
+    assert "canary-1" in str(against["no effect is unexplained"])
 
 
 Change = Callable[[dict[str, Transaction], list[Effect]], object]

@@ -352,10 +352,7 @@ def test_the_service_runs_what_was_built(clone: Clone, monkeypatch: pytest.Monke
 
 
 CONFIRM = """#!/bin/sh
-case "$1" in
-  import) cat > {folder}/row ;;
-  show) cat {folder}/record; exit 8 ;;
-esac
+echo "$@" > {folder}/order; cat > {folder}/account; cat {folder}/record; exit {code}
 """
 
 
@@ -374,16 +371,28 @@ esac
 def test_the_canary_comes_through_or_says_why_not(
     clone: Clone, tmp_path: Path, record: dict[str, Any], said: str
 ) -> None:
-    (clone.bin / "confirm").write_text(CONFIRM.format(folder=tmp_path))
+    (clone.bin / "confirm").write_text(CONFIRM.format(folder=tmp_path, code=8 if said else 0))
     (clone.bin / "confirm").chmod(0o755)
-    (tmp_path / "record").write_text(json.dumps({"reason": None, "history": [], **record}))
+    (tmp_path / "record").write_text(json.dumps({"id": "canary-7-20260105T090000Z", "reason": None, **record}))
     if said:
         with pytest.raises(Refused, match=said):
             verify.canary("serverless", "7", "ours", seconds=0)
     else:
         assert " was confirmed after " in verify.canary("serverless", "7", "ours", seconds=0)
-    row = json.loads((tmp_path / "row").read_text())
-    assert (row["account"], row["amount_minor"], row["currency"]) == ("ours", 1, "USD")
+    assert (tmp_path / "order").read_text().split() == (
+        ["canary", "--account", "-", "--run", "7", "--within", "0", "--stack", "serverless", "--json"]
+    )
+    assert (tmp_path / "account").read_text() == "ours\n"
+
+
+def test_the_canary_is_paid_to_the_account_that_the_stacks_workers_know(clone: Clone, tmp_path: Path) -> None:
+    (clone.bin / "confirm").write_text(CONFIRM.format(folder=tmp_path, code=0))
+    (clone.bin / "confirm").chmod(0o755)
+    (tmp_path / "record").write_text(json.dumps({"id": "canary-7-1", "status": "CONFIRMED"}))
+    config = clone.root / "Pulumi.serverless.yaml"
+    config.write_text(config.read_text() + "  confirm-transactions:canaryAccount: of-the-stack\n")
+    verify.canary("serverless", "7", "ours", seconds=0)
+    assert (tmp_path / "account").read_text() == "of-the-stack\n"
 
 
 # --- the comment

@@ -19,6 +19,8 @@ from local.provider import catalogue
 from local.provider.model import Resource
 from local.recording import ACCOUNT, ARNS, Record, record_bootstrap
 from tests.program import conftest
+from workers.domain.transaction import CANARY
+from workers.service.__main__ import CANARY_USER
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools deprecates
@@ -154,13 +156,19 @@ def test_nobody_reads_secrets_or_other_data(made: Record, role: str) -> None:
 
 
 def test_verify_may_send_its_canary_as_the_command_does(made: Record) -> None:
-    """`confirm import` and `confirm show`: PartiQL's INSERT and BatchGetItem (workers/stores/dynamodb.py)."""
+    """`confirm canary`: PutItem and BatchGetItem (workers/stores/dynamodb.py); and not one payment."""
     may = allowed(made, "verify")
     assert {action for action in may if action.startswith("dynamodb:") and LEVELS[action] == "Write"} == {
-        "dynamodb:partiqlinsert"
+        "dynamodb:putitem"
     }
-    for action in ("dynamodb:partiqlinsert", "dynamodb:batchgetitem"):
-        assert [one["Sid"] for one in may[action]] == ["CanaryTable"]
+    for action in ("dynamodb:putitem", "dynamodb:batchgetitem"):
+        (statement,) = may[action]
+        assert statement["Condition"] == {
+            "ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{CANARY}*"]},
+            "Null": {"dynamodb:LeadingKeys": "false"},
+        }
+    (database,) = may["rds-db:connect"]
+    assert [resource.rpartition("/")[2] for resource in database["Resource"]] == [CANARY_USER]
     refused = {action for one in statements(made, "verify") if one["Effect"] == "Deny" for action in one["Action"]}
     assert "dynamodb:BatchGetItem" not in refused
 

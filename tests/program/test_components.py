@@ -123,12 +123,17 @@ def test_the_workers_understand_what_they_are_told(serverless: Record) -> None:
 
 def test_plan_alone_sends_canaries_and_the_table_forgets_them_where_settings_say_so(records: dict[str, Record]) -> None:
     def told(stack: str) -> dict[str, Canary | None]:
+        return {name: config.canary for name, config in configs(stack).items()}
+
+    def configs(stack: str) -> dict[str, worker_config.LambdaConfig]:
         functions = records[stack].all("aws:lambda/function:Function")
-        return {one.name: worker_config.read_lambda(one.inputs["environment"]["variables"]).canary for one in functions}
+        return {one.name: worker_config.read_lambda(one.inputs["environment"]["variables"]) for one in functions}
 
     canary = Canary("test-account", timedelta(minutes=5))
     assert told("staging") == {"plan": canary, "confirm": None, "report": None}
     assert told("prod") == dict.fromkeys(("plan", "confirm", "report"))
+    assert {config.canary_account for config in configs("staging").values()} == {"test-account"}
+    assert {config.canary_account for config in configs("prod").values()} == {None}
     table = "aws:dynamodb/table:Table"
     assert records["staging"].all(table)[0].inputs["ttl"] == {"enabled": True, "attributeName": EXPIRES}
     assert not records["prod"].all(table)[0].inputs.get("ttl")

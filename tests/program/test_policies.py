@@ -12,6 +12,7 @@ from components import iam, network
 from components.settings import INTERFACE_ENDPOINTS
 from local.recording import ACCOUNT, Record
 from tests.program.invariants import NETWORK_FAULTS, WILDCARDS
+from workers.domain.transaction import CANARY
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools deprecates
@@ -129,6 +130,13 @@ def test_operators_may_what_their_command_does(recorded: Record) -> None:
     document = json.loads(recorded.one("aws:iam/policy:Policy", "operators").inputs["policy"])
     statements = document["Statement"]
     assert {action for statement in statements for action in statement["Action"]} == OPERATORS[recorded.alternative]
+    refused = [one for one in statements if one["Effect"] == "Deny"]
+    if recorded.alternative == "serverless":
+        (own,) = refused
+        assert own["Action"] == ["dynamodb:PartiQLInsert"]
+        assert own["Condition"] == {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": [f"{CANARY}*", "#*"]}}
+    else:
+        assert refused == []
     for statement in statements:
         assert all(resource.startswith("arn:aws:") for resource in statement["Resource"])
         assert all(ACCOUNT in resource for resource in statement["Resource"])

@@ -123,12 +123,18 @@ def test_the_database_understands_the_question(postgres: Postgres) -> None:
                 "UPDATE transactions SET status = 'REVIEW', due_at = NULL, reason = 'r', owner = 'o', "
                 "review_by = now() - interval '5 minutes' WHERE id = 'p2'"
             )
-            await connection.execute(  # a canary: on no desk
-                "INSERT INTO transactions (id, account, amount, currency) VALUES ('canary-1', 'a', 1, 'USD')"
+            await connection.execute("SET session_replication_role = replica")  # past the check of who inserts
+            await connection.execute(  # a canary: on no desk; and what only bears a canary's name
+                "INSERT INTO transactions (id, account, amount, currency) "
+                "VALUES ('canary-20260105T090000Z', 'a', 1, 'USD'), ('canary-1', 'a', 700, 'EUR')"
             )
             await connection.execute(
                 "UPDATE transactions SET status = 'REVIEW', due_at = NULL, reason = 'r', owner = 'o', "
-                "review_by = now() - interval '1 hour' WHERE id = 'canary-1'"
+                "review_by = now() - interval '1 hour' WHERE id = 'canary-20260105T090000Z'"
+            )
+            await connection.execute(
+                "UPDATE transactions SET status = 'REVIEW', due_at = NULL, reason = 'r', owner = 'o', "
+                "review_by = now() + interval '1 hour' WHERE id = 'canary-1'"
             )
             return [before, await connection.fetchrow(publisher.QUERY)]
         finally:
@@ -137,8 +143,8 @@ def test_the_database_understands_the_question(postgres: Postgres) -> None:
 
     before, after = asyncio.run(ask())
     assert tuple(before) == (0, 0.0, 0, 0.0, "{}")
-    assert (after["due"], after["review"]) == (1, 1)
-    assert json.loads(after["at_risk"]) == {"EUR": 1}
+    assert (after["due"], after["review"]) == (1, 2)
+    assert json.loads(after["at_risk"]) == {"EUR": 701}
     assert 300 <= after["overdue"] < 360  # a machine may take a while to ask
     assert 90 <= after["age"] < 150
     assert isinstance(after["age"], float)  # the Data API gives a numeric as text, and a float as doubleValue

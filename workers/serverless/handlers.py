@@ -63,7 +63,9 @@ def app() -> App:
     """Made at the first invocation, so that importing this module costs little and does no I/O."""
     config, clock = read_lambda(), SystemClock()
     client = boto3.client("dynamodb", config=_client_config())
-    store = DynamoDbStore(client, config.table, config.index, config.shards, clock, config.policy)
+    store = DynamoDbStore(
+        client, config.table, config.index, config.shards, clock, config.policy, config.canary_account
+    )
     telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         telemetry.take_over_logging()
