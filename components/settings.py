@@ -381,7 +381,10 @@ FARGATE_SIZES: Mapping[int, tuple[int, ...]] = {
     8_192: tuple(range(16_384, 61_440 + 1, 4_096)),
     16_384: tuple(range(32_768, 122_880 + 1, 8_192)),
 }
-COLLECTOR = "public.ecr.aws/aws-observability/aws-otel-collector:v0.48.0"
+COLLECTOR = (  # v0.48.0, for all platforms
+    "public.ecr.aws/aws-observability/aws-otel-collector"
+    "@sha256:9b28046359054b414f4ba76056ba4e8cffda2d53fbcee06171d7eeecd71326c3"
+)
 
 _BY_ENVIRONMENT = "0 for the environment's own"
 
@@ -525,7 +528,7 @@ KEYS: tuple[Key, ...] = (
     Key("stopTimeoutSeconds", "integer", 120, "Time that a task has to end its work before it is killed.",
         "20 to 120 seconds (Fargate's most)", _number(20, 120)),
     Key("collectorImage", "string", COLLECTOR, "Image of the OpenTelemetry collector beside each worker.",
-        "an image with tag or digest", _text(r"[a-z0-9][a-z0-9._:/-]*(:[A-Za-z0-9_.-]+|@sha256:[0-9a-f]{64})")),
+        "image@sha256: and 64 hexadecimal digits", _text(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")),
 )  # fmt: skip
 
 

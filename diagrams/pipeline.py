@@ -41,15 +41,17 @@ DIAGRAM = Diagram(
     nodes=(
         Box("commit", (0.9, 0.75), "Azure Repos", "a commit on main", colour="#ffffff", size=(1.4, 0.7)),
         Box(
-            "Build", (3.3, 0.75), "Build", "tests, zip, image,\nSBOM, licences, secrets", colour=BLUE, size=(1.75, 0.75)
+            "Build", (3.3, 0.75), "Build", "gates, tests, zip,\nSBOM, licences, secrets", colour=BLUE, size=(1.75, 0.75)
         ),
         Box("Validate", (5.6, 0.75), "Validate", "types, policies,\nconfiguration", colour=BLUE, size=SIZE),
+        Box("Image", (7.6, 0.75), "Image", "of fargate: built\nhere, by its digest", colour=BLUE, size=SIZE),
         *(box for name, row in ROWS.items() for box in _environment(name, row)),
     ),
     edges=(
         Edge("commit", "Build", outside=True),
         Edge("Build", "Validate"),
-        Edge("Validate", "Plan_dev", via=[(5.6, 1.3), (1.9, 1.3), (1.9, ROWS["dev"])]),
+        Edge("Validate", "Image"),
+        Edge("Image", "Plan_dev", via=[(7.6, 1.3), (1.9, 1.3), (1.9, ROWS["dev"])]),
         *(edge for name in ROWS for edge in _along(name)),
         _down("dev", "staging"),
         _down("staging", "prod"),

@@ -8,11 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import binding, build, cli, comment, drift, image, plan, stacks, supply_chain, verify
+from pipelines import binding, build, cli, comment, drift, gates, image, plan, stacks, supply_chain, verify
 from pipelines.errors import Refused
 from pipelines.shell import commit
 
 Arguments = argparse.Namespace
+
+
+def _gates(given: Arguments) -> None:
+    rollback = given.rollback.lower() == "true"
+    needed = gates.used(given.alternative, stacks.environments(given.to, rollback), rollback)
+    print("\n".join(f"shut  {gate}" for gate in gates.check(needed, os.environ)))
 
 
 def _stacks(given: Arguments) -> None:
@@ -27,7 +33,11 @@ def _build(given: Arguments) -> None:
 
 
 def _image(given: Arguments) -> None:
-    print(image.push(given.build, given.repository))
+    print(image.push(given.build, os.environ.get("IMAGE_REPOSITORY", ""), given.run, given.image))
+
+
+def _use_image(given: Arguments) -> None:
+    print(f"{given.stack} will run {image.use(given.stack, given.of, given.image)}")
 
 
 def _supply_chain(given: Arguments) -> None:
@@ -52,7 +62,7 @@ def _plan(given: Arguments) -> None:
         print(f"Outputs of components that only an apply can know: {', '.join(loosened)}")
     bound = binding.of(given.stack, given.build, given.plan)
     binding.write(bound, given.plan)
-    text = plan.summary(given.stack, bound.commit, plan.changes(planned))
+    text = plan.summary(given.stack, bound.commit, plan.changes(planned), image.of(given.stack))
     (given.plan / binding.SUMMARY).write_text(text)
     print(f"\n{text}")
     print(f"##vso[task.uploadsummary]{given.plan / binding.SUMMARY}")
@@ -69,12 +79,12 @@ def _drift(given: Arguments) -> None:
 
 def _verify(given: Arguments) -> None:
     outputs = verify.outputs(given.stack)
-    for line in verify.code(outputs, given.build):
+    for line in verify.code(outputs, given.build, given.stack):
         print(line)
     if outputs.get("mode") == "shadow":
         print("No canary: in shadow mode nothing is confirmed by us.")
         return
-    print(verify.canary(given.stack, given.run, given.account))
+    print(verify.canary(given.stack, given.run, os.environ.get("CANARY_ACCOUNT", "")))
 
 
 def _cli(given: Arguments) -> None:
@@ -86,19 +96,21 @@ def _comment(given: Arguments) -> None:
 
 
 COMMANDS: dict[str, tuple[Callable[[Arguments], None], str, tuple[str, ...]]] = {
+    "gates": (_gates, "refuse to begin while AWS is open to a branch", ("--alternative", "--to", "--rollback")),
     "stacks": (_stacks, "check the configuration of stacks", ("--alternative", "--to", "--rollback")),
     "build": (_build, "build the zip and the image's context", ("--build",)),
-    "image": (_image, "push the image", ("--build", "--repository")),
+    "image": (_image, "build and push the image", ("--build", "--image", "--run")),
+    "use-image": (_use_image, "let a stack run an image", ("--stack", "--of", "--image")),
     "supply-chain": (_supply_chain, "check what the program is made of", ("--out", "--tools")),
     "rollback": (_rollback, "is this commit one to go back to?", ("--stack",)),
     "plan": (_plan, "bind a plan, and say what it does", ("--stack", "--build", "--plan")),
     "check": (_check, "refuse a plan that is not of what is there", ("--stack", "--build", "--plan")),
     "drift": (_drift, "refuse what AWS has come to differ in", ("stack",)),
-    "verify": (_verify, "is what runs what was built?", ("--stack", "--build", "--run", "--account")),
+    "verify": (_verify, "is what runs what was built?", ("--stack", "--build", "--run")),
     "cli": (_cli, "install the Pulumi CLI", ("version",)),
     "comment": (_comment, "comment on the pull request", ("file",)),
 }
-PATHS = ("--build", "--plan", "--out", "--tools", "file")
+PATHS = ("--build", "--image", "--plan", "--out", "--tools", "file")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines import build, shell
 from pipelines.errors import Refused
@@ -98,11 +99,27 @@ def check(stack: str, built: Path, plan: Path) -> Binding:
     return planned
 
 
+def applied_with(stack: str, key: str, wanted: str) -> str:
+    """A value of the configuration that the commit `wanted` ("" for any) was last applied with. Raises Refused."""
+    for one in _applied(stack):
+        if wanted in ("", one["environment"].get("git.head")):
+            value = (one.get("config") or {}).get(key) or {}
+            if value.get("secret") or not value.get("value"):
+                raise Refused(f"The last apply of {wanted[:12] or 'any commit'} to {stack} had no {key}.")
+            return str(value["value"])
+    raise Refused(f"{wanted[:12] or 'Nothing'}: found no successful apply of it to the stack {stack}.")
+
+
+def _applied(stack: str) -> list[dict[str, Any]]:
+    """The updates that succeeded, the newest first."""
+    history = run_json("pulumi", "stack", "history", "--json", "--stack", stack)
+    return [one for one in history if one["kind"] == "update" and one["result"] == "succeeded"]
+
+
 def applied_before(stack: str, wanted: str) -> str:
     """When a commit was last applied to the stack. Raises Refused for one that never was: no place to go back to."""
-    history = run_json("pulumi", "stack", "history", "--json", "--stack", stack)
-    done = [one for one in history if one["kind"] == "update" and one["result"] == "succeeded"]
-    for one in done:  # the newest first
+    done = _applied(stack)
+    for one in done:
         if one["environment"].get("git.head") == wanted:
             return str(one["endTime"])
     known = {one["environment"].get("git.head", "")[:12]: one["endTime"] for one in reversed(done)}

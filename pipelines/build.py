@@ -17,8 +17,8 @@ from pipelines import shell
 from pipelines.errors import Refused
 from pipelines.shell import commit, sha256
 
-ZIP, CONTEXT, MANIFEST, IMAGE = "workers.zip", "image.tar", "manifest.json", "image"
-"""The artifact's files. IMAGE holds `repository@sha256:...` once the image was pushed (pipelines/image.py)."""
+ZIP, CONTEXT, MANIFEST = "workers.zip", "image.tar", "manifest.json"
+"""The artifact's files."""
 
 
 def build(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""The workers' image: built from the context that Build made, pushed once, and from then on named by its digest."""
+"""The workers' image: built by this run from the context that Build made, and from then on named by its digest.
+
+A tag is never asked what it stands for. Whoever may push could have put anything under the tag of a commit that is not
+built yet, and an immutable tag would keep it there. So each run builds its own image, under a tag that is its own, and
+goes on with the digest that the builder found in what it made; the plan names that digest, and a person approves it.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +12,60 @@ import re
 import tempfile
 from pathlib import Path
 
-from pipelines import build
+import yaml
+
+from pipelines import binding, build, shell
 from pipelines.errors import Refused
 from pipelines.shell import run
 
+IMAGE = "image"
+"""The file that holds `repository@sha256:...`."""
 REPOSITORY = re.compile(r"(?P<host>\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com)/(?P<name>[a-z0-9._/-]+)")
+REFERENCE = re.compile(rf"{REPOSITORY.pattern}@sha256:[0-9a-f]{{64}}")
+KEY = "confirm-transactions:imageDigest"
 
 
-def push(built: Path, repository: str) -> str:
-    """Push the image, unless the same content was pushed before; note `repository@sha256:...` in the artifact.
-
-    The repository's tags are immutable and say what is in the image, so one that is there is the same one.
-    """
+def push(built: Path, repository: str, run_id: str, target: Path) -> str:
+    """Build and push the image; note `repository@sha256:...` in the folder `target`. Raises Refused."""
     match = REPOSITORY.fullmatch(repository)
     if not match:
         raise Refused(
             f"imageRepository: found {repository!r}; allowed: ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME, the output "
             "imageRepository of bootstrap/."
         )
-    tag = json.loads((built / build.MANIFEST).read_text())["imageTag"]
-    digest = _there(match, tag) or _build(built, match, f"{repository}:{tag}")
-    reference = f"{repository}@{digest}"
-    (built / build.IMAGE).write_text(f"{reference}\n")
+    manifest = build.same(built)  # what was built is what this commit gives
+    digest = _build(built, match, f"{repository}:{manifest['imageTag']}-{run_id}")
+    return write(f"{repository}@{digest}", target)
+
+
+def write(reference: str, target: Path) -> str:
+    """Note which image it is. Raises Refused for what names none by its digest."""
+    if not REFERENCE.fullmatch(reference):
+        raise Refused(f"image: found {reference!r}; allowed: REPOSITORY@sha256: and 64 hexadecimal digits")
+    target.mkdir(parents=True, exist_ok=True)
+    (target / IMAGE).write_text(f"{reference}\n")
     return reference
 
 
-def _there(repository: re.Match[str], tag: str) -> str:
-    """The digest of what has the tag; "" for nothing."""
-    where = ("--region", repository["region"], "--repository-name", repository["name"])
-    found = run(
-        *("aws", "ecr", "list-images", *where, "--filter", "tagStatus=TAGGED", "--output", "json"),
-        *("--query", f"imageIds[?imageTag=='{tag}'].imageDigest"),
-    )
-    digests: list[str] = json.loads(found)
-    return digests[0] if digests else ""
+def use(stack: str, which: str, folder: Path) -> str:
+    """Let the stack run that image: `built` by this run, `applied` with this commit before, or the `newest` applied."""
+    if which == "built":
+        try:
+            reference = (folder / IMAGE).read_text().strip()
+        except FileNotFoundError:
+            raise Refused(f"{folder / IMAGE}: missing; was the artifact of the stage Image downloaded?") from None
+    else:
+        reference = binding.applied_with(stack, KEY, shell.commit() if which == "applied" else "")
+    if not REFERENCE.fullmatch(reference):
+        raise Refused(f"image: found {reference!r}; allowed: REPOSITORY@sha256: and 64 hexadecimal digits")
+    run("pulumi", "config", "set", "--stack", stack, KEY, reference)
+    return reference
+
+
+def of(stack: str) -> str:
+    """The image in the stack's configuration; "" for none."""
+    config = yaml.safe_load((shell.ROOT / f"Pulumi.{stack}.yaml").read_text()) or {}
+    return str((config.get("config") or {}).get(KEY, ""))
 
 
 def _build(built: Path, repository: re.Match[str], tagged: str) -> str:
@@ -48,12 +73,12 @@ def _build(built: Path, repository: re.Match[str], tagged: str) -> str:
     run("docker", "login", "--username", "AWS", "--password-stdin", repository["host"], given=password)
     run("docker", "buildx", "create", "--use", "--name", "confirm-transactions")
     with tempfile.TemporaryDirectory() as folder:
-        run("tar", "-xf", str(built / build.CONTEXT), "-C", folder)
-        metadata = Path(folder, "..", f"{Path(folder).name}.json").resolve()
+        context, metadata = Path(folder, "context"), Path(folder, "metadata.json")
+        context.mkdir()
+        run("tar", "-xf", str(built / build.CONTEXT), "-C", str(context))
         run(
             *("docker", "buildx", "build", "--platform", "linux/arm64", "--provenance=false", "--push"),
-            *("--tag", tagged, "--metadata-file", str(metadata), folder),
+            *("--tag", tagged, "--metadata-file", str(metadata), str(context)),
         )
         digest: str = json.loads(metadata.read_text())["containerimage.digest"]
-        metadata.unlink()
     return digest

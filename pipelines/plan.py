@@ -86,9 +86,10 @@ def _keys(goal: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({*diff.get("adds", ()), *diff.get("updates", ()), *diff.get("deletes", ())}))
 
 
-def summary(stack: str, commit: str, found: list[Change]) -> str:
+def summary(stack: str, commit: str, found: list[Change], image: str = "") -> str:
     """The changes as Markdown: what ends for good comes first, and is told in capitals."""
-    return "\n".join([f"# Plan for {stack}", "", f"Commit `{commit}`.", "", *_lines(found), ""])
+    runs = f" Image `{image}`." if image else ""
+    return "\n".join([f"# Plan for {stack}", "", f"Commit `{commit}`.{runs}", "", *_lines(found), ""])
 
 
 def _lines(found: list[Change]) -> Iterator[str]:

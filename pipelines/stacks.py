@@ -7,20 +7,22 @@ from collections.abc import Sequence
 import yaml
 
 from components import settings
+from components.bootstrap.settings import ENVIRONMENTS
 from pipelines import shell
 from pipelines.errors import Refused
 
 PREFIX = f"{settings.PROJECT}:"
 
 
-ENVIRONMENTS = ("dev", "staging", "prod")
+def environments(to: str, rollback: bool) -> tuple[str, ...]:
+    """Those that a run deploys to, in order; on the way back the last one alone."""
+    last = ENVIRONMENTS.index(to)
+    return ENVIRONMENTS[last if rollback else 0 : last + 1]
 
 
 def deployed(alternative: str, to: str, rollback: bool) -> list[str]:
     """The stacks that a run deploys, in order: those of azure-pipelines.yml."""
-    last = ENVIRONMENTS.index(to)
-    environments = ENVIRONMENTS[last if rollback else 0 : last + 1]
-    return [alternative if one == "dev" else f"{alternative}-{one}" for one in environments]
+    return [alternative if one == "dev" else f"{alternative}-{one}" for one in environments(to, rollback)]
 
 
 def check(names: Sequence[str]) -> None:

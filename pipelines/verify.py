@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import yaml
 
-from pipelines import build, shell
+from pipelines import build, image, shell
 from pipelines.errors import Refused
 from pipelines.shell import run, run_json
 
@@ -46,10 +46,10 @@ def _config(stack: str) -> Mapping[str, Any]:
     return found
 
 
-def code(found: Outputs, built: Path, clients: Clients = boto3.client) -> list[str]:
+def code(found: Outputs, built: Path, stack: str, clients: Clients = boto3.client) -> list[str]:
     """What runs, a line each. Raises Refused where it is not what was built, or not steady."""
     if "serviceName" in found:
-        return list(_service(found, built, clients("ecs")))
+        return list(_service(found, image.of(stack), clients("ecs")))
     return list(_functions(found, built, clients("lambda")))
 
 
@@ -63,7 +63,7 @@ def _functions(found: Outputs, built: Path, aws: Any) -> Iterator[str]:
         yield f"function {name} runs what was built"
 
 
-def _service(found: Outputs, built: Path, aws: Any) -> Iterator[str]:
+def _service(found: Outputs, wanted_image: str, aws: Any) -> Iterator[str]:
     wanted, cluster, name = found["taskDefinitionArn"], found["clusterName"], found["serviceName"]
     end = time.monotonic() + SETTLE_SECONDS
     while unsteady := _unsteady(aws.describe_services(cluster=cluster, services=[name])["services"][0], wanted):
@@ -71,12 +71,13 @@ def _service(found: Outputs, built: Path, aws: Any) -> Iterator[str]:
             raise Refused(f"service {name}: {unsteady}, and that for {SETTLE_SECONDS} s")
         time.sleep(2)
     yield f"service {name} runs {wanted.rpartition('/')[2]}"
-    image = (built / build.IMAGE).read_text().strip() if (built / build.IMAGE).is_file() else ""
     containers = aws.describe_task_definition(taskDefinition=wanted)["taskDefinition"]["containerDefinitions"]
     images = [container["image"] for container in containers]
-    if image and image not in images:
-        raise Refused(f"task definition {wanted}: its images are {', '.join(images)}; built was {image}")
-    yield f"its image is {image or 'the one that the program built'}"
+    if wanted_image not in images:
+        raise Refused(
+            f"task definition {wanted}: its images are {', '.join(images)}; planned was {wanted_image or 'none'}"
+        )
+    yield f"its image is {wanted_image}"
 
 
 def _unsteady(service: Mapping[str, Any], wanted: str) -> str:

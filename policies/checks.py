@@ -177,7 +177,7 @@ def logs_go_somewhere(box: dict[str, Any]) -> bool:
 
 def by_digest(box: dict[str, Any]) -> bool:
     image = str(box.get("image", "@sha256:"))
-    return "@sha256:" in image or "output<" in image.lower() or image.startswith("public.ecr.aws/")
+    return "@sha256:" in image or "output<" in image.lower()
 
 
 def definition_has_dead_letters(view: View) -> Iterator[str]:

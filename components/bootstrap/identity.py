@@ -11,11 +11,10 @@ from components import iam
 from components.account import Place
 from components.bootstrap.backend import Backend
 from components.bootstrap.permissions import APPLY, BOUNDARY, DATA, NEW, OURS, PROGRAM_ROLES
-from components.bootstrap.settings import Bootstrap, connection
+from components.bootstrap.settings import REVIEW, REVIEWED, Bootstrap, connection
 from components.iam import Statement
 from components.settings import PROJECT
 
-ROLES = ("plan", "apply", "verify")
 SESSION_SECONDS = 2 * 3600
 """A cluster's first creation takes most of an hour."""
 IMAGES = "confirm-transactions"
@@ -27,7 +26,14 @@ LINKED = ("backup", "ecs", "ecs.application-autoscaling", "fis", "rds")
 
 class Identity(pulumi.ComponentResource):
     """Creates: the OIDC provider (unless the account has it), the permissions boundary of the program's roles, and the
-    roles plan, apply and verify; where this account keeps the images, their repository and the role build."""
+    roles plan, apply and verify; in dev the role review; where this account keeps the images, their repository and the
+    role build.
+
+    AWS is told by a token which service connection asks, and nothing more: IAM reads `aud` and `sub` of a provider like
+    this one, and Azure's `sub` names organization, project and connection. The branch stands in claims that IAM does
+    not read. So what main may and what every branch may are two connections here, with a role each, and the branch is
+    held by Azure's branch control on the connection (pipelines/gates.py looks that it is there).
+    """
 
     roles: Mapping[str, aws.iam.Role]
     """By service connection."""
@@ -84,6 +90,9 @@ class Identity(pulumi.ComponentResource):
         for group, grants in APPLY.items():
             self._attach(f"apply-{group}", made["apply"], [grant.statement(place) for grant in grants])
         self._attach("apply-identity", made["apply"], self._identity())
+        if settings.environment == REVIEWED:
+            made[REVIEW] = self._role(REVIEW, "Shows what a pull request would change here", [reads])
+            self._grant(REVIEW, made[REVIEW], [*self._state(writes=False), self._no_data()])
         self.roles = {connection(settings.environment, role): made[role] for role in made}
         if settings.images:
             self.repository = self._images()

@@ -12,6 +12,12 @@ import pulumi
 PROJECT = "confirm-transactions-bootstrap"
 AUDIENCE = "api://AzureADTokenExchange"
 
+ENVIRONMENTS = ("dev", "staging", "prod")
+ROLES = ("plan", "apply", "verify")
+"""Those of each environment."""
+REVIEW, REVIEWED = "review", "dev"
+"""The role of the pull requests' pipeline, and the one environment that has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -22,7 +28,7 @@ class Key:
 
 
 KEYS = (
-    Key("environment", "dev|staging|prod", "dev, staging or prod", "dev"),
+    Key("environment", "|".join(ENVIRONMENTS), "dev, staging or prod", "dev"),
     Key("owner", r".{1,128}", "the team that answers for it", "payments"),
     Key("costCenter", r".{1,128}", "whom it is charged to", "payments-dev"),
     Key("azureOrganization", r"[A-Za-z0-9-]{1,50}", "the name in dev.azure.com/NAME", "contoso"),
@@ -72,6 +78,12 @@ class Bootstrap:
     def subject(self, role: str) -> str:
         """Who a token of the service connection for a role is about."""
         return f"sc://{self.organization}/{self.project}/{connection(self.environment, role)}"
+
+
+def connections() -> tuple[str, ...]:
+    """All of them."""
+    own = (connection(environment, role) for environment in ENVIRONMENTS for role in ROLES)
+    return (connection("", "build"), *own, connection(REVIEWED, REVIEW))
 
 
 def connection(environment: str, role: str) -> str:

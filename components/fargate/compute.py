@@ -136,8 +136,11 @@ class Compute(pulumi.ComponentResource):
             opts=self._mine,
         ).image_uri
 
-    def _pull(self) -> list[Statement]:
-        """What an execution role needs for the image."""
+    def _pull(self, *more: str) -> list[Statement]:
+        """What an execution role needs for the image, and for others that are in a registry of ECR."""
+        place = self._place
+        images = [repository_arn(self._settings.service.image, place) or self.repository.arn]
+        images += [arn for image in more if (arn := repository_arn(image, place))]
         return [
             Statement(
                 sid="LogInToTheRegistry",
@@ -148,7 +151,7 @@ class Compute(pulumi.ComponentResource):
             Statement(
                 sid="PullTheImage",
                 actions=("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
-                resources=(repository_arn(self._settings.service.image, self._place) or self.repository.arn,),
+                resources=images,
             ),
         ]
 
@@ -283,7 +286,10 @@ class Compute(pulumi.ComponentResource):
         execution, execution_grant = self._role(
             "worker-execution",
             "ECS, to start the workers: image, logs",
-            [*self._pull(), self._write_logs(containers.WORKER, containers.COLLECTOR)],
+            [
+                *self._pull(settings.service.collector_image),
+                self._write_logs(containers.WORKER, containers.COLLECTOR),
+            ],
         )
 
         def user(name: str) -> pulumi.Output[str]:

@@ -4,6 +4,7 @@ reading.py      the file, with templates, parameters and expressions, as Azure e
 model.py        what it is made of, checked before anything runs
 running.py      stages, jobs and steps, one after the other
 here.py         what stands here for what only Azure and AWS have
+azure.py        Azure's REST API, as far as a step asks it
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from __future__ import annotations
 import subprocess
 import time
 
-from components.bootstrap.identity import ROLES
-from components.bootstrap.settings import connection
+from components.bootstrap.settings import connections
 from local.errors import LocalError
 from local.pipeline import model
-from local.pipeline.here import DIFFERENCES, ENVIRONMENTS, Here
+from local.pipeline.here import DIFFERENCES, Here
 from local.pipeline.reading import read
 from local.pipeline.running import PREDEFINED, Runner
 from local.processes import ROOT
@@ -23,25 +23,25 @@ from local.processes import ROOT
 FILE = ROOT / "azure-pipelines.yml"
 TESTS = "tests/domain tests/pipeline tests/serverless"
 """Of all tests, those that a local run runs, so that it lasts minutes; `TESTS=...` says otherwise."""
-CONNECTIONS = ("confirm-build", *(connection(env, role) for env in ENVIRONMENTS for role in ROLES))
+CONNECTIONS = connections()
 """Those that bootstrap/ makes roles for."""
 
 
-def load(stack: str, tests: str = TESTS) -> model.Pipeline:
+def load(stack: str) -> model.Pipeline:
     """Our pipeline for a stack, checked. Raises LocalError with every mistake."""
-    return model.build(FILE.name, read(FILE, {"alternative": stack, "tests": tests}))
+    return model.build(FILE.name, read(FILE, {"alternative": stack}))
 
 
 def main(stack: str, tests: str = TESTS) -> int:
     """Run it on the commit that is checked out; 0 when everything was applied and verified."""
     began = time.monotonic()
-    pipeline = load(stack, tests)
+    pipeline = load(stack)
     commit = _git("rev-parse", "HEAD")
     folder = ROOT / ".local" / "pipeline"
     print(f"{FILE.name} on commit {commit[:12]}, stack {stack}, tests: {tests or 'all'}")
     if _git("status", "--porcelain"):
         print("Changes that are not committed are not in it.")
-    with Here(stack, commit, folder, CONNECTIONS) as machine:
+    with Here(stack, commit, folder, CONNECTIONS, tests) as machine:
         model.check(pipeline, machine.groups, machine.connections, PREDEFINED)
         runner = Runner(pipeline, machine, folder)
         good = runner.run()

@@ -15,10 +15,12 @@ from typing import TextIO
 
 from local.emulator import REGION
 from local.errors import LocalError
+from local.pipeline.azure import Azure
 from local.pipeline.model import Stage, Step
 from local.pipeline.running import StepFailed, Workspace, answer_on_terminal
 from local.processes import ROOT
 from local.stack import LocalAws, is_foreign
+from pipelines import image
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 LOCKS = ("requirements.lock", "pyproject.toml")
@@ -29,7 +31,8 @@ DIFFERENCES: Mapping[str, str] = {
     "AWSShellScript@1": "the local AWS and its test credentials, without an OIDC login or a role's limits",
     "UsePythonVersion@0": "the Python that runs make",
     "Cache@2": "this folder's .venv where it fits the commit's locks, and caches in .local/pipeline",
-    "tests": "those named above alone; in Azure all",
+    "tests": "those named above alone; in Azure all, whoever starts the run",
+    "gates": "a stand-in of Azure's API, set up as docs/pipeline.md says; approvals and branch control are Azure's",
     "packages": "the same .venv (installed as in Azure, where it does not fit)",
     "pulumi": "the Pulumi CLI of the local AWS",
     "checkov": "that of this folder, installed once as in Azure",
@@ -46,8 +49,8 @@ DIFFERENCES: Mapping[str, str] = {
 class Here:
     """Implements `Machine` (local/pipeline/running.py) with a clone of the commit and the local AWS."""
 
-    def __init__(self, stack: str, commit: str, folder: Path, connections: Sequence[str]) -> None:
-        self.stack, self.commit, self.folder = stack, commit, folder.resolve()
+    def __init__(self, stack: str, commit: str, folder: Path, connections: Sequence[str], tests: str = "") -> None:
+        self.stack, self.commit, self.folder, self.tests = stack, commit, folder.resolve(), tests
         self.connections = connections
         self.build: Mapping[str, str] = {
             "Agent.OS": "Linux",
@@ -59,6 +62,7 @@ class Here:
         self._source = self.folder / "source"
         self._lock: TextIO
         self._aws: LocalAws | None = None
+        self._azure: Azure | None = None
         self._configured: set[Path] = set()
         environment = {
             "awsRegion": REGION,
@@ -91,15 +95,23 @@ class Here:
             raise LocalError("Another `make pipeline` runs in this folder: wait for its end.") from None
         shutil.rmtree(self._source, ignore_errors=True)
         _clone(ROOT, self._source, self.commit)
+        self._azure = Azure()
+        self.build = {**self.build, **self._azure.variables}
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._aws:
             self._aws.stop()
+        if self._azure:
+            self._azure.close()
         self._lock.close()
 
     def checkout(self, workspace: Workspace) -> None:
         _clone(self._source, workspace.source, self.commit)
+
+    def script(self, step: Step) -> str:
+        """Of the tests those alone that were asked for: the file itself leaves nobody a choice."""
+        return step.script.replace('ARGS="', f'ARGS="{self.tests} ', 1) if step.name == "tests" else step.script
 
     def instead(self, step: Step) -> Callable[[Workspace], str] | None:
         return self._instead.get(step.name)
@@ -160,11 +172,9 @@ class Here:
         return ""
 
     def _image(self, workspace: Workspace) -> str:
-        built = workspace.staging / "build"
-        digest = json.loads((built / "manifest.json").read_text())["files"]["image.tar"]
-        reference = f"{self.groups['confirm-build']['imageRepository']}@sha256:{digest}"
-        (built / "image").write_text(f"{reference}\n")
-        return reference
+        manifest = json.loads((workspace.root / "build" / "manifest.json").read_text())
+        repository = self.groups["confirm-build"]["imageRepository"]
+        return image.write(f"{repository}@sha256:{manifest['files']['image.tar']}", workspace.staging / "image")
 
     def _started(self, workspace: Workspace) -> LocalAws:
         """The local AWS; and the job's clone has the configuration that the stack has on it."""

@@ -25,7 +25,8 @@ from local.processes import ROOT
 
 PREDEFINED = (
     *("Agent.OS", "Build.ArtifactStagingDirectory", "Build.BuildId", "Build.Reason", "Build.SourceVersion"),
-    *("Common.TestResultsDirectory", "Pipeline.Workspace", "System.AccessToken"),
+    *("Build.SourceBranch", "Common.TestResultsDirectory", "Pipeline.Workspace", "System.AccessToken"),
+    *("System.CollectionUri", "System.TeamProjectId"),
 )
 """Azure's own variables, of those that the pipeline may use."""
 
@@ -81,6 +82,10 @@ class Machine(Protocol):
 
     def environment(self, workspace: Workspace, connection: str) -> dict[str, str]:
         """For a step's process; with `connection`, one that may use AWS."""
+        ...
+
+    def script(self, step: Step) -> str:
+        """What is run of the step's script: all of it, or what takes less time here."""
         ...
 
     def instead(self, step: Step) -> Callable[[Workspace], str] | None:
@@ -177,7 +182,7 @@ class Runner:
             env.pop("SYSTEM_ACCESSTOKEN", None)  # a secret: only for a step that asks for it
             env |= {name: _filled(value, variables) for name, value in step.env.items()}
             env["PATH"] = os.pathsep.join([*workspace.path, env["PATH"]])
-            return self._script(_filled(step.script, variables), workspace, env, log)
+            return self._script(_filled(self.machine.script(step), variables), workspace, env, log)
         return TASKS[step.kind](self, stage, step, inputs)
 
     def _script(self, script: str, workspace: Workspace, env: Mapping[str, str], log: Path) -> str:

@@ -35,6 +35,9 @@ class Stub:
         self.connected.append(connection)
         return {"PATH": os.environ["PATH"]}
 
+    def script(self, step: Step) -> str:
+        return step.script
+
     def instead(self, step: Step) -> Callable[[Workspace], str] | None:
         return (lambda _: "something else") if step.name == "other" else None
 

@@ -71,6 +71,10 @@ class Clone:
         every = ["--stack", stack, "--build", str(self.built), "--plan", str(self.plan)]
         return main([name, *where.get(name, every)])
 
+    def configure(self, image: str) -> None:
+        with (self.root / "Pulumi.serverless.yaml").open("a") as file:
+            file.write(f"  confirm-transactions:imageDigest: {image}\n")
+
     def planned(self) -> None:
         assert self.step("build") == 0
         assert self.step("plan") == 0
@@ -302,10 +306,10 @@ def test_the_functions_run_what_was_built(clone: Clone) -> None:
     clone.step("build")
     aws, outputs = Lambda(), {"functions": {"plan": "plan-1"}}
     with pytest.raises(Refused, match="function plan-1: its code is "):
-        verify.code(outputs, clone.built, lambda _: aws)
+        verify.code(outputs, clone.built, "serverless", lambda _: aws)
     digest = bytes.fromhex(json.loads((clone.built / "manifest.json").read_text())["files"]["workers.zip"])
     aws.code = base64.b64encode(digest).decode()
-    assert verify.code(outputs, clone.built, lambda _: aws) == ["function plan-1 runs what was built"]
+    assert verify.code(outputs, clone.built, "serverless", lambda _: aws) == ["function plan-1 runs what was built"]
 
 
 class Ecs:
@@ -332,15 +336,15 @@ def service(definition: str = "task/w:2", running: int = 1, others: str = "") ->
 def test_the_service_runs_what_was_built(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = {"serviceName": "worker", "clusterName": "c", "taskDefinitionArn": "task/w:2"}
     monkeypatch.setattr("time.sleep", lambda _: None)
-    (clone.built / "image").write_text("repository@sha256:1\n")
+    clone.configure(image="repository@sha256:1")
     steady = Ecs(service(running=0), service(others="task/w:1"), service())
-    assert verify.code(outputs, clone.built, lambda _: steady) == [
+    assert verify.code(outputs, clone.built, "serverless", lambda _: steady) == [
         "service worker runs w:2",
         "its image is repository@sha256:1",
     ]
-    (clone.built / "image").write_text("repository@sha256:2\n")
-    with pytest.raises(Refused, match="built was repository@sha256:2"):
-        verify.code(outputs, clone.built, lambda _: Ecs(service()))
+    clone.configure(image="repository@sha256:2")
+    with pytest.raises(Refused, match="planned was repository@sha256:2"):
+        verify.code(outputs, clone.built, "serverless", lambda _: Ecs(service()))
     monkeypatch.setattr(verify, "SETTLE_SECONDS", 0)
     for bad, why in (
         (service("task/w:1"), "rolled back"),
@@ -348,7 +352,7 @@ def test_the_service_runs_what_was_built(clone: Clone, monkeypatch: pytest.Monke
         (service(others="x"), "still run"),
     ):
         with pytest.raises(Refused, match=why):
-            verify.code(outputs, clone.built, Ecs(bad).client)
+            verify.code(outputs, clone.built, "serverless", Ecs(bad).client)
 
 
 CONFIRM = """#!/bin/sh

@@ -47,6 +47,18 @@ def _container(path: str, value: object) -> Callable[[Record], None]:
     return spoil
 
 
+def _sidecar(key: str, value: object) -> Callable[[Record], None]:
+    """A sabotage: something of the worker's neighbour."""
+
+    def spoil(record: Record) -> None:
+        task = record.one(TASK, "worker")
+        definitions = json.loads(task.inputs["containerDefinitions"])
+        definitions[1][key] = value
+        task.inputs["containerDefinitions"] = json.dumps(definitions)
+
+    return spoil
+
+
 def containers_may_nothing(record: Record) -> Complaints:
     for task, container in _containers(record):
         where = f"{task} {container['name']}"
@@ -99,7 +111,7 @@ def tasks_hold_no_secret(record: Record) -> Complaints:
 
 def images_are_pinned(record: Record) -> Complaints:
     for task, container in _containers(record):
-        if container["name"] != "collector" and not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):
+        if not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):
             yield f"{task} {container['name']} runs whatever {container['image']} is"
 
 
@@ -283,6 +295,7 @@ FARGATE_INVARIANTS = (
         TASK,
     ),
     Invariant("images are pinned", images_are_pinned, _container("image", "workers:latest"), TASK),
+    Invariant("sidecars' images are pinned", images_are_pinned, _sidecar("image", "public.ecr.aws/x/y:v1"), TASK),
     Invariant(
         "the database's port is closed to addresses",
         the_database_is_reached_by_the_workers_alone,

@@ -12,8 +12,8 @@ import pulumi
 import pytest
 
 from components.bootstrap import permissions, settings
-from components.bootstrap.identity import ROLES
 from components.bootstrap.permissions import APPLY, BOUNDARY, PROGRAM_ROLES
+from components.bootstrap.settings import ROLES
 from local.pipeline import CONNECTIONS
 from local.provider import catalogue
 from local.provider.model import Resource
@@ -98,7 +98,7 @@ def test_each_role_is_opened_by_the_tokens_of_one_service_connection(made: Recor
         assert condition[f"{host}:aud"] == "api://AzureADTokenExchange"
         subjects[role.name] = condition[f"{host}:sub"]
     assert subjects == {
-        **{role: f"sc://contoso/payments/confirm-dev-{role}" for role in ROLES},
+        **{role: f"sc://contoso/payments/confirm-dev-{role}" for role in (*ROLES, "review")},
         "build": "sc://contoso/payments/confirm-build",
     }
     provider = made.one("aws:iam/openIdConnectProvider:OpenIdConnectProvider", "azure-devops")
@@ -136,17 +136,29 @@ NO_WRITES = {"kms:decrypt", "kms:generatedatakey", "s3:deleteobject", "s3:putobj
 """For the lock that a refresh takes, and the state's encryption."""
 
 
-def test_plan_changes_nothing_but_its_lock(made: Record) -> None:
-    may = allowed(made, "plan")
+@pytest.mark.parametrize("name", ["plan", "review"])
+def test_plan_changes_nothing_but_its_lock(made: Record, name: str) -> None:
+    may = allowed(made, name)
     assert {action for action in may if LEVELS[action] not in ("Read", "List")} <= NO_WRITES
     for action in ("s3:putobject", "s3:deleteobject"):
         (statement,) = may[action]
         assert all(resource.endswith("/.pulumi/locks/*") for resource in statement["Resource"])
-    (role,) = (role for role in made.all("aws:iam/role:Role") if role.name == "plan")
+    (role,) = (role for role in made.all("aws:iam/role:Role") if role.name == name)
     assert role.inputs["managedPolicyArns"] == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
 
 
-@pytest.mark.parametrize("role", ["plan", "apply", "verify"])
+def test_pull_requests_have_a_role_in_dev_alone() -> None:
+    """AWS sees the connection and no branch: so what every branch may is a role of its own, and reads dev."""
+    having = []
+    for environment in ("dev", "staging", "prod"):
+        made = record_bootstrap(environment=environment)
+        roles = {role.name for role in made.all("aws:iam/role:Role")}
+        assert ("review" in roles) == ("confirm-dev-review" in made.outputs["serviceConnections"])
+        having += [environment] if "review" in roles else []
+    assert having == ["dev"]
+
+
+@pytest.mark.parametrize("role", ["plan", "apply", "verify", "review"])
 def test_nobody_reads_secrets_or_other_data(made: Record, role: str) -> None:
     refused = {action for one in statements(made, role) if one["Effect"] == "Deny" for action in one["Action"]}
     assert {"secretsmanager:GetSecretValue", "logs:GetLogEvents", "sqs:ReceiveMessage"} <= refused

@@ -381,6 +381,21 @@ def test_the_dockerfile_keeps_its_promises() -> None:
     assert "/app/rds-ca.pem" in text
 
 
+def test_everything_that_the_image_takes_from_elsewhere_is_named_by_a_digest() -> None:
+    text = (artifact.WORKERS / "Dockerfile").read_text().replace("\\\n", " ")
+    values = dict(re.findall(r"(?m)^ARG (\w+)=(\S+)$", text))
+    stages = set(re.findall(r"(?m)^FROM \S+ AS (\w+)$", text))
+    bases = [values[name] if name else image for name, image in re.findall(r"(?m)^FROM (?:\$\{(\w+)\}|(\S+))", text)]
+    assert len(bases) == 2
+    for base in bases:
+        assert re.fullmatch(r"[\w./:-]+@sha256:[0-9a-f]{64}", base), base
+    fetched = re.findall(r"(?m)^ADD (.*https://.*)$", text)
+    assert len(fetched) == 1
+    assert all(re.search(r"--checksum=sha256:[0-9a-f]{64} ", one) for one in fetched)
+    assert all(source in stages for source in re.findall(r"--from=(\S+)", text))
+    assert "--require-hashes --no-deps --only-binary :all:" in text
+
+
 def test_the_image_has_the_versions_that_are_tested() -> None:
     pins = {
         line.split()[0]

@@ -177,6 +177,8 @@ WRONG: list[tuple[str, object]] = [
     ("stopTimeoutSeconds", 121),
     ("stopTimeoutSeconds", 19),
     ("collectorImage", "aws-otel-collector"),
+    ("collectorImage", "public.ecr.aws/aws-observability/aws-otel-collector:v0.48.0"),
+    ("collectorImage", "public.ecr.aws/aws-observability/aws-otel-collector@sha256:9b28"),
     ("collectorImage", ""),
 ]
 
@@ -303,10 +305,11 @@ def test_contradictions_are_refused_and_the_mends_mend(
 
 FARGATE: dict[str, Any] = LEAST | {"alternative": "fargate"}
 ASLEEP: dict[str, Any] = {"minTasks": 0, "minCapacityUnits": "0", "autoPauseSeconds": 300}
+DIGEST = f"sha256:{'0' * 64}"
 PRIVATE: dict[str, Any] = {"natStrategy": "none", "gatewayUrl": "https://10.1.2.3/v1"}
 INSIDE: dict[str, Any] = {
     "interfaceEndpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "xray"],
-    "collectorImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/collector:1",
+    "collectorImage": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/collector@{DIGEST}",
 }
 
 
@@ -354,9 +357,13 @@ INSIDE: dict[str, Any] = {
         ),
         (PRIVATE, "interfaceEndpoints", "reach ECR, their logs, secrets and X-Ray through endpoints"),
         ({**PRIVATE, **INSIDE, "minTasks": 0}, "interfaceEndpoints", "through endpoints"),
-        ({**PRIVATE, **INSIDE, "collectorImage": "docker.io/otel:1"}, "natStrategy", "public registries"),
+        ({**PRIVATE, **INSIDE, "collectorImage": f"docker.io/otel@{DIGEST}"}, "natStrategy", "public registries"),
         ({"gatewayCidrs": ["203.0.113.0/24"]}, "interfaceEndpoints", "with gatewayCidrs set"),
-        ({**INSIDE, "gatewayCidrs": ["203.0.113.0/24"], "collectorImage": "docker.io/otel:1"}, "gatewayCidrs", "ECR"),
+        (
+            {**INSIDE, "gatewayCidrs": ["203.0.113.0/24"], "collectorImage": f"docker.io/otel@{DIGEST}"},
+            "gatewayCidrs",
+            "ECR",
+        ),
         ({"retryBaseSeconds": 1000}, "retryBaseSeconds", "retryCapSeconds (900 s)"),
         ({"natStrategy": "none", **INSIDE}, "natStrategy", "way out to payments.example.com"),
         ({"environment": "prod"}, "alarmEmail", "reach a person"),
