@@ -4,4 +4,5 @@ settings.py     its configuration
 backend.py      where Pulumi keeps the state, and the key of its secrets
 identity.py     who the pipeline is to AWS: Azure DevOps as an identity provider, and a role per task
 permissions.py  what these roles may, as tables
+boundary.py     the most that the program's own roles may, as a table
 """

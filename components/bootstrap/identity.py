@@ -10,7 +10,8 @@ import pulumi_aws as aws
 from components import iam
 from components.account import Place
 from components.bootstrap.backend import Backend
-from components.bootstrap.permissions import APPLY, BOUNDARY, DATA, NEW, OURS, PROGRAM_ROLES
+from components.bootstrap.boundary import BOUNDARY
+from components.bootstrap.permissions import APPLY, DATA, NEW, OURS, PROGRAM_ROLES
 from components.bootstrap.settings import REVIEW, REVIEWED, Bootstrap, connection
 from components.iam import Statement
 from components.settings import PROJECT
@@ -62,12 +63,7 @@ class Identity(pulumi.ComponentResource):
             name=f"{place.prefix}-boundary",
             description="The most that roles made by the program may do",
             policy=iam.policy(
-                {
-                    "Sid": "TheProgramsServices",
-                    "Effect": "Allow",
-                    "Action": [f"{service}:*" for service in BOUNDARY],
-                    "Resource": "*",
-                },
+                *(grant.statement(place) for grant in BOUNDARY),
                 {
                     "Sid": "NotTheStateOfTheStacks",
                     "Effect": "Deny",

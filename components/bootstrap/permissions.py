@@ -33,12 +33,14 @@ class Grant:
     conditions: Conditions = field(default_factory=dict)
     reason: str = ""
     """Why `*`, where `on` is empty."""
+    of: str = ""
+    """The service of the ARNs, where it is another one."""
 
     def statement(self, place: Place) -> Statement:
         return Statement(
             sid=self.sid,
             actions=[f"{self.service}:{action}" for action in self.actions.split()],
-            resources=[_arn(place, self.service, end) for end in self.on] or ["*"],
+            resources=[_arn(place, self.of or self.service, end) for end in self.on] or ["*"],
             conditions=self.conditions,
             reason=self.reason,
         )
@@ -286,24 +288,3 @@ DATA: Mapping[str, str] = {
     "states": "DescribeExecution GetExecutionHistory",
 }
 """What nobody needs to know in order to plan or apply: refused, whatever ReadOnlyAccess comes to grant."""
-
-BOUNDARY = (
-    *("application-autoscaling", "backup", "backup-storage", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "events"),
-    *(
-        "fis",
-        "kms",
-        "lambda",
-        "logs",
-        "rds",
-        "rds-data",
-        "rds-db",
-        "s3",
-        "secretsmanager",
-        "sns",
-        "sqs",
-        "ssm",
-        "ssmmessages",
-    ),
-    *("states", "tag", "xray", "elasticache", "arc-zonal-shift", "synthetics"),
-)
-"""Services that roles made by the program may use at most; IAM is none of them, so no role can make itself mightier."""
