@@ -159,6 +159,7 @@ class Compute(pulumi.ComponentResource):
                 actions=("dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
                 resources=(self._args.table_arn,),
             ),
+            self._lock(),
             self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
             *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, self._place),
         ]

@@ -17,6 +17,9 @@ RESULT_BYTES = 320  # bytes of one batch's counts at their largest, or of its er
 RUN_OVERHEAD = 4 * KIB  # bytes of a run's state beside the results: plan, totals, names, an error's text
 EXPRESS_LIMIT = 300  # seconds that an Express child of a Distributed Map may take (hard limit)
 LAMBDA_RETRY_WAITS = 31  # seconds: 1 + 2 + 4 + 8 + 16, the waits between the tries of state_machine.RETRY
+PLAN_BASE_MB = 112  # memory of a function that holds nothing yet: Python, boto3 and we
+PLAN_KEY_BYTES = 1_000  # of Plan's memory for a key that is due, at most (measured: 400 to 1,000)
+PLAN_KEY_SECONDS = 0.00004  # of a whole CPU, to read and parse it (1,769 MB of memory are one)
 BATCH_MARGIN = 15  # seconds of a batch beside its calls: cold start in a VPC, claim, settle, the last line of log
 
 MINUTE = 60
@@ -52,6 +55,7 @@ def contradictions(s: Settings) -> Iterator[Problem]:
             most // 100 * 100,
         )
 
+    yield from _too_large(s)
     if gateway.rate_limit < run.map_concurrency:
         yield Problem(
             "gatewayRateLimit",
@@ -85,6 +89,21 @@ def contradictions(s: Settings) -> Iterator[Problem]:
             f"{s.alarms.oldest_pending_seconds} s with a run every {period} s",
             "more than the time between two runs, or the alarm never rests",
             min(604_800, 2 * period),
+        )
+
+
+def _too_large(s: Settings) -> Iterator[Problem]:
+    """Plan holds the keys of a full plan, and has read them in half of its time."""
+    functions, planned = s.functions, s.work.batch_size * s.run.batches_per_plan
+    holds = (functions.memory_mb - PLAN_BASE_MB) * 1_000_000 / PLAN_KEY_BYTES
+    reads = functions.timeout_seconds / 2 * functions.memory_mb / 1_769 / PLAN_KEY_SECONDS
+    if planned > (most := int(min(holds, reads))):
+        yield Problem(
+            "batchesPerPlan",
+            f"{s.run.batches_per_plan} of {s.work.batch_size} transactions, that is {planned:,} in a plan",
+            f"at most {most:,} in all: a function of {functions.memory_mb} MB (lambdaMemoryMb) holds no more, or reads "
+            f"no more in half of its {functions.timeout_seconds} s. The next loop plans the rest",
+            max(1, most // s.work.batch_size),
         )
 
 

@@ -6,7 +6,8 @@
       └───────────────────────────────────────┘      (any error: Abandon ── RunFailed)
 
 Plan takes the run lock, and gives it back where nothing is due: Scheduler delivers at least once, and a run may outlast
-the schedule's period. A state of its own for that would cost a transition each minute, the whole month.
+the schedule's period. A state of its own for that would cost a transition each minute, the whole month. Batches renew
+the lock, for a loop may outlast any lease. Who finds it taken looks at what is due all the same: alarms want to hear.
 
 AWS limits that shaped it: 256 KiB of payload per state (rules.py holds the batches under it), 25,000 history
 events per Standard execution (MAX_LOOPS), 300 s per Express child, 1 MB of definition, labels up to 40 characters.
@@ -91,7 +92,7 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
         "States": {
             "Plan": {
                 "Type": "Task",
-                "Comment": "Take the run lock or renew it, read what is due, cut it into batches, write them to S3",
+                "Comment": "Take the run lock, read what is due, cut it into batches, write them to S3",
                 "Resource": "arn:aws:states:::lambda:invoke",
                 "Parameters": {
                     "FunctionName": parts.plan_function,

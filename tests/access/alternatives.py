@@ -122,6 +122,12 @@ class Serverless(World):
         started = self.client("stepfunctions").start_execution(stateMachineArn=self.machine, input="{}")
         return self.ended(started["executionArn"])
 
+    def batch_of_a_lost_run(self) -> None:
+        """Without ids, of a plan so old that the run lock needs to be renewed."""
+        name = self.record.one("aws:lambda/function:Function", "confirm").outputs["name"]
+        batch = {"run": "lost", "batch": 0, "planned": "2026-01-05T09:00:00.000Z", "ids": []}
+        self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(batch).encode())
+
     def logged(self, function: str) -> int:
         """How many streams its log has: one per invocation here."""
         group = self.record.outputs["logGroups"][function]

@@ -67,7 +67,7 @@ AFTER_A_FAILURE = ("scheduler", "BuryDeadLetters")
 """Nothing asks for it while all is well."""
 ELSEWHERE = {
     # proven by tests of their own, below
-    "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters")},
+    "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters"), ("confirm", "RunLock")},
     "fargate": {
         ("worker", "GatewayKey"),
         ("worker", "LogInToTheDatabase"),
@@ -117,6 +117,7 @@ def worked(serverless: Serverless, gateway: LeakyGateway) -> list[Check]:
     assert "ref-one" in serverless.confirm("show", "one")
     assert "odd" in serverless.confirm("review")
     assert serverless.run()["status"] == "SUCCEEDED", "the next plan looks at what is in review"
+    serverless.batch_of_a_lost_run()
     people = ("--by", "ana", "--approved-by", "ben")
     assert "PENDING again" in serverless.confirm("redrive", "odd", *people, "--why", "the books agree")
     return serverless.checks()
@@ -247,6 +248,14 @@ def test_the_scheduled_run_needs(
     else:
         assert ended["status"] == "FAILED" or serverless.state(id_) != "CONFIRMED"
     serverless.free()
+
+
+def test_a_batch_needs_to_renew_the_run_lock(
+    serverless: Serverless, worked: list[Check], refused: Callable[[str], list[Check]]
+) -> None:
+    with serverless.without("confirm", "RunLock"):
+        serverless.batch_of_a_lost_run()
+    assert {check.action for check in refused("confirm")} == {"dynamodb:UpdateItem"}
 
 
 def test_a_schedule_that_may_not_start_a_run_leaves_a_dead_letter_and_one_that_may_not_bury_leaves_none(

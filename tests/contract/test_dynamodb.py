@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, SHARDS
 from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
-from workers.domain.transaction import Status
+from workers.domain.outcomes import Unknown
+from workers.domain.transaction import Status, to_text
 from workers.domain.transitions import Refused
-from workers.stores.dynamodb import DynamoDbStore, StoreError, to_item
+from workers.stores.dynamodb import PAGE, DynamoDbStore, StoreError, to_item
 
 Make = Callable[[Any], DynamoDbStore]
 
@@ -199,6 +204,158 @@ def test_due_counts_more_than_it_was_asked_for(dynamodb: Make, clock: FakeClock)
     due = run(store.due(10))
     assert (len(due.ids), due.more, due.oldest_due_at) == (10, True, clock.now())
     assert not run(store.due(12)).more
+
+
+class Index:
+    """A client that answers queries of an index, in order and in pages, and counts the keys that it read."""
+
+    def __init__(self, shards: dict[str, list[tuple[str, str]]], page: int = 10_000) -> None:
+        self.shards = {shard: sorted(keys) for shard, keys in shards.items()}
+        self.page, self.keys, self.queries = page, 0, 0
+        """A page ends after so many, as DynamoDB's after 1 MB."""
+
+    def query(self, *, ExpressionAttributeValues: dict[str, Any], Limit: int | None = None, **query: Any) -> Any:  # noqa: N803
+        keys = self.shards.get(ExpressionAttributeValues[":shard"]["S"], [])
+        if (until := ExpressionAttributeValues.get(":now", {}).get("S")) is not None:
+            keys = [key for key in keys if key[0] <= until]
+        start = query.get("ExclusiveStartKey", 0)
+        end = min(start + min(Limit or self.page, self.page), len(keys))
+        self.keys += end - start
+        self.queries += 1
+        items = [{"next_attempt_at": {"S": text}, "id": {"S": id_}} for text, id_ in keys[start:end]]
+        more = {"LastEvaluatedKey": end} if end < len(keys) else {}
+        return {"Count": end - start, **({} if query.get("Select") == "COUNT" else {"Items": items}), **more}
+
+
+def index(clock: FakeClock, count: int, shards: int, *, of: int | None = None) -> Index:
+    """`count` due keys over the shards, by a hash as producers do; or over the first `of` of them."""
+    due: dict[str, list[tuple[str, str]]] = {}
+    for n in range(count):
+        id_ = f"payment-{n}"
+        at = to_text(clock.now() - timedelta(seconds=count - n))
+        due.setdefault(str(zlib.crc32(id_.encode()) % (of or shards)), []).append((at, id_))
+    return Index(due)
+
+
+@pytest.mark.parametrize(("shards", "of"), [(1, None), (10, None), (40, None), (100, None), (40, 4), (100, 1)])
+@pytest.mark.parametrize("page", [10_000, 300])
+def test_what_a_plan_reads_does_not_grow_with_the_shards(
+    clock: FakeClock, shards: int, of: int | None, page: int
+) -> None:
+    """DynamoDB bills what is read, and a Lambda's memory and time are what it holds and parses of it."""
+    limit, client = 2_000, index(clock, 12_000, shards, of=of)
+    client.page = page
+    due = run(DynamoDbStore(client, "t", "pending", shards, clock, POLICY).due(limit))
+    assert due.ids == tuple(f"payment-{n}" for n in range(limit)), "the longest due, whatever their shard"
+    assert (due.more, due.oldest_due_at) == (True, clock.now() - timedelta(seconds=12_000))
+    chance = 4 * shards * math.isqrt(limit // shards)
+    assert client.keys <= (3 * limit if of else limit + chance) + shards * PAGE
+    assert client.queries <= shards + 6 * (of or 0) + limit // page + 1
+
+
+def test_a_report_reads_a_page_of_each_shard_at_most(clock: FakeClock) -> None:
+    client = index(clock, 12_000, 100)
+    assert len(run(DynamoDbStore(client, "t", "pending", 100, clock, POLICY).due(100)).ids) == 100
+    assert (client.keys, client.queries) == (100 * PAGE, 100)
+
+
+def test_a_claim_without_ids_reads_each_key_once(dynamodb: Make, clock: FakeClock) -> None:
+    """What others hold stays in the index: it looks past them, without beginning anew."""
+    read: list[int] = []
+
+    def counted(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        answer = call(**arguments)
+        read.extend([len(answer["Items"])] if name == "query" else [])
+        return answer
+
+    store = dynamodb(lambda client: Client(client, counted))
+    run(store.add(list(payments(200))))
+    assert len(claim(store, "t1", limit=150)) == 150
+    read.clear()
+    assert len(claim(store, "t2", limit=20)) == 20
+    assert sum(read) <= 200
+
+
+def test_a_backlog_is_counted_without_reading_the_keys(dynamodb: Make, clock: FakeClock) -> None:
+    keys: list[int] = []
+
+    def counted(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        answer = call(**arguments)
+        keys.extend([len(answer.get("Items", ()))] if name == "query" else [])
+        return answer
+
+    store = dynamodb(lambda client: Client(client, counted))
+    run(store.add(list(payments(300))))
+    found = run(store.backlog())
+    assert (found.open, found.due, found.oldest_due_at, found.exact) == (300, 300, clock.now(), True)
+    assert sum(keys) <= SHARDS * PAGE, "the first of each shard, for the oldest"
+
+
+def test_a_desk_is_counted_to_a_bound(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.stores.dynamodb.DESK_MOST", 50)
+    waiting = [(to_text(clock.now()), f"p-{n:03}") for n in range(300)]
+    client = Index({"review": waiting})
+    store = DynamoDbStore(client, "t", "pending", SHARDS, clock, POLICY)
+    found = run(store.backlog())
+    assert (found.review, found.exact) == (50, False)
+    assert client.keys <= 100
+
+
+# a key is text of any kind: what sorts first, among the times, and behind all of them
+STRANGE = ["!", "1", "2026-01-05 soon", "2026-99-99T99:99:99.999Z", "9999-99", "tomorrow", "0001-01-01T00:00:00+14:00"]
+
+
+@pytest.mark.parametrize("key", STRANGE)
+def test_a_key_that_is_no_time_breaks_nothing_and_ends_on_a_desk(dynamodb: Make, clock: FakeClock, key: str) -> None:
+    store = replace(dynamodb(plain), shards=1)
+    run(store.add(list(payments(3))))
+    item = store.client.get_item(TableName=store.table, Key={"id": {"S": "p-1"}})["Item"]
+    store.client.put_item(TableName=store.table, Item={**item, "next_attempt_at": {"S": key}})
+    backlog = run(store.backlog())
+    assert (backlog.open, backlog.oldest_due_at) == (3, clock.now())
+    due = run(store.due(10))
+    assert due.oldest_due_at == clock.now()
+    planned = {*due.ids, *run(store.never_due())}
+    assert planned == {"p-0", "p-1", "p-2"}, "none is left for ever"
+    held, desked = run(store.claim(token="t1", by="w1", limit=10, ids=sorted(planned)))
+    assert ({record.id for record in held}, [record.id for record in desked]) == ({"p-0", "p-2"}, ["p-1"])
+    assert "next_attempt_at" in (run(store.review())[0].reason or "")
+
+
+@pytest.mark.parametrize("key", [STRANGE[0], STRANGE[-1]])
+def test_a_deadline_on_the_desk_that_is_no_time_hides_nobody(dynamodb: Make, clock: FakeClock, key: str) -> None:
+    store = dynamodb(plain)
+    run(store.add(list(payments(2))))
+    for record in claim(store):
+        run(store.settle([answer(record, clock, Unknown("?"))]))
+    for id_ in ("p-0", "p-1"):
+        item = store.client.get_item(TableName=store.table, Key={"id": {"S": id_}})["Item"]
+        until = key if id_ == "p-0" else to_text(clock.now() + timedelta(hours=1))
+        review = {
+            "status": {"S": "REVIEW"},
+            "pending_shard": {"S": "review"},
+            "reason": {"S": "?"},
+            "owner": {"S": "x"},
+        }
+        times = {"next_attempt_at": {"S": until}, "review_by": {"S": until}}
+        store.client.put_item(TableName=store.table, Item={**item, **review, **times})
+    desk = run(store.desk())
+    assert (desk.count, desk.first_review_by) == (2, clock.now() + timedelta(hours=1))
+    assert {record.id for record in run(store.review())} == {"p-0", "p-1"}
+    assert run(store.backlog()).review == 2
+
+
+def test_never_due_looks_at_each_shard_in_its_time(dynamodb: Make, clock: FakeClock) -> None:
+    store = dynamodb(plain)
+    run(store.add(list(payments(SHARDS * 4))))
+    for n in range(SHARDS * 4):
+        item = store.client.get_item(TableName=store.table, Key={"id": {"S": f"p-{n}"}})["Item"]
+        store.client.put_item(TableName=store.table, Item={**item, "next_attempt_at": {"S": "never"}})
+    found: set[str] = set()
+    for _ in range(40):
+        found |= set(run(store.never_due()))
+        clock.advance(60)
+    assert len(found) == SHARDS * 4
 
 
 def test_a_batch_of_100_costs_nine_calls(dynamodb: Make, clock: FakeClock) -> None:

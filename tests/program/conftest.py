@@ -34,6 +34,7 @@ SERVERLESS: dict[str, dict[str, str]] = {
         "gatewayRateLimit": "100000",
         "mapConcurrency": "100",
         "batchesPerPlan": "800",
+        "lambdaMemoryMb": "1024",
         "reviewOwner": "x" * 64,
         "maskLogs": "off",
     },

@@ -92,7 +92,8 @@ GRANTS = {
             "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey",
             "s3:PutObject",
         },
-        "confirm": EVERY_FUNCTION | READ_SECRET | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"},
+        "confirm": EVERY_FUNCTION | READ_SECRET
+        | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:UpdateItem"},
         "report": EVERY_FUNCTION | {"dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt"},
         "state-machine": TRACING | {
             "dynamodb:UpdateItem", "kms:Decrypt", "lambda:InvokeFunction", "s3:GetObject", "states:DescribeExecution",

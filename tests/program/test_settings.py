@@ -232,12 +232,24 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
 @pytest.mark.parametrize(
     ("config", "key", "says", "also"),
     [
-        ({"batchSize": 2000, "gatewayConcurrency": 500, "gatewayRateLimit": 100_000}, "batchSize", "262,144 bytes", ()),
+        (
+            {"batchSize": 2000, "gatewayConcurrency": 500, "gatewayRateLimit": 100_000, "batchesPerPlan": 100},
+            "batchSize",
+            "262,144 bytes",
+            (),
+        ),
+        ({"batchesPerPlan": 161, "lambdaMemoryMb": 128}, "batchesPerPlan", "at most 16,000 in all", ()),
+        (
+            {"batchesPerPlan": 800, "batchSize": 150, "lambdaTimeoutSeconds": 30, "gatewayTimeoutSeconds": 1},
+            "batchesPerPlan",
+            "no more in half of its 30 s",
+            (),
+        ),
         ({"batchesPerPlan": 900}, "batchesPerPlan", "262,144 bytes", ()),
         ({"gatewayRateLimit": 9}, "gatewayRateLimit", "mapConcurrency", ()),
         ({"gatewayTimeoutSeconds": 30}, "lambdaTimeoutSeconds", "what a batch can need", ()),
         ({"gatewayRateLimit": 15}, "lambdaTimeoutSeconds", "1.5 a second", ("leaseSeconds",)),
-        ({"batchSize": 1500}, "batchSize", "Express child ends after 300 s", ()),
+        ({"batchSize": 1500, "batchesPerPlan": 200}, "batchSize", "Express child ends after 300 s", ()),
         (
             {"lambdaTimeoutSeconds": 280, "leaseSeconds": 300},
             "lambdaTimeoutSeconds",
@@ -453,8 +465,8 @@ def test_several_contradictions_come_together() -> None:
 def test_the_edges_that_are_still_allowed() -> None:
     largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
     fast = {"gatewayConcurrency": 500, "gatewayRateLimit": 100_000, "lambdaTimeoutSeconds": 200, "leaseSeconds": 300}
-    parse(LEAST | fast | {"batchSize": largest})
-    assert [p.key for p in problems(**fast, batchSize=largest + 1)] == ["batchSize"]
+    parse(LEAST | fast | {"batchSize": largest, "batchesPerPlan": 200})
+    assert [p.key for p in problems(**fast, batchSize=largest + 1, batchesPerPlan=200)] == ["batchSize"]
     parse(LEAST | {"leaseSeconds": 123})
     parse(LEAST | {"vpcCidr": "10.0.0.0/25"})
     parse(LEAST | {"natStrategy": "none", "gatewayUrl": "https://10.1.2.3/v1"})

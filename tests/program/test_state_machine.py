@@ -148,9 +148,18 @@ def test_payloads_fit_at_the_settings_limits() -> None:
     batch = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
     fast = {"gatewayConcurrency": 500, "gatewayRateLimit": 100_000, "lambdaTimeoutSeconds": 200, "leaseSeconds": 300}
     batches = 806
-    settings(**fast, batchSize=batch, batchesPerPlan=batches)  # the largest that settings let pass
+    settings(
+        **fast, batchSize=batch, batchesPerPlan=batches, lambdaMemoryMb=10_240
+    )  # the largest that settings let pass
     run = "r" * 80
-    item = {"run": run, "batch": batches, "ids": ["i" * 128] * batch}
+    trace = f"00-{'t' * 32}-{'s' * 16}-01"
+    item = {
+        "run": run,
+        "trace": trace,
+        "planned": "2026-01-05T09:00:00.000Z",
+        "batch": batches,
+        "ids": ["i" * 128] * batch,
+    }
     assert size(item) <= PAYLOAD_LIMIT
     tally = dict.fromkeys(Tally.__slots__, batch)
     failed = {"failed": 1, "batch": batches, "error": "Lambda.ClientExecutionTimeoutException"}

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +19,12 @@ from botocore.exceptions import EndpointConnectionError
 from local.collector import Collector
 from tests.conftest import AwsAccount
 from tests.contract.conftest import make_table
-from tests.fakes import LedgerGateway, payment
+from tests.fakes import FakeClock, LedgerGateway, payment
 from workers.config import ConfigError, read_lambda
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.serverless import handlers
-from workers.serverless.run_lock import KEY, LockLost
+from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import Due, StoreError
 from workers.tracing import trace_id
 
@@ -153,21 +154,106 @@ def test_the_first_plan_takes_the_run_lock_and_a_later_one_renews_it(gateway: Le
     assert first["lease_until"] > to_text(handlers.app().clock.now())
     assert plan(loop=1)["transactions"] == 1
     assert lock()["lease_until"] >= first["lease_until"]
-    hold("another", handlers.app().clock.now() + timedelta(minutes=1))
-    with pytest.raises(LockLost):
-        plan(loop=2)
-    assert lock()["run"] == "another"
 
 
-def test_a_plan_that_finds_the_lock_taken_looks_no_further(
-    gateway: LedgerGateway, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("loop", [0, 2], ids=["at the start", "between two loops"])
+def test_a_plan_that_finds_the_lock_taken_tells_what_is_due_and_plans_nothing(
+    gateway: LedgerGateway, capsys: pytest.CaptureFixture[str], loop: int
 ) -> None:
+    """Else nobody would look at the backlog, the desk and the canary for as long as a loop takes."""
     add(1)
     until = handlers.app().clock.now() + timedelta(minutes=1)
     hold("another", until)
-    assert plan() == {"run": RUN, "batches": 0, "locked_out": True}
-    assert emitted(capsys) == []
+    assert plan(loop=loop) == {"run": RUN, "batches": 0, "locked_out": True}
+    [metrics] = emitted(capsys)
+    assert sent(metrics) == {"Backlog", "OldestPendingAge"}
     assert lock() == {"run": "another", "lease_until": to_text(until)}
+
+
+@pytest.fixture
+def clock(gateway: LedgerGateway) -> Iterator[FakeClock]:
+    """Time that passes when the test says so."""
+    app, clock = handlers.app(), FakeClock()
+    ours = replace(app, clock=clock, store=replace(app.store, clock=clock))  # type: ignore[arg-type] # a clock is a clock
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handlers, "app", lambda: ours)
+        yield clock
+
+
+def test_a_loop_that_takes_longer_than_the_lease_keeps_the_run_lock(gateway: LedgerGateway, clock: FakeClock) -> None:
+    """At a low rate limit, or with a slow gateway, its batches take hours; the schedule goes on each minute."""
+    add(30)
+    planned = plan()
+    results = []
+    for batch in batches(planned):
+        for _ in range(8):
+            clock.advance(60)
+            assert plan(f"another-{clock.now()}")["locked_out"], "two runs at once"
+        results.append(handlers.confirm(batch, CONTEXT))
+    assert [result["confirmed"] for result in results] == [10, 10, 10]
+    assert report(planned, *results)["confirmed"] == 30
+    assert not plan(loop=1)["locked_out"]
+
+
+def test_a_batch_renews_the_lock_only_when_a_third_of_its_lease_is_over(
+    gateway: LedgerGateway, clock: FakeClock
+) -> None:
+    add(30)
+    first, second, third = batches(plan())
+    taken = lock()
+    clock.advance(199)
+    handlers.confirm(first, CONTEXT)
+    assert lock() == taken
+    clock.advance(1)
+    handlers.confirm(second, CONTEXT)
+    assert lock()["lease_until"] == to_text(clock.now() + timedelta(seconds=600))
+    renewed = lock()
+    clock.advance(199)
+    handlers.confirm(third, CONTEXT)
+    assert lock() == renewed, "this worker knows that it was renewed"
+
+
+@pytest.mark.parametrize("whose", ["taken by another", "given back"])
+def test_a_batch_of_a_run_that_lost_its_lock_tries_nothing(
+    gateway: LedgerGateway, clock: FakeClock, capsys: pytest.CaptureFixture[str], whose: str
+) -> None:
+    add(5)
+    planned = plan()
+    [batch] = batches(planned)
+    clock.advance(300)
+    if whose == "given back":
+        handlers.app().lock.give_back(RUN)
+    else:
+        hold("another", clock.now() + timedelta(minutes=1))
+    before = lock()
+    emitted(capsys)
+    counts = handlers.confirm(batch, CONTEXT)
+    assert counts == {**dict.fromkeys(counts, 0), "not_tried": 5}
+    [line] = emitted(capsys)
+    assert (line["event"], gateway.calls, lock()) == ("run lock lost", [], before)
+    assert not report(planned, counts)["more"]
+
+
+def test_a_report_of_a_run_that_lost_its_lock_ends_it_without_an_error(gateway: LedgerGateway) -> None:
+    """It did its work; that another run goes on is no reason to get anybody up."""
+    add(25)
+    planned = plan()
+    counts = handlers.confirm(batches(planned)[0], CONTEXT)
+    until = handlers.app().clock.now() + timedelta(minutes=1)
+    hold("another", until)
+    assert not report(planned, counts)["more"]
+    assert lock() == {"run": "another", "lease_until": to_text(until)}
+
+
+def test_a_lock_that_cannot_be_renewed_keeps_no_batch_from_its_work(
+    gateway: LedgerGateway, hasty: None, clock: FakeClock
+) -> None:
+    add(5)
+    [batch] = batches(plan())
+    clock.advance(300)
+    repair = cut_off(handlers.app().lock.client, "dynamodb", "UpdateItem")
+    assert handlers.confirm(batch, CONTEXT)["confirmed"] == 5
+    repair()
 
 
 def test_a_lock_that_lapsed_is_taken(gateway: LedgerGateway) -> None:

@@ -131,4 +131,7 @@ def from_text(value: str) -> datetime:
     Raises:
         ValueError: not of that form.
     """
-    return utc(datetime.fromisoformat(value))
+    try:
+        return utc(datetime.fromisoformat(value))
+    except OverflowError:  # a zone that leads out of the years 1 to 9999
+        raise ValueError(f"no such time in UTC: {value}") from None

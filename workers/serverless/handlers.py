@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from workers import measures
 from workers.clock import SystemClock
@@ -27,10 +28,11 @@ from workers.collector import Collector
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.redaction import redact
+from workers.domain.transaction import from_text, to_text
 from workers.gateway.api_key import ApiKey
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
-from workers.serverless.run_lock import RunLock
+from workers.serverless.run_lock import LockLost, RunLock
 from workers.stores.dynamodb import Due, DynamoDbStore
 from workers.telemetry import Metrics, Telemetry, told
 from workers.tracing import Context, nanoseconds, new_id, send
@@ -106,24 +108,22 @@ def s3() -> Any:
 def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "last"} -> {"bucket", "key", ...}.
 
-    `last` is what the loop before reported, empty before the first. That one takes the run lock, and where another run
-    holds it ends at once; a loop that finds nothing gives it back.
-
-    Raises:
-        LockLost: another run took the lock between two loops.
+    `last` is what the loop before reported, empty before the first. Each takes the run lock; where another run holds
+    it, this one only tells what is due: a loop may take long, and an alarm hears when nobody looks. One that finds
+    nothing gives it back.
     """
     config, lock, now, began = app().config, app().lock, app().clock.now(), time_ns()
     run, loop = str(event["run"]), int(event["last"].get("loop", 0))
-    if loop:
-        lock.renew(run, now + config.run_lease)
-    elif not lock.take(run, now, now + config.run_lease):
-        return {"run": run, "batches": 0, "locked_out": True}
+    ours = lock.take(run, now, now + config.run_lease)
     whole = _run({**event["last"], "run": run})
-    due = _look(now, run[:8], whole)
+    due = _look(now, run[:8], whole if ours else None)
+    if not ours:
+        return {"run": run, "batches": 0, "locked_out": True}
     parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
-        lines = (json.dumps({"run": run, "batch": n, "trace": str(whole), "ids": ids}) for n, ids in enumerate(parts))
+        common = {"run": run, "trace": str(whole), "planned": to_text(now)}
+        lines = (json.dumps({**common, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
         _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
     else:
@@ -143,9 +143,14 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
 
 @told
 def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """Confirm one batch: {"run", "batch", "ids"} -> counts. Raises only for faults of the infrastructure."""
+    """Confirm one batch: {"run", "batch", "planned", "ids"} -> counts. Raises only for faults of the infrastructure.
+
+    Of a run that lost its lock, or was ended, nothing more is tried: another one plans what is left.
+    """
     config, telemetry, clock = app().config, app().telemetry, app().clock
     run = f"{str(event['run'])[:8]}/{event['batch']}"
+    if not _keep_lock(event, run):
+        return asdict(Tally(not_tried=len(event["ids"])))
     remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
     through = gateway()
     began, whole = time_ns(), _run(event)
@@ -205,10 +210,10 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     if failed:
         app().telemetry.metrics({"BatchesFailed": (failed, "Count")}, now, run=run[:8], trace=whole.trace)
     counts = {**asdict(total), "failed": failed}
-    app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
+    ours = app().lock.note(run, {"run": run, "at": now.isoformat(), "loop": loop, **counts})
     progress = total.claimed > total.not_tried + total.lost
     full = len(left.ids) == app().config.batch_size
-    more = progress and full
+    more = ours and progress and full
     watch = _watch(run[:8], whole)
     watch.kept = total.retried + total.review + total.lost + failed  # then batches have left spans
     _tell(watch, "report", began, whole)
@@ -223,6 +228,23 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     return {"run": run, "loop": loop + 1, "trace": str(whole), "more": more, **counts}
 
 
+def _keep_lock(event: Mapping[str, Any], run: str) -> bool:
+    """Whether the batch's run goes on: False where its lock is another's by now, or was given back.
+
+    That the table cannot be reached is told and stops nothing here: the claim will see.
+    """
+    config, lock, now = app().config, app().lock, app().clock.now()
+    since = from_text(event["planned"]) if "planned" in event else now  # a plan of the version before
+    try:
+        lock.keep(str(event["run"]), since, now, config.run_lease)
+    except LockLost as lost:
+        app().telemetry.event("run lock lost", now, run=run, why=str(lost))
+        return False
+    except (BotoCoreError, ClientError) as error:
+        app().telemetry.failed(error, now, run=run)
+    return True
+
+
 def _canary(now: datetime, run: str) -> Metrics:
     """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
     if (canary := app().config.canary) is None:
@@ -234,14 +256,17 @@ def _canary(now: datetime, run: str) -> Metrics:
         return {}
 
 
-def _look(now: datetime, run: str, whole: Context) -> Due:
+def _look(now: datetime, run: str, whole: Context | None) -> Due:
     """What is due, up to a full plan; how much it is, how old, and what waits for a person is told.
 
     Of nothing due only that is told, each time: an alarm hears when nobody looks.
     """
     config, store, telemetry = app().config, app().store, app().telemetry
     canary = _canary(now, run)
-    due = app().loop.run_until_complete(store.due(config.batch_size * config.batches_per_plan))
+    most = config.batch_size * config.batches_per_plan
+    due = app().loop.run_until_complete(store.due(most))
+    if len(due.ids) < most:
+        due = replace(due, ids=(due.ids + app().loop.run_until_complete(store.never_due()))[:most])
     desk = app().loop.run_until_complete(store.desk())
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
     telemetry.metrics(
@@ -253,7 +278,7 @@ def _look(now: datetime, run: str, whole: Context) -> Due:
         },
         now,
         run=run,
-        **({"trace": whole.trace} if due.ids else {}),  # an idle run has none, and comes every minute
+        **({"trace": whole.trace} if whole and due.ids else {}),  # a run that does nothing has none
     )
     measures.by_currency(telemetry, desk, now)
     return due

@@ -1,6 +1,7 @@
 """The run lock: one item in the table of the transactions, so that a second run ends at once while one is under way.
 
-Plan takes and renews it, and gives it back where nothing is due; after work or an error the state machine does
+Plan takes it, each batch renews it that begins when a third of the lease is over (a loop over many batches may take
+hours), and Plan gives it back where nothing is due; after work or an error the state machine does
 (components/serverless/state_machine.py). The last run's result is left on it. It saves work and money, it is not what
 safety rests on: that is each transaction's fence.
 """
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -22,7 +23,7 @@ KEY = {"id": {"S": "#run"}}
 
 
 class LockLost(Exception):  # noqa: N818 - what happened
-    """Another run holds the lock: this one took longer than its lease and must end."""
+    """Another run holds the lock, or it was given back: this one outlived its lease, and leaves the work to others."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class RunLock:
 
     client: Any
     table: str
+    renewed: dict[str, datetime] = field(default_factory=dict)
+    """When this worker last renewed it, by run."""
 
     def take(self, run: str, now: datetime, until: datetime) -> bool:
         """Hold the lock until `until`, unless another run holds it: True if it is ours.
 
-        It is ours already where the answer to a first try was lost.
+        It is ours already in a later loop, or where the answer to a first try was lost.
         """
         condition = "attribute_not_exists(lease_until) OR lease_until < :now OR run = :run"
         try:
@@ -49,18 +52,29 @@ class RunLock:
         with contextlib.suppress(LockLost):
             self._update(run, "REMOVE lease_until", {})
 
-    def renew(self, run: str, until: datetime) -> None:
-        """Hold the lock until `until`.
+    def keep(self, run: str, since: datetime, now: datetime, lease: timedelta) -> None:
+        """Renew the lock where a third of its lease is over, as far as this worker knows.
+
+        `since` is when the run's plan took it. A lock that was given back stays so: a batch may outlive its run.
 
         Raises:
             LockLost: it is no longer ours.
         """
-        self._update(run, "SET lease_until = :until", {":until": until})
+        if now - max(since, self.renewed.get(run, since)) < lease / 3:
+            return
+        condition = "run = :run AND attribute_exists(lease_until)"
+        self._update(run, "SET lease_until = :until", {":until": now + lease}, condition)
+        self.renewed.clear()
+        self.renewed[run] = now
 
-    def note(self, run: str, result: dict[str, int | str]) -> None:
-        """Leave what this run did so far on the item, for `confirm status`."""
+    def note(self, run: str, result: dict[str, int | str]) -> bool:
+        """Leave what this run did so far on the item, for `confirm status`: False if the lock is no longer ours."""
         values = {name: {"N": str(v)} if isinstance(v, int) else {"S": v} for name, v in result.items()}
-        self._update(run, "SET last_run = :result", {":result": {"M": values}})
+        try:
+            self._update(run, "SET last_run = :result", {":result": {"M": values}})
+        except LockLost:
+            return False
+        return True
 
     def _update(
         self, run: str, expression: str, values: Mapping[str, datetime | dict[str, Any]], condition: str = "run = :run"

@@ -8,7 +8,10 @@ twenty-fifth of a call, where TransactWriteItems would cost two units, and singl
 from __future__ import annotations
 
 import asyncio
+import heapq
+import math
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,12 +34,20 @@ CANARIES_SHARD = "canaries"
 """For canaries in REVIEW: on no desk, and the index holds keys alone, which do not tell them from payments."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
+PAGE = 40
+"""Keys of a shard of the index that are read at once, at least: about what fits the 4 KB that a read is billed by."""
+COUNT_PAGES = 100
+"""Of 1 MB each: where a count of a shard stops, beyond a million keys."""
+DESK_MOST = 10_000
+"""Those on a desk are counted up to here: it is reported every minute, and reads cost."""
 DESK_READ = 500
-"""Of those on a desk, so many are read for the money at risk: it is reported every minute, and reads cost."""
+"""Of them, so many are read for the money at risk."""
 FENCE = '"id" = ? AND "version" = ?'
 """The one condition of every change: each write raises the version, so only the holder of the newest one wins."""
 
 Item = dict[str, Any]
+Key = tuple[str, str]
+"""Of the index: (next_attempt_at, id)."""
 T = TypeVar("T")
 
 
@@ -97,17 +108,13 @@ class DynamoDbStore:
             return await self._claim(token, by, limit, ids)
         held: list[Transaction] = []
         desked: list[Transaction] = []
-        seen: set[str] = set()
-        wanted = limit
-        while True:
-            due = await self.due(wanted)
-            more = await self._claim(token, by, limit - len(held), [id_ for id_ in due.ids if id_ not in seen])
+        due = self._walk(self._shards, limit, to_text(self.clock.now()))
+        # what others hold stays in the index, so look further
+        while len(held) < limit and (keys := await due.take(limit)):
+            more = await self._claim(token, by, limit - len(held), [id_ for _, id_ in keys])
             held += more.held
             desked += more.desked
-            if len(held) >= limit or not due.more:
-                return Claimed(held, desked)
-            seen.update(due.ids)  # held by others: they stay in the index, so look further
-            wanted *= 2
+        return Claimed(held, desked)
 
     async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str]) -> Claimed:
         # An eventually consistent read costs half; what it misses, the fence finds.
@@ -153,22 +160,41 @@ class DynamoDbStore:
 
     async def backlog(self) -> Backlog:
         now = to_text(self.clock.now())
-        keys = [key for shard in await self._each_shard(None) for key in shard]
-        due = sorted(text for _, text in keys if text <= now)
-        return Backlog(len(keys), len(due), from_text(due[0]) if due else None, await self.in_review())
+        counts = [
+            self._count(shard, f"next_attempt_at {when} :now", now) for shard in self._shards for when in ("<=", ">")
+        ]
+        found = await asyncio.gather(*counts)
+        due = sum(count for count, _ in found[::2])
+        desk = await self._desk(DESK_MOST)
+        return Backlog(
+            open=sum(count for count, _ in found),
+            due=due,
+            oldest_due_at=await self._oldest(now) if due else None,
+            review=len(desk),
+            exact=all(whole for _, whole in found) and len(desk) < DESK_MOST,
+        )
+
+    async def _oldest(self, now: str) -> datetime | None:
+        """Since when the longest due is due; a key that is no time tells nothing, and is passed over."""
+        due = self._walk(self._shards, 1, now)
+        while keys := await due.take(1):
+            if (time := _first_time(keys)) is not None:
+                return time
+        return None
 
     async def desk(self) -> Desk:
-        keys = await self._desk()
-        items = await self._items([id_ for id_, _ in keys[:DESK_READ]], consistent=False) if keys else {}
+        """Its count ends at DESK_MOST."""
+        keys = await self._desk(DESK_MOST)
+        items = await self._items([id_ for _, id_ in keys[:DESK_READ]], consistent=False) if keys else {}
         waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
-        return Desk(len(keys), from_text(keys[0][1]) if keys else None, desk_of(waiting).at_risk)
+        return Desk(len(keys), _first_time(keys), desk_of(waiting).at_risk)
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         item = (await self._items([id], consistent=True)).get(id)
         return _read(item) if item else None
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        ids = [id_ for id_, _ in (await self._desk())[:limit]]
+        ids = [id_ for _, id_ in await self._desk(limit)]
         items = await self._items(ids, consistent=True)
         read = [_read(items[id_]) for id_ in ids if id_ in items]
         return [record for record in read if record.status is Status.REVIEW]
@@ -189,21 +215,30 @@ class DynamoDbStore:
     # --- what only this store has ------------------------------------------------------------------------------------
 
     async def due(self, limit: int) -> Due:
-        """Up to `limit` keys of what is due or held, the longest due first, read from all shards side by side.
+        """Up to `limit` keys of what is due or held, the longest due first.
 
         The index is eventually consistent: a key may be settled by now. Harmless, since claims read the record.
         """
-        found = await self._each_shard(to_text(self.clock.now()), limit + 1)
-        keys = sorted((text, id_) for shard in found for id_, text in shard)
-        oldest = from_text(keys[0][0]) if keys else None
-        return Due(tuple(id_ for _, id_ in keys[:limit]), oldest, len(keys) > limit)
+        keys = await self._walk(self._shards, limit + 1, to_text(self.clock.now())).take(limit + 1)
+        return Due(tuple(id_ for _, id_ in keys[:limit]), _first_time(keys), len(keys) > limit)
 
-    async def in_review(self) -> int:
-        """How many wait on a desk."""
-        return len(await self._desk())
+    async def never_due(self) -> tuple[str, ...]:
+        """Ids of what would not come up, for its key is no time and lies behind those that are due.
 
-    async def _desk(self) -> list[tuple[str, str]]:
-        return await self._query(REVIEW_SHARD)
+        Looks at the last keys of one shard, another one at another time: one read, so that a run can afford it.
+        """
+        now = to_text(self.clock.now())
+        shard = self._shards[zlib.crc32(now.encode()) % self.shards]
+        keys, _ = await self._page(shard, "next_attempt_at > :now", now, PAGE, backwards=True)
+        return tuple(id_ for text, id_ in keys if _time(text) is None)
+
+    @property
+    def _shards(self) -> tuple[str, ...]:
+        return tuple(str(n) for n in range(self.shards))
+
+    async def _desk(self, limit: int) -> list[Key]:
+        """(until when, id) of up to `limit` on a desk, the nearest deadlines first."""
+        return await self._walk((REVIEW_SHARD,), limit).take(limit)
 
     async def send(self, canary: Transaction) -> None:
         """Insert a canary as producers do (docs/producers.md). By PutItem: IAM can hold it to ids of canaries."""
@@ -273,29 +308,50 @@ class DynamoDbStore:
             await self.clock.sleep(0.05 * 2**attempt)
         raise StoreError(f"{self.table} left keys unread {TRIES} times")
 
-    async def _each_shard(self, until: str | None, limit: int | None = None) -> list[list[tuple[str, str]]]:
-        return await asyncio.gather(*(self._query(str(n), until, limit) for n in range(self.shards)))
+    def _walk(self, shards: Sequence[str], expected: int, until: str | None = None) -> _Walk:
+        return _Walk(self, shards, expected, until)
 
-    async def _query(self, shard: str, until: str | None = None, limit: int | None = None) -> list[tuple[str, str]]:
-        """(id, next_attempt_at) of one shard of the index, the longest due first."""
+    async def _page(
+        self,
+        shard: str,
+        condition: str | None,
+        now: str | None,
+        size: int,
+        after: Item | None = None,
+        *,
+        backwards: bool = False,
+    ) -> tuple[list[Key], Item | None]:
+        """Up to `size` keys of a shard (DynamoDB reads 1 MB at most), and where to read on; None at its end."""
+        query = self._query(shard, condition, now) | {"Limit": size, "ScanIndexForward": not backwards}
+        while True:
+            page = await self._call(self.client.query, **query, **({"ExclusiveStartKey": after} if after else {}))
+            after = page.get("LastEvaluatedKey")
+            if page["Items"] or after is None:
+                return [(item["next_attempt_at"]["S"], item["id"]["S"]) for item in page["Items"]], after
+
+    async def _count(self, shard: str, condition: str, now: str) -> tuple[int, bool]:
+        """How many keys of a shard fulfil the condition, and whether that is all of them."""
+        query = self._query(shard, condition, now) | {"Select": "COUNT"}
+        count, after = 0, None
+        for _ in range(COUNT_PAGES):
+            page = await self._call(self.client.query, **query, **({"ExclusiveStartKey": after} if after else {}))
+            count += page["Count"]
+            after = page.get("LastEvaluatedKey")
+            if after is None:
+                return count, True
+        return count, False
+
+    def _query(self, shard: str, condition: str | None, now: str | None) -> dict[str, Any]:
         query: dict[str, Any] = {
             "TableName": self.table,
             "IndexName": self.index,
             "KeyConditionExpression": "pending_shard = :shard",
             "ExpressionAttributeValues": {":shard": {"S": shard}},
         }
-        if until is not None:
-            query["KeyConditionExpression"] += " AND next_attempt_at <= :until"
-            query["ExpressionAttributeValues"][":until"] = {"S": until}
-        found: list[tuple[str, str]] = []
-        while True:
-            if limit is not None:
-                query["Limit"] = limit - len(found)
-            page = await self._call(self.client.query, **query)
-            found += [(item["id"]["S"], item["next_attempt_at"]["S"]) for item in page["Items"]]
-            if "LastEvaluatedKey" not in page or (limit is not None and len(found) >= limit):
-                return found
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        if condition is not None:
+            query["KeyConditionExpression"] += f" AND {condition}"
+            query["ExpressionAttributeValues"][":now"] = {"S": now}
+        return query
 
     async def _call(self, operation: Callable[..., T], **arguments: Any) -> T:
         try:
@@ -340,6 +396,63 @@ class DynamoDbStore:
 
 
 _REFUSALS = ("ConditionalCheckFailed", "DuplicateItem")
+
+
+class _Walk:
+    """A walk through shards of the index, merged: the longest due first.
+
+    A shard is read on only when all that was read of it is given out. Ids are spread by a hash, so of the `expected`
+    first keys each shard has an even part, up to chance, and reading that of all side by side mostly ends it. Where it
+    does not (shards that were added later hold newer keys), pages double in size. So what is read stays under three
+    times what is given out, and a few pages: whatever the number of shards or of keys.
+    """
+
+    def __init__(self, store: DynamoDbStore, shards: Sequence[str], expected: int, until: str | None) -> None:
+        even = math.ceil(expected / len(shards))
+        self._store, self._shards, self._until = store, shards, until
+        self._size = max(PAGE, even + 4 * math.isqrt(even))  # four standard deviations
+        self._read: list[deque[Key]] = []
+        """What was read of each shard and not given out yet, beside its first, which is in the heap."""
+        self._after: list[Item | None] = []
+        self._next: list[int] = []
+        """How much of each shard is read next."""
+        self._heap: list[tuple[str, str, int]] | None = None
+        self._given: int | None = None
+        """The shard whose first was given out last: it moves up when the next one is wanted."""
+
+    async def take(self, count: int) -> list[Key]:
+        """The next `count`, or all that are left."""
+        if self._heap is None:
+            pages = await asyncio.gather(*(self._page(n, self._size) for n in range(len(self._shards))))
+            self._read, self._after = [deque(keys) for keys, _ in pages], [after for _, after in pages]
+            self._next = [max(PAGE, self._size - len(keys)) for keys in self._read]  # of what 1 MB did not hold
+            self._heap = [(*keys.popleft(), n) for n, keys in enumerate(self._read) if keys]
+            heapq.heapify(self._heap)
+        taken: list[Key] = []
+        while len(taken) < count:
+            if self._given is not None:
+                await self._move_up(self._heap, self._given)
+            if not self._heap:
+                break
+            text, id_, self._given = self._heap[0]
+            taken.append((text, id_))
+        return taken
+
+    async def _move_up(self, heap: list[tuple[str, str, int]], n: int) -> None:
+        keys = self._read[n]
+        if not keys and self._after[n] is not None:
+            more, self._after[n] = await self._page(n, self._next[n], self._after[n])
+            keys.extend(more)
+            self._next[n] = max(2 * len(more), self._next[n] - len(more))
+        self._given = None
+        if keys:
+            heapq.heapreplace(heap, (*keys.popleft(), n))
+        else:
+            heapq.heappop(heap)
+
+    async def _page(self, n: int, size: int, after: Item | None = None) -> tuple[list[Key], Item | None]:
+        condition = "next_attempt_at <= :now" if self._until else None
+        return await self._store._page(self._shards[n], condition, self._until, size, after)
 
 
 # --- items ------------------------------------------------------------------------------------------------------------
@@ -405,7 +518,7 @@ def _read(item: Item) -> Transaction:
         until = item.get("review_by", {}).get("S")
         return _unreadable(item, str(error))._replace(
             owner=item.get("owner", {}).get("S"),
-            review_by=from_text(until) if until else None,
+            review_by=_time(until) if until else None,
         )
 
 
@@ -483,6 +596,18 @@ def _is_ours(item: Item | None, after: Transaction) -> bool:
         return item is not None and parse(item) == after
     except Unreadable:
         return False
+
+
+def _first_time(keys: Iterable[Key]) -> datetime | None:
+    """Of sorted keys of the index; one that is no time was written by something else, and tells nothing."""
+    return next((time for text, _ in keys if (time := _time(text)) is not None), None)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return from_text(text)
+    except ValueError:
+        return None
 
 
 def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
