@@ -46,6 +46,16 @@ FAULTS = (
         ("breaker-open", "oldest-pending"),
     ),
     Fault(
+        "Something between answers in the gateway's place: a proxy's 404, a firewall's 403, a load balancer's 503",
+        "It proves nothing: the circuit breaker opens, no payment goes to a desk, and each is asked about afterwards",
+        (
+            "tests/gateway/test_evidence.py::test_a_proxy_in_the_way_opens_the_breaker_and_puts_nothing_on_a_desk",
+            "tests/gateway/test_evidence.py::test_a_stranger_is_believed_nothing",
+            "tests/gateway/test_evidence.py::test_a_strangers_wish_to_be_left_alone_is_heeded",
+        ),
+        ("breaker-open", "gateway-errors"),
+    ),
+    Fault(
         "The gateway is slow",
         "Less is confirmed; leases are renewed, or no call begins on their rest; what got no answer is asked about",
         (

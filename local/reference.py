@@ -23,6 +23,9 @@ from local import watched
 from local.faults import BOTH, FAULTS
 from policies.model import FRAMEWORKS
 from policies.rules import RULES
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
+from workers.gateway import evidence
+from workers.gateway.limits import Called, error_of
 
 ROOT = Path(__file__).resolve().parents[1]
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -106,6 +109,47 @@ def _runbooks() -> Mapping[str, str]:
     return {alarm.name: f"runbooks/{alarm.runbook}.md" for alarm in made}
 
 
+def answers() -> str:
+    """What each answer of the gateway is worth, for those who replace the adapter."""
+    rows = [
+        (
+            " and ".join(f"`{verb}`" for verb in row.verbs),
+            row.status,
+            f"`{row.word}`",
+            row.means,
+            f"`{row.outcome.__name__}`" + ("" if row.counts else ", gives the attempt back"),
+            "works" if row.healthy else "fails",
+            f"`{kind}`" if (kind := _kind(row)) else "",
+        )
+        for row in evidence.TABLE
+    ]
+    both, unknown = "`confirm` and `ask`", "`Unknown`"
+    return table(
+        ("verb", "HTTP status", "`status`", "which says", "outcome", "for the breaker it", "counted as"),
+        [
+            *rows,
+            (both, "any", "anything else", "a stranger's, or broken: nobody knows", unknown, "fails", "`unknown`"),
+            (both, "none", "", "no whole answer after something was sent", unknown, "fails", "`unknown`"),
+            (
+                *(both, "none", "", "no connection: nothing was sent", "`Retryable`, gives the attempt back", "fails"),
+                "`turned-away`",
+            ),
+        ],
+    )
+
+
+def _kind(row: evidence.Row) -> str | None:
+    """Of `GatewayErrors`, the metric."""
+    samples: Mapping[type[Outcome], Outcome] = {
+        Confirmed: Confirmed("", 0, ""),
+        Rejected: Rejected(""),
+        Retryable: Retryable("", row.counts),
+        Unknown: Unknown(""),
+        NotFound: NotFound(),
+    }
+    return error_of(Called(samples[row.outcome], row.healthy, 1.0 if row.status == 429 else 0.0))
+
+
 def fault_matrix() -> str:
     """Each fault: what one sees, which alarm tells, what plays it."""
     return table(
@@ -176,6 +220,7 @@ def costs() -> str:
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
+    "answers": answers,
     "alarms-fargate": partial(alarms, "fargate"),
     "alarms-serverless": partial(alarms, "serverless"),
     "pages": paging,

@@ -48,6 +48,17 @@ class Fault(StrEnum):
     FLOAT_AMOUNT = "float-amount"
     """200 with the amount as a floating-point number, after the effect."""
 
+    PAGE_404 = "page-404"
+    """A proxy's own page, 404: the route to the gateway is gone; no effect."""
+    PAGE_403 = "page-403"
+    """A firewall's own page, 403; no effect."""
+    PAGE_429 = "page-429"
+    """A proxy's own 429 with Retry-After, after the effect: it had passed the call on, and tried again."""
+    PAGE_408 = "page-408"
+    """A proxy's own 408, after the effect: it did not wait for the answer."""
+    EDGE_503 = "edge-503"
+    """503 in JSON, with the gateway's word and without the id, after the effect: a load balancer that gave up."""
+
     @property
     def has_effect(self) -> bool:
         return self not in _WITHOUT_EFFECT
@@ -60,6 +71,8 @@ _WITHOUT_EFFECT = frozenset(
         Fault.TIMEOUT_BEFORE,
         Fault.CLOSE_BEFORE,
         Fault.REDIRECT,
+        Fault.PAGE_404,
+        Fault.PAGE_403,
     }
 )
 
@@ -214,6 +227,10 @@ PROFILES: Mapping[str, Profile] = {
                         Fault.REDIRECT,
                         Fault.GARBAGE,
                         Fault.WRONG_ID,
+                        Fault.PAGE_404,
+                        Fault.PAGE_403,
+                        Fault.PAGE_408,
+                        Fault.EDGE_503,
                     ),
                     0.01,
                 ),

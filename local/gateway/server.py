@@ -41,6 +41,13 @@ class BadRequest(Exception):  # noqa: N818
         self.status = status
 
 
+def _id_of(request: Request) -> str:
+    """What a call is about, as every answer to it says: known before the body is read."""
+    if request.method == "POST":
+        return request.headers.get("idempotency-key", "")
+    return unquote(request.path.removeprefix("/confirmations/"))
+
+
 class SimulatedGateway:
     """One gateway with its ledger and its present profile. `serve()` it, or hand it requests."""
 
@@ -91,14 +98,17 @@ class SimulatedGateway:
         if self._api_key and not hmac.compare_digest(
             request.headers.get("authorization", "").encode(), f"Bearer {self._api_key}".encode()
         ):
-            peer.answer(401, {"status": "unauthorized"})
+            peer.answer(401, {"id": _id_of(request), "status": "unauthorized"})
             return
-        if request.method == "POST" and request.path == "/confirmations":
-            self._confirm(request, peer)
-        elif request.method == "GET" and request.path.startswith("/confirmations/"):
-            self._ask(unquote(request.path.removeprefix("/confirmations/")), peer)
-        else:
-            peer.answer(404, {"error": "no such path"})
+        try:
+            if request.method == "POST" and request.path == "/confirmations":
+                self._confirm(request, peer)
+            elif request.method == "GET" and request.path.startswith("/confirmations/"):
+                self._ask(_id_of(request), peer)
+            else:
+                peer.answer(404, {"error": "no such path"})
+        except BadRequest as error:
+            peer.answer(error.status, {"id": _id_of(request), "status": "invalid", "error": str(error)})
 
     # --- the two verbs
 
@@ -144,7 +154,7 @@ class SimulatedGateway:
         reached = fault is None or fault.has_effect or fault is Fault.ERROR_BEFORE
         if replay is not None and replay.status == "error" and reached:
             if self._write(peer, Call(id, "confirm", "500 replayed", time.time())):
-                peer.answer(500, {"status": "error"})
+                peer.answer(500, {"id": id, "status": "error"})
             self._under_way.discard(key)
             return
         result: Result | None = None
@@ -162,7 +172,7 @@ class SimulatedGateway:
         if fault is None and result is not None:
             peer.answer(int(status), _document(result))
         else:
-            self._misbehave(fault, result, peer)
+            self._misbehave(fault, id, result, peer)
 
     def _effect_alone(self, id: str, key: str, amount: int, currency: str, decision: Decision) -> None:
         """The effect of a call that has been answered already."""
@@ -201,7 +211,7 @@ class SimulatedGateway:
         if fault is None:
             peer.answer(*answer)
         else:
-            self._misbehave(fault, result, peer)
+            self._misbehave(fault, id, result, peer)
 
     # --- what both share
 
@@ -214,7 +224,7 @@ class SimulatedGateway:
         self._numbers[name] += 1
         if not self._within_rate():
             if self._write(peer, Call(id, verb, "429", time.time())):
-                peer.answer(429, {"status": "rate_limited"}, "Retry-After: 1\r\n")
+                peer.answer(429, {"id": id, "status": "rate_limited"}, "Retry-After: 1\r\n")
             return None
         return decide(self.seed, id, self._numbers[name], self.profile, verb)
 
@@ -242,17 +252,24 @@ class SimulatedGateway:
         except OSError as error:
             print(f"{self.ledger.path}: cannot write the ledger: {error.strerror}", file=sys.stderr, flush=True)
             if peer is not None:
-                peer.answer(503, {"status": "unavailable"})
+                peer.answer(503, {"id": records[0].id, "status": "unavailable"})
             return False
         return True
 
-    def _misbehave(self, fault: Fault | None, result: Result | None, peer: _Peer) -> None:
-        document: dict[str, Any] = _document(result) if result is not None else {"status": "unavailable"}
+    def _misbehave(self, fault: Fault | None, id: str, result: Result | None, peer: _Peer) -> None:
+        document: dict[str, Any] = _document(result) if result is not None else {"id": id, "status": "unavailable"}
         match fault:
             case Fault.UNAVAILABLE:
-                peer.answer(503, {"status": "unavailable"})
+                peer.answer(503, {"id": id, "status": "unavailable"})
             case Fault.ERROR_BEFORE | Fault.ERROR_AFTER:
-                peer.answer(500, {"status": "error"})
+                peer.answer(500, {"id": id, "status": "error"})
+            case Fault.PAGE_404 | Fault.PAGE_403 | Fault.PAGE_429 | Fault.PAGE_408:
+                page = f"<html>{fault.upper()}</html>".encode()
+                peer.answer_bytes(
+                    int(fault.removeprefix("page-")), page, "Content-Type: text/html\r\nRetry-After: 1\r\n"
+                )
+            case Fault.EDGE_503:
+                peer.answer(503, {"status": "unavailable"})
             case Fault.TIMEOUT_BEFORE | Fault.TIMEOUT_AFTER:
                 peer.hang(self.profile.hang_seconds)
             case Fault.REDIRECT:

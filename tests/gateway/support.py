@@ -126,8 +126,9 @@ def saying(answer: bytes, *, pieces: int = 0, hold: bool = False) -> Callable[..
 
 
 def http(status: int, document: Any, headers: str = "") -> bytes:
-    """An answer in good HTTP; `document` is JSON, or bytes as they are."""
+    """An answer in good HTTP; `document` is JSON, and said to be, or bytes as they are."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    headers += "" if isinstance(document, bytes) else "Content-Type: application/json\r\n"
     return f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -42,7 +42,8 @@ from workers.stores.postgres import PostgresStore
 from workers.tracing import trace_id
 
 SEED = 20_261_124
-TROUBLES = (400, 409, 422, 429, 500)
+TROUBLES = ((400, "invalid"), (409, "processing"), (422, ""), (429, "rate_limited"), (500, "error"))
+"""With the gateway's own word for it; "" where it is to be in nobody's words."""
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 SLOW_SECONDS = 0.7
@@ -92,14 +93,16 @@ def fill(world: World, gateway: LeakyGateway) -> None:
     for n, (secret, text) in enumerate(sentences(SEED)[::2]):
         world.secrets.append(secret)
         gateway.words = text
-        trouble = TROUBLES[n % len(TROUBLES)]
+        trouble, word = TROUBLES[n % len(TROUBLES)]
         match n % 4:
             case 0:
                 add(f"no-{n}", Reply(422, {"status": "rejected", "reason": text}), account=secret.text)
             case 1:
-                add(f"odd-{n}", Reply(trouble, {"status": text}), Reply(200, {"note": text}), account=secret.text)
+                said = {"status": word or text, "note": text}
+                add(f"odd-{n}", Reply(trouble, said), Reply(200, {"note": text}), account=secret.text)
             case 2:
-                add(f"text-{n}", Reply(400, f"<html>{text}</html>"), Reply(200), account=secret.text)
+                page = f"<html>{text}</html>" if n % 8 == 2 else {"status": "invalid", "error": text}
+                add(f"text-{n}", Reply(400, page), Reply(200), account=secret.text)
             case _:
                 add(f"ok-{n}", Reply(200, {"note": text}), account=secret.text)
     add("amount-1", Reply(200, {"amount": 99}))

@@ -1,0 +1,197 @@
+"""What an answer of the gateway is worth as evidence: one table, status x word x verb -> outcome x health.
+
+An answer is the gateway's own only as a whole: of the type application/json, one JSON object, under our id, with a word
+in `status` that stands in TABLE for that verb and HTTP status, and not out of a cache. Everything else (a proxy's page,
+a firewall's 403, a load balancer's 503, a route that somebody deleted) is a stranger's. A stranger knows nothing of the
+payment: he may have passed the call on before he answered. So his answer proves nothing, whatever its number: it is
+`Unknown`, and counts as a gateway that does not work. Only his wish to be left alone is heeded (429 with Retry-After),
+for a pause does no harm.
+
+docs/extending.md shows the table: `make docs` writes it there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
+from workers.domain.redaction import redact
+from workers.domain.text import MAX_REFERENCE, words
+from workers.domain.transaction import Transaction
+from workers.gateway.http import Answer, HttpError
+from workers.gateway.limits import Called
+
+MAX_PAUSE_SECONDS = 60.0
+"""The longest Retry-After that is obeyed; the first call after it asks anew."""
+MAX_REASON = 100
+"""A refusal's words are cut here."""
+
+Verb = Literal["confirm", "ask"]
+
+
+class Row(NamedTuple):
+    """One answer that the protocol knows."""
+
+    verbs: tuple[Verb, ...]
+    status: int
+    word: str
+    """What its document says in `status`."""
+    outcome: type[Outcome]
+    healthy: bool
+    """Whether the gateway works, whatever it thinks of the payment: failures open the circuit breaker."""
+    reason: str = ""
+    """Of the outcome, where it is not taken from the document."""
+    counts: bool = True
+    """Of Retryable: False gives the attempt back."""
+    means: str = ""
+    """For the docs."""
+
+
+BOTH: tuple[Verb, ...] = ("confirm", "ask")
+CONFIRM: tuple[Verb, ...] = ("confirm",)
+ASK: tuple[Verb, ...] = ("ask",)
+
+TABLE: tuple[Row, ...] = (
+    Row(BOTH, 200, "confirmed", Confirmed, True, means="done, with reference, amount and currency"),
+    Row(CONFIRM, 422, "rejected", Rejected, True, means="refused for good, with a reason"),
+    Row(ASK, 200, "rejected", Rejected, True, means="refused for good, with a reason"),
+    Row(ASK, 200, "processing", Unknown, True, "gateway is still at it", means="under way"),
+    Row(ASK, 404, "not_found", NotFound, True, means="no effect under this key, yet"),
+    Row(
+        CONFIRM, 409, "processing", Unknown, True, "gateway answered 409: another call is under way",
+        means="another call with this key is under way",
+    ),
+    Row(
+        CONFIRM, 409, "key_reused", Unknown, True, "gateway answered 409: the key was used for another payment",
+        means="the key was used for another payment",
+    ),
+    Row(CONFIRM, 400, "invalid", Retryable, True, "gateway answered 400", means="not understood, so nothing was done"),
+    Row(ASK, 400, "invalid", Unknown, True, "gateway answered 400", means="not understood; says nothing of the effect"),
+    Row(BOTH, 429, "rate_limited", Retryable, True, "gateway's rate limit (429)", False, means="too many calls"),
+    Row(
+        BOTH, 401, "unauthorized", Retryable, False, "gateway refuses our credentials (401)", False,
+        means="no key, or a wrong one",
+    ),
+    Row(
+        BOTH, 403, "forbidden", Retryable, False, "gateway refuses our credentials (403)", False,
+        means="the key may not do this",
+    ),
+    Row(
+        CONFIRM, 503, "unavailable", Retryable, False, "gateway unavailable (503)",
+        means="refused before anything was done",
+    ),
+    Row(ASK, 503, "unavailable", Unknown, False, "gateway answered 503", means="no answer to the question"),
+    Row(BOTH, 500, "error", Unknown, False, "gateway answered 500", means="an error, maybe after the effect"),
+)  # fmt: skip
+"""Every answer that is the gateway's own. Whatever is not here is `Unknown`, and counts against the gateway."""
+
+ROWS: Mapping[tuple[Verb, int, str], Row] = {(verb, row.status, row.word): row for row in TABLE for verb in row.verbs}
+
+
+class _Odd(Exception):  # noqa: N818 - an answer that proves nothing
+    """The answer is not what the protocol says: short reason, nothing of the answer in it."""
+
+
+def read(verb: Verb, answer: Answer, transaction: Transaction) -> Called:
+    """The outcome of a call that was answered. Never raises."""
+    status = answer.status
+    pause = _pause(answer) if status == 429 else 0.0
+    try:
+        document = _document(answer, transaction)
+        word = document.get("status")
+        row = ROWS.get((verb, status, word)) if isinstance(word, str) else None
+        if row is None:
+            raise _Odd("with an unknown status")
+        return Called(_outcome(row, document, transaction), row.healthy, pause)
+    except _Odd as odd:
+        return Called(Unknown(f"gateway answered {status} {odd}"), healthy=False, pause_seconds=pause)
+
+
+def no_answer(error: HttpError) -> Called:
+    """The outcome of a call that was not: what may have left may have been done."""
+    if error.sent:
+        return Called(Unknown(error.reason), healthy=False)
+    return Called(Retryable(f"not sent: {error.reason}", counts=False), healthy=False)
+
+
+def _outcome(row: Row, document: dict[str, Any], transaction: Transaction) -> Outcome:
+    if row.outcome is Confirmed:
+        return _confirmed(document)
+    if row.outcome is Rejected:
+        return _rejected(document, transaction)
+    if row.outcome is Retryable:
+        return Retryable(row.reason, row.counts)
+    return NotFound() if row.outcome is NotFound else Unknown(row.reason)
+
+
+def _pause(answer: Answer) -> float:
+    asked = answer.headers.get("retry-after", "")
+    seconds = float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 1.0
+    return min(max(seconds, 0.1), MAX_PAUSE_SECONDS)
+
+
+def _confirmed(document: dict[str, Any]) -> Confirmed:
+    """Amount and currency are the gateway's, right or wrong: the core compares them with ours."""
+    reference, amount, currency = (document.get(name) for name in ("reference", "amount", "currency"))
+    if not isinstance(reference, str) or not 0 < len(reference) <= MAX_REFERENCE or not reference.isprintable():
+        raise _Odd("without a usable reference")
+    if type(amount) is not int:  # bool is an int, and a float is not money
+        raise _Odd("without a whole amount")
+    if not isinstance(currency, str) or not re.fullmatch("[A-Z]{3}", currency):
+        raise _Odd("without a currency")
+    return Confirmed(reference, amount, currency)  # a receipt: stored whole, masked where it is shown
+
+
+def _rejected(document: dict[str, Any], transaction: Transaction) -> Rejected:
+    reason = document.get("reason")
+    if not isinstance(reason, str) or not reason.strip():
+        raise _Odd("without a reason")
+    return Rejected(_clean(reason, transaction))
+
+
+def _clean(reason: str, transaction: Transaction) -> str:
+    """The gateway's words as they may be kept: gateways quote card numbers in theirs (PCI DSS 3.4.1)."""
+    reason = words(reason)
+    if account := re.escape(transaction.account):
+        # a short one, like 42, where it stands alone: it is in many a code, and "AC42" must stay
+        alone = account if len(transaction.account) > 3 else rf"(?<!\w){account}(?!\w)"
+        reason = re.sub(alone, "[account]", reason)
+    reason = redact(reason)
+    digits = sum(character.isdigit() for character in reason)
+    if digits > 4 or re.search(r"\d{3}", reason):  # codes like "51" or "AC04" may stay
+        reason = re.sub(r"\d", "x", reason)
+    return reason[:MAX_REASON].strip()
+
+
+def _document(answer: Answer, transaction: Transaction) -> dict[str, Any]:
+    """The answer's JSON object about the transaction."""
+    if answer.headers.get("content-type", "").partition(";")[0].strip(" \t").lower() != "application/json":
+        raise _Odd("without the type application/json")
+    if "age" in answer.headers:  # RFC 9111: not made for this request; a confirmation may have come about since
+        raise _Odd("out of a cache")
+    try:
+        document = _DECODER.decode(answer.body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _Odd("with a body that is not JSON") from None
+    if not isinstance(document, dict):
+        raise _Odd("with a body that is not a JSON object")
+    if document.get("id") != transaction.id:
+        raise _Odd("about another transaction")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):  # two amounts: which one is true?
+        raise ValueError("a name twice")
+    return document
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
