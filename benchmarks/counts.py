@@ -40,7 +40,6 @@ from workers.domain.transaction import Status, Transaction
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY, RunLock
 from workers.stores.dynamodb import DynamoDbStore
-from workers.telemetry import Telemetry
 
 TRANSACTIONS = 10_000
 LATER_EVERY = 20
@@ -367,7 +366,7 @@ def _app(meter: Meter, clock: SetClock, settings: Settings, table: str) -> handl
     """As `handlers.app` makes it, with the meter for a client."""
     config = read_lambda(_environment(settings, table))
     store = DynamoDbStore(meter, table, INDEX, config.shards, clock, config.policy)
-    telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
+    telemetry = config.telemetry()
     return handlers.App(config, clock, store, RunLock(meter, table), telemetry, asyncio.new_event_loop())
 
 
@@ -375,6 +374,7 @@ def _environment(settings: Settings, table: str) -> dict[str, str]:
     """A Lambda's, as components/compute.py makes it of the settings."""
     work, gateway, run = settings.work, settings.gateway, settings.run
     values = {
+        "STACK": settings.stack,
         "ALTERNATIVE": settings.alternative,
         "ENVIRONMENT": settings.environment,
         "METRIC_NAMESPACE": "ConfirmTransactions",

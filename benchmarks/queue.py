@@ -27,6 +27,7 @@ SERVER = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
 """Besides local/postgres.py's own; fsync and synchronous_commit stay on."""
 
 ENVIRONMENT = {
+    "STACK": "fargate",
     "ALTERNATIVE": "fargate",
     "ENVIRONMENT": "dev",
     "LEASE_SECONDS": "60",

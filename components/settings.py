@@ -665,6 +665,8 @@ class AlarmSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    stack: str
+    """Its name, by which an account's stacks tell their metrics apart."""
     alternative: str
     switch_from: str
     """The other alternative, where the stack may delete it and become this one; "" otherwise."""
@@ -697,7 +699,7 @@ class Settings:
         """On every resource, through the provider."""
         return {
             "Project": PROJECT,
-            "Stack": f"{PROJECT}-{pulumi.get_stack()}",
+            "Stack": f"{PROJECT}-{self.stack}",
             "Environment": self.environment.value,
             "Alternative": self.alternative,
             "Owner": self.owner,
@@ -744,7 +746,8 @@ def load() -> Settings:
     """
     raw: dict[str, object] = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
     prefix = f"{PROJECT}:"
-    settings = parse({key.removeprefix(prefix): value for key, value in raw.items() if key.startswith(prefix)})
+    config = {key.removeprefix(prefix): value for key, value in raw.items() if key.startswith(prefix)}
+    settings = parse(config, pulumi.get_stack())
     for warning in warnings(settings):
         pulumi.log.warn(warning)
     return settings
@@ -774,8 +777,8 @@ def _rules(alternative: str) -> Rules:
     return cast(Rules, importlib.import_module(f"components.{alternative}.rules"))
 
 
-def parse(config: Mapping[str, object]) -> Settings:
-    """Config values by key (without the project's prefix, as text or already typed) to settings.
+def parse(config: Mapping[str, object], stack: str = "stack") -> Settings:
+    """Config values by key (without the project's prefix, as text or already typed) to settings of the stack so named.
 
     Raises:
         SettingsError: any key is wrong, unknown, missing, or at odds with another.
@@ -790,7 +793,7 @@ def parse(config: Mapping[str, object]) -> Settings:
             found = "nothing" if raw in ("", None) else json.dumps(raw, default=str)
             problems.append(Problem(key.name, found, key.allowed, key.mend))
     if {key.name for key in KEYS} == set(values):  # rules between keys need all of them
-        settings = _build(_Values(values))
+        settings = _build(stack, _Values(values))
         problems += [*_contradictions(settings), *_rules(settings.alternative).contradictions(settings)]
     if problems:
         raise SettingsError(tuple(problems))
@@ -817,7 +820,7 @@ def _as_found(key: Key, raw: object) -> Value:
         return key.mend
 
 
-def _build(values: _Values) -> Settings:
+def _build(stack: str, values: _Values) -> Settings:
     number, text = values.number, values.text
     environment = Environment(text("environment"))
     sizing = ENVIRONMENTS[environment]
@@ -829,6 +832,7 @@ def _build(values: _Values) -> Settings:
     alternative = text("alternative")
     lease = number("leaseSeconds") or _rules(alternative).LEASE_SECONDS
     return Settings(
+        stack=stack,
         alternative=alternative,
         switch_from=text("switchFrom"),
         restore=Restore(text("restoreFrom"), text("restoreTime") or None)

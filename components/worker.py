@@ -21,8 +21,7 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int
     """
     gateway, work = settings.gateway, settings.work
     return {
-        "ALTERNATIVE": settings.alternative,
-        "ENVIRONMENT": settings.environment.value,
+        **telling(settings),
         "BATCH_SIZE": str(work.batch_size),
         "LEASE_SECONDS": str(work.lease_seconds),
         "MAX_ATTEMPTS": str(work.max_attempts),
@@ -39,8 +38,17 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int
         "GATEWAY_CONCURRENCY": str(gateway.concurrency),
         "GATEWAY_RATE_LIMIT": f"{gateway.rate_limit / workers:g}",
         "GATEWAY_SECRET_ARN": key.arn,
-        "METRIC_NAMESPACE": METRIC_NAMESPACE,
         "TRACE_SAMPLING": f"{settings.trace_sampling / 100:g}",
+    }
+
+
+def telling(settings: Settings) -> dict[str, pulumi.Input[str]]:
+    """For whoever tells metrics: whose they are. `ours` (components/observability/table.py) reads them as such."""
+    return {
+        "STACK": settings.stack,
+        "ALTERNATIVE": settings.alternative,
+        "ENVIRONMENT": settings.environment.value,
+        "METRIC_NAMESPACE": METRIC_NAMESPACE,
     }
 
 

@@ -265,7 +265,9 @@ def custom_metrics(recorded: Record) -> set[tuple[str, ...]]:
         for widget in json.loads(dashboard.inputs["dashboardBody"])["widgets"]:
             for metric in widget["properties"].get("metrics", ()):
                 if isinstance(metric[0], str):
-                    found.add(tuple(part for part in metric if isinstance(part, str)))
+                    namespace, name, *parts = [part for part in metric if isinstance(part, str)]
+                    pairs = sorted(zip(parts[::2], parts[1::2], strict=True))  # in any order it is one metric
+                    found.add((namespace, name, *(part for pair in pairs for part in pair)))
                 else:  # a search: a metric for each value of its dimension, at least one
                     found.add((metric[0]["expression"],))
     for alarm in recorded.some("aws:cloudwatch/metricAlarm:MetricAlarm"):

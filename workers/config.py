@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from workers.canary import Canary
 from workers.domain.policy import Policy
+from workers.telemetry import Telemetry
 from workers.tracing import Value
 
 
@@ -51,6 +52,7 @@ class TracingConfig:
 class Common:
     """What every worker knows. Names of AWS resources come from the stack, numbers from its settings."""
 
+    stack: str
     alternative: str
     environment: str
     metric_namespace: str
@@ -60,6 +62,10 @@ class Common:
     tracing: TracingConfig
     canary: Canary | None
     """None: none is sent, by this worker at least."""
+
+    def telemetry(self) -> Telemetry:
+        """Who tells lines and metrics, in this worker's name."""
+        return Telemetry(self.metric_namespace, self.stack, self.alternative, self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,15 @@ class Values:
             raise ConfigError("; ".join(self._faults))
 
 
+def telemetry(values: Values) -> Telemetry:
+    """As `Common.telemetry`, for a worker that needs no more of it."""
+    return Telemetry(
+        values.text("METRIC_NAMESPACE"), values.text("STACK"), values.text("ALTERNATIVE"), values.text("ENVIRONMENT")
+    )
+
+
 class _Common(TypedDict):
+    stack: str
     alternative: str
     environment: str
     metric_namespace: str
@@ -204,6 +218,7 @@ class _Common(TypedDict):
 
 def _common(values: Values) -> _Common:
     return {
+        "stack": values.text("STACK"),
         "alternative": values.text("ALTERNATIVE"),
         "environment": values.text("ENVIRONMENT"),
         "metric_namespace": values.text("METRIC_NAMESPACE"),

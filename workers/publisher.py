@@ -17,8 +17,9 @@ import boto3
 
 from workers import measures
 from workers.config import Values
+from workers.config import telemetry as telemetry_of
 from workers.domain.ports import Desk
-from workers.telemetry import Telemetry, told
+from workers.telemetry import told
 
 RESUMING = "DatabaseResumingException"
 PATIENCE = 40.0  # seconds; a paused database takes 15 to resume, 30 after a day
@@ -62,7 +63,7 @@ def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001
         botocore.exceptions.ClientError: the database cannot be asked; Lambda counts it, and an alarm sees it.
     """
     values = Values(os.environ)
-    telemetry = Telemetry(values.text("METRIC_NAMESPACE"), values.text("ALTERNATIVE"), values.text("ENVIRONMENT"))
+    telemetry = telemetry_of(values)
     request = {
         "resourceArn": values.text("CLUSTER_ARN"),
         "secretArn": values.text("MASTER_SECRET_ARN"),

@@ -27,6 +27,9 @@ Metrics = Mapping[str, tuple[float | Sequence[float], str]]
 """Name -> value, or up to 100 of them (EMF's limit), and CloudWatch unit."""
 SLOW = timedelta(milliseconds=500)
 """From the claim to the answer; a line says how long it was from here on."""
+DIMENSIONS = ("Stack", "Alternative", "Environment")
+"""Of every metric. In one set: each more would be a metric more to pay for. An account may have two stacks of one
+alternative and environment (docs/restore.md), and neither may read what the other tells."""
 FRAMES = 8
 """Of a failure's stack, the innermost ones are told."""
 
@@ -36,6 +39,7 @@ class Telemetry:
     """Writes lines for one worker."""
 
     namespace: str
+    stack: str
     alternative: str
     environment: str
 
@@ -95,13 +99,12 @@ class Telemetry:
                 "CloudWatchMetrics": [
                     {
                         "Namespace": self.namespace,
-                        "Dimensions": [["Alternative", "Environment", *([dimension] if dimension else [])]],
+                        "Dimensions": [[*DIMENSIONS, *([dimension] if dimension else [])]],
                         "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()],
                     }
                 ],
             },
-            "Alternative": self.alternative,
-            "Environment": self.environment,
+            **dict(zip(DIMENSIONS, (self.stack, self.alternative, self.environment), strict=True)),
             **fields,
             **{name: value for name, (value, _) in metrics.items()},
         }
@@ -122,7 +125,7 @@ def told(handler: Handler) -> Handler:
             return handler(event, context)
         except Exception as error:
             run = str(event.get("run", ""))[:8] if isinstance(event, dict) else ""
-            Telemetry("", "", "").failed(error, datetime.now(UTC), run=run, function=handler.__name__)
+            Telemetry("", "", "", "").failed(error, datetime.now(UTC), run=run, function=handler.__name__)
             if (clean := redact(str(error))) != str(error):
                 error.args = (clean,)
             if str(error) == clean:

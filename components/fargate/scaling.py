@@ -255,9 +255,7 @@ class Publisher(pulumi.ComponentResource):
             reserved_concurrent_executions=1 if settings.sizing.reserve_concurrency else None,
             environment=aws.lambda_.FunctionEnvironmentArgs(
                 variables={
-                    "ALTERNATIVE": settings.alternative,
-                    "ENVIRONMENT": settings.environment.value,
-                    "METRIC_NAMESPACE": worker.METRIC_NAMESPACE,
+                    **worker.telling(settings),
                     "REVIEW_SECONDS": str(settings.work.review_seconds),
                     "CLUSTER_ARN": args.cluster_arn,
                     "MASTER_SECRET_ARN": args.secret_arn,

@@ -88,8 +88,15 @@ class Search:
 
 
 def ours(settings: Settings, name: str, statistic: Statistic, unit: str = "Count") -> Metric:
-    """A metric from the workers' logs (embedded metric format); the same names in every alternative."""
-    dimensions = {"Alternative": settings.alternative, "Environment": settings.environment.value}
+    """A metric from the workers' logs (embedded metric format); the same names in every alternative.
+
+    The stack is what tells it from those of another of the same alternative and environment in the account.
+    """
+    dimensions = {
+        "Stack": settings.stack,
+        "Alternative": settings.alternative,
+        "Environment": settings.environment.value,
+    }
     return Metric(name, METRIC_NAMESPACE, dimensions, statistic, unit)
 
 

@@ -151,7 +151,7 @@ def test_a_container_s_lines_are_as_long_as_counted(capsys: pytest.CaptureFixtur
 
     ends = [line(Status.CONFIRMED, "gateway confirmed")] * 20 + [line(Status.PENDING, "unknown: gateway answered 500")]
     records = [payment("order-2026-11-24-000123")._replace(status=end.now, attempt=1, history=(end,)) for end in ends]
-    Telemetry("ns", "fargate", "prod").transactions(records, "ip-10-0-1-23.eu-west-1.c-12")
+    Telemetry("ns", "fargate-prod", "fargate", "prod").transactions(records, "ip-10-0-1-23.eu-west-1.c-12")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(records)
     billed = sum(len(one) + 26 for one in lines) / len(records)

@@ -12,7 +12,7 @@ from tests.fakes import START
 from workers.gateway.api_key import KEPT, MISSED, ApiKey
 from workers.telemetry import Telemetry
 
-TELEMETRY = Telemetry("ConfirmTransactions", "serverless", "dev")
+TELEMETRY = Telemetry("ConfirmTransactions", "serverless", "serverless", "dev")
 
 
 def test_the_key_is_found_when_it_comes_and_changes_without_a_deployment(

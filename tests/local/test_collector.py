@@ -30,7 +30,7 @@ def handle(event, context):
     segment = Context.of_lambda()
     spans = [Span(segment.trace, new_id(), segment.span, "batch", 1, 2)]
     if endpoint := os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        telemetry = Telemetry("ns", "serverless", "dev")
+        telemetry = Telemetry("ns", "serverless", "serverless", "dev")
         asyncio.run(Collector(endpoint, 60, {"service.name": "layer"}, telemetry, SystemClock()).send(spans, "r"))
         return 1
     return send(spans, {"service.name": "daemon"})

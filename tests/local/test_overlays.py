@@ -6,15 +6,25 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
 
+from components.observability.drawing import search_expression
+from components.observability.table import Metric, Search, ours
 from local import overlay
+from local.dashboard import Source
 from local.errors import LocalError
 from local.overlay import alarms, embedded_metrics, lambda_errors, scheduler
+from local.watched import settings
 from tests.conftest import AwsAccount
+from workers.domain.ports import Desk
+from workers.measures import by_currency
+from workers.telemetry import Telemetry
 
 T = TypeVar("T")
 ROLE = "arn:aws:iam::000000000000:role/any"
@@ -61,7 +71,7 @@ def run(aws: AwsAccount, arn: str, given: object = None) -> dict[str, Any]:
     return until(ended)
 
 
-def total(aws: AwsAccount, namespace: str, name: str, dimensions: dict[str, str]) -> float:
+def total(aws: AwsAccount, namespace: str, name: str, dimensions: Mapping[str, Any]) -> float:
     points = aws.client("cloudwatch").get_metric_statistics(
         Namespace=namespace,
         MetricName=name,
@@ -72,6 +82,10 @@ def total(aws: AwsAccount, namespace: str, name: str, dimensions: dict[str, str]
         Statistics=["Sum"],
     )["Datapoints"]
     return sum(float(point["Sum"]) for point in points)
+
+
+def _reads(aws: AwsAccount, metric: Metric, wanted: float) -> bool:
+    return total(aws, metric.namespace, metric.name, metric.dimensions) == wanted
 
 
 def test_every_overlay_refuses_another_version_by_name() -> None:
@@ -155,6 +169,28 @@ def test_emf_in_a_lambdas_output_becomes_a_metric(aws: AwsAccount) -> None:
     dimensions = {"Alternative": "serverless"}
     until(lambda: total(aws, "ConfirmTransactions", "Confirmed", dimensions) == 7)
     assert total(aws, "ConfirmTransactions", "Ms", dimensions) == 7
+
+
+def test_a_stack_reads_its_own_metrics_and_not_those_of_one_beside_it(
+    aws: AwsAccount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one alternative and environment, as docs/restore.md makes them; also where a search finds the metrics."""
+    told = {"fargate": 7, "fargate-beside": 90_000}
+    at = datetime.now(UTC)
+    for stack, amount in told.items():
+        telemetry = Telemetry("ConfirmTransactions", stack, "fargate", "dev")
+        telemetry.metrics({"Backlog": (amount, "Count")}, at)
+        by_currency(telemetry, Desk(1, None, {"EUR": amount}), at)
+    function(aws, "beside", f"def handler(e, c): print({capsys.readouterr().out!r})")
+    aws.client("lambda").invoke(FunctionName="beside")
+    source = Source(aws.client("cloudwatch"), at - timedelta(minutes=5), at + timedelta(minutes=1))
+    for stack, amount in told.items():
+        mine = replace(settings("fargate"), stack=stack)
+        backlog = ours(mine, "Backlog", "Maximum")
+        until(partial(_reads, aws, backlog, amount))
+        search = Search(ours(mine, "MoneyAtRisk", "Maximum", "None"), "Currency")
+        (line,) = source.lines({"properties": {"metrics": [[{"expression": search_expression(search)}]]}})
+        assert (line.label, list(line.values)) == ("EUR", [amount])
 
 
 @pytest.mark.parametrize(

@@ -443,6 +443,7 @@ def test_the_backlog_is_shared_by_the_running_tasks(fargate: Record) -> None:
     backlog, running = terms["backlog"]["metricStat"], terms["running"]["metricStat"]
     assert (backlog["stat"], backlog["metric"]["metricName"]) == ("Maximum", "Backlog")  # several tasks say the same
     assert {d["name"]: d["value"] for d in backlog["metric"]["dimensions"]} == {
+        "Stack": "fargate",
         "Alternative": "fargate",
         "Environment": fargate.outputs["environment"],
     }
@@ -505,9 +506,8 @@ def test_somebody_reports_the_backlog_when_no_task_runs(records: dict[str, Recor
         (cluster,) = records[stack].all(CLUSTER)
         assert variables["CLUSTER_ARN"] == cluster.outputs["arn"]
         assert variables["MASTER_SECRET_ARN"] == records[stack].outputs["databaseSecretArn"]
-        assert set(re.findall(r'values\.(?:text|seconds)\("([A-Z_]+)"\)', inspect.getsource(publisher))) == set(
-            variables
-        )
+        reads = inspect.getsource(publisher) + inspect.getsource(worker_config.telemetry)
+        assert set(re.findall(r'values\.(?:text|seconds)\("([A-Z_]+)"\)', reads)) == set(variables)
 
 
 def test_the_publisher_lets_a_pausing_database_sleep() -> None:

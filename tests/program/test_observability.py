@@ -324,6 +324,7 @@ WORRIES = {
 def test_each_worry_has_its_alarm(stack: str, records: dict[str, Record]) -> None:
     assert {alarm.name: seen(alarm) for alarm in records[stack].all(ALARM)} == WORRIES[stack]
     assert records["prod"].one(ALARM, "oldest-pending").inputs["dimensions"] == {
+        "Stack": "serverless",
         "Alternative": "serverless",
         "Environment": "prod",
     }

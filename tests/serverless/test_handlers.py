@@ -55,6 +55,7 @@ def gateway(aws: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger
     table = make_table(dynamodb)
     s3.create_bucket(Bucket=table)
     texts = {
+        "STACK": "serverless",
         "ALTERNATIVE": "serverless",
         "ENVIRONMENT": "dev",
         "TABLE_NAME": table,
@@ -322,7 +323,7 @@ def test_a_batch_is_confirmed_and_logged(gateway: LedgerGateway, capsys: pytest.
     assert len(metrics["TimeToFinal"]) == 9, "one is not final"
     assert all(0 <= seconds < 60 for seconds in metrics["TimeToFinal"])
     assert (kind["GatewayErrors"], kind["Kind"]) == (1, "unknown")
-    assert kind["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Alternative", "Environment", "Kind"]]
+    assert kind["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Stack", "Alternative", "Environment", "Kind"]]
     per_transaction = len(output) / 10
     assert per_transaction < 450
 

@@ -17,6 +17,7 @@ from local.postgres import Postgres
 from local.processes import HOST, ROOT
 
 ENVIRONMENT = {
+    "STACK": "fargate",
     "ALTERNATIVE": "fargate",
     "ENVIRONMENT": "dev",
     "LEASE_SECONDS": "60",  # the machine may pause: what must not happen meanwhile takes long, SHORT apart

@@ -54,7 +54,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def a_database(*turns: Callable[[], Awaitable[list[bool]]]) -> Database:
-    telemetry = Telemetry("", "fargate", "test")
+    telemetry = Telemetry("", "fargate", "fargate", "test")
     store: Any = Store(*turns)
     return Database(store, telemetry, FakeClock(), lambda: "", "w", patience=timedelta(minutes=1))
 

@@ -16,6 +16,7 @@ from workers.config import ConfigError
 from workers.migrations import migrate
 
 ENVIRONMENT = {
+    "STACK": "fargate",
     "ALTERNATIVE": "fargate",
     "ENVIRONMENT": "dev",
     "METRIC_NAMESPACE": "ConfirmTransactions",

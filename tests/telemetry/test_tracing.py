@@ -38,7 +38,7 @@ from workers.tracing import (
 )
 from workers.watch import MOST_SPANS, Watch, WatchedGateway
 
-TELEMETRY = Telemetry("ns", "fargate", "dev")
+TELEMETRY = Telemetry("ns", "fargate", "fargate", "dev")
 CONTEXT = Context("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
 

@@ -173,6 +173,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
         "RETRY_BASE_SECONDS": "0.01",
         "RETRY_CAP_SECONDS": "0.05",
         "GRACE_SECONDS": "0.01",
+        "STACK": "serverless",
         "ALTERNATIVE": "serverless",
         "ENVIRONMENT": "dev",
         "TABLE_NAME": table,

@@ -81,7 +81,7 @@ def _login(secret: str) -> tuple[str, str]:
 def main() -> None:
     """Exit code 0 when the schema is up to date, 1 with a line that says why otherwise."""
     values = Values()
-    telemetry = Telemetry("", "fargate", "")
+    telemetry = Telemetry("", "", "fargate", "")
     telemetry.take_over_logging()
     try:
         config = database(values, "DATABASE_SERVICE_USER")

@@ -68,7 +68,7 @@ def app() -> App:
     store = DynamoDbStore(
         client, config.table, config.index, config.shards, clock, config.policy, config.canary_account
     )
-    telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
+    telemetry = config.telemetry()
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         telemetry.take_over_logging()
     lock, loop = RunLock(client, config.table), asyncio.new_event_loop()

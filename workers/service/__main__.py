@@ -227,7 +227,7 @@ class Service:
 async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     """Run the service (or a kind of it, to be measured) until SIGTERM or SIGINT."""
     session = boto3.Session()
-    telemetry = Telemetry(config.metric_namespace, config.alternative, config.environment)
+    telemetry = config.telemetry()
     pool = await open_pool(config.database, iam_token(config.database, session.client("rds")), size=CONNECTIONS)
     key = ApiKey(session.client("secretsmanager"), config.gateway.secret_arn, telemetry)
     gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
@@ -257,7 +257,7 @@ async def _aviary(config: ServiceConfig, client: Any) -> asyncpg.Pool | None:
 
 def main() -> None:
     """Exit code 0 after a stop in good order, 1 with a line that says why otherwise."""
-    telemetry = Telemetry("", "fargate", "")
+    telemetry = Telemetry("", "", "fargate", "")
     telemetry.take_over_logging()
     try:
         asyncio.run(serve(read_service()))
