@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.bootstrap.permissions import NO_RESOURCE, Grant
+from components.bootstrap.permissions import FUNCTIONS, NO_RESOURCE, Grant
 from components.settings import PROJECT
 
 ANYWHERE = "images lie in the account that keeps them, and a login is for a whole registry; both only read"
@@ -41,7 +41,7 @@ BOUNDARY: Sequence[Grant] = (
         "Functions",
         "lambda",
         "InvokeFunction",
-        [f"function:{name}-*" for name in ("confirm", "plan", "publisher", "report")],
+        [f"function:{name}-*" for name in FUNCTIONS],
     ),
     Grant("Runs", "states", "StartExecution", [f"stateMachine:{PROJECT}-*"]),
     Grant("RunsOnTheirWay", "states", "DescribeExecution RedriveExecution StopExecution", [f"execution:{PROJECT}-*"]),

@@ -11,7 +11,7 @@ from components import iam
 from components.account import Place
 from components.bootstrap.backend import Backend
 from components.bootstrap.boundary import BOUNDARY
-from components.bootstrap.permissions import APPLY, DATA, NEW, OURS, PROGRAM_ROLES
+from components.bootstrap.permissions import APPLY, CLAIMED, DATA, FUNCTIONS, NEW, OURS, PROGRAM_ROLES
 from components.bootstrap.settings import REVIEW, REVIEWED, Bootstrap, connection
 from components.iam import Statement
 from components.settings import PROJECT
@@ -21,7 +21,7 @@ SESSION_SECONDS = 2 * 3600
 IMAGES = "confirm-transactions"
 SERVICES = ("backup", "ecs-tasks", "events", "fis", "lambda", "rds", "scheduler", "states", "vpc-flow-logs")
 """To which the program hands its roles."""
-LINKED = ("backup", "ecs", "ecs.application-autoscaling", "fis", "rds")
+LINKED = ("backup", "contributorinsights.dynamodb", "ecs", "ecs.application-autoscaling", "fis", "rds")
 """Whose service-linked roles AWS makes at their first use."""
 
 
@@ -74,25 +74,27 @@ class Identity(pulumi.ComponentResource):
             ),
             opts=self._inside,
         )
-        reads = f"arn:{place.partition}:iam::aws:policy/ReadOnlyAccess"
         made = {
-            "plan": self._role("plan", "Reads for a plan, and changes nothing", [reads]),
-            "verify": self._role("verify", "Looks at what was applied, and adds a canary transaction", [reads]),
-            "apply": self._role("apply", "Changes what the program makes, and nothing else", [reads]),
+            "plan": self._role("plan", "Reads for a plan, and changes nothing"),
+            "verify": self._role("verify", "Looks at what was applied, and adds a canary transaction"),
+            "apply": self._role("apply", "Changes what the program makes, and nothing else"),
         }
-        self._grant("plan", made["plan"], [*self._state(writes=False), self._no_data()])
-        self._grant("verify", made["verify"], [*self._state(writes=False), *self._canary(), self._no_data("dynamodb")])
+        reads = [*self._state(writes=False), self._variables()]
+        self._grant("plan", made["plan"], [*reads, self._no_data()])
+        self._grant("verify", made["verify"], [*reads, *self._canary(), self._no_data("dynamodb")])
         self._grant("apply", made["apply"], [*self._state(writes=True), self._no_data()])
         for group, grants in APPLY.items():
             self._attach(f"apply-{group}", made["apply"], [grant.statement(place) for grant in grants])
         self._attach("apply-identity", made["apply"], self._identity())
         if settings.environment == REVIEWED:
-            made[REVIEW] = self._role(REVIEW, "Shows what a pull request would change here", [reads])
-            self._grant(REVIEW, made[REVIEW], [*self._state(writes=False), self._no_data()])
+            made[REVIEW] = self._role(REVIEW, "Shows what a pull request would change here")
+            self._grant(REVIEW, made[REVIEW], [*reads, self._no_data()])
+        for name, role in made.items():
+            self._attachment(f"{name}-reads", role, f"arn:{place.partition}:iam::aws:policy/ReadOnlyAccess")
         self.roles = {connection(settings.environment, role): made[role] for role in made}
         if settings.images:
             self.repository = self._images()
-            build = self._role("build", "Pushes images, and nothing else", [])
+            build = self._role("build", "Pushes images, and nothing else")
             self._grant("build", build, self._push(self.repository))
             self.roles = {**self.roles, connection(settings.environment, "build"): build}
         self.register_outputs({})
@@ -102,8 +104,12 @@ class Identity(pulumi.ComponentResource):
 
     # -- roles
 
-    def _role(self, name: str, description: str, managed: Sequence[str]) -> aws.iam.Role:
-        """A role that a token of its own service connection opens, and nothing else."""
+    def _role(self, name: str, description: str) -> aws.iam.Role:
+        """A role that a token of its own service connection opens, and nothing else.
+
+        Without `managed_policy_arns`: that list is the whole of what a role may have attached, and each change of the
+        role would detach all that `_attachment` attached.
+        """
         settings = self._settings
         host = settings.issuer.removeprefix("https://")
         trust = {
@@ -120,7 +126,6 @@ class Identity(pulumi.ComponentResource):
             name=f"{self._place.prefix}-{name}",
             description=description,
             assume_role_policy=iam.policy(trust),
-            managed_policy_arns=list(managed) or None,
             max_session_duration=SESSION_SECONDS,
             opts=self._inside,
         )
@@ -133,7 +138,11 @@ class Identity(pulumi.ComponentResource):
         """As managed policies: a role's inline ones may have 10,240 characters together."""
         options = pulumi.ResourceOptions(parent=role)
         policy = aws.iam.Policy(name, name=f"{self._place.prefix}-{name}", policy=iam.policy(*statements), opts=options)
-        aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy.arn, opts=options)
+        self._attachment(name, role, policy.arn)
+
+    def _attachment(self, name: str, role: aws.iam.Role, policy_arn: pulumi.Input[str]) -> None:
+        options = pulumi.ResourceOptions(parent=role)
+        aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy_arn, opts=options)
 
     # -- what they may
 
@@ -146,8 +155,23 @@ class Identity(pulumi.ComponentResource):
             Statement("StateBucket", ("s3:GetBucketLocation", "s3:ListBucket"), [bucket]),
             Statement("State", objects if writes else ("s3:GetObject",), [self._objects(".pulumi/*")]),
             Statement("Locks", objects, [self._objects(".pulumi/locks/*")]),
-            Statement("Secrets", (*keys, "kms:Encrypt") if writes else keys, [key]),
+            Statement("StateSecrets", (*keys, "kms:Encrypt") if writes else keys, [key]),
         ]
+
+    def _variables(self) -> Statement:
+        """Of the functions. Lambda shows them to whoever may open them; a refresh that sees none takes that for drift.
+        They hold no secret."""
+        place = self._place
+        functions = [place.arn("lambda", f"function:{name}-*") for name in FUNCTIONS]
+        return Statement(
+            "FunctionsTheirVariables",
+            ("kms:Decrypt",),
+            [place.arn("kms", "key/*")],
+            {
+                **iam.through("lambda", place),
+                "StringLike": {"kms:EncryptionContext:aws:lambda:FunctionArn": functions},
+            },
+        )
 
     def _no_data(self, *apart: str) -> Mapping[str, object]:
         actions = [
@@ -190,20 +214,29 @@ class Identity(pulumi.ComponentResource):
         return [
             Statement(
                 "NewRoles",
-                ("iam:CreateRole", "iam:PutRolePermissionsBoundary"),
+                ("iam:CreateRole",),
                 roles,
                 {
                     "StringEquals": {"iam:PermissionsBoundary": boundary, **NEW["StringEquals"]},
                 },
             ),
-            Statement("RolesTheirPolicies", ("iam:DeleteRolePolicy", "iam:PutRolePolicy"), roles, bound),
+            # a boundary is set without tags: no request for one carries any
+            Statement(
+                "RolesTheirPolicies",
+                ("iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"),
+                roles,
+                bound,
+            ),
             Statement(
                 "Roles",
-                ("iam:DeleteRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole"),
+                (
+                    *("iam:DeleteRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy"),
+                    *("iam:UpdateRole", "iam:UpdateRoleDescription"),
+                ),
                 roles,
                 OURS,
             ),
-            Statement("NewRolesTheirTags", ("iam:TagRole",), roles, NEW),
+            Statement("NewRolesTheirTags", ("iam:TagRole",), roles, CLAIMED),
             Statement(
                 "RolesToServices",
                 ("iam:PassRole",),
@@ -235,7 +268,7 @@ class Identity(pulumi.ComponentResource):
             ),
             Statement(
                 "Budgets",
-                ("budgets:ModifyBudget",),
+                ("budgets:ModifyBudget", "budgets:TagResource", "budgets:UntagResource"),
                 [f"arn:{place.partition}:budgets::{place.account}:budget/*"],
             ),
         ]

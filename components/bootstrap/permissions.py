@@ -19,6 +19,11 @@ OURS: Conditions = {"StringEquals": {f"aws:ResourceTag/{TAG}": PROJECT}}
 """It has the program's tag."""
 NEW: Conditions = {"StringEquals": {f"aws:RequestTag/{TAG}": PROJECT}}
 """It is made with the program's tag."""
+NOT_ANOTHERS: Conditions = {"StringEqualsIfExists": {f"aws:ResourceTag/{TAG}": PROJECT}}
+"""It has the program's tag, or none of that name: a new key, whose tags take up to five minutes to count, or what AWS
+made for the program and tagged with nothing. What else is in the account is safe from Apply by a tag `Project`."""
+CLAIMED: Conditions = {**NEW, **NOT_ANOTHERS}
+"""The program's tag is put on what is new, or nobody's: never on what is another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +40,21 @@ class Grant:
     """Why `*`, where `on` is empty."""
     of: str = ""
     """The service of the ARNs, where it is another one."""
+    through: Sequence[str] = ()
+    """Services that may do it for Apply, which may not do it by itself (KMS keys)."""
 
     def statement(self, place: Place) -> Statement:
+        services = [f"{service}.{place.region}.amazonaws.com" for service in self.through]
         return Statement(
             sid=self.sid,
             actions=[f"{self.service}:{action}" for action in self.actions.split()],
             resources=[_arn(place, self.of or self.service, end) for end in self.on] or ["*"],
-            conditions=self.conditions,
+            conditions={**self.conditions, **({"StringEquals": {"kms:ViaService": services}} if services else {})},
             reason=self.reason,
         )
 
 
-GLOBAL = {"iam": "::{account}:", "s3": ":::"}
+GLOBAL = {"iam": "::{account}:", "route53": ":::", "s3": ":::"}
 """Services whose ARNs have no region, or neither region nor account."""
 
 
@@ -64,7 +72,7 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "Tables",
             "dynamodb",
             "CreateTable DeleteTable TagResource UntagResource UpdateContinuousBackups UpdateContributorInsights "
-            "UpdateTable UpdateTimeToLive PutResourcePolicy",
+            "UpdateTable UpdateTimeToLive",
             ["table/transactions-*", "table/transactions-*/index/*"],
         ),
         Grant(
@@ -73,7 +81,8 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "AddTagsToResource CreateDBCluster CreateDBClusterParameterGroup CreateDBClusterSnapshot CreateDBInstance "
             "CreateDBParameterGroup CreateDBSubnetGroup DeleteDBCluster DeleteDBClusterParameterGroup DeleteDBInstance "
             "DeleteDBParameterGroup DeleteDBSubnetGroup ModifyDBCluster ModifyDBClusterParameterGroup ModifyDBInstance "
-            "ModifyDBParameterGroup ModifyDBSubnetGroup RebootDBInstance RemoveTagsFromResource",
+            "ModifyDBParameterGroup ModifyDBSubnetGroup RemoveTagsFromResource "
+            "DisableHttpEndpoint EnableHttpEndpoint ResetDBClusterParameterGroup ResetDBParameterGroup",
             [
                 *(f"cluster:{PROJECT}-*", f"cluster-snapshot:{PROJECT}-*", f"db:{PROJECT}-*", "db:database-*"),
                 *("cluster-pg:database-*", "pg:database-*", "subgrp:database-*", "og:default:*"),
@@ -83,17 +92,32 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "Buckets",
             "s3",
             "CreateBucket DeleteBucket DeleteBucketPolicy PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging "
-            "PutEncryptionConfiguration PutLifecycleConfiguration PutBucketVersioning PutBucketOwnershipControls "
-            "TagResource UntagResource",
+            "PutEncryptionConfiguration PutLifecycleConfiguration TagResource UntagResource",
             ["plans-*"],
         ),
         Grant("BucketsTheirObjects", "s3", "DeleteObject DeleteObjectVersion", ["plans-*/*"]),
         Grant("NewKeys", "kms", "CreateKey", conditions=NEW, reason=BY_TAG),
+        Grant("NewKeysTheirTags", "kms", "TagResource", ["key/*"], CLAIMED),  # asked of CreateKey too
+        Grant(
+            "NewKeysTheirRest",  # PutKeyPolicy: AWS makes no key whose maker could not change its policy
+            "kms",
+            "CreateAlias EnableKeyRotation PutKeyPolicy",
+            ["key/*"],
+            NOT_ANOTHERS,
+        ),
+        Grant(
+            "KeysThroughServices",  # functions' environments, secrets, table, database, images and the vault are sealed
+            "kms",
+            "CreateGrant Decrypt Encrypt GenerateDataKey ReEncryptFrom ReEncryptTo RetireGrant",
+            ["key/*"],
+            NOT_ANOTHERS,
+            through=("backup", "dynamodb", "ecr", "lambda", "rds", "secretsmanager"),
+        ),
         Grant(
             "Keys",
             "kms",
-            "CreateAlias CreateGrant DeleteAlias DisableKeyRotation EnableKeyRotation PutKeyPolicy ScheduleKeyDeletion "
-            "TagResource UntagResource UpdateAlias UpdateKeyDescription",
+            "DeleteAlias DisableKeyRotation ScheduleKeyDeletion TagResource UntagResource UpdateAlias "
+            "UpdateKeyDescription",
             ["key/*"],
             OURS,
         ),
@@ -151,9 +175,18 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             reason=BY_TAG,
         ),
         Grant(
+            # AWS makes it with each VPC, and tags nothing: the provider does, and only then takes its rules away
+            "DefaultGroup",
+            "ec2",
+            "CreateTags",
+            ["security-group/*"],
+            CLAIMED,
+        ),
+        Grant("PrivateNames", "route53", "AssociateVPCWithHostedZone", ["hostedzone/*"]),  # of interface endpoints
+        Grant(
             "Parts",
             "ec2",
-            "AssociateAddress AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress "
+            "AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress "
             "AuthorizeSecurityGroupIngress CreateRoute CreateTags DeleteFlowLogs DeleteInternetGateway "
             "DeleteNatGateway DeleteRoute DeleteRouteTable DeleteSecurityGroup DeleteSubnet DeleteTags "
             "DeleteVpc DeleteVpcEndpoints DetachInternetGateway DisassociateAddress DisassociateRouteTable "
@@ -164,12 +197,12 @@ APPLY: Mapping[str, Sequence[Grant]] = {
         ),
     ),
     "compute": (
-        Grant("NewFunctions", "lambda", "CreateFunction TagResource", ["function:*"], NEW),
+        Grant("NewFunctions", "lambda", "CreateFunction TagResource", ["function:*"], CLAIMED),
         Grant(
             "Functions",
             "lambda",
-            "AddPermission DeleteFunction DeleteFunctionConcurrency DeleteFunctionEventInvokeConfig "
-            "PutFunctionConcurrency PutFunctionEventInvokeConfig RemovePermission TagResource UntagResource "
+            "DeleteFunction DeleteFunctionConcurrency "
+            "PutFunctionConcurrency TagResource UntagResource "
             "UpdateFunctionCode UpdateFunctionConfiguration",
             ["function:*"],
             OURS,
@@ -195,7 +228,7 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "Images",
             "ecr",
             "CreateRepository DeleteLifecyclePolicy DeleteRepository PutImageScanningConfiguration "
-            "PutImageTagMutability PutLifecyclePolicy SetRepositoryPolicy TagResource UntagResource",
+            "PutImageTagMutability PutLifecyclePolicy TagResource UntagResource",
             ["repository/workers-*"],
         ),
         Grant(
@@ -203,7 +236,7 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "ecs",
             "CreateCluster CreateService DeleteCluster DeleteService PutClusterCapacityProviders "
             "RegisterTaskDefinition RunTask StopTask TagResource UntagResource UpdateCluster "
-            "UpdateClusterSettings UpdateService",
+            "UpdateService",
             [
                 *(f"cluster/{PROJECT}-*", f"service/{PROJECT}-*", f"task/{PROJECT}-*"),
                 f"task-definition/{PROJECT}-*:*",
@@ -213,7 +246,7 @@ APPLY: Mapping[str, Sequence[Grant]] = {
         Grant(
             "Scaling",
             "application-autoscaling",
-            "DeleteScalingPolicy DeleteScheduledAction DeregisterScalableTarget PutScalingPolicy PutScheduledAction "
+            "DeleteScalingPolicy DeregisterScalableTarget PutScalingPolicy "
             "RegisterScalableTarget TagResource UntagResource",
             ["scalable-target/*"],
         ),
@@ -254,9 +287,17 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             [f"alarm:{PROJECT}-*"],
         ),
         Grant(
+            # Application Auto Scaling asks in the caller's name whether he might make its alarms, of whatever name
+            "AlarmsThroughScaling",
+            "cloudwatch",
+            "DeleteAlarms PutMetricAlarm",
+            ["alarm:*"],
+            {"Bool": {"aws:ViaAWSService": "true"}},
+        ),
+        Grant(
             "Rules", "events", "DeleteRule PutRule PutTargets RemoveTargets TagResource UntagResource", ["rule/*"], OURS
         ),
-        Grant("NewRules", "events", "PutRule TagResource", ["rule/*"], NEW),
+        Grant("NewRules", "events", "PutRule TagResource", ["rule/*"], CLAIMED),
         Grant(
             "Topics",
             "sns",
@@ -275,6 +316,9 @@ PROGRAM_ROLES = (
     *("scheduler", "state-machine", "worker"),
 )
 """How the names of the program's roles begin; Pulumi ends them with a hyphen and some digits."""
+
+FUNCTIONS = ("confirm", "plan", "publisher", "report")
+"""How the names of the program's functions begin."""
 
 DATA: Mapping[str, str] = {
     "dynamodb": "BatchGetItem ExportTableToPointInTime GetItem GetRecords GetShardIterator PartiQLSelect Query Scan",

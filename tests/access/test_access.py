@@ -15,6 +15,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local.authorization import Principal, Question, ask
 from local.overlay.access import Check, statements
 from local.permissions import grants, unseen
 from local.recording import ACCOUNT, REGION
@@ -194,14 +195,9 @@ def _each_is_used(world: World, checks: Sequence[Check], proven: set[tuple[str, 
 
 
 def allows(granted: Statements, check: Check) -> bool:
-    """Whether these statements alone let the check pass: the emulator's own evaluation, beside the running one."""
-    from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
-
-    role = f"arn:aws:sts::{ACCOUNT}:assumed-role/{check.role}/x"
-    asked = EvalContext(role, "AssumedRole", ACCOUNT, check.action, check.resource, REGION)
-    asked.service_context = check.context
-    policies = [parse_policy_document({"Statement": list(granted)})]
-    return bool(evaluate(asked, policies).decision == "Allow")
+    """Whether these statements alone let the check pass."""
+    question = Question(check.action, check.resource, check.context)
+    return ask(Principal(check.role, [{"Statement": list(granted)}]), question).allowed
 
 
 def on(resource: str, check: Check) -> bool:

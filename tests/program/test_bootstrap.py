@@ -143,8 +143,10 @@ def test_plan_changes_nothing_but_its_lock(made: Record, name: str) -> None:
     for action in ("s3:putobject", "s3:deleteobject"):
         (statement,) = may[action]
         assert all(resource.endswith("/.pulumi/locks/*") for resource in statement["Resource"])
-    (role,) = (role for role in made.all("aws:iam/role:Role") if role.name == name)
-    assert role.inputs["managedPolicyArns"] == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
+    attached = made.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
+    own = made.one("aws:iam/role:Role", name).outputs["name"]
+    has = [one.inputs["policyArn"] for one in attached if one.inputs["role"] == own]
+    assert has == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
 
 
 def test_pull_requests_have_a_role_in_dev_alone() -> None:
@@ -366,7 +368,7 @@ def test_no_service_is_granted_for_nothing(records: dict[str, Record]) -> None:
         one.type.split(":")[1].split("/")[0] for found in records.values() for one in found.resources if one.custom
     }
     names = {"appautoscaling": "application-autoscaling", "sfn": "states"}
-    there = {names.get(module, module) for module in modules} | {"backup-storage", "logs", "events"}
+    there = {names.get(module, module) for module in modules} | {"backup-storage", "logs", "events", "route53"}
     granted = {grant.service for grants in APPLY.values() for grant in grants}
     assert granted <= there
 
@@ -384,6 +386,8 @@ KNOWN = {
     ("boundary policy", "RESOURCE_MISMATCH"),
     # who writes the bucket's policy could give itself what is in it: plans, which are lists of ids;
     ("apply-data policy", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
+    # it does not know this key, which comes with every request of a service on somebody's behalf;
+    ("apply-watch policy", "UNKNOWN_CONDITION_FOR_ACTION"),
     # AWS's own examples compare iam:PermissionsBoundary with StringEquals
     ("apply-identity policy", "MISMATCHED_TYPE_BUT_USABLE"),
 }
@@ -408,8 +412,8 @@ def test_policies_fit(made: Record) -> None:
     """AWS counts no blanks: 6,144 characters for a managed policy, 10,240 for all inline ones of a role."""
     for policy in made.all("aws:iam/policy:Policy"):
         assert len(json.dumps(json.loads(policy.inputs["policy"]), separators=(",", ":"))) <= 6_144, policy
-    attached = made.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")
-    assert len(attached) + 1 <= 10  # with ReadOnlyAccess
+    attached = [one.inputs["role"] for one in made.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")]
+    assert max(map(attached.count, attached)) <= 10
 
 
 def test_a_star_needs_a_reason() -> None:
