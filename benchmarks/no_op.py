@@ -63,8 +63,8 @@ class NoOpService(Service):
         self._cpu_before = time.process_time()
         await super().run()
 
-    def _make_confirmer(self, api_key: str) -> Confirmer:
-        return replace(super()._make_confirmer(api_key), gateway=NoOp())
+    def _make_confirmer(self) -> Confirmer:
+        return replace(super()._make_confirmer(), gateway=NoOp())
 
     def _report(self, records: Sequence[Transaction]) -> None:
         super()._report(records)

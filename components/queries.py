@@ -88,7 +88,10 @@ QUERIES: tuple[Query, ...] = (
         "worker-errors",
         "What went wrong in the workers themselves?",
         (
-            'filter event in ["failed", "logged", "database lost", "gateway key missing"]',
+            (
+                'filter event in ["failed", "logged", "database lost", '
+                '"gateway key missing", "gateway key unreadable", "gateway key unusable"]'
+            ),
             "stats count(*) as times, max(at) as last by event, error, why",
             "sort times desc",
             "limit 50",

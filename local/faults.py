@@ -218,6 +218,37 @@ FAULTS = (
         ("breaker-open", "gateway-errors"),
     ),
     Fault(
+        "Secrets Manager is away, or refuses, or the key in it is gone or unusable",
+        "Workers go on with the key that they have, say so once, and ask again; one that has none yet claims nothing",
+        (
+            "tests/gateway/test_api_key.py::test_a_key_that_cannot_be_read_anew_stays_in_use_and_that_is_said_once",
+            "tests/gateway/test_api_key.py::test_a_valid_key_is_not_thrown_away_for_one_that_is_none",
+            "tests/service/test_beside.py::test_it_waits_for_its_first_key_and_claims_nothing_before",
+            HANDLERS + "test_the_time_that_the_key_takes_is_the_batchs_own",
+        ),
+        ("oldest-pending",),
+    ),
+    Fault(
+        "The credentials of the task's role are not renewed",
+        "New connections to the database log in with the last token, then wait; those that stand work on",
+        (
+            "tests/service/test_losses.py::test_while_no_token_can_be_signed_the_last_one_is_good_for_its_time",
+            "tests/service/test_losses.py::test_a_token_that_cannot_be_signed_is_waited_out_as_a_database_that_is_away",
+        ),
+        ("database-lost", "oldest-pending"),
+        ("fargate",),
+    ),
+    Fault(
+        "What goes on beside the payments fails: metrics, heartbeat file, traces, the ear for new work",
+        "It is told once and tried again; no payment waits for it, and the heart beats on",
+        (
+            "tests/service/test_beside.py::test_no_trouble_beside_ends_a_payment_and_each_is_told_once",
+            "tests/service/test_beside.py::test_the_heart_beats_while_the_key_and_the_database_are_silent",
+        ),
+        ("silence",),
+        ("fargate",),
+    ),
+    Fault(
         "A mistake in the config",
         "Refused before anything is made, all mistakes together, each with the line that mends it",
         (

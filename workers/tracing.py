@@ -16,6 +16,7 @@ https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/pr
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import random
 import re
@@ -204,14 +205,11 @@ def send(spans: Sequence[Span], resource: Mapping[str, Value], address: str | No
     host, _, port = (os.environ.get(DAEMON, "") if address is None else address).rpartition(":")
     taken = 0
     if spans and host and port.isdecimal():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             out.setblocking(False)
             for n in range(0, len(spans), DATAGRAM_SPANS):
                 part = spans[n : n + DATAGRAM_SPANS]
                 data = b'{"format":"json","version":1}\nT1S' + base64.b64encode(encode(part, resource))
-                try:
-                    out.sendto(data, (host, int(port)))
-                    taken += len(part)
-                except OSError:
-                    return taken
+                out.sendto(data, (host, int(port)))
+                taken += len(part)
     return taken

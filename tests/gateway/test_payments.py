@@ -318,6 +318,48 @@ def test_wrong_credentials_cost_no_attempt(tmp_path: Path) -> None:
     quietly(run)
 
 
+def test_a_rotated_key_keeps_connections_limits_and_the_calls_under_way(tmp_path: Path) -> None:
+    async def run() -> None:
+        changes = {"latency_seconds": [0.2, 0.2]}
+        async with (
+            simulated(tmp_path / "l", changes, api_key="old") as (simulation, url),
+            payments(url, api_key="old", concurrency=3) as gateway,
+        ):
+            guard = gateway._guard
+            under_way = asyncio.create_task(gateway.confirm(transaction("a"), "a"))
+            await until(lambda: simulation.in_flight == 1)
+            simulation._api_key = "new"
+            gateway.use_key("new")
+            assert isinstance(await under_way, Confirmed)
+            assert isinstance(await gateway.confirm(transaction("b"), "b"), Confirmed)
+            assert gateway._guard is guard
+            assert len(simulation._peers) == 1
+            with pytest.raises(ValueError, match="header"):
+                gateway.use_key("two\nlines")
+            assert isinstance(await gateway.confirm(transaction("c"), "c"), Confirmed)
+
+    quietly(run)
+
+
+def test_a_new_key_is_tried_at_once_where_the_old_one_had_opened_the_breaker(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = HandClock()
+        async with simulated(tmp_path / "l", api_key="new") as (_, url):
+            settings = GatewaySettings(url, api_key="old", breaker=BreakerPolicy(consecutive=2))
+            gateway = PaymentGateway(settings, clock)
+            for _ in range(2):
+                await gateway.confirm(ONE, "t-1")
+            assert not gateway.ready()
+            gateway.use_key("old")
+            assert not gateway.ready()
+            gateway.use_key("new")
+            assert gateway.ready()
+            assert isinstance(await gateway.confirm(ONE, "t-1"), Confirmed)
+            await gateway.close()
+
+    quietly(run)
+
+
 def test_never_more_calls_at_the_gateway_than_agreed(tmp_path: Path) -> None:
     async def run() -> None:
         async with (

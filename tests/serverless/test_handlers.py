@@ -23,11 +23,14 @@ from tests.fakes import FakeClock, LedgerGateway, payment
 from workers.config import ConfigError, read_lambda
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.transaction import Status, Transaction, to_text
+from workers.gateway.api_key import ApiKey
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import Due, StoreError
 from workers.tracing import trace_id
 
+GATEWAY = handlers.gateway
+"""Before the fixture puts a ledger in its place."""
 RUN = "0f0e0d0c-aaaa-bbbb-cccc-1234567890ab"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 NUMBERS = {
@@ -334,6 +337,51 @@ def test_a_batch_without_time_left_tries_nothing(gateway: LedgerGateway) -> None
     short = SimpleNamespace(get_remaining_time_in_millis=lambda: 6_000)
     assert handlers.confirm(batch, short)["not_tried"] == 5
     assert gateway.calls == []
+
+
+def test_the_time_that_the_key_takes_is_the_batchs_own(
+    gateway: LedgerGateway, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets Manager may be slow: no call may begin that would outlive the invocation."""
+    add(3)
+    (event,) = batches(plan())
+
+    def slow() -> LedgerGateway:
+        clock.advance(2)
+        return gateway
+
+    monkeypatch.setattr(handlers, "gateway", slow)
+    # 8 s, less 5 to settle in, less 2 for the key: 1 is left, and a call takes up to 2
+    short = SimpleNamespace(get_remaining_time_in_millis=lambda: 8_000)
+    assert handlers.confirm(event, short)["not_tried"] == 3
+    assert gateway.calls == []
+
+
+def test_one_client_of_the_gateway_follows_its_key(
+    gateway: LedgerGateway, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key had a client of its own, with a limit and a breaker of its own, and none was ever closed."""
+    keys = iter(("first", "second", EndpointConnectionError(endpoint_url="https://x"), "third"))
+
+    def answer(SecretId: str) -> dict[str, str]:  # noqa: N803
+        if isinstance(key := next(keys), str):
+            return {"SecretString": key}
+        raise key
+
+    secrets = SimpleNamespace(
+        get_secret_value=answer, exceptions=SimpleNamespace(ResourceNotFoundException=ZeroDivisionError)
+    )
+    key = ApiKey(secrets, "arn:aws:secretsmanager:::x", handlers.app().telemetry)
+    monkeypatch.setattr(handlers, "_key", lambda: key)
+    handlers._gateway.cache_clear()
+    sent = []
+    for _ in range(4):
+        client = GATEWAY()
+        sent.append(client._settings.api_key)
+        assert client is handlers._gateway()
+        clock.advance(600)
+    assert sent == ["first", "second", "second", "third"]
+    handlers._gateway.cache_clear()
 
 
 def test_a_batch_that_comes_twice_is_confirmed_once(gateway: LedgerGateway) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 
 from tests.fakes import FakeClock, run
 from workers.domain.ports import Claimed
-from workers.service.database import Database
+from workers.service import database
+from workers.service.database import Database, NotSigned, Passwords
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedSource
 
@@ -109,3 +112,73 @@ def test_a_claim_is_made_as_the_stream_asks_for_it() -> None:
     run(source.claim(5, sweep=True))
     run(source.claim(5, beside=True))
     assert cast(Any, database.store).asked == ["sweep", {**how, "beside": False}, {**how, "beside": True}]
+
+
+class Signer:
+    """Signs, or raises what a test says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.signed = 0
+
+    def __call__(self) -> str:
+        if self.error:
+            raise self.error
+        self.signed += 1
+        return f"token-{self.signed}"
+
+
+AWAY = CredentialRetrievalError(provider="container-role", error_msg="timed out")
+
+
+def test_while_no_token_can_be_signed_the_last_one_is_good_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials of the task's role may be away: a connection lost meanwhile must not end the worker."""
+    time = [1000.0]
+    monkeypatch.setattr(database, "monotonic", lambda: time[0])
+    signer = Signer()
+    password = Passwords(signer)
+    assert [run(password()), run(password())] == ["token-1", "token-2"]
+    signer.error = AWAY
+    time[0] += 13 * 60
+    assert run(password()) == "token-2"
+    time[0] += 60
+    with pytest.raises(NotSigned, match="CredentialRetrievalError"):
+        run(password())
+    signer.error = None
+    assert run(password()) == "token-3"
+
+
+def test_a_token_that_cannot_be_signed_is_waited_out_as_a_database_that_is_away(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    signer = Signer()
+    signer.error = AWAY
+    password = Passwords(signer)
+
+    async def connects() -> list[bool]:
+        await password()
+        return [True]
+
+    async def comes_back() -> list[bool]:
+        signer.error = None
+        return await connects()
+
+    assert run(a_database(connects, connects, comes_back).settle([])) == [True]
+    assert told(capsys) == ["database lost", "database back"]
+
+
+def test_signing_holds_up_nobody() -> None:
+    """It fetches credentials over HTTP, with waits of its own: the heart and the leases go on meanwhile."""
+    gate = threading.Event()
+
+    def slow() -> str:
+        assert gate.wait(60)
+        return "token"
+
+    async def both() -> str:
+        waiting = asyncio.create_task(Passwords(slow)())
+        await asyncio.sleep(0)
+        gate.set()  # never reached if the loop itself waited
+        return await waiting
+
+    assert run(both()) == "token"

@@ -228,7 +228,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
                 handlers.plan({"run": RUN, "last": {}}, CONTEXT)
             except Exception as error:
                 world.documents.append(f"{type(error).__name__}: {error!r} {error.__cause__!r}")
-        app.loop.run_until_complete(handlers._gateway("").close())
+        app.loop.run_until_complete(handlers._gateway().close())
         app.loop.close()
     for kept in CACHES:
         kept.cache_clear()

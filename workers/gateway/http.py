@@ -372,7 +372,16 @@ class HttpClient:
         self._due: dict[_Connection, float] = {}
         """The calls under way, by when they must be done."""
         self._alarm: asyncio.TimerHandle | None = None
-        self._common = f"Host: {parts.netloc}\r\n" + _header_lines(headers or {})
+        self._host_line = f"Host: {parts.netloc}\r\n"
+        self.use_headers(headers or {})
+
+    def use_headers(self, headers: Mapping[str, str]) -> None:
+        """From now on send these with each call, in place of those before; calls under way go on with theirs.
+
+        Raises:
+            ValueError: one cannot be sent; nothing changes.
+        """
+        self._common = self._host_line + _header_lines(headers)
 
     async def request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None

@@ -120,6 +120,11 @@ class CircuitBreaker:
         """Whether a call would pass now."""
         return self.state is State.CLOSED or (self._state is State.OPEN and self.state is State.HALF_OPEN)
 
+    def look_again(self) -> None:
+        """Something has changed on our side (a new key): an open circuit lets its next probe through now."""
+        if self._state is State.OPEN:
+            self._open_until = self._clock.now()
+
     def enter(self) -> int | None:
         """Asks for a call: a permit to hand back to `leave`, or None."""
         if not self.ready():

@@ -29,7 +29,7 @@ a table (workers/gateway/evidence.py): one that is not the gateway's own, a prox
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
 from workers.domain.outcomes import Outcome, Retryable
@@ -81,10 +81,8 @@ class PaymentGateway:
     """Confirms transactions at the gateway, once per key, and asks it what became of them."""
 
     def __init__(self, settings: GatewaySettings, clock: Clock) -> None:
-        headers = {"Accept": "application/json"}
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        self._http = HttpClient(settings.url, timeout_seconds=settings.timeout_seconds, headers=headers)
+        self._settings = settings
+        self._http = HttpClient(settings.url, timeout_seconds=settings.timeout_seconds, headers=_headers(settings))
         self._guard = Guard(
             clock,
             RateLimiter(clock, settings.rate_limit_per_second),
@@ -107,6 +105,18 @@ class PaymentGateway:
 
     async def ask(self, transaction: Transaction, key: str) -> Outcome:
         return await self._guard.run(lambda: self._ask(transaction, key))
+
+    def use_key(self, api_key: str) -> None:
+        """From now on send this key. Calls under way end with the old one; connections, limits and breaker stay.
+
+        Raises:
+            ValueError: it cannot be sent; the old one stays.
+        """
+        if api_key != self._settings.api_key:
+            settings = replace(self._settings, api_key=api_key)
+            self._http.use_headers(_headers(settings))
+            self._settings = settings
+            self._guard.breaker.look_again()
 
     async def close(self) -> None:
         """Ends the kept-alive connections."""
@@ -140,6 +150,12 @@ class PaymentGateway:
         except HttpError as error:
             return no_answer(error)
         return read("ask", answer, transaction)
+
+
+def _headers(settings: GatewaySettings) -> dict[str, str]:
+    """Sent with each call."""
+    key = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+    return {"Accept": "application/json", **key}
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -83,19 +83,22 @@ def _collector(config: LambdaConfig, telemetry: Telemetry, clock: SystemClock) -
 
 
 def gateway() -> PaymentGateway:
-    """The gateway's client; its breaker and its connections outlive an invocation."""
-    return _gateway(_key().current(app().clock.now()))
+    """The gateway's client with the present key; its breaker and its connections outlive an invocation, and a key."""
+    key = _key().current(app().clock.now())
+    _gateway().use_key(key)
+    return _gateway()
 
 
 @cache
-def _gateway(api_key: str) -> PaymentGateway:
+def _gateway() -> PaymentGateway:
     config = app().config
-    return gateway_of(config.gateway, config.policy, api_key, app().clock)
+    return gateway_of(config.gateway, config.policy, "", app().clock)
 
 
 @cache
 def _key() -> ApiKey:
-    client = boto3.client("secretsmanager", config=_client_config())
+    hurried = Config(retries={"mode": "standard", "total_max_attempts": 2})  # it takes the time of a batch
+    client = boto3.client("secretsmanager", config=_client_config().merge(hurried))
     return ApiKey(client, app().config.gateway.secret_arn, app().telemetry)
 
 
@@ -151,7 +154,8 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     run = f"{str(event['run'])[:8]}/{event['batch']}"
     if not _keep_lock(event, run):
         return asdict(Tally(not_tried=len(event["ids"])))
-    remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
+    # before the key is read: that may take its time
+    stop_at = clock.now() + timedelta(milliseconds=context.get_remaining_time_in_millis()) - SETTLE_RESERVE
     through = gateway()
     began, whole = time_ns(), _run(event)
     watch = _watch(run, whole)
@@ -165,7 +169,6 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         f"run-{run}",
     )
     ids = [str(id_) for id_ in event["ids"]]
-    stop_at = clock.now() + remaining - SETTLE_RESERVE
     try:
         batch = app().loop.run_until_complete(worker.confirm_batch(len(ids), ids, stop_at))
     except Exception as error:

@@ -11,13 +11,14 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import boto3
+from botocore.config import Config
 
 from workers import measures
 from workers.canary import Canaries
@@ -25,12 +26,12 @@ from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
 from workers.domain.transaction import Transaction
-from workers.gateway.api_key import ApiKey
+from workers.gateway.api_key import ApiKey, KeyUnreadable
 from workers.gateway.shadow import gateway_of
 from workers.migrations import check
-from workers.service.database import LOST, Database, DatabaseClock, iam_token, listen, open_pool
+from workers.service.database import LOST, Database, DatabaseClock, Passwords, iam_token, listen, open_pool
 from workers.service.pipeline import Pipeline, Totals
-from workers.service.traces import Traces
+from workers.service.traces import SEND_EVERY, Traces
 from workers.stores.postgres import PostgresCanaries, PostgresStore
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedGateway, WatchedSource
@@ -42,8 +43,10 @@ CANARY_USER = "confirm_canary"
 BEAT_SECONDS = 1.0
 SAMPLE = 4
 """Of a batch so many are timed, whatever its size: this is the hot path."""
-SYNCHRONISE_EVERY = 30
-"""Beats between two looks at the database's clock."""
+SYNCHRONISE_SECONDS = 30.0
+"""Between two looks at the database's clock."""
+SECRETS = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+"""For a question that is asked again soon, and that a stop may have to wait for."""
 
 
 class Service:
@@ -62,8 +65,10 @@ class Service:
         self.canaries = canaries
         self.clock = DatabaseClock()
         self._key = key
+        self._gateway = gateway_of(config.gateway, config.policy, "", self.clock)
         self._stopping = asyncio.Event()
-        self._beats = 0
+        self._troubles: set[str] = set()
+        """What is in trouble beside the payments, told already."""
         self._finals: list[float] = []
         self.store = PostgresStore(pool, config.policy)
         self.database = Database(
@@ -85,20 +90,22 @@ class Service:
             report=self._report,
             stop_within=config.stop_within,
         )
-        self._api_key, self._confirmer = "", self._make_confirmer("")
+        self._confirmer = self._make_confirmer()
 
     async def run(self) -> None:
         """Until `stop`; everything that is held is settled or released then."""
         await self.database.wait_out(self._check_schema)
         await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
-        await self._follow_key()
+        await self._first_key()
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
-        self._beat()
+        await self._aside(self._beat)
         beside = [
-            asyncio.create_task(listen(self.pool, self.pipeline.wake.set, self.database)),
-            asyncio.create_task(self._keep_beating()),
-            asyncio.create_task(self._keep_measuring()),
-            asyncio.create_task(self.traces.keep_sending()),
+            asyncio.create_task(self._keep_listening()),
+            asyncio.create_task(self._keep(BEAT_SECONDS, self._beat)),
+            asyncio.create_task(self._keep(BEAT_SECONDS, self._follow_key)),
+            asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
+            asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._measure, self._sing)),
+            asyncio.create_task(self._keep(SEND_EVERY, self.traces.send)),
         ]
         pipeline = asyncio.create_task(self.pipeline.run(self._stopping))
         try:
@@ -111,10 +118,8 @@ class Service:
             for task in [pipeline, *beside]:
                 task.cancel()
             await asyncio.gather(pipeline, *beside, return_exceptions=True)
-            with contextlib.suppress(*LOST):
-                await self._measure()
-            await self.traces.close()
-            await self._confirmer.gateway.close()  # type: ignore[attr-defined]
+            for last in (self._measure, self.traces.close, self._gateway.close):
+                await self._aside(last)
             self._event("stopped", held=len(self.pipeline.held))
 
     def stop(self, reason: str) -> None:
@@ -129,11 +134,10 @@ class Service:
         async with self.pool.acquire() as connection:
             await check(connection)
 
-    def _make_confirmer(self, api_key: str) -> Confirmer:
-        gateway = WatchedGateway(gateway_of(self.config.gateway, self.config.policy, api_key, self.clock), self.watch)
+    def _make_confirmer(self) -> Confirmer:
         return Confirmer(
             self.store,
-            gateway,
+            WatchedGateway(self._gateway, self.watch),
             self.clock,
             random.Random(),  # noqa: S311 - jitter; from the system it would be a call to the kernel each time
             lambda: "",
@@ -142,34 +146,66 @@ class Service:
             self.pipeline.lease_of,
         )
 
-    async def _follow_key(self) -> None:
-        """A rotated key makes a new client; calls that run on the old one end there. Seldom asks: the key is kept."""
-        key = await asyncio.to_thread(self._key.current, SystemClock().now())
-        if key != self._api_key:
-            self._api_key, self._confirmer = key, self._make_confirmer(key)
-
-    async def _keep_beating(self) -> None:
-        while True:
+    async def _first_key(self) -> None:
+        """Until it is known whether there is one: without it no call would be let in."""
+        while not self._stopping.is_set():
+            try:
+                await self._follow_key()
+                return
+            except KeyUnreadable as error:
+                if "key" not in self._troubles:
+                    self._troubles.add("key")
+                    self.telemetry.failed(error, self.clock.now(), run=self.by)
+            await self._aside(self._beat)
             await asyncio.sleep(BEAT_SECONDS)
-            self._beats += 1
-            self._beat()
-            await self._follow_key()
-            if self._beats % SYNCHRONISE_EVERY == 0:
-                with contextlib.suppress(*LOST):
-                    await self.clock.synchronise(self.pool)
 
-    def _beat(self) -> None:
-        """The health check looks at the file's age: a loop that hangs beats no more."""
-        Path(self.config.heartbeat_file).touch()
+    async def _follow_key(self) -> None:
+        """A rotated key is sent from then on; calls under way end with the old one. Seldom asks: the key is kept."""
+        self._gateway.use_key(await asyncio.to_thread(self._key.current, SystemClock().now()))
 
-    async def _keep_measuring(self) -> None:
+    async def _keep(self, seconds: float, *calls: Callable[[], Awaitable[None]]) -> None:
+        """Makes the calls again and again. Each loop waits for its own calls alone: nothing may hold up the heart."""
         while True:
-            await asyncio.sleep(self.config.metrics_every.total_seconds())
-            with contextlib.suppress(*LOST):
-                await self._measure()
-            await self._keep_singing()
+            await asyncio.sleep(seconds)
+            for call in calls:
+                await self._aside(call)
 
-    async def _keep_singing(self) -> None:
+    async def _keep_listening(self) -> None:
+        while True:
+            await self._aside(self._listen)
+            await asyncio.sleep(BEAT_SECONDS)  # meanwhile its poll finds what comes
+
+    async def _listen(self) -> None:
+        await listen(self.pool, self.pipeline.wake.set, self.database)
+
+    async def _aside(self, call: Callable[[], Awaitable[None]]) -> None:
+        """What goes on beside the payments ends none of them: its trouble is told once, until it is over.
+
+        A lost database is told of by whoever works with it.
+        """
+        name = getattr(call, "__name__", "")
+        try:
+            await call()
+        except LOST:
+            return
+        except Exception as error:
+            if name not in self._troubles:
+                self._troubles.add(name)
+                self.telemetry.failed(error, self.clock.now(), run=self.by)
+        else:
+            self._troubles.discard(name)
+
+    async def _beat(self) -> None:
+        """The health check looks at the file's age: a loop that hangs beats no more."""
+        try:
+            Path(self.config.heartbeat_file).touch()
+        except OSError as error:  # not one of LOST: nobody else tells of it
+            raise RuntimeError(f"the heart cannot beat: {error.strerror}") from error
+
+    async def _synchronise(self) -> None:
+        await self.clock.synchronise(self.pool)
+
+    async def _sing(self) -> None:
         """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
         if self.canaries is None or self.config.canary is None:
             return
@@ -228,8 +264,9 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     """Run the service (or a kind of it, to be measured) until SIGTERM or SIGINT."""
     session = boto3.Session()
     telemetry = config.telemetry()
-    pool = await open_pool(config.database, iam_token(config.database, session.client("rds")), size=CONNECTIONS)
-    key = ApiKey(session.client("secretsmanager"), config.gateway.secret_arn, telemetry)
+    passwords = Passwords(iam_token(config.database, session.client("rds")))
+    pool = await open_pool(config.database, passwords, size=CONNECTIONS)
+    key = ApiKey(session.client("secretsmanager", config=SECRETS), config.gateway.secret_arn, telemetry)
     gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
     gc.set_threshold(100_000, 20, 20)
     aviary = await _aviary(config, session.client("rds"))
@@ -252,7 +289,7 @@ async def _aviary(config: ServiceConfig, client: Any) -> asyncpg.Pool | None:
     if config.canary is None:
         return None
     user = replace(config.database, user=CANARY_USER)
-    return await open_pool(user, iam_token(user, client), size=1, name="confirm-canary")
+    return await open_pool(user, Passwords(iam_token(user, client)), size=1, name="confirm-canary")
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 CONNECT_SECONDS = 20.0  # Aurora resumes from a pause in about 15
 COMMAND_SECONDS = 30.0
 PLAN_SECONDS = 1.0
+TOKEN_SECONDS = 14 * 60.0
+"""How long a token is offered again: RDS takes it for 15 minutes."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between tries, doubled and jittered
 
 LOST = (
@@ -70,8 +72,34 @@ def iam_token(config: DatabaseConfig, client: Any) -> Callable[[], str]:
     return lambda: str(client.generate_db_auth_token(DBHostname=config.host, Port=config.port, DBUsername=config.user))
 
 
+class NotSigned(OSError):  # noqa: N818 - what happened
+    """No token could be signed: the role's credentials were due, and nobody gave new ones. It passes by itself."""
+
+
+@dataclass
+class Passwords:
+    """What each new connection logs in with.
+
+    Signing is no call, but the credentials of the task's role are: they are fetched anew some minutes before they end,
+    over HTTP with waits, for up to ten seconds. So it is done beside the loop, and while it fails the last token is
+    good for the rest of its 15 minutes.
+    """
+
+    sign: Callable[[], str]
+    _last: str = field(default="", repr=False)
+    _signed_at: float = -TOKEN_SECONDS
+
+    async def __call__(self) -> str:
+        try:
+            self._last, self._signed_at = await asyncio.to_thread(self.sign), monotonic()
+        except Exception as error:
+            if monotonic() - self._signed_at >= TOKEN_SECONDS:
+                raise NotSigned(f"no token for the database: {type(error).__name__}") from error
+        return self._last
+
+
 async def open_pool(
-    config: DatabaseConfig, password: str | Callable[[], str], *, size: int = 4, name: str = "confirm"
+    config: DatabaseConfig, password: str | Callable[[], str | Awaitable[str]], *, size: int = 4, name: str = "confirm"
 ) -> asyncpg.Pool:
     """Connections held on the queue's index by their session's settings; made one by one as they are needed."""
     return await asyncpg.create_pool(

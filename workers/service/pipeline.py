@@ -55,7 +55,7 @@ class Pipeline:
 
     source: Source
     confirmer: Callable[[], Confirmer]
-    """The present one: a new API key makes a new one."""
+    """The present one."""
     batch: int
     callers: int
     poll: timedelta

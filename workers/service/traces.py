@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import time_ns
 
 from workers.collector import Collector
@@ -36,11 +35,6 @@ class Traces:
     def _begin(self) -> None:
         self._began, self._watch.kept = time_ns(), 0
         self._watch.here = Context(f"{self._began // 10**9:08x}{new_id()}{new_id()[:8]}", new_id(), sampled=False)
-
-    async def keep_sending(self) -> None:
-        while True:
-            await asyncio.sleep(SEND_EVERY)
-            await self.send()
 
     async def send(self) -> None:
         """All that there is now; what the collector does not take is gone."""
