@@ -31,7 +31,7 @@ ENDPOINT_ACTIONS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
     "logs": (("logs:CreateLogStream", "logs:PutLogEvents"), "log-group:*"),
     "monitoring": (("cloudwatch:PutMetricData",), None),
     "rds-data": (("rds-data:ExecuteStatement",), "cluster:*"),
-    "secretsmanager": (("secretsmanager:GetSecretValue",), "secret:*"),
+    "secretsmanager": (("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"), "secret:*"),
     "sns": (("sns:Publish",), "*"),
     "sqs": (("sqs:SendMessage",), "*"),
     "states": (("states:StartExecution",), "stateMachine:*"),

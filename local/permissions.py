@@ -40,7 +40,7 @@ UNSEEN: Mapping[tuple[str, str], str] = {
     ("state-machine", "RedriveBatches"): "used when an operator redrives a failed run",
     ("backup", "*"): "AWS Backup copies on AWS alone",
     ("experiment-*", "*"): "FIS strikes on AWS alone; its local twins need no role",
-    ("publisher", "MastersPassword"): "the Data API reads it for the caller, on AWS",
+    ("publisher", "OwnLogin"): "the Data API reads it for the caller, on AWS",
 }
 
 

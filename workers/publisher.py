@@ -1,7 +1,7 @@
 """Tells CloudWatch how much is due while no task of the service runs, so that scaling starts one.
 
 A Lambda on a schedule, of fargate stacks with minTasks 0 only. It asks through the Data API: no driver, no connection
-that would keep Aurora awake.
+that would keep Aurora awake. It comes as confirm_publisher, a role that sees what is counted here and no more.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001
     telemetry = telemetry_of(values)
     request = {
         "resourceArn": values.text("CLUSTER_ARN"),
-        "secretArn": values.text("MASTER_SECRET_ARN"),
+        "secretArn": values.text("PUBLISHER_SECRET_ARN"),
         "database": values.text("DATABASE_NAME"),
         "sql": QUERY,
     }

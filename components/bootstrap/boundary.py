@@ -24,7 +24,13 @@ BOUNDARY: Sequence[Grant] = (
         ["table/transactions-*"],
     ),
     Grant("Plans", "s3", "GetObject PutObject", ["plans-*/*"]),
-    Grant("Secrets", "secretsmanager", "GetSecretValue", ["secret:gateway-key-*", "secret:rds!cluster-*"]),
+    Grant(
+        "Secrets",
+        "secretsmanager",
+        "GetSecretValue",
+        ["secret:gateway-key-*", "secret:publisher-login-*", "secret:rds!cluster-*"],
+    ),
+    Grant("SecretsToRenew", "secretsmanager", "PutSecretValue", ["secret:publisher-login-*"]),
     # a key opens what else this list lets a role read, and nothing by itself
     Grant("Keys", "kms", "CreateGrant Decrypt DescribeKey GenerateDataKey", ["key/*"]),
     Grant(

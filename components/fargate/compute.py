@@ -39,6 +39,8 @@ class ComputeArgs:
     database_resource_id: pulumi.Input[str]
     """What IAM knows the cluster by."""
     database_secret_arn: pulumi.Input[str]
+    publisher_login: pulumi.Input[str] | None
+    """ARN of the secret that the migrations lay the publisher's login in; None: there is no publisher."""
     database_ready: Sequence[pulumi.Resource]
     """What must be there before the migrations run."""
     deployment_alarms: Mapping[str, pulumi.Resource]
@@ -226,7 +228,26 @@ class Compute(pulumi.ComponentResource):
         )
 
     def _migrations(self, capacity: pulumi.Resource) -> OneOffTask:
-        """Runs before the service changes, as the master; it has no task role, for it calls nothing of AWS."""
+        """Runs before the service changes, as the master. It calls nothing of AWS, and has no role of its own, unless
+        there is a publisher to give a login to."""
+        login, own, more = self._args.publisher_login, None, []
+        if login is not None:
+            own, own_grant = self._role(
+                "migrations",
+                "The migrations: a new login for the publisher",
+                [
+                    Statement(
+                        sid="RenewThePublishersLogin", actions=("secretsmanager:PutSecretValue",), resources=(login,)
+                    ),
+                    Statement(
+                        sid="SealThePublishersLogin",
+                        actions=("kms:Decrypt", "kms:GenerateDataKey"),
+                        resources=(self._args.data_key_arn,),
+                        conditions=iam.through("secretsmanager", self._place),
+                    ),
+                ],
+            )
+            more = [own_grant]
         role, grant = self._role(
             "migrations-execution",
             "ECS, to start the migrations: image, log, the master's password",
@@ -252,11 +273,16 @@ class Compute(pulumi.ComponentResource):
                 containers.migrations(
                     self.image,
                     self.log_groups[containers.MIGRATIONS].name,
-                    {**self._database_environment(), "DATABASE_SERVICE_USER": SERVICE},
+                    {
+                        **self._database_environment(),
+                        "DATABASE_SERVICE_USER": SERVICE,
+                        **({} if login is None else {"PUBLISHER_SECRET_ARN": login}),
+                    },
                     self._args.database_secret_arn,
                 )
             ],
             role,
+            own,
         )
         identity = account.identity()
         return OneOffTask(
@@ -276,9 +302,10 @@ class Compute(pulumi.ComponentResource):
                     "image": self.image,
                     "migrations": artifact.digest("migrations/*.sql"),
                     "database": self._args.database_resource_id,
+                    **({} if login is None else {"publisher": login}),
                 },
             ),
-            pulumi.ResourceOptions(parent=self, depends_on=[grant, capacity, *self._args.database_ready]),
+            pulumi.ResourceOptions(parent=self, depends_on=[grant, *more, capacity, *self._args.database_ready]),
         )
 
     def _worker(self) -> tuple[aws.ecs.TaskDefinition, list[pulumi.Resource]]:

@@ -24,6 +24,7 @@ IN_COOLDOWN = 300  # seconds: a lull is not the end
 ASLEEP_MINUTES = 180
 PUBLISHER_TIMEOUT = 60  # seconds; a paused database takes 15 to resume, 30 after a day
 RUNTIME = "python3.13"
+LOGIN = "publisher-login"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,6 @@ class PublisherArgs:
     settings: Settings
     place: Place
     cluster_arn: pulumi.Input[str]
-    secret_arn: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     data_key_arn: pulumi.Input[str]
@@ -191,10 +191,11 @@ class PublisherArgs:
 class Publisher(pulumi.ComponentResource):
     """Tells how much is due while no task runs: workers report it, and with minTasks 0 there may be none.
 
-    Creates: a Lambda that asks the database through the Data API, its log group, role and schedule, the schedule's
-    dead-letter queue.
+    Creates: a Lambda that asks the database through the Data API, the secret with its login (the migrations fill it),
+    its log group, role and schedule, the schedule's dead-letter queue.
     """
 
+    login: aws.secretsmanager.Secret
     function: aws.lambda_.Function
     log_group: aws.cloudwatch.LogGroup
     dead_letters: aws.sqs.Queue
@@ -208,6 +209,13 @@ class Publisher(pulumi.ComponentResource):
             "publisher", f"/{args.place.prefix}/publisher", args.settings, args.place, args.log_key_arn, self
         )
         self.dead_letters = worker.dead_letter_queue(self)
+        self.login = aws.secretsmanager.Secret(
+            LOGIN,
+            description="Login of the database's user that counts what is due; the migrations renew it",
+            kms_key_id=args.data_key_arn,
+            recovery_window_in_days=0,  # worth nothing: each run of the migrations makes another
+            opts=self._mine,
+        )
         self.function = self._function()
         self._schedule()
         self.register_outputs({"functionName": self.function.name})
@@ -219,12 +227,10 @@ class Publisher(pulumi.ComponentResource):
             "lambda.amazonaws.com",
             [
                 Statement(sid="AskTheDatabase", actions=("rds-data:ExecuteStatement",), resources=(args.cluster_arn,)),
-                # The Data API knows no IAM users of the database; this reads two numbers as the master.
+                # The Data API knows no IAM users of the database, so there is a password
+                Statement(sid="OwnLogin", actions=("secretsmanager:GetSecretValue",), resources=(self.login.arn,)),
                 Statement(
-                    sid="MastersPassword", actions=("secretsmanager:GetSecretValue",), resources=(args.secret_arn,)
-                ),
-                Statement(
-                    sid="OpenTheMastersPassword",
+                    sid="OpenTheLogin",
                     actions=("kms:Decrypt",),
                     resources=(args.data_key_arn,),
                     conditions=iam.through("secretsmanager", args.place),
@@ -258,7 +264,7 @@ class Publisher(pulumi.ComponentResource):
                     **worker.telling(settings),
                     "REVIEW_SECONDS": str(settings.work.review_seconds),
                     "CLUSTER_ARN": args.cluster_arn,
-                    "MASTER_SECRET_ARN": args.secret_arn,
+                    "PUBLISHER_SECRET_ARN": self.login.arn,
                     "DATABASE_NAME": DATABASE,
                 }
             ),

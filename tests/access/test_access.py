@@ -3,6 +3,7 @@ called, and without any one statement the system is refused."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -70,6 +71,7 @@ ELSEWHERE = {
     # proven by tests of their own, below
     "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters"), ("confirm", "RunLock")},
     "fargate": {
+        ("migrations", "RenewThePublishersLogin"),
         ("worker", "GatewayKey"),
         ("worker", "LogInToTheDatabase"),
         ("operators", "LogInToTheDatabase"),
@@ -328,6 +330,18 @@ def test_a_task_needs_to_start(fargate: Fargate, served: list[Check], role: str,
         task = fargate.ended(fargate.start(role.removesuffix("-execution")))
     assert task["stopCode"] == "TaskFailedToStart"
     assert f"{fargate.role(role)} is not authorized to perform" in task["stoppedReason"]
+
+
+def test_the_migrations_need_to_renew_the_publishers_login(fargate: Fargate, served: list[Check]) -> None:
+    secrets = fargate.client("secretsmanager")
+    (name,) = [one["ARN"] for one in secrets.list_secrets()["SecretList"] if "publisher-login" in one["Name"]]
+    login = json.loads(secrets.get_secret_value(SecretId=name)["SecretString"])
+    assert login["username"] == "confirm_publisher"
+    with fargate.without("migrations", "RenewThePublishersLogin"):
+        task = fargate.ended(fargate.start("migrations"))
+    assert task["containers"][0]["exitCode"] == 1
+    assert json.loads(secrets.get_secret_value(SecretId=name)["SecretString"]) == login
+    assert fargate.ended(fargate.start("migrations"))["containers"][0]["exitCode"] == 0, "and again, as it should be"
 
 
 def test_a_worker_needs_the_gateways_key(fargate: Fargate, served: list[Check]) -> None:

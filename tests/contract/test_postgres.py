@@ -237,6 +237,14 @@ FORBIDDEN = {
         "DELETE FROM transactions",
         "INSERT INTO history (transaction_id, version) VALUES ('p-0', 9)",
     ],
+    "confirm_publisher": [
+        "SELECT account FROM transactions",
+        "SELECT * FROM history",
+        "UPDATE transactions SET due_at = NULL",
+        "INSERT INTO transactions (id, account, amount, currency) VALUES ('p-9', 'a', 1, 'USD')",
+        "DELETE FROM transactions",
+        "CREATE TABLE mine (n int)",
+    ],
     "confirm_reader": ["UPDATE transactions SET status = 'CONFIRMED'", "DELETE FROM history"],
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.protection import HOLDERS
+from components.protection import HOLDERS, SPARED
 from components.settings import PROJECT, RETENTION_DAYS
 from components.tags import COMPONENT, takes_tags
 from local.recording import PROVIDER, Record, Recorded
@@ -114,6 +114,7 @@ GRANTS = {
         "worker": TRACING | READ_SECRET | {"rds-db:connect"},
         "worker-execution": PULL | WRITE_LOGS,
         "migrations-execution": PULL | WRITE_LOGS | READ_SECRET,
+        "migrations": {"secretsmanager:PutSecretValue", "kms:Decrypt", "kms:GenerateDataKey"},
         **{f"experiment-{name}": CUT for name in ("zone-lost", "network-lost", "images-unreachable")},
         "experiment-task-stopped": STOP_TASKS,
         "experiment-all-tasks-stopped": STOP_TASKS,
@@ -595,7 +596,7 @@ def what_holds_something_is_protected(record: Record) -> Complaints:
     (store,) = [*record.some(TABLE), *record.some("aws:rds/cluster:Cluster")]
     wanted = bool(store.inputs.get("deletionProtectionEnabled") or store.inputs.get("deletionProtection"))
     for resource in record.resources:
-        if resource.protect != (wanted and resource.type in HOLDERS):
+        if resource.protect != (wanted and resource.type in HOLDERS and resource.name not in SPARED):
             yield f"{resource}: protect is {resource.protect}"
 
 

@@ -38,6 +38,7 @@ OUTPUTS = {
     "alarmTopicArn", "noticeTopicArn", "dashboardName", "logGroups", "vpcId", "egressAddresses", "gatewayUrl",
     "gatewayKeySecretArn", "mode", "reviewHours", "reviewOwner", "operatorPolicyArn",
 }  # fmt: skip
+SECRET = "aws:secretsmanager/secret:Secret"
 TASK = "aws:ecs/taskDefinition:TaskDefinition"
 SERVICE = "aws:ecs/service:Service"
 CLUSTER = "aws:rds/cluster:Cluster"
@@ -285,10 +286,7 @@ def test_the_worker_logs_in_as_one_user_of_one_database(fargate: Record) -> None
 
 
 def test_who_may_read_the_masters_password(records: dict[str, Record]) -> None:
-    for stack, readers in (
-        ("fargate-prod", {"migrations-execution"}),
-        ("fargate-asleep", {"migrations-execution", "publisher"}),
-    ):
+    for stack in ("fargate-prod", "fargate-asleep"):
         secret = records[stack].outputs["databaseSecretArn"]
         found = {
             where.split()[1]
@@ -296,11 +294,26 @@ def test_who_may_read_the_masters_password(records: dict[str, Record]) -> None:
             for statement in document["Statement"]
             if secret in statement.get("Resource", ())
         }
-        assert found == readers
+        assert found == {"migrations-execution"}
+
+
+def test_the_publisher_has_a_login_of_its_own(records: dict[str, Record]) -> None:
+    record = records["fargate-asleep"]
+    login = record.one("aws:secretsmanager/secret:Secret", "publisher-login").outputs["arn"]
+    assert statements(record, "publisher")["OwnLogin"]["Resource"] == [login]
+    assert statements(record, "migrations")["RenewThePublishersLogin"]["Resource"] == [login]
+    task = record.one(TASK, "migrations").inputs
+    assert task["taskRoleArn"].endswith(":role/migrations-1234567")
+    (container,) = json.loads(task["containerDefinitions"])
+    assert {"name": "PUBLISHER_SECRET_ARN", "value": login} in container["environment"]
+    (migrations,) = record.all("pulumi-python:dynamic/confirm-transactions:OneOffTask")
+    assert migrations.inputs["triggers"]["publisher"] == login, "a stack that comes to need one runs them again"
 
 
 def test_the_migrations_have_no_role_of_their_own(fargate: Record) -> None:
-    assert "taskRoleArn" not in fargate.one(TASK, "migrations").inputs
+    """They call nothing of AWS, but to give a publisher a login."""
+    publisher = bool(fargate.some(FUNCTION))
+    assert ("taskRoleArn" in fargate.one(TASK, "migrations").inputs) == publisher
     assert fargate.one(TASK, "worker").inputs["taskRoleArn"].endswith(":role/worker-1234567")
     roles = {task.inputs["executionRoleArn"] for task in fargate.all(TASK)}
     assert len(roles) == 2
@@ -413,10 +426,12 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 def test_a_new_task_definition_alone_does_not_migrate_again(fargate: Record) -> None:
     (migrations,) = fargate.all("pulumi-python:dynamic/confirm-transactions:OneOffTask")
     (cluster,) = fargate.all(CLUSTER)
+    logins = [login.outputs["arn"] for login in fargate.some(SECRET) if login.name == "publisher-login"]
     assert migrations.inputs["triggers"] == {
         "image": container(fargate, "migrations", "migrations")["image"],
         "migrations": artifact.digest("migrations/*.sql"),
         "database": cluster.outputs["clusterResourceId"],
+        **({"publisher": logins[0]} if logins else {}),
     }
     assert migrations.inputs["taskDefinition"] == fargate.one(TASK, "migrations").outputs["arn"]
     assert migrations.inputs["logGroup"] == fargate.outputs["logGroups"]["migrations"]
@@ -505,7 +520,8 @@ def test_somebody_reports_the_backlog_when_no_task_runs(records: dict[str, Recor
         variables = function.inputs["environment"]["variables"]
         (cluster,) = records[stack].all(CLUSTER)
         assert variables["CLUSTER_ARN"] == cluster.outputs["arn"]
-        assert variables["MASTER_SECRET_ARN"] == records[stack].outputs["databaseSecretArn"]
+        login = records[stack].one("aws:secretsmanager/secret:Secret", "publisher-login")
+        assert variables["PUBLISHER_SECRET_ARN"] == login.outputs["arn"]
         reads = inspect.getsource(publisher) + inspect.getsource(worker_config.telemetry)
         assert set(re.findall(r'values\.(?:text|seconds)\("([A-Z_]+)"\)', reads)) == set(variables)
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import uuid
 from typing import Any
 
+import asyncpg
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from local.postgres import Postgres
+from local.processes import HOST
 from workers import publisher
-from workers.config import ConfigError
+from workers.config import ConfigError, DatabaseConfig
 from workers.migrations import migrate
+from workers.migrations.__main__ import run as migrate_and_let_in
+from workers.migrations.__main__ import scram
 
 ENVIRONMENT = {
     "STACK": "fargate",
@@ -21,7 +27,7 @@ ENVIRONMENT = {
     "ENVIRONMENT": "dev",
     "METRIC_NAMESPACE": "ConfirmTransactions",
     "CLUSTER_ARN": "arn:cluster",
-    "MASTER_SECRET_ARN": "arn:secret",
+    "PUBLISHER_SECRET_ARN": "arn:secret",
     "DATABASE_NAME": "confirm",
     "REVIEW_SECONDS": "3600",
 }
@@ -85,7 +91,7 @@ def test_of_nothing_due_and_an_empty_desk_it_tells_what_scaling_reads(
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match=r"CLUSTER_ARN is missing; MASTER_SECRET_ARN is missing"):
+    with pytest.raises(ConfigError, match=r"CLUSTER_ARN is missing; PUBLISHER_SECRET_ARN is missing"):
         publisher.publish({}, None)
 
 
@@ -103,8 +109,6 @@ def test_it_waits_for_a_paused_database_and_for_no_other_trouble() -> None:
 
 
 def test_the_database_understands_the_question(postgres: Postgres) -> None:
-    import asyncpg
-
     async def ask() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(postgres.url())
         try:
@@ -149,3 +153,56 @@ def test_the_database_understands_the_question(postgres: Postgres) -> None:
     assert 300 <= after["overdue"] < 360  # a machine may take a while to ask
     assert 90 <= after["age"] < 150
     assert isinstance(after["age"], float)  # the Data API gives a numeric as text, and a float as doubleValue
+
+
+def test_it_logs_in_with_what_the_migrations_made_last_and_sees_what_it_counts_alone(
+    service_postgres: Postgres,
+) -> None:
+    user, password = service_postgres.url().split("//")[1].split("@")[0].split(":")
+    name = f"publisher_{uuid.uuid4().hex[:10]}"
+    config = DatabaseConfig(HOST, service_postgres.port, name, "confirm_service")
+    logins: list[str] = []
+
+    async def ask(login: str, statement: str) -> Any:
+        given = json.loads(login)
+        connection = await asyncpg.connect(
+            host=HOST, port=config.port, database=name, user=given["username"], password=given["password"]
+        )
+        try:
+            return await connection.fetchrow(statement)
+        finally:
+            await connection.close()
+
+    async def play() -> None:
+        await migrate_and_let_in(config, user, password, logins.append)
+        await migrate_and_let_in(config, user, password, logins.append)
+        old, new = logins
+        assert tuple(await ask(new, publisher.QUERY)) == (0, 0.0, 0, 0.0, "{}")
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await ask(old, "SELECT 1")
+        for refused in ("SELECT account FROM transactions", "SELECT * FROM history", "DELETE FROM transactions"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await ask(new, refused)
+        await migrate_and_let_in(config, user, password)  # a stack that no longer has a publisher
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            await ask(new, "SELECT 1")
+
+    async def around(statement: str) -> None:
+        connection = await asyncpg.connect(service_postgres.url(database="postgres"))
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(around(f'CREATE DATABASE "{name}"'))
+    try:
+        asyncio.run(play())
+    finally:
+        asyncio.run(around(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def test_the_server_hears_no_password() -> None:
+    """It logs each ALTER ROLE. The example is that of RFC 7677, whose server signature follows from the keys."""
+    proof = scram("pencil", base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
+    assert proof == (
+        "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+        "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    )

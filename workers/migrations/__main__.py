@@ -1,17 +1,24 @@
-"""`python -m workers.migrations`: the one-off task that brings the schema up to date and lets the service's role in.
+"""`python -m workers.migrations`: the one-off task that brings the schema up to date and lets the others' roles in.
 
-It comes as the cluster's master user, by the secret that RDS manages; the service itself never sees that.
+It comes as the cluster's master user, by the secret that RDS manages; nobody else ever sees that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import re
+import secrets
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import asyncpg
+import boto3
+from botocore.config import Config
 
 from workers.config import ConfigError, DatabaseConfig, Values, database
 from workers.migrations import migrate
@@ -20,10 +27,15 @@ from workers.telemetry import Telemetry
 
 TRIES = 30  # a new cluster's endpoint may take a minute to resolve
 WAIT_SECONDS = 4.0
+PUBLISHER = "confirm_publisher"
+"""The role that counts while no task runs (0007_publisher.sql)."""
+SCRAM_ROUNDS = 4096  # PostgreSQL's own
 
 
-async def run(config: DatabaseConfig, user: str, password: str) -> list[str]:
+async def run(config: DatabaseConfig, user: str, password: str, keep: Callable[[str], None] | None = None) -> list[str]:
     """Migrate, and let the service's role log in by IAM; returns what was applied.
+
+    `keep` takes the publisher's new login, as the Data API wants it; None: there is no publisher.
 
     Raises:
         SchemaError: see `migrate`.
@@ -33,6 +45,7 @@ async def run(config: DatabaseConfig, user: str, password: str) -> list[str]:
     try:
         applied = await migrate(connection)
         await _let_in(connection, config.user)
+        await _let_publisher_in(connection, keep)
         return applied
     finally:
         await connection.close()
@@ -69,6 +82,37 @@ async def _let_in(connection: asyncpg.Connection, role: str) -> None:
         await connection.execute(f'GRANT rds_iam TO "{role}"')
 
 
+async def _let_publisher_in(connection: asyncpg.Connection, keep: Callable[[str], None] | None) -> None:
+    """A new password for the publisher, or none at all. The server hears a proof of it alone: it logs statements."""
+    if keep is None:
+        await connection.execute(f"ALTER ROLE {PUBLISHER} NOLOGIN PASSWORD NULL")
+        return
+    password = secrets.token_urlsafe(32)
+    await connection.execute(f"ALTER ROLE {PUBLISHER} LOGIN PASSWORD '{scram(password, secrets.token_bytes(16))}'")
+    keep(json.dumps({"username": PUBLISHER, "password": password}))
+
+
+def scram(password: str, salt: bytes) -> str:
+    """What PostgreSQL keeps of an ASCII password (RFC 5802, 7677): who reads it cannot log in by it."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, SCRAM_ROUNDS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt64, stored64, server64 = (base64.b64encode(one).decode() for one in (salt, stored, server))
+    return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{salt64}${stored64}:{server64}"
+
+
+def _keeper(secret_arn: str) -> Callable[[str], None] | None:
+    """Lays the publisher's login into its secret; None where there is none."""
+    if not secret_arn:
+        return None
+
+    def keep(login: str) -> None:
+        config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "max_attempts": 6})
+        boto3.client("secretsmanager", config=config).put_secret_value(SecretId=secret_arn, SecretString=login)
+
+    return keep
+
+
 def _login(secret: str) -> tuple[str, str]:
     """User and password of RDS's secret."""
     try:
@@ -85,9 +129,9 @@ def main() -> None:
     telemetry.take_over_logging()
     try:
         config = database(values, "DATABASE_SERVICE_USER")
-        secret = values.text("DATABASE_SECRET")
+        secret, publisher = values.text("DATABASE_SECRET"), values.text("PUBLISHER_SECRET_ARN", "")
         values.check()
-        applied = asyncio.run(run(config, *_login(secret)))
+        applied = asyncio.run(run(config, *_login(secret), _keeper(publisher)))
     except Exception as error:
         telemetry.failed(error, datetime.now(UTC))
         sys.exit(1)
