@@ -27,6 +27,8 @@ MAX_LINE_BYTES = 64 * 1024
 MAX_AMOUNT = 10**15
 """Minor units. Below 2^53, so that no JSON reader on the way can round it."""
 MAX_ACCOUNT = 128
+YEARS = (1970, 9998)
+"""In UTC. Both datastores end there, so that every zone can show every time."""
 FUTURE = timedelta(minutes=5)
 """How far `created_at` may lie ahead: clocks differ."""
 
@@ -483,7 +485,7 @@ def _as_minor(whole: str, decimals: str, currency: str | None) -> str:
 def _time(name: str, fields: Mapping[str, object], default: datetime, faults: list[Fault]) -> datetime | None:
     if name not in fields:
         return utc(default)
-    allowed = "ISO 8601 with a zone, 1970 to 9999, such as 2026-11-24T07:34:00Z"
+    allowed = f"ISO 8601 with a zone, {YEARS[0]} to {YEARS[1]}, such as 2026-11-24T07:34:00Z"
     text = _word(name, fields, allowed, "leave it out", faults)
     if text is None:
         return None
@@ -501,7 +503,7 @@ def _time(name: str, fields: Mapping[str, object], default: datetime, faults: li
     except (ValueError, OverflowError):
         faults.append(Fault(name, shown, allowed, "correct it: there is no such time"))
         return None
-    if time.year < 1970:
+    if not YEARS[0] <= time.year <= YEARS[1]:
         faults.append(Fault(name, shown, allowed, "correct the year"))
         return None
     return time

