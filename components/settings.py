@@ -48,7 +48,7 @@ class Insights(StrEnum):
     """CloudWatch Database Insights. Set explicitly: new databases get the paid mode otherwise."""
 
     OFF = "off"
-    """Standard mode without Performance Insights."""
+    """Standard mode, which measures nothing of its own (AWS: Performance Insights off)."""
     STANDARD = "standard"
     ADVANCED = "advanced"
 
@@ -85,7 +85,7 @@ class Sizing:
     """A new on-demand table takes 4,000 writes a second; 0 leaves it so. Warming is a one-off charge."""
     key_deletion_days: int
     min_capacity_units: float
-    """Aurora; a unit is about 2 GiB of memory and 87.6 US$ a month. Performance Insights wants 2 or more."""
+    """Aurora; a unit is about 2 GiB of memory and 87.6 US$ a month. Database Insights wants 2 or more."""
     max_capacity_units: float
     database_instances: int
     """The second takes over within seconds; a single one is made anew, which takes minutes."""
@@ -192,10 +192,10 @@ RETENTION_DAYS: tuple[int, ...] = (
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
 
-# What Performance Insights accepts: 7 days free, else whole months of 31 days, up to two years. 0 is the mode's own.
+# What AWS keeps at choice: 7 days free, else whole months of 31 days, up to two years. 0 is the mode's own.
 INSIGHTS_DAYS: tuple[int, ...] = (0, 7, *(31 * months for months in range(1, 24)), 731)
 
-# What is kept where performanceInsightsDays leaves it to the mode: the free week, and Advanced's least.
+# What is kept where databaseInsightsDays leaves it to the mode: the free week, and Advanced's least.
 INSIGHTS_DEFAULT_DAYS: Mapping[Insights, int] = {Insights.OFF: 0, Insights.STANDARD: 7, Insights.ADVANCED: 465}
 
 # The interface endpoints that our traffic can use, each about 7.3 US$ a month and zone. DynamoDB and S3 have gateways.
@@ -502,7 +502,7 @@ KEYS: tuple[Key, ...] = (
         f"1 to 15, or {_BY_ENVIRONMENT}", _number(1, 15, special=(0,))),
     Key("databaseInsights", "string", "auto", "Database Insights: off, standard or advanced; auto by environment.",
         "off, standard, advanced or auto", _choice("auto", *Insights)),
-    Key("performanceInsightsDays", "integer", 0, "Days that Performance Insights keeps; 0 for the mode's own (7, 465).",
+    Key("databaseInsightsDays", "integer", 0, "Days that Database Insights keeps; 0 for the mode's own (7, 465).",
         "7, 731, whole months of 31 days up to 713, or 0 for the mode's own", _insights_days),
     Key("autoPauseSeconds", "integer", 0, "Idle time after which Aurora pauses (with minCapacityUnits 0); 0 never.",
         "300 to 86,400 seconds, or 0 for never", _number(300, 86_400, special=(0,))),
@@ -913,7 +913,7 @@ def _database(values: _Values, sizing: Sizing) -> DatabaseSettings:
         max_capacity=sizing.max_capacity_units if most < 0 else most,
         instances=number("databaseInstances") or sizing.database_instances,
         insights=mode,
-        insights_days=number("performanceInsightsDays") or INSIGHTS_DEFAULT_DAYS[mode],
+        insights_days=number("databaseInsightsDays") or INSIGHTS_DEFAULT_DAYS[mode],
         auto_pause_seconds=number("autoPauseSeconds"),
     )
 

@@ -13,7 +13,7 @@ from costs.prices import GB, HOURS, MILLION, price
 LONG_MONTHS = 12
 """How far the growth of what is kept is looked ahead."""
 INSIGHTS_ACU = 2
-"""AWS Database Blog: Performance Insights wants so many ACU at least."""
+"""AWS Database Blog: Performance Insights, which Database Insights measures by, wants so many ACU at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,6 @@ def _insights(stack: Priced, volume: float) -> Iterator[Advice]:
 
 def _hot_retention(stack: Priced, volume: float) -> Iterator[Advice]:
     table = stack.settings.alternative == "serverless"
-    if table and any((r.inputs.get("ttl") or {}).get("enabled") for r in stack.record.some("aws:dynamodb/table:Table")):
-        return
     short, long = (
         sum(stack.bill(volume, replace(LOAD, retention_months=months)).values())
         for months in (LOAD.retention_months, LONG_MONTHS)
@@ -88,7 +86,7 @@ def _hot_retention(stack: Priced, volume: float) -> Iterator[Advice]:
         yield Advice(
             long - short,
             f"settled transactions stay in {where}: {LOAD.retention_months:g} months of them are in this bill, "
-            f"{LONG_MONTHS} cost so much more. Move what is older to S3",
+            f"{LONG_MONTHS} cost so much more. Nothing here deletes one: move what is older to S3 by means of your own",
         )
 
 

@@ -34,7 +34,7 @@ class Load:
     log_bytes: float = 400
     """Of the container's log, per call: one structured line."""
     retention_months: float = 3
-    """How long settled transactions stay in the datastore."""
+    """How many months of settled transactions the bill is for: nothing deletes one, so each month adds to the next."""
     item_kb: float = 1.0
     """A DynamoDB item with its history."""
     row_kb: float = 1.8
@@ -105,7 +105,7 @@ class Env:
 
 PROD = Env("prod", nats=2, aurora_instances=2, min_acu=0.5, min_tasks=2)
 PROD_INSIGHTS = replace(PROD, name="prod, min 2 ACU", min_acu=2)
-"""AWS Database Blog: Performance Insights needs at least 2 ACU."""
+"""AWS Database Blog: Performance Insights, which Database Insights measures by, needs at least 2 ACU."""
 DEV = Env("dev", nats=1, aurora_instances=1, min_acu=0.5, min_tasks=1)
 LOAD = Load()
 
@@ -167,7 +167,7 @@ COUNTED = Work(
     write_units_per_idle_run=2,
     write_units_per_working_run=3,
     read_units_per_attempt=0.512,
-    read_units_per_run=5.5,
+    read_units_per_run=6.0,
     transitions_per_idle_run=4,
     transitions_per_working_run=7,
     log_bytes_per_attempt=160,

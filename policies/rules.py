@@ -342,7 +342,7 @@ RULES: tuple[Rule, ...] = (
     at("aurora-not-public", CRITICAL, INSTANCE, "publiclyAccessible", no_true(), "Databases have no public address",
         "set publiclyAccessible to false", checkov="CKV_AWS_17", fsbp="RDS.2", pci="1.4.4", wa="SEC05-BP01"),
     at("aurora-insights-encrypted", LOW, INSTANCE, "performanceInsightsKmsKeyId", present("arn:aws:kms:k"),
-        "Performance Insights is encrypted with a key of ours", "set databaseInsights, or the key",
+        "Database Insights is encrypted with a key of ours", "set databaseInsights, or the key",
         checkov="CKV_AWS_353 CKV_AWS_354", pci="3.5.1", wa="SEC08-BP02", only=PROD),
     about("aurora-tls-alone", HIGH, (CLUSTER_PARAMETERS,), force_ssl,
         {"parameters": [{"name": "rds.force_ssl", "value": "1"}]}, {"parameters": []}, "Databases take TLS alone",

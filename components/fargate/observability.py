@@ -251,8 +251,8 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
             # an ACU has about a quarter of a virtual CPU; more sessions than CPUs wait for one
             max(2, database.max_capacity / 4),
             5 * MINUTE,
-            "More sessions are at work in the database than it has CPUs at maxCapacityUnits. Performance Insights "
-            "says what they wait for.",
+            "More sessions are at work in the database than it has CPUs at maxCapacityUnits. Database Insights says "
+            "what they wait for, where databaseInsights is on.",
             "database",
             periods=3,
         ),
@@ -379,5 +379,5 @@ def notes(settings: Settings) -> str:
         "--services $(pulumi stack output serviceName)",
     }
     if settings.database.insights is not Insights.OFF:
-        commands["What the database waits for"] = "Performance Insights, in the console of RDS"
+        commands["What the database waits for"] = "Database Insights, in the console of CloudWatch"
     return shared.notes(commands)

@@ -19,7 +19,7 @@ from components.settings import (
 LEASE_SECONDS = 90  # shorter than a task's stop, so that what a killed task held comes back at once; renewed as needed
 STOP_MARGIN = 10  # seconds of a task's stop in which it no longer works: the last log lines, the way out
 CALL_MARGIN = 5  # seconds of a lease beside its calls: claim, settle, a busy moment
-INSIGHTS_CAPACITY = 2  # ACU, the least that AWS recommends with Performance Insights
+INSIGHTS_CAPACITY = 2  # ACU, the least that AWS recommends with Database Insights
 SPARE_ADDRESSES = 16  # of the private subnets, for the database, endpoints and Lambdas
 
 
@@ -28,7 +28,7 @@ def warnings(s: Settings) -> Iterator[str]:
     database = s.database
     if database.insights is not Insights.OFF and database.min_capacity < INSIGHTS_CAPACITY:
         yield (
-            f"minCapacityUnits {database.min_capacity:g} with databaseInsights {database.insights}: Performance "
+            f"minCapacityUnits {database.min_capacity:g} with databaseInsights {database.insights}: Database "
             f"Insights wants {INSIGHTS_CAPACITY} ACU or more, and takes part of what smaller ones have. "
             "Set databaseInsights to off, or raise minCapacityUnits"
         )
@@ -209,12 +209,12 @@ def _database(s: Settings) -> Iterator[Problem]:
     days, mode = database.insights_days, database.insights
     if mode is Insights.OFF and days:
         yield Problem(
-            "performanceInsightsDays", f"{days} with databaseInsights off", "0, or switch databaseInsights on", 0
+            "databaseInsightsDays", f"{days} with databaseInsights off", "0, or switch databaseInsights on", 0
         )
     least_days = INSIGHTS_DEFAULT_DAYS[Insights.ADVANCED]
     if mode is Insights.ADVANCED and days < least_days:
         yield Problem(
-            "performanceInsightsDays",
+            "databaseInsightsDays",
             f"{days} with databaseInsights advanced",
             f"at least {least_days}: what the advanced mode keeps",
             least_days,

@@ -213,7 +213,7 @@ class Publisher(pulumi.ComponentResource):
             LOGIN,
             description="Login of the database's user that counts what is due; the migrations renew it",
             kms_key_id=args.data_key_arn,
-            recovery_window_in_days=0,  # worth nothing: each run of the migrations makes another
+            recovery_window_in_days=args.settings.sizing.key_deletion_days,
             opts=self._mine,
         )
         self.function = self._function()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
 from costs import graph, plot
 from costs.__main__ import SMALLEST
-from costs.models import Model, break_even, total
+from costs.models import COUNTED_LOAD, Model, break_even, total
 from costs.prices import MILLION
 from local import reference
 from tests.docs.markdown import ROOT, Document, documents
@@ -257,6 +258,21 @@ def test_the_page_of_costs_says_where_the_bills_cross() -> None:
     evens = [even for model in others if (even := break_even(serverless, model))]
     said = "Below {:.0f} million a month `serverless` is cheaper; against the smallest database, below {:.0f} million."
     assert said.format(*(even / MILLION for even in evens)) in (ROOT / "docs/costs.md").read_text()
+
+
+def test_the_page_of_costs_says_what_is_kept() -> None:
+    """Nothing deletes a transaction: the bill grows with each month of them."""
+    serverless, fargate = (
+        graph.of(name, environment="prod", alarmEmail="on-call@example.com") for name in ("serverless", "fargate")
+    )
+
+    def month(stack: graph.Priced) -> float:
+        more = (replace(COUNTED_LOAD, retention_months=COUNTED_LOAD.retention_months + n) for n in (1, 0))
+        one, other = (sum(stack.bill(10 * MILLION, load).values()) for load in more)
+        return (one - other) / 10
+
+    said = "adds {:.2f} US$ a month on `serverless` and {:.2f} on `fargate`"
+    assert said.format(month(serverless), month(fargate)) in (ROOT / "docs/costs.md").read_text()
 
 
 def test_the_example_is_that_of_the_file_to_replace() -> None:

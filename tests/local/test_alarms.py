@@ -1,7 +1,8 @@
-"""Every alarm and page of both alternatives on the local AWS: its cause raises it, and it ends with its cause.
+"""Every alarm and page of both alternatives on the local AWS: points of its metric raise it, and it ends with them.
 
-The causes are points of its metric, put where AWS or the workers would put them. Which of the metrics the local AWS
-makes itself, from what really happens in it, is held below; tests that play such causes end to end are named there.
+The points are put by hand, where AWS or the workers would put them; what would make AWS put them is not played here.
+Which of the metrics the local AWS makes itself, from what really happens in it, is held below; tests that play such
+causes end to end are named there.
 """
 
 from __future__ import annotations
@@ -89,14 +90,14 @@ class Watched:
         mine = [item for item in items if item["AlarmName"].startswith(self.prefix)]
         return Counter(item["AlarmName"].removeprefix(self.prefix) for item in mine if _became(item) == "ALARM")
 
-    def cause(self, *names: str) -> None:
+    def put(self, *names: str) -> None:
         """A point in each period of each alarm: at the threshold, or one report where there was silence."""
         for name in names:
             inputs = self.alarms[name].inputs
             # of a formula the first term is the one that counts up; the others stay without data, which FILL makes 0
             metric = next((q["metric"] for q in inputs.get("metricQueries") or () if "metric" in q), inputs)
             seconds, now = float(metric["period"]) / SPEED, datetime.now(UTC)
-            leaves_in = min(0.8 * seconds, 3)  # so the cause ends by itself, soon
+            leaves_in = min(0.8 * seconds, 3)  # so they end by themselves, soon
             ages = [seconds * (n + 1) - leaves_in for n in range(int(inputs["evaluationPeriods"]))]
             dimensions = [{"Name": key, "Value": value} for key, value in (metric.get("dimensions") or {}).items()]
             datum = {"MetricName": metric["metricName"], "Dimensions": dimensions, "Value": float(inputs["threshold"])}
@@ -153,7 +154,7 @@ def watched(
 
 
 @pytest.mark.parametrize("watched", STACKS, indirect=True)
-def test_each_fires_with_its_cause_and_ends_with_it(watched: Watched) -> None:
+def test_each_fires_on_points_of_its_metric_and_ends_with_them(watched: Watched) -> None:
     quiet = {name for name, alarm in watched.alarms.items() if alarm.inputs["treatMissingData"] == "breaching"}
     told = {page for page in ("work-stands-still", "nothing-comes-through") if page in watched.pages}
     until(lambda: {*quiet, *told} <= watched.raised(), watched.raised)  # nobody has said anything
@@ -166,32 +167,32 @@ def test_each_fires_with_its_cause_and_ends_with_it(watched: Watched) -> None:
         return first - set(watched.times_raised())
 
     def first_round() -> bool:
-        watched.cause(*(missing() & set(watched.alarms)))
+        watched.put(*(missing() & set(watched.alarms)))
         return not missing()
 
     until(first_round, missing)
 
     def calm() -> bool:
-        watched.cause(*quiet)  # reports come in again
+        watched.put(*quiet)  # reports come in again
         return not watched.raised()
 
     until(calm, watched.raised)
 
     def second_round() -> bool:
-        watched.cause("breaker-open", *quiet)
+        watched.put("breaker-open", *quiet)
         return gateway <= watched.raised()
 
     until(second_round, watched.raised)
 
     def late_as_well() -> bool:
-        watched.cause("breaker-open", *quiet)
+        watched.put("breaker-open", *quiet)
         if "gateway-down" not in (raised := watched.raised()) or "oldest-pending" in raised:
             return False
         before = watched.times_raised()
-        watched.cause("breaker-open", "oldest-pending", *quiet)
+        watched.put("breaker-open", "oldest-pending", *quiet)
         after, raised = watched.times_raised(), watched.raised()
         if not {"gateway-down", "oldest-pending"} <= raised or after["gateway-down"] > before["gateway-down"]:
-            return False  # the machine paused, and the gateway's cause was over meanwhile
+            return False  # the machine paused, and the gateway's points were over meanwhile
         assert after["transactions-late"] == before["transactions-late"], "the page on the gateway says it all"
         return True
 

@@ -156,8 +156,8 @@ WRONG: list[tuple[str, object]] = [
     ("maxCapacityUnits", "much"),
     ("databaseInstances", 16),
     ("databaseInsights", "all"),
-    ("performanceInsightsDays", 30),
-    ("performanceInsightsDays", 732),
+    ("databaseInsightsDays", 30),
+    ("databaseInsightsDays", 732),
     ("autoPauseSeconds", 299),
     ("autoPauseSeconds", 86_401),
     ("engineVersion", "16.6"),
@@ -361,10 +361,10 @@ INSIDE: dict[str, Any] = {
         ({"minTasks": 0, "minCapacityUnits": "0"}, "autoPauseSeconds", "300 to 86,400 seconds"),
         ({"autoPauseSeconds": 300}, "autoPauseSeconds", "nothing pauses otherwise"),
         ({"minTasks": 0, "autoPauseSeconds": 300}, "autoPauseSeconds", "nothing pauses otherwise"),
-        ({"performanceInsightsDays": 7}, "performanceInsightsDays", "0, or switch databaseInsights on"),
+        ({"databaseInsightsDays": 7}, "databaseInsightsDays", "0, or switch databaseInsights on"),
         (
-            {"databaseInsights": "advanced", "performanceInsightsDays": 434},
-            "performanceInsightsDays",
+            {"databaseInsights": "advanced", "databaseInsightsDays": 434},
+            "databaseInsightsDays",
             "at least 465",
         ),
         (PRIVATE, "interfaceEndpoints", "reach ECR, their logs, secrets and X-Ray through endpoints"),
@@ -402,8 +402,8 @@ def test_the_edges_of_fargate_that_are_still_allowed() -> None:
         {"onDemandBase": 1, "spotWeight": 99},
         {"onDemandBase": 2, "spotWeight": 0},
         {"vpcCidr": "10.0.0.0/25", "maxTasks": 19},
-        {"databaseInsights": "advanced", "performanceInsightsDays": 731},
-        {"databaseInsights": "standard", "performanceInsightsDays": 62},
+        {"databaseInsights": "advanced", "databaseInsightsDays": 731},
+        {"databaseInsights": "standard", "databaseInsightsDays": 62},
         PRIVATE | INSIDE,
         PRIVATE | INSIDE | {"minTasks": 0, "interfaceEndpoints": [*INSIDE["interfaceEndpoints"], "rds-data"]},
         {"imageDigest": "repository@sha256:" + "0f" * 32},
@@ -446,7 +446,7 @@ def test_what_is_hardly_meant_is_warned_of() -> None:
         return "\n".join(settings.warnings(parse(FARGATE | {"alarmEmail": "a@example.com"} | changes)))
 
     assert said() == said(environment="prod") == ""
-    assert "Performance Insights wants 2 ACU or more" in said(databaseInsights="standard")
+    assert "Database Insights wants 2 ACU or more" in said(databaseInsights="standard")
     assert said(databaseInsights="standard", minCapacityUnits="2") == ""
     assert "minTasks 0 in prod" in said(environment="prod", minTasks=0)
     assert settings.warnings(parse(LEAST)) == ()
