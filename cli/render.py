@@ -55,7 +55,7 @@ def overview(view: Overview) -> None:
     ]
     if view.oldest_age is not None and view.backlog.oldest_due_at is not None:
         rows.append(("oldest", age(view.oldest_age), f"the longest due, since {_time(view.backlog.oldest_due_at)}"))
-    rows.append(("in review", f"{view.backlog.review:,}", "wait for a person; see `confirm review`"))
+    rows.append(("in review", f"{least}{view.backlog.review:,}", "wait for a person; see `confirm review`"))
     rows += [("", f"{count:,}", reason) for reason, count in view.reasons]
     served = view.target.alternative == "fargate"  # its service has no runs, but a last stretch of work
     rows.append(("service" if served else "last run", *_run(view.last_run, view.now, served=served)))

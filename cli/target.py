@@ -230,7 +230,7 @@ def _database(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> Dat
         host=str(outputs["databaseHost"]),
         port=int(outputs["databasePort"]),
         name=str(outputs["databaseName"]),
-        user=environment.get("CONFIRM_DATABASE_USER") or str(outputs.get("databaseOperator") or OPERATOR),
+        user=environment.get("CONFIRM_DATABASE_USER") or OPERATOR,
         url=environment.get("CONFIRM_DATABASE_URL") or None,
         ca_file=environment.get("CONFIRM_DATABASE_CA") or None,
     )

@@ -98,8 +98,6 @@ def test_a_database_is_come_to_as_the_operator_never_as_the_service(tmp_path: Pa
     found = target.find(None, outputs_file(tmp_path, **FARGATE))
     assert found.alternative == "fargate"
     assert found.data == Database("db.example.com", 5432, "transactions", "confirm_operator")
-    stacks_own = target.find(None, outputs_file(tmp_path, **FARGATE, databaseOperator="desk"))
-    assert stacks_own.data == Database("db.example.com", 5432, "transactions", "desk")
     url = "postgresql://ana:secret@10.0.0.9/transactions"
     chosen = {"CONFIRM_DATABASE_USER": "ana", "CONFIRM_DATABASE_URL": url, "CONFIRM_DATABASE_CA": "ca.pem"}
     own = target.find(None, outputs_file(tmp_path, **FARGATE) | chosen)
