@@ -217,6 +217,7 @@ class _Common(TypedDict):
 
 
 def _common(values: Values) -> _Common:
+    shadow = values.choice("GATEWAY_MODE", "confirm", "shadow") == "shadow"
     return {
         "stack": values.text("STACK"),
         "alternative": values.text("ALTERNATIVE"),
@@ -228,7 +229,7 @@ def _common(values: Values) -> _Common:
             concurrency=values.whole("GATEWAY_CONCURRENCY"),
             rate_limit=values.number("GATEWAY_RATE_LIMIT"),
             secret_arn=values.text("GATEWAY_SECRET_ARN", ""),
-            shadow=values.choice("GATEWAY_MODE", "confirm", "shadow") == "shadow",
+            shadow=shadow,
         ),
         "policy": Policy(
             lease=values.seconds("LEASE_SECONDS"),
@@ -241,6 +242,7 @@ def _common(values: Values) -> _Common:
             key_window=values.seconds("KEY_WINDOW_SECONDS"),
             review_within=values.seconds("REVIEW_SECONDS"),
             review_owner=values.text("REVIEW_OWNER"),
+            only_ask=shadow,
         ),
         "tracing": TracingConfig(
             sampling=values.number("TRACE_SAMPLING", "0"),

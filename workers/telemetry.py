@@ -52,7 +52,7 @@ class Telemetry:
         last, by = None, quoted(run)
         for record in records:  # by hand, and what neighbours share is made once: this runs for every transaction
             id_, _, _, _, _, _, status, attempt, *_, history = record
-            at, _, _, _, _, _, why = history[-1]
+            at, _, _, _, _, _, why, _, _ = history[-1]
             shared = at, status, attempt, why
             if shared != last:
                 last = shared

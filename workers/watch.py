@@ -70,7 +70,8 @@ class Watch:
     """To be sent."""
     kept: int = 0
     """Attempts that left spans, since `here` began."""
-    _calls: dict[str, list[Call]] = field(default_factory=dict)
+    _calls: dict[tuple[str, str | None], list[Call]] = field(default_factory=dict)
+    """By id and token: of each claim."""
     _claims: dict[str, Taken] = field(default_factory=dict)
     _told: dict[str, Context] = field(default_factory=dict)
     """The claims that have spans of their own, under the run in which the first of their transactions was kept."""
@@ -113,7 +114,7 @@ class Watch:
             self._desked(record, token, claim)
 
     def called(self, transaction: Transaction, call: Call) -> None:
-        self._calls.setdefault(transaction.id, []).append(call)
+        self._calls.setdefault((transaction.id, transaction.token), []).append(call)
 
     def settled(self, moves: Sequence[Move], won: Sequence[bool], began: int) -> None:
         all_won = all(won)
@@ -124,7 +125,7 @@ class Watch:
             return
         ended, kept = time_ns(), self.kept
         for move, ok in zip(moves, won, strict=True):
-            calls = self._calls.pop(move.before.id, None)
+            calls = self._calls.pop((move.before.id, move.before.token), None)
             if calls or not ok:
                 self._attempt(move, calls or [], (began, ended), ok=ok)
         if self.kept > kept:

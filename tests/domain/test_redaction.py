@@ -63,7 +63,7 @@ def test_no_adapter_can_put_a_secret_into_a_record(kind: type[Rejected | Retryab
 def test_nor_can_a_colleague() -> None:
     policy = Policy(max_attempts=1)
     held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
-    desk = decide(held, Answer(Unknown("no answer"), "w"), START, policy)
+    desk = decide(held, Answer(Retryable("no"), "w"), START, policy)
     assert desk.status is Status.REVIEW
     again = decide(desk, Redrive("ann", "bob", "customer says 4111 1111 1111 1111"), START, policy)
     assert again.history[-1].why == "redrive approved by bob: customer says ****1111"
@@ -73,7 +73,7 @@ def test_our_own_reasons_are_not_touched() -> None:
     policy = Policy()
     held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
     assert decide(held, Answer(NotTried("circuit breaker open"), "w"), START, policy).reason is not None
-    assert decide(held, Answer(NotFound(), "w", asked=True), START, policy).reason == "not sent yet"
+    assert decide(held, Answer(NotFound(), "w", asked=True), START, policy).reason == "gateway does not know it yet"
 
 
 @pytest.mark.parametrize(

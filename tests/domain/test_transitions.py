@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import START, payment
+from workers.domain.history import MOST_LINES
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import TABLE, Answer, Claim, Event, Redrive, Refused, decide, may_resend
+from workers.domain.transaction import Status, Transaction, to_text
+from workers.domain.transitions import (
+    TABLE,
+    Answer,
+    Claim,
+    Event,
+    Redrive,
+    Refused,
+    SetAside,
+    decide,
+    may_resend,
+    may_send,
+)
 from workers.stores.memory import arrived
 
 POLICY = Policy(max_attempts=3)
@@ -137,12 +150,100 @@ def test_attempts_end_on_a_desk() -> None:
 
 def test_a_poison_that_kills_its_workers_ends_on_a_desk() -> None:
     record, now = pending(), START
-    for _ in range(POLICY.max_attempts):
+    for _ in range(POLICY.most_claims):
         record = decide(record, Claim("t", "w"), now, POLICY)
         now += POLICY.lease + timedelta(seconds=3)
     record = decide(record, Claim("t", "w"), now, POLICY)
     assert record.status is Status.REVIEW
+    assert "none of them came back" in (record.reason or "")
     assert record.sent_earlier, "whoever redrives it must ask first"
+
+
+def test_after_the_last_attempt_it_is_asked_about_until_the_deadline_and_not_sent() -> None:
+    """Attempts bound what is sent, the deadline bounds questions."""
+    record, now = pending(), START
+    for _ in range(POLICY.max_attempts):
+        record = decide(record, Claim("t", "w"), now, POLICY)
+        record = decide(record, Answer(Unknown("timed out"), "w"), now, POLICY)
+        now = record.next_attempt_at or now
+    assert record.status is Status.PENDING, "a person would know less than the gateway"
+    waits = []
+    while record.status is Status.PENDING:
+        assert record.next_attempt_at is not None
+        waits.append(record.next_attempt_at - now)
+        now = record.next_attempt_at
+        record = decide(record, Claim("t", "w"), now, POLICY)
+        assert record.status is Status.PROCESSING
+        assert not may_send(record, POLICY)
+        assert not may_resend(record, now, POLICY)
+        record = decide(record, Answer(Unknown("no answer"), "w", asked=True), now, POLICY)
+    assert now >= record.deadline
+    assert record.asked > 90, "a day at quarters of an hour"
+    assert sorted(waits[:5]) == waits[:5], "the wait grows with questions too"
+    assert record.reason == (
+        f"deadline passed; asked {record.asked + 1} times since {to_text(record.last_sent_at or START)}, "
+        f"last at {to_text(now)}; last: unknown: no answer"
+    )
+
+
+def test_attempts_used_up_and_the_gateway_knows_nothing_of_it_is_a_persons_matter_at_once() -> None:
+    used_up = answered(Unknown("timed out"), 1, held()._replace(attempt=POLICY.max_attempts))
+    asking = held(1000, used_up)
+    assert asking.attempt == POLICY.max_attempts + 1
+    desk = answered(NotFound(), 1001, asking, asked=True)
+    assert (desk.status, desk.reason) == (Status.REVIEW, "3 attempts used up; gateway knows nothing of it")
+
+
+def test_what_timed_out_past_its_deadline_is_asked_about_once_before_a_person_is() -> None:
+    day = 86_400
+    record = answered(Unknown("timed out"), day + 1, held(day - 1))
+    assert (record.status, record.sent_earlier) == (Status.PENDING, True)
+    asking = held(day + 2, record)
+    early = answered(NotFound(), day + 3, asking, asked=True)
+    assert early.status is Status.PENDING, "it may still appear"
+    assert early.next_attempt_at == START + timedelta(seconds=day + 1) + POLICY.grace
+    again = held(day + 62, early)
+    assert answered(NotFound(), day + 63, again, asked=True).status is Status.REVIEW
+
+
+@pytest.mark.parametrize("after", [1, 90_000])
+def test_another_amount_at_the_first_attempt_is_possibly_sent_whoever_sends_it_round_again(after: float) -> None:
+    """The gateway did move something: past its key window a second call would move it again."""
+    record = decide(answered(Confirmed("ref", 1, "USD")), Redrive("ana", "ben", "why"), START, POLICY)
+    assert record.sent_earlier
+    assert record.last_sent_at == START + timedelta(seconds=1)
+    again = held(after, record)
+    assert again.sent_earlier, "asked before it is sent"
+    assert not may_resend(again, START + timedelta(seconds=90_000), POLICY)
+
+
+def test_a_record_that_does_not_prove_that_it_was_never_sent_was_possibly_sent() -> None:
+    """As a version before this one, or a restore, may have left it."""
+    old = pending()._replace(first_sent_at=START - timedelta(hours=30))
+    assert old.sent_earlier
+    claimed = held(0, old)
+    assert (claimed.sent_earlier, claimed.last_sent_at) == (True, START)
+    assert not may_resend(claimed, START + timedelta(seconds=600), POLICY), "its key window is over"
+    late = old._replace(deadline=START - timedelta(hours=1))
+    assert held(0, late).status is Status.PROCESSING, "asked before it is desked"
+
+
+def test_in_shadow_mode_nothing_is_never_sent_and_nothing_is_sent() -> None:
+    shadow = replace(POLICY, only_ask=True)
+    ours = pending()._replace(created_at=START - timedelta(hours=2))
+    record = decide(ours, Claim("t", "w"), START, shadow)
+    assert (record.first_sent_at, record.last_sent_at) == (START - timedelta(hours=2), START)
+    assert not may_send(record, shadow)
+    late = ours._replace(deadline=START - timedelta(hours=1))
+    asking = decide(late, Claim("t", "w"), START, shadow)
+    assert asking.status is Status.PROCESSING, "asked before it is desked"
+    unknown = decide(asking, Answer(Unknown("no answer"), "w", asked=True), START, shadow)
+    assert unknown.status is Status.REVIEW
+    assert unknown.sent_earlier
+    missed = decide(asking, Answer(NotFound(), "w", asked=True), START, shadow)
+    assert missed.status is Status.REVIEW
+    assert missed.sent_earlier, "its redrive asks, whatever it says"
+    assert not may_resend(held(30 * 3600, decide(missed, Redrive("a", "b", "c"), START, POLICY)), START, POLICY)
 
 
 def test_not_found_waits_out_the_grace_period_then_resends_then_never_again() -> None:
@@ -175,7 +276,7 @@ def test_a_retry_comes_at_the_deadline_at_the_latest() -> None:
 
 
 def test_a_redrive_takes_two_people_and_keeps_the_key() -> None:
-    record = answered(Unknown("timed out"), record=held()._replace(attempt=3))
+    record = answered(NotFound(), 1001, held(1000, answered(Unknown("?"), 1, held()._replace(attempt=3))), asked=True)
     assert record.status is Status.REVIEW
     for by, approver in [("ana", "ana"), ("ana", " Ana "), ("", "ben"), ("ana", "")]:
         with pytest.raises(Refused):
@@ -207,6 +308,7 @@ OUTCOMES = st.sampled_from(
 EVENTS = st.one_of(
     st.builds(Claim, st.uuids().map(str), st.sampled_from(["w1", "w2"])),
     st.builds(Answer, OUTCOMES, st.just("w1"), st.booleans()),
+    st.builds(SetAside, st.just("w1"), st.just("too big")),
     st.builds(Redrive, st.sampled_from(["ana", "ben"]), st.sampled_from(["ana", "ben"]), st.just("why")),
 )
 
@@ -226,11 +328,13 @@ def test_every_path_keeps_the_promises(steps: list[tuple[Event, int, float]]) ->
             continue
         assert (before.status, type(event), record.status) in allowed
         assert record.version == before.version + 1
-        assert record.history[:-1] == before.history, "history only grows, one line a change"
+        assert len(record.history) <= MOST_LINES + 1
+        changes, changes_before = (sum(line.times for line in one.history) for one in (record, before))
+        assert changes == changes_before + 1, "one line a change, or one more of the same counted"
         entry = record.history[-1]
         assert (entry.was, entry.now, entry.at) == (before.status, record.status, now)
         assert entry.why
-        assert 0 <= record.attempt <= POLICY.max_attempts
+        assert 0 <= record.attempt <= POLICY.most_claims + 1
         assert (record.token is not None) == (record.status is Status.PROCESSING)
         assert (record.next_attempt_at is not None) == (record.status in (Status.PENDING, Status.PROCESSING))
         assert (record.settled_at is not None) == record.status.is_final
@@ -238,8 +342,10 @@ def test_every_path_keeps_the_promises(steps: list[tuple[Event, int, float]]) ->
             assert record.reason
             assert record.owner
             assert record.review_by
-        if record.sent_earlier:
-            assert record.first_sent_at is not None
+        if record.status in (Status.PENDING, Status.REVIEW):
+            assert (record.first_sent_at is None) == (record.last_sent_at is None), "the evidence is whole"
+        if record.status is Status.PENDING and before.sent_earlier:
+            assert record.sent_earlier, "nothing moves towards never sent"
         assert (record.id, record.account, record.amount, record.currency) == (
             before.id,
             before.account,

@@ -12,7 +12,7 @@ from workers.domain.outcomes import NotFound, NotTried, Unknown, admitted
 from workers.domain.policy import Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
 from workers.domain.transaction import CANARY, Status, Transaction, make
-from workers.domain.transitions import Answer, decide, may_resend
+from workers.domain.transitions import Answer, decide, may_resend, may_send
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ class Confirmer:
                     if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
                         return Answer(outcome, self.by, asked=True)
                     asked = False
+                if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
+                    return Answer(NotTried("no attempt is left for a call"), self.by)
                 if trouble := self._no_call(record, stop_at):
                     return Answer(trouble, self.by)
                 outcome = admitted(await self.gateway.confirm(record, key))

@@ -22,15 +22,22 @@ class Policy:
     """How long after a call "not found" may only mean "not yet"."""
     key_window: timedelta = timedelta(hours=24)
     """How long the gateway remembers an idempotency key (Stripe: 24 h). Past it, ask but never resend."""
+    only_ask: bool = False
+    """Shadow mode: others may send, and may have sent, whatever the record says. So each is asked, none is sent."""
     review_within: timedelta = timedelta(hours=24)
     review_owner: str = "payment-operations"
 
-    def backoff(self, attempt: int, chance: float) -> timedelta:
-        """The delay after `attempt` (1, 2, ...): exponential with full jitter.
+    @property
+    def most_claims(self) -> int:
+        """Attempts and takeovers after which a transaction that only ever loses its workers goes to a desk."""
+        return 2 * self.max_attempts
+
+    def backoff(self, tries: int, chance: float) -> timedelta:
+        """The delay after so many tries (1, 2, ...), of whatever kind: exponential with full jitter.
 
         `chance` is uniform in [0, 1). Full jitter spreads a crowd best (AWS Architecture Blog, "Exponential
         Backoff And Jitter"); a tenth of the step is kept as a floor so that no retry is immediate.
         """
-        doublings = min(max(attempt - 1, 0), 32)
+        doublings = min(max(tries - 1, 0), 32)
         step = min(self.retry_base * (1 << doublings), self.retry_cap)
         return step * (0.1 + 0.9 * chance)

@@ -161,6 +161,13 @@ class Store(Claims, Protocol):
 
     async def desk(self) -> Desk: ...
 
+    async def doubt(self) -> int:
+        """Mark all that wait, for their turn or for a person, as possibly sent since they came about; how many.
+
+        In shadow mode and after a restore, others may have sent what the record calls never sent. Marked ones stay so.
+        """
+        ...
+
     async def find(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word
 
     async def review(self, limit: int = 100) -> list[Transaction]:

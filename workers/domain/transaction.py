@@ -58,6 +58,10 @@ class HistoryEntry(NamedTuple):
     attempt: int
     token: str | None
     why: str
+    times: int = 1
+    """How often it happened, where equal changes came one after the other: this is the last of them."""
+    since: datetime | None = None
+    """When the first of them was; None for a single one."""
 
 
 class Transaction(NamedTuple):
@@ -75,7 +79,8 @@ class Transaction(NamedTuple):
     """With no evidence by then, the transaction goes to REVIEW."""
     status: Status = Status.PENDING
     attempt: int = 0
-    """Attempts begun so far; a crash uses one up, a call that was never made gives it back."""
+    """Attempts begun so far; a crash uses one up, a call that was never made or only asked gives it back. Attempts
+    bound what is sent: beyond the policy's number a claim may ask, and send no more."""
     next_attempt_at: datetime | None = None
     """Since when it is due (open states only; a claim leaves it alone, so that the index of open work stands still)."""
     lease_until: datetime | None = None
@@ -83,9 +88,12 @@ class Transaction(NamedTuple):
     token: str | None = None
     """Random and fresh for each claim: the fence that a late worker fails on."""
     first_sent_at: datetime | None = None
-    """Since when an effect may exist at the gateway; the key window counts from here. None: nothing was done there."""
+    """Since when an effect may exist at the gateway; the key window counts from here. None: proven never sent. A claim
+    sets it before anything is sent, and only proof takes it away: a call that was not made, or an answer that says that
+    nothing was done."""
     last_sent_at: datetime | None = None
-    """Until when an earlier attempt may have sent; the grace period counts from here. None: no earlier one did."""
+    """Until when an attempt before the present one may have sent; the grace period counts from here. None: there was
+    none, which outside of PROCESSING is proof only where `first_sent_at` is None too."""
     settled_at: datetime | None = None
     gateway_reference: str | None = None
     reason: str | None = None
@@ -94,6 +102,10 @@ class Transaction(NamedTuple):
     """Whose desk it is on, and until when (REVIEW only)."""
     review_by: datetime | None = None
     version: int = 1
+    tries: int = 0
+    """Tries of any kind that brought no end, since it came or was redriven: the next wait grows with them."""
+    asked: int = 0
+    """Questions among them that brought no evidence."""
     history: tuple[HistoryEntry, ...] = ()
 
     @property
@@ -102,8 +114,10 @@ class Transaction(NamedTuple):
 
     @property
     def sent_earlier(self) -> bool:
-        """Whether an attempt before the present one may have reached the gateway: then ask before sending."""
-        return self.last_sent_at is not None
+        """Whether an attempt before the present claim may have reached the gateway: then ask before sending."""
+        return self.last_sent_at is not None or (
+            self.status is not Status.PROCESSING and self.first_sent_at is not None
+        )
 
 
 def utc(value: datetime) -> datetime:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from workers.domain.history import told
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_NAME, words
-from workers.domain.transaction import HistoryEntry, Status, Transaction, make, utc
+from workers.domain.transaction import HistoryEntry, Status, Transaction, make, to_text, utc
 
 
 class Refused(Exception):  # noqa: N818 - the word for it: the table refuses the event
@@ -47,7 +48,15 @@ class Redrive:
     why: str
 
 
-Event = Claim | Answer | Redrive
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """What should be written of it can't be: it must stop nobody else, and a person finds out why."""
+
+    by: str
+    why: str
+
+
+Event = Claim | Answer | Redrive | SetAside
 
 CLAIMED, TAKEN_OVER = "claimed", "lease expired, taken over"
 """What the history says of a claim."""
@@ -57,13 +66,15 @@ _PROCESSING, _CONFIRMED = Status.PROCESSING, Status.CONFIRMED  # looked up once:
 
 TABLE: tuple[tuple[Status, type[Event], Status, str], ...] = (
     (Status.PENDING, Claim, Status.PROCESSING, "due"),
-    (Status.PENDING, Claim, Status.REVIEW, "attempts used up, or deadline passed before it was sent"),
+    (Status.PENDING, Claim, Status.REVIEW, "never sent, and attempts used up or deadline passed"),
     (Status.PROCESSING, Claim, Status.PROCESSING, "lease expired: taken over"),
-    (Status.PROCESSING, Claim, Status.REVIEW, "lease expired and attempts used up"),
+    (Status.PROCESSING, Claim, Status.REVIEW, "lease expired, once too often"),
     (Status.PROCESSING, Answer, Status.CONFIRMED, "evidence: done, with the right amount"),
     (Status.PROCESSING, Answer, Status.REJECTED, "evidence: refused"),
     (Status.PROCESSING, Answer, Status.PENDING, "no evidence yet: try or ask later"),
     (Status.PROCESSING, Answer, Status.REVIEW, "no evidence in time, or another amount moved"),
+    (Status.PENDING, SetAside, Status.REVIEW, "the datastore refuses what a claim writes"),
+    (Status.PROCESSING, SetAside, Status.REVIEW, "the datastore refuses what happened"),
     (Status.REVIEW, Redrive, Status.PENDING, "asked by one person, approved by another"),
 )
 """Every change that may ever happen, and when. CONFIRMED and REJECTED begin no row: they are final."""
@@ -83,7 +94,15 @@ class _Case(NamedTuple):
 
     @property
     def used_up(self) -> bool:
+        """Whether no further attempt may be made: from now on it may be asked about, and not be sent."""
         return self.record.attempt >= self.policy.max_attempts
+
+    @property
+    def settled_down(self) -> datetime:
+        """From when on "not found" means that nothing happened, and no longer that it may still appear."""
+        if self.policy.only_ask:  # others may send until the deadline
+            return self.record.deadline + self.policy.grace
+        return (self.record.last_sent_at or self.now) + self.policy.grace
 
 
 def decide(record: Transaction, event: Event, now: datetime, policy: Policy, chance: float = 0.5) -> Transaction:
@@ -101,6 +120,8 @@ def decide(record: Transaction, event: Event, now: datetime, policy: Policy, cha
             return _answer(case, event)
         case ((Status.PENDING | Status.PROCESSING), Claim()):
             return _claim(case, event)
+        case ((Status.PENDING | Status.PROCESSING), SetAside(by, why)):
+            return _review(case, doubted(record, now), by, why)
         case Status.REVIEW, Redrive():
             return _redrive(case, event)
     raise Refused(f"{record.id} is {record.status}: {type(event).__name__.lower()} is not possible")
@@ -115,16 +136,21 @@ def claimable(record: Transaction, now: datetime, policy: Policy) -> bool:
     return False
 
 
+def may_send(record: Transaction, policy: Policy) -> bool:
+    """Whether the holder of this claim may send at all: an attempt was left for it, and we are the ones who send."""
+    return record.attempt <= policy.max_attempts and not policy.only_ask
+
+
 def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
     """After "not found": whether the same key may be sent again.
 
-    Not before the grace period is over (the effect may still appear), never past the gateway's key window (it would
-    be a second effect), never past the deadline.
+    Not without an attempt left, not before the grace period is over (the effect may still appear), never past the
+    gateway's key window, counted from the first possible send (it would be a second effect), never past the deadline.
     """
-    if record.first_sent_at is None or record.last_sent_at is None:
-        return True
+    if record.last_sent_at is None or not may_send(record, policy):
+        return False
     settled_down = record.last_sent_at + policy.grace <= now
-    remembered = now + policy.call_timeout < record.first_sent_at + policy.key_window
+    remembered = now + policy.call_timeout < (record.first_sent_at or record.created_at) + policy.key_window
     return settled_down and remembered and now < record.deadline
 
 
@@ -141,25 +167,50 @@ def _claim(case: _Case, event: Claim) -> Transaction:
     if not claimable(record, now, policy):
         raise Refused(f"{record.id} is {record.status} and not due")
     crashed = record.status is Status.PROCESSING
-    if crashed:
-        # Whoever held it may have sent until its lease ended, and said nothing since.
-        record = record._replace(last_sent_at=record.lease_until)
-    if case.used_up:
-        return _review(case, record, event.by, f"{record.attempt} attempts used up without an end")
-    if case.overdue and not record.sent_earlier:
-        return _review(case, record, event.by, "deadline passed before it could be sent")
+    record = _possibly_sent(record, now, policy)
+    if crashed and record.attempt >= policy.most_claims:
+        return _review(case, record, event.by, f"{record.attempt} workers took it and none of them came back")
+    if record.last_sent_at is None:  # never sent, and that is proven: there is nothing to ask for
+        if case.used_up:
+            return _review(case, record, event.by, f"{record.attempt} attempts used up without an end")
+        if case.overdue:
+            return _review(case, record, event.by, "deadline passed before it could be sent")
     return _moved(
         record,
         now,
         event.by,
         Status.PROCESSING,
         TAKEN_OVER if crashed else CLAIMED,
-        attempt=record.attempt + 1,
+        attempt=min(record.attempt, policy.most_claims) + 1,
         token=event.token,
         lease_until=now + policy.lease,
         first_sent_at=record.first_sent_at or now,
+        tries=record.tries + crashed,
         reason=None,
     )
+
+
+def _possibly_sent(record: Transaction, now: datetime, policy: Policy) -> Transaction:
+    """The record as whoever claims it must see it: with the time until which others may have sent, if any may have.
+
+    Only a record that says nothing of sending, in a state that needs no takeover, is never sent. Whatever else was
+    written (by a version before this one, by a restore) is taken for possibly sent.
+    """
+    if policy.only_ask:
+        return doubted(record, now)
+    if record.status is Status.PROCESSING:
+        # Whoever held it may have sent until its lease ended, and said nothing since.
+        return record._replace(last_sent_at=record.lease_until)
+    return record._replace(last_sent_at=record.last_sent_at or now) if record.sent_earlier else record
+
+
+def doubted(record: Transaction, now: datetime) -> Transaction:
+    """The record, of which somebody else may have sent at any time since it was created: it is asked before it is sent.
+
+    So it is in shadow mode, and after a restore: what became of it since then, the gateway alone knows.
+    """
+    now = utc(now)
+    return record._replace(first_sent_at=record.first_sent_at or min(record.created_at, now), last_sent_at=now)
 
 
 def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction | None:
@@ -169,14 +220,14 @@ def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction
         return None
     reference, moved, moved_currency = outcome
     (id_, account, amount, currency, created_at, deadline, was, attempt, _due_at, _lease_until, token, first, last,
-     _settled_at, _reference, _reason, _owner, _review_by, version, history) = record  # fmt: skip
+     _settled_at, _reference, _reason, _owner, _review_by, version, tries, questions, history) = record  # fmt: skip
     if moved != amount or moved_currency != currency:
         return None
-    line = make(HistoryEntry, (now, by, was, _CONFIRMED, attempt, token, HAD_DONE_IT if asked else CONFIRMED))
+    line = make(HistoryEntry, (now, by, was, _CONFIRMED, attempt, token, HAD_DONE_IT if asked else CONFIRMED, 1, None))
     return make(
         Transaction,
         (id_, account, amount, currency, created_at, deadline, _CONFIRMED, attempt, None, None, None, first, last,
-         now, reference, None, None, None, version + 1, (*history, line)),
+         now, reference, None, None, None, version + 1, tries, questions, (*history, line)),
     )  # fmt: skip
 
 
@@ -185,7 +236,7 @@ def _answer(case: _Case, event: Answer) -> Transaction:
     match outcome:
         case Confirmed(reference, amount, currency):  # another amount: `_confirmed` has taken the rest
             why = f"gateway moved {amount} {currency}, expected {record.amount} {record.currency}"
-            return _review(case, record, event.by, why, gateway_reference=reference)
+            return _review(case, _sent(case, sent=True), event.by, why, gateway_reference=reference)
         case Rejected(reason):
             reason = redact(reason)
             return _moved(
@@ -203,33 +254,51 @@ def _answer(case: _Case, event: Answer) -> Transaction:
         case Retryable(reason, counts):
             return _retry(case, event, redact(reason), counts=counts, sent=False)
         case Unknown(reason):
-            # Asking has no effect, so an unanswered question costs no attempt; an unanswered call does.
-            return _retry(case, event, f"unknown: {redact(reason)}", counts=not event.asked, sent=not event.asked)
+            return _retry(case, event, f"unknown: {redact(reason)}", counts=True, sent=not event.asked)
         case NotTried(reason):
-            return _release(case, event, f"not tried: {reason}", back=True, due=record.next_attempt_at)
-        case NotFound():
+            return _release(
+                case, event, f"not tried: {reason}", back=True, due=_by_deadline(case, record.next_attempt_at)
+            )
+        case NotFound() if event.asked:
             return _not_found(case, event)
+        case NotFound():
+            return _retry(case, event, "unknown: a call was answered 'not found'", counts=True, sent=True)
 
 
 def _retry(case: _Case, event: Answer, reason: str, *, counts: bool, sent: bool) -> Transaction:
-    if case.overdue:
-        return _review(case, _sent(case, sent), event.by, f"deadline passed; last: {reason}")
-    if counts and case.used_up:
-        return _review(case, _sent(case, sent), event.by, f"{case.record.attempt} attempts used up; last: {reason}")
-    due = case.now + case.policy.backoff(case.record.attempt, case.chance)
-    return _release(case, event, reason, back=not counts, due=due, sent=sent)
+    """No end yet. What may have been sent is asked about, until the deadline and once more after it; what was not is
+    tried again, until the deadline or as long as there are attempts."""
+    counts = counts and not event.asked  # a question has no effect, so it costs no attempt
+    if not sent and (case.overdue or (counts and case.used_up)):
+        over = "deadline passed" if case.overdue else f"{case.record.attempt} attempts used up"
+        return _review(case, _sent(case, sent=False), event.by, f"{over}; {_asked(case, event)}last: {reason}")
+    due = case.now + case.policy.backoff(case.record.tries + 1, case.chance)
+    return _release(case, event, reason, back=not counts, due=_by_deadline(case, due), sent=sent, tried=True)
 
 
 def _not_found(case: _Case, event: Answer) -> Transaction:
     record, now, policy = case.record, case.now, case.policy
+    if now < case.settled_down:
+        due = case.settled_down
+        if policy.only_ask:
+            due = min(due, now + policy.backoff(record.tries + 1, case.chance))
+        return _release(case, event, "gateway does not know it yet", back=True, due=due, tried=True)
     if case.overdue:
-        return _review(case, record, event.by, "deadline passed; gateway knows nothing of it")
-    if record.first_sent_at is None or record.last_sent_at is None or may_resend(record, now, policy):
-        return _release(case, event, "not sent yet", back=True, due=now)
-    settled_down = record.last_sent_at + policy.grace
-    if now < settled_down:
-        return _release(case, event, "gateway does not know it yet", back=True, due=settled_down)
+        return _review(case, record, event.by, f"deadline passed; {_asked(case, event)}gateway knows nothing of it")
+    if not may_send(record, policy):
+        return _review(case, record, event.by, f"{policy.max_attempts} attempts used up; gateway knows nothing of it")
+    if may_resend(record, now, policy):
+        return _release(case, event, "not sent yet", back=True, due=now, tried=True)
     return _review(case, record, event.by, "gateway knows nothing of it and its key window is over")
+
+
+def _asked(case: _Case, event: Answer) -> str:
+    """How often it was asked, since when, and when last: what a person wants to know who is to find out more."""
+    if not event.asked:
+        return ""
+    times = case.record.asked + 1
+    since = case.record.last_sent_at or case.now
+    return f"asked {times} time{'s' if times > 1 else ''} since {to_text(since)}, last at {to_text(case.now)}; "
 
 
 def _redrive(case: _Case, event: Redrive) -> Transaction:
@@ -246,6 +315,8 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
         Status.PENDING,
         f"redrive approved by {approved_by}: {why}",
         attempt=0,
+        tries=0,
+        asked=0,
         next_attempt_at=case.now,
         deadline=case.now + case.policy.review_within,
         reason=None,
@@ -276,7 +347,7 @@ def _moved(
         attempt=attempt,
         token=token,
         version=record.version + 1,
-        history=(*record.history, entry),
+        history=told(record.history, entry),
         **changes,
     )
 
@@ -299,14 +370,21 @@ def _review(case: _Case, record: Transaction, by: str, why: str, **changes: Any)
 
 
 def _release(
-    case: _Case, event: Answer, why: str, *, back: bool, due: datetime | None, sent: bool = False
+    case: _Case,
+    event: Answer,
+    why: str,
+    *,
+    back: bool,
+    due: datetime | None,
+    sent: bool = False,
+    tried: bool = False,
 ) -> Transaction:
-    """Back to PENDING, due at `due` (at the deadline at the latest, where the end is decided).
+    """Back to PENDING, due at `due`.
 
-    `back` gives the attempt back; `sent` says that this very attempt may have reached the gateway.
+    `back` gives the attempt back; `sent` says that this very attempt may have reached the gateway; `tried` that there
+    was a call, or the try of one: the wait before the next grows.
     """
-    record = _sent(case, sent)
-    late = max(record.deadline, case.now + timedelta(milliseconds=1))
+    record = _sent(case, sent=sent)
     return _moved(
         record,
         case.now,
@@ -314,14 +392,23 @@ def _release(
         Status.PENDING,
         why,
         attempt=record.attempt - 1 if back else record.attempt,
-        next_attempt_at=None if due is None else utc(min(due, late)),
+        tries=record.tries + tried,
+        asked=record.asked + (tried and event.asked),
+        next_attempt_at=None if due is None else utc(due),
         lease_until=None,
         reason=why,
     )
 
 
-def _sent(case: _Case, sent: bool) -> Transaction:
-    """The record with what is known of its sending: now, or (if no earlier attempt sent either) never."""
+def _by_deadline(case: _Case, due: datetime | None) -> datetime | None:
+    """`due`, or the deadline where that is earlier: the end is decided then."""
+    late = max(case.record.deadline, case.now + timedelta(milliseconds=1))
+    return None if due is None else min(due, late)
+
+
+def _sent(case: _Case, *, sent: bool) -> Transaction:
+    """The held record with what is known of its sending now: possibly just now (`sent`), or not by this attempt, which
+    leaves what was known before it: possibly by an earlier one, or never."""
     record = case.record
     if sent:
         return record._replace(last_sent_at=case.now)

@@ -8,7 +8,7 @@ its idempotency key, or an `ask` that finds its payments otherwise.
 from __future__ import annotations
 
 from workers.config import GatewayConfig
-from workers.domain.outcomes import NotFound, Outcome, Retryable, Unknown
+from workers.domain.outcomes import NotFound, Outcome, Unknown
 from workers.domain.policy import Policy
 from workers.domain.ports import Clock
 from workers.domain.transaction import Transaction
@@ -17,16 +17,12 @@ from workers.gateway.payments import PaymentGateway
 
 
 class ShadowGateway(PaymentGateway):
-    """Answers `confirm` with what `ask` says. No attempt is used up: none is made."""
+    """Never sends: in shadow mode (`Policy.only_ask`) a worker only asks, and a call that comes here all the same asks
+    once more. No attempt is used up: none is made."""
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
-        match await self.ask(transaction, key):
-            case NotFound():
-                return Retryable("shadow: the gateway does not know it yet", counts=False)
-            case Unknown(reason):
-                return Retryable(f"shadow: {reason}", counts=False)
-            case outcome:
-                return outcome
+        outcome = await self.ask(transaction, key)
+        return Unknown("shadow: the gateway does not know it yet") if isinstance(outcome, NotFound) else outcome
 
 
 def gateway_of(config: GatewayConfig, policy: Policy, api_key: str, clock: Clock) -> PaymentGateway:

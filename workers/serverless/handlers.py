@@ -266,6 +266,9 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     """
     config, store, telemetry = app().config, app().store, app().telemetry
     canary = _canary(now, run)
+    if config.policy.only_ask and (marked := app().loop.run_until_complete(store.doubt())):
+        # Others send, and what was restored was sent since: nothing that a record says of sending is believed.
+        telemetry.event("possibly sent by others", now, run=run, transactions=marked)
     most = config.batch_size * config.batches_per_plan
     due = app().loop.run_until_complete(store.due(most))
     if len(due.ids) < most:

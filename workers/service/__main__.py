@@ -96,6 +96,7 @@ class Service:
         """Until `stop`; everything that is held is settled or released then."""
         await self.database.wait_out(self._check_schema)
         await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
+        await self.database.wait_out(self._doubt)
         await self._first_key()
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
         await self._aside(self._beat)
@@ -133,6 +134,12 @@ class Service:
     async def _check_schema(self) -> None:
         async with self.pool.acquire() as connection:
             await check(connection)
+
+    async def _doubt(self) -> None:
+        """In shadow mode, before anything else and each minute: nothing that a record says of sending is believed, for
+        others send, and what was restored was sent since. What waits on a desk is among it."""
+        if self.config.policy.only_ask and (marked := await self.store.doubt()):
+            self._event("possibly sent by others", transactions=marked)
 
     def _make_confirmer(self) -> Confirmer:
         return Confirmer(
@@ -219,6 +226,7 @@ class Service:
                 self.telemetry.metrics(told, now, run=self.by)
 
     async def _measure(self) -> None:
+        await self._doubt()
         backlog, desk = await self.store.backlog(), await self.store.desk()
         now, totals, calls = self.clock.now(), self.pipeline.totals, self._confirmer.gateway.seen()
         self.pipeline.totals = Totals()

@@ -49,6 +49,15 @@ Report = Callable[[Sequence[Transaction]], None]
 """Told of the transactions of a batch whose moves were written, and of those that a claim sent to a desk."""
 
 
+Hold = tuple[str, str | None]
+"""Id and token: a claim, not a transaction. After an outage longer than a lease we may hold the same one twice, and the
+call of the first claim must not live by the lease of the second."""
+
+
+def hold_of(record: Transaction) -> Hold:
+    return record.id, record.token
+
+
 @dataclass
 class Pipeline:
     """One stream over one source; `run` it until `stop` is set."""
@@ -62,8 +71,8 @@ class Pipeline:
     report: Report
     stop_within: timedelta = timedelta(seconds=100)
     totals: Totals = field(default_factory=Totals)
-    held: dict[str, Transaction] = field(default_factory=dict)
-    """In our hands, by id, with the lease as renewed last."""
+    held: dict[Hold, Transaction] = field(default_factory=dict)
+    """In our hands, with the lease as renewed last."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something new to claim."""
 
@@ -111,7 +120,7 @@ class Pipeline:
 
     def lease_of(self, record: Transaction) -> datetime | None:
         """Until when we hold it, renewals included."""
-        return self.held.get(record.id, record).lease_until
+        return self.held.get(hold_of(record), record).lease_until
 
     # --- the parts
 
@@ -171,7 +180,7 @@ class Pipeline:
 
     def _take(self, records: Sequence[Transaction]) -> None:
         for record in records:
-            self.held[record.id] = record
+            self.held[hold_of(record)] = record
         self._ready.extend(records)
         self._rouse(2)
 
@@ -233,7 +242,7 @@ class Pipeline:
             return
         self.totals.tally += tally(moves, won)
         for before, _ in moves:
-            self.held.pop(before.id, None)
+            self.held.pop(hold_of(before), None)
         self._room.set()
         self.report([after for (_, after), ok in zip(moves, won, strict=True) if ok])
 
@@ -247,8 +256,8 @@ class Pipeline:
             old = [record for record in self.held.values() if record.lease_until and record.lease_until < soon]
             if old:
                 for record in await self.source.extend(old):
-                    if record.id in self.held:
-                        self.held[record.id] = record
+                    if (hold := hold_of(record)) in self.held:
+                        self.held[hold] = record
 
     # --- the end
 

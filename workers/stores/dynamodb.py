@@ -8,7 +8,9 @@ twenty-fifth of a call, where TransactWriteItems would cost two units, and singl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
+import logging
 import math
 import zlib
 from collections import deque
@@ -22,8 +24,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from workers.canary import KEPT
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
+from workers.domain.rules import broken_rule
 from workers.domain.transaction import HistoryEntry, Status, Transaction, from_text, to_text
-from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
+from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended
 from workers.stores.memory import arrived, claimed, desk_of, same_content
 
 STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
@@ -130,8 +133,21 @@ class DynamoDbStore:
                 continue
             if claimable(record, now, self.policy) and len(moves) < limit:
                 moves.append(Move(record, decide(record, Claim(token, by), now, self.policy)))
+        errors = await self._write(moves)
+        won = await self._won(moves, errors)
+        aside: list[Move] = []
+        for move, code in zip(moves, errors, strict=True):
+            if code in _OWN_FAULTS:
+                why = f"a claim of it was refused ({code}): the item is not as we write it"
+                _LOG.error("%s: %s", move.before.id, why)
+                aside.append(Move(move.before, decide(move.before, SetAside(by, why), now, self.policy)))
+        for move, code in zip(aside, await self._write(aside), strict=True):
+            if code is None:
+                moves.append(move)
+                won.append(True)
+            elif code in _OWN_FAULTS:
+                broken.append((items[move.before.id], str(move.after.reason)))
         unreadable = await self._put_on_desk(broken, by, now)
-        won = await self.settle(moves)
         held, desked = claimed([move.after for move, ok in zip(moves, won, strict=True) if ok])
         return Claimed(held, unreadable + desked)
 
@@ -148,15 +164,33 @@ class DynamoDbStore:
         return [move.after for move, ok in zip(moves, won, strict=True) if ok]
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
-        errors = await self._execute([_update(self.table, move, self.shards) for move in moves])
+        errors = await self._write(moves)
+        for move, error in zip(moves, errors, strict=True):
+            if error in _OWN_FAULTS:
+                await self._set_aside(move, str(error))
+        return await self._won(moves, errors)
+
+    async def _write(self, moves: Sequence[Move]) -> list[str | None]:
+        return await self._execute([_update(self.table, move, self.shards) for move in moves])
+
+    async def _won(self, moves: Sequence[Move], errors: Sequence[str | None]) -> list[bool]:
+        """Which moves stand. The answer to a write that won may be lost, and its retry then meets the fence that it
+        raised itself: the record tells, for its last line of history carries our token."""
         failed = [move for move, error in zip(moves, errors, strict=True) if error]
         if not failed:
             return [True] * len(moves)
-        # The answer to a write that won may be lost, and its retry then meets the fence that it raised itself:
-        # the record tells, for its last line of history carries our token.
         items = await self._items([move.before.id for move in failed], consistent=True)
         own = {move.before.id for move in failed if _is_ours(items.get(move.before.id), move.after)}
         return [error is None or move.before.id in own for move, error in zip(moves, errors, strict=True)]
+
+    async def _set_aside(self, move: Move, error: str) -> None:
+        """To a desk, in our own words: where even that is refused, the lease ends and it is asked about."""
+        before, after = move
+        why = f"{after.status} could not be written ({error}): ask the gateway what became of it"
+        _LOG.error("%s: %s", before.id, why)
+        if before.status is Status.PROCESSING and after.status is not Status.PROCESSING:
+            instead = decide(before, SetAside("set aside", why), self.clock.now(), self.policy)
+            await self._write([Move(before, instead)])
 
     async def backlog(self) -> Backlog:
         now = to_text(self.clock.now())
@@ -188,6 +222,22 @@ class DynamoDbStore:
         items = await self._items([id_ for _, id_ in keys[:DESK_READ]], consistent=False) if keys else {}
         waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
         return Desk(len(keys), _first_time(keys), desk_of(waiting).at_risk)
+
+    async def doubt(self) -> int:
+        now, marked = self.clock.now(), 0
+        shards = [*(str(n) for n in range(self.shards)), REVIEW_SHARD, CANARIES_SHARD]
+        for shard in shards:
+            keys = [id_ for id_, _ in await self._query(shard)]
+            for part in _parts(keys, KEYS_PER_CALL):
+                moves = []
+                for item in (await self._items(part, consistent=False)).values():
+                    with contextlib.suppress(Unreadable):  # a desk's matter; it is not sent before it is mended
+                        record = parse(item)
+                        if _in_doubt(record):
+                            after = doubted(record, now)._replace(version=record.version + 1)
+                            moves.append(Move(record, after))
+                marked += sum(await self.settle(moves))
+        return marked
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         item = (await self._items([id], consistent=True)).get(id)
@@ -266,8 +316,10 @@ class DynamoDbStore:
     async def _execute(self, statements: Sequence[Item]) -> list[str | None]:
         """Run PartiQL statements, 25 a call, all calls side by side: per statement None, or the code of its refusal.
 
+        A statement's own error is its own alone: the others' results count.
+
         Raises:
-            StoreError: a statement failed for another reason than its condition, after `TRIES` tries.
+            StoreError: the table could not be reached, or none of the statements got through.
         """
         calls = [self._execute_25(part) for part in _parts(statements, STATEMENTS_PER_CALL)]
         return [code for codes in await asyncio.gather(*calls) for code in codes]
@@ -276,18 +328,30 @@ class DynamoDbStore:
         codes: dict[int, str | None] = {}
         left = list(range(len(statements)))
         for attempt in range(TRIES):
-            answer = await self._call(self.client.batch_execute_statement, Statements=[statements[n] for n in left])
-            for n, response in zip(left, answer["Responses"], strict=True):
-                codes[n] = response["Error"]["Code"] if "Error" in response else None
-            left = [n for n in left if codes[n] not in (None, *_REFUSALS)]
+            for n, code in zip(left, await self._codes([statements[n] for n in left]), strict=True):
+                codes[n] = code
+            left = [n for n in left if codes[n] not in (None, *_REFUSALS, *_OWN_FAULTS)]
             if not left:
                 return [codes[n] for n in range(len(statements))]
-            if "ValidationError" in (wrong := {codes[n] for n in left}):
-                raise StoreError(f"{self.table} refused a statement: {wrong}")
             await self.clock.sleep(0.05 * 2**attempt)  # ThrottlingError, TransactionConflict and the like
-        raise StoreError(
-            f"{self.table} failed {len(left)} writes {TRIES} times: {sorted({str(codes[n]) for n in left})}"
-        )
+        told = sorted({str(codes[n]) for n in left})
+        if len(left) == len(statements):
+            raise StoreError(f"{self.table} failed {len(left)} writes {TRIES} times: {told}")
+        _LOG.error("%s failed %d of %d writes %d times: %s", self.table, len(left), len(statements), TRIES, told)
+        return [codes[n] for n in range(len(statements))]
+
+    async def _codes(self, statements: Sequence[Item]) -> list[str | None]:
+        """One call. Where one statement makes all of it invalid, it is taken apart until that one is alone."""
+        try:
+            answer = await self._call(self.client.batch_execute_statement, Statements=statements)
+        except StoreError as error:
+            if _code(error.__cause__) not in _INVALID:
+                raise
+            if len(statements) == 1:
+                return [_code(error.__cause__)]
+            half = len(statements) // 2
+            return [*await self._codes(statements[:half]), *await self._codes(statements[half:])]
+        return [response["Error"]["Code"] if "Error" in response else None for response in answer["Responses"]]
 
     async def _items(self, ids: Sequence[str], *, consistent: bool) -> dict[str, Item]:
         parts = _parts(list(dict.fromkeys(ids)), KEYS_PER_CALL)
@@ -365,25 +429,27 @@ class DynamoDbStore:
         Returns those that were moved, with a history of this line alone: their own can't be read either.
         """
         broken = [(item, why) for item, why in broken if item.get("pending_shard") not in (None, {"S": REVIEW_SHARD})]
-        until = to_text(now + self.policy.review_within)
-        changes = {
-            "status": {"S": Status.REVIEW.value},
-            "reason": None,
-            "owner": {"S": self.policy.review_owner},
-            "pending_shard": {"S": REVIEW_SHARD},
-            "next_attempt_at": {"S": until},
-            "review_by": {"S": until},
-        }
-        stays = f' REMOVE "{EXPIRES}"'  # or DynamoDB would delete it before anybody has decided
-        statements = [
-            {
-                "Statement": f'UPDATE "{self.table}" {_sets(changes)}{stays if EXPIRES in item else ""}'
-                ' WHERE "id" = ? AND "pending_shard" = ?',
-                "Parameters": [*({**changes, "reason": {"S": why}}).values(), item["id"], item["pending_shard"]],
-            }
+        until = {"S": to_text(now + self.policy.review_within)}
+        where = {"pending_shard": {"S": REVIEW_SHARD}, "next_attempt_at": until}
+        status, owner = {"S": Status.REVIEW.value}, {"S": self.policy.review_owner}
+        whole = [
+            _desk_statement(
+                self.table, item, {"status": status, "reason": {"S": why}, "owner": owner, "review_by": until, **where}
+            )
             for item, why in broken
         ]
-        errors = await self._execute(statements)
+        errors = await self._execute(whole)
+        # An item at DynamoDB's 400 KB has no room for more: then it is moved alone, without its history.
+        bare = [
+            _desk_statement(self.table, item, {"status": status, **where}, gone=(EXPIRES, "history"))
+            for (item, _), error in zip(broken, errors, strict=True)
+            if error in _OWN_FAULTS
+        ]
+        second = iter(await self._execute(bare))
+        errors = [next(second) if error in _OWN_FAULTS else error for error in errors]
+        for (item, why), error in zip(broken, errors, strict=True):
+            if error in _OWN_FAULTS:
+                _LOG.error("%s can't be moved to a desk (%s): %s", item["id"]["S"], error, why)
         moved = [_unreadable(item, why) for (item, why), error in zip(broken, errors, strict=True) if not error]
         return [
             record._replace(
@@ -396,6 +462,15 @@ class DynamoDbStore:
 
 
 _REFUSALS = ("ConditionalCheckFailed", "DuplicateItem")
+_INVALID = ("ValidationException", "SerializationException")
+"""What one statement does to its whole call."""
+_OWN_FAULTS = ("ValidationError", "ItemCollectionSizeLimitExceeded", *_INVALID)
+"""What no other try would mend: the item is too big, or holds what the service does not take."""
+_LOG = logging.getLogger(__name__)
+
+
+def _code(error: BaseException | None) -> str:
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
 
 
 class _Walk:
@@ -469,14 +544,20 @@ _TIMES = frozenset(
         "review_by",
     )
 )
-_NUMBERS = frozenset(("amount", "attempt", "version"))
+_COUNTS = frozenset(("tries", "asked"))
+"""Absent while they are zero, as most always are: writes are billed by the size of the item."""
+_NUMBERS = frozenset(("amount", "attempt", "version")) | _COUNTS
 _NEEDED = ("id", "account", "amount", "currency", "created_at", "deadline", "status", "attempt", "version")
 _FIELDS = Transaction._fields
 
 
 def to_item(record: Transaction, shards: int) -> Item:
     """`record` as an item; None is absence. The index's keys are there while the work is open, and only then."""
-    item = {name: _value(name, value) for name in _FIELDS if (value := getattr(record, name)) is not None}
+    item = {
+        name: _value(name, value)
+        for name in _FIELDS
+        if (value := getattr(record, name)) is not None and (value or name not in _COUNTS)
+    }
     if record.status is Status.REVIEW:
         item["pending_shard"] = {"S": CANARIES_SHARD if record.is_canary else REVIEW_SHARD}
         item["next_attempt_at"] = _value("next_attempt_at", record.review_by)
@@ -491,7 +572,7 @@ def parse(item: Item) -> Transaction:
     """The inverse of `to_item`.
 
     Raises:
-        Unreadable: a field is missing or of another form; says which.
+        Unreadable: a field is missing, of another form, or breaks a rule (workers/domain/rules.py); says which.
     """
     if missing := [name for name in _NEEDED if name not in item]:
         raise Unreadable(f"field {', '.join(missing)} missing: written by something else")
@@ -505,6 +586,10 @@ def parse(item: Item) -> Transaction:
     if values["status"] is Status.REVIEW:
         values["next_attempt_at"] = None
     record = Transaction(**values)
+    if broken := broken_rule(record):
+        raise Unreadable(f"{broken}: written by something else")
+    if ("pending_shard" in item) is record.status.is_final:
+        raise Unreadable(f"field pending_shard does not go with status {record.status}: written by something else")
     if EXPIRES in item and not record.is_canary:
         raise Unreadable(f"field {EXPIRES} on what is no canary: DynamoDB would delete it")
     return record
@@ -557,14 +642,32 @@ def _from_value(name: str, value: Item) -> Any:
 
 
 def _line(entry: HistoryEntry) -> str:
-    """A line of history as text that a person can read in the console, and short: writes are billed by the KiB."""
+    """A line of history as text that a person can read in the console, and short: writes are billed by the KiB.
+
+    How often and since when stands with the token, where versions before this one take any text: `token*12@2026-...`.
+    """
     by = entry.by.replace("|", "/")
-    return f"{to_text(entry.at)}|{by}|{entry.was or ''}|{entry.now}|{entry.attempt}|{entry.token or ''}|{entry.why}"
+    token = entry.token or ""
+    if entry.times > 1:
+        token += f"*{entry.times}@{to_text(entry.since or entry.at)}"
+    return f"{to_text(entry.at)}|{by}|{entry.was or ''}|{entry.now}|{entry.attempt}|{token}|{entry.why}"
 
 
 def _entry(line: str) -> HistoryEntry:
     at, by, was, now, attempt, token, why = line.split("|", 6)
-    return HistoryEntry(from_text(at), by, Status(was) if was else None, Status(now), int(attempt), token or None, why)
+    token, _, often = token.partition("*")
+    times, _, since = often.partition("@")
+    return HistoryEntry(
+        from_text(at),
+        by,
+        Status(was) if was else None,
+        Status(now),
+        int(attempt),
+        token or None,
+        why,
+        int(times or 1),
+        from_text(since) if since else None,
+    )
 
 
 # --- statements -------------------------------------------------------------------------------------------------------
@@ -584,6 +687,24 @@ def _update(table: str, move: Move, shards: int) -> Item:
         "Statement": f'UPDATE "{table}" {_sets(changes)} {gone} WHERE {FENCE}',
         "Parameters": [*changes.values(), old["id"], old["version"]],
     }
+
+
+def _desk_statement(table: str, item: Item, changes: Item, gone: Sequence[str] = (EXPIRES,)) -> Item:
+    """Moves an item that is no transaction, as long as it stands as it was found. It stays until somebody has decided,
+    though it be called a canary."""
+    remove = "".join(f'REMOVE "{name}" ' for name in gone if name in item)
+    same = [name for name in ("id", "pending_shard", "version") if name in item]
+    where = " AND ".join(f'"{name}" = ?' for name in same)
+    return {
+        "Statement": f'UPDATE "{table}" {_sets(changes)} {remove}WHERE {where}',
+        "Parameters": [*changes.values(), *(item[name] for name in same)],
+    }
+
+
+def _in_doubt(record: Transaction) -> bool:
+    """Whether it waits and says of itself that it was never sent. Held ones are left to their holder's fence."""
+    never = record.first_sent_at is None or record.last_sent_at is None
+    return never and record.status in (Status.PENDING, Status.REVIEW)
 
 
 def _sets(changes: Iterable[str]) -> str:

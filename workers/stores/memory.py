@@ -10,7 +10,7 @@ from datetime import datetime
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
-from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, extended
+from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended
 
 _INSERTED = "added"
 
@@ -104,6 +104,12 @@ class MemoryStore:
 
     async def desk(self) -> Desk:
         return desk_of(await self.review(len(self.records)))
+
+    async def doubt(self) -> int:
+        open_ = (Status.PENDING, Status.REVIEW)
+        found = [r for r in self.records.values() if r.status in open_ and not (r.first_sent_at and r.last_sent_at)]
+        self.records.update((record.id, doubted(record, self.clock.now())) for record in found)
+        return len(found)
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         return self.records.get(id)

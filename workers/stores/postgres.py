@@ -6,10 +6,12 @@ a claim has them in SQL, since the rows are there: the conformance suite holds b
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import nan
 from operator import itemgetter
 from pathlib import Path
@@ -17,10 +19,11 @@ from typing import Any
 
 import asyncpg
 
+from workers.domain.history import told
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, make, utc
-from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, decide
+from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, SetAside, decide
 from workers.stores.memory import same_content
 
 SQL: Mapping[str, str] = {file.stem: file.read_text() for file in (Path(__file__).parent / "sql").glob("*.sql")}
@@ -46,6 +49,19 @@ Place = tuple[datetime, str]
 """(due_at, id): where in the queue a claim ended."""
 _PLACE = itemgetter(7, 0)
 """Of a row of claim.sql, its due_at in seconds: None where it went to a desk."""
+
+POISON = (
+    asyncpg.DataError,  # a number out of its range, text that PostgreSQL has not (a NUL)
+    asyncpg.IntegrityConstraintViolationError,  # a line of history that is there already
+    asyncpg.ProgramLimitExceededError,  # a row too big for its page
+    asyncpg.PLPGSQLError,  # a trigger's refusal
+    asyncpg.DataCorruptedError,
+    asyncpg.IndexCorruptedError,
+)
+"""What a single row does to a whole statement: the others must not wait for its mending."""
+DOUBTED = 5_000
+"""Rows of one statement of `doubt`."""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -121,11 +137,31 @@ class PostgresStore:
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         if not moves:
             return []
+        try:
+            return await self._settle(moves)
+        except POISON as error:
+            if len(moves) > 1:  # taken apart until the culprit is alone
+                half = len(moves) // 2
+                return [*await self.settle(moves[:half]), *await self.settle(moves[half:])]
+            await self._set_aside_held(moves[0], error)
+            return [False]
+
+    async def _settle(self, moves: Sequence[Move]) -> list[bool]:
         by, owner = moves[0].after.history[-1].by, self.policy.review_owner
         if await self.pool.fetchval(SQL["settle"], _document(moves), by, owner) == len(moves):
             return [True] * len(moves)
         won = await self._written(moves)
         return [move.before.id in won for move in moves]
+
+    async def _set_aside_held(self, move: Move, error: Exception) -> None:
+        """To a desk, in our own words: where even that is refused, the lease ends and it is asked about."""
+        before, after = move
+        line = after.history[-1]
+        why = f"{after.status} could not be written ({type(error).__name__}): ask the gateway what became of it"
+        _LOG.error("%s: %s", before.id, why)
+        instead = decide(before, SetAside("set aside", why), line.at, self.policy)
+        with contextlib.suppress(*POISON):
+            await self._settle([Move(before, instead)])
 
     async def backlog(self) -> Backlog:
         row = await self.pool.fetchrow(SQL["backlog"], self._now())
@@ -156,8 +192,8 @@ class PostgresStore:
         done = await self.pool.fetchval(
             """
             WITH sent AS (
-                UPDATE transactions SET status = 'PENDING', attempt = 0, due_at = $3, deadline = $4, reason = NULL,
-                       owner = NULL, review_by = NULL, version = version + 1
+                UPDATE transactions SET status = 'PENDING', attempt = 0, tries = 0, asked = 0, due_at = $3,
+                       deadline = $4, reason = NULL, owner = NULL, review_by = NULL, version = version + 1
                 WHERE id = $1 AND version = $2 RETURNING id, version
             ), told AS (
                 INSERT INTO history (transaction_id, version, at, by, was, now, attempt, why)
@@ -179,10 +215,17 @@ class PostgresStore:
     async def everything(self) -> list[Transaction]:
         """The whole table: for a verdict or an export, never for the work itself (it reads every row)."""
         rows = await self.pool.fetch(_SELECT)
-        told: dict[str, list[HistoryEntry]] = {}
+        lines: dict[str, list[HistoryEntry]] = {}
         for row in await self.pool.fetch("SELECT * FROM history ORDER BY transaction_id, version"):
-            told.setdefault(row["transaction_id"], []).extend(_lines(row))
-        return [_with(row, told.get(row["id"], [])) for row in rows]
+            lines.setdefault(row["transaction_id"], []).extend(_lines(row))
+        return [_with(row, lines.get(row["id"], [])) for row in rows]
+
+    async def doubt(self) -> int:
+        marked, more = 0, DOUBTED
+        while more == DOUBTED:  # in parts, so that nobody waits for long
+            more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED)
+            marked += more
+        return marked
 
     # --- parts
 
@@ -190,6 +233,15 @@ class PostgresStore:
         return self.clock.now() if self.clock else None
 
     async def _claim(
+        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
+    ) -> tuple[Claimed, Place]:
+        try:
+            return await self._claim_whole(token, by, limit, after, ids)
+        except POISON as error:
+            _LOG.error("a claim of %d was refused (%s): one row after the other", limit, type(error).__name__)
+            return await self._claim_apart(token, by, limit, after, ids)
+
+    async def _claim_whole(
         self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
     ) -> tuple[Claimed, Place]:
         policy = self.policy
@@ -200,12 +252,13 @@ class PostgresStore:
             by,
             limit,
             policy.lease,
-            policy.clock_skew if self.clock else policy.clock_skew * 0,  # one clock, the database's: no skew
+            self._skew,
             policy.max_attempts,
             policy.review_within,
             policy.review_owner,
             *after,
             None if ids is None else list(ids),
+            policy.only_ask,
         )
         claimed = _claimed(rows, token, by, policy)
         if claimed.desked:
@@ -214,6 +267,56 @@ class PostgresStore:
             due_at, id_ = max(map(_PLACE, rows))
             after = datetime.fromtimestamp(due_at, UTC), id_
         return claimed, after
+
+    async def _claim_apart(
+        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
+    ) -> tuple[Claimed, Place]:
+        """As a claim that a row refuses: in ever smaller parts until that row is alone, which goes to a desk."""
+        held: list[Transaction] = []
+        desked: list[Transaction] = []
+        size = limit
+        while (left := limit - len(held) - len(desked)) > 0:
+            size = max(1, min(size, left))
+            try:
+                part, after = await self._claim_whole(token, by, size, after, ids)
+            except POISON:
+                if size > 1:
+                    size //= 2
+                    continue
+                row = await self.pool.fetchrow(SQL["first"], self._now(), self._skew, *after, ids)
+                if row is None:  # somebody else has seen to it
+                    break
+                part = Claimed([], [])
+                try:  # the row that was in the way may have been another's meanwhile
+                    part, _ = await self._claim_whole(token, by, 1, after, [row["id"]])
+                except POISON as error:
+                    with contextlib.suppress(*POISON):
+                        desked += await self._set_aside(row["id"], by, error)
+                held += part.held
+                desked += part.desked
+                after = row["due_at"], row["id"]
+                continue
+            held += part.held
+            desked += part.desked
+            if len(part.held) + len(part.desked) < size:
+                break
+            size *= 2
+        return Claimed(held, desked), after
+
+    async def _set_aside(self, id_: str, by: str, error: Exception) -> list[Transaction]:
+        """Move a row that no claim can take to a desk; none where somebody else has it."""
+        policy = self.policy
+        why = f"a claim of it was refused ({type(error).__name__}): its row, or its history, is not as we write it"
+        _LOG.error("%s: %s", id_, why)
+        rows = await self.pool.fetch(
+            SQL["set_aside"], self._now(), id_, self._skew, by, why, policy.review_owner, policy.review_within
+        )
+        return [await self._whole(row) for row in await self._rows([row["id"] for row in rows])]
+
+    @property
+    def _skew(self) -> timedelta:
+        """One clock, the database's: no skew. The clock of a test stands for workers' own."""
+        return self.policy.clock_skew if self.clock else timedelta()
 
     async def _claim_beside(self, token: str, by: str, limit: int) -> Claimed:
         if not self._left:
@@ -229,8 +332,8 @@ class PostgresStore:
 
     async def _whole(self, row: asyncpg.Record) -> Transaction:
         """The record with all its history, which is kept apart."""
-        told = await self.pool.fetch("SELECT * FROM history WHERE transaction_id = $1 ORDER BY version", row["id"])
-        return _with(row, [line for one in told for line in _lines(one)])
+        rows = await self.pool.fetch("SELECT * FROM history WHERE transaction_id = $1 ORDER BY version", row["id"])
+        return _with(row, [line for one in rows for line in _lines(one)])
 
     async def _written(self, moves: Sequence[Move]) -> set[str]:
         """The ids whose move stands in the history: written just now, or by us before an answer that was lost."""
@@ -278,11 +381,13 @@ def _document(moves: Sequence[Move]) -> str:
     references: list[str | None] = []
     last: tuple[Any, ...] = ()
     for before, after in moves:
-        (id_, _, _, _, _, _, status, attempt, due_at, _, _, first, sent, _, reference, reason, _, review_by, _,
-         history) = after  # fmt: skip
-        at, _, _, _, _, _, why = history[-1]
+        (id_, _, _, _, _, _, status, attempt, due_at, _, _, first, sent, _, reference, reason, _, review_by, _, tries,
+         asked, history) = after  # fmt: skip
+        at, _, _, _, _, _, why, _, _ = history[-1]
         given_back, just_sent = attempt < before.attempt, sent != before.last_sent_at
-        shared = (before.token, status, at, why, due_at, reason, review_by, given_back, first is None, just_sent)
+        tried, questions = tries - before.tries, asked - before.asked
+        shared = (before.token, status, at, why, due_at, reason, review_by, given_back, first is None, just_sent, tried,
+                  questions)  # fmt: skip
         if shared != last:
             last, ids, references = shared, [], []
             groups.append({"ids": ids, "refs": references, **dict(zip(_SHARED, shared, strict=True))})
@@ -291,14 +396,17 @@ def _document(moves: Sequence[Move]) -> str:
     return json.dumps(groups, default=datetime.isoformat)
 
 
-_SHARED = ("token", "status", "at", "why", "due_at", "reason", "review_by", "given_back", "unsent", "sent")
+_SHARED = (
+    *("token", "status", "at", "why", "due_at", "reason", "review_by", "given_back", "unsent", "sent", "tried"),
+    "asked",
+)
 
 
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _SELECT = """
 SELECT id, account, amount, currency, created_at, least(deadline, '9999-01-01') AS deadline, status, attempt, due_at,
-       lease_until, token, claimed_at, claimed_by, taken_over, first_sent_at, last_sent_at, version, arrived_at,
-       settled_at, gateway_reference, reason, owner, review_by
+       lease_until, token, claimed_at, claimed_by, taken_over, first_sent_at, last_sent_at, version, tries,
+       asked, arrived_at, settled_at, gateway_reference, reason, owner, review_by
 FROM transactions
 """
 """Python's years end at 9999: an unreadable deadline must not hide the rest of the row."""
@@ -316,7 +424,8 @@ def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy)
     created_last = ends_last = None
     due_last, due_at = nan, at
     for row in rows:
-        id_, account, amount, currency, created, ends, attempt, due, _, taken_over, first, sent, version, _, _ = row
+        (id_, account, amount, currency, created, ends, attempt, due, _, taken_over, first, sent, version, tries, asked,
+         _, _) = row  # fmt: skip
         if due != due_last:
             if due is None:
                 desked.append(_desked(row, at, by, policy))
@@ -327,11 +436,11 @@ def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy)
         if ends != ends_last:
             ends_last, deadline = ends, datetime.fromtimestamp(ends, UTC)
         was, why = (processing, TAKEN_OVER) if taken_over else (pending, CLAIMED)
-        line = make(HistoryEntry, (at, by, was, processing, attempt, token, why))
+        line = make(HistoryEntry, (at, by, was, processing, attempt, token, why, 1, None))
         record = make(
             Transaction,
             (id_, account, amount, currency, created_at, deadline, processing, attempt, due_at, until, token,
-             first or at, sent, None, None, None, None, None, version, (line,)),
+             first or at, sent, None, None, None, None, None, version, tries, asked, (line,)),
         )  # fmt: skip
         held.append(record)
     return Claimed(held, desked)
@@ -339,7 +448,7 @@ def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy)
 
 def _desked(row: Sequence[Any], at: datetime, by: str, policy: Policy) -> Transaction:
     """A row of claim.sql that went to a desk: its history is that line alone."""
-    (id_, account, amount, currency, created, ends, attempt, _, _, taken_over, first, sent, version, why,
+    (id_, account, amount, currency, created, ends, attempt, _, _, taken_over, first, sent, version, tries, asked, why,
      token) = row  # fmt: skip
     was = Status.PROCESSING if taken_over else Status.PENDING
     return Transaction(
@@ -348,8 +457,10 @@ def _desked(row: Sequence[Any], at: datetime, by: str, policy: Policy) -> Transa
         datetime.fromtimestamp(min(ends, _LAST), UTC),
         Status.REVIEW,
         attempt,
-        first_sent_at=first,
+        first_sent_at=first or (at if sent else None),
         last_sent_at=sent,
+        tries=tries,
+        asked=asked,
         reason=why,
         owner=policy.review_owner,
         review_by=at + policy.review_within,
@@ -381,14 +492,20 @@ def _record(row: Mapping[str, Any]) -> Transaction:
         owner=row["owner"],
         review_by=row["review_by"],
         version=row["version"],
+        tries=row["tries"],
+        asked=row["asked"],
         history=(_claim_line(row, row["attempt"]),) if status is Status.PROCESSING else (),
     )
 
 
-def _with(row: Mapping[str, Any], told: Sequence[HistoryEntry]) -> Transaction:
+def _with(row: Mapping[str, Any], lines: Sequence[HistoryEntry]) -> Transaction:
+    """The record with its whole history, equal changes counted as every store counts them."""
     arrived = HistoryEntry(row["arrived_at"], "producer", None, Status.PENDING, 0, None, "added")
     record = _record(row)
-    return record._replace(history=(arrived, *told, *record.history))
+    history: tuple[HistoryEntry, ...] = (arrived,)
+    for line in (*lines, *record.history):
+        history = told(history, line)
+    return record._replace(history=history)
 
 
 def _claim_line(row: Mapping[str, Any], attempt: int) -> HistoryEntry:

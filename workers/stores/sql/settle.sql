@@ -5,10 +5,11 @@
 -- transaction, since its driver looks at each element twice, the document 0.5 (measured).
 WITH moves AS (
     SELECT m.id, m.reference, g.token, g.status, g.at, g.why, g.due_at, g.reason, g.review_by,
-           g.given_back, g.unsent, g.sent
+           g.given_back, g.unsent, g.sent, g.tried, g.asked
     FROM json_to_recordset($1::json) AS g (
              ids text[], refs text[], token text, status text, at timestamptz, why text, due_at timestamptz,
-             reason text, review_by timestamptz, given_back boolean, unsent boolean, sent boolean
+             reason text, review_by timestamptz, given_back boolean, unsent boolean, sent boolean, tried integer,
+             asked integer
          ),
          unnest(g.ids, g.refs) AS m (id, reference)
 ), settled AS (
@@ -20,6 +21,8 @@ WITH moves AS (
         token = NULL,
         first_sent_at = CASE WHEN m.unsent THEN NULL ELSE t.first_sent_at END,
         last_sent_at = CASE WHEN m.sent THEN m.at ELSE t.last_sent_at END,
+        tries = t.tries + m.tried,
+        asked = t.asked + m.asked,
         settled_at = CASE WHEN m.status IN ('CONFIRMED', 'REJECTED') THEN m.at END,
         gateway_reference = m.reference,
         reason = m.reason,
