@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import json
 import logging
 import math
 import zlib
@@ -345,10 +346,10 @@ class DynamoDbStore:
         try:
             answer = await self._call(self.client.batch_execute_statement, Statements=statements)
         except StoreError as error:
-            if _code(error.__cause__) not in _INVALID:
+            if _code(error.__cause__) not in _INVALID and all(map(_is_text, statements)):
                 raise
             if len(statements) == 1:
-                return [_code(error.__cause__)]
+                return [_INVALID[-1]]
             half = len(statements) // 2
             return [*await self._codes(statements[:half]), *await self._codes(statements[half:])]
         return [response["Error"]["Code"] if "Error" in response else None for response in answer["Responses"]]
@@ -467,6 +468,15 @@ _INVALID = ("ValidationException", "SerializationException")
 _OWN_FAULTS = ("ValidationError", "ItemCollectionSizeLimitExceeded", *_INVALID)
 """What no other try would mend: the item is too big, or holds what the service does not take."""
 _LOG = logging.getLogger(__name__)
+
+
+def _is_text(statement: Item) -> bool:
+    """Whether its parameters can be written as UTF-8: half of a surrogate pair can not, whatever that is called."""
+    try:
+        json.dumps(statement["Parameters"], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _code(error: BaseException | None) -> str:
