@@ -19,7 +19,7 @@ from cli.target import InState, Run
 from cli.views import MEANING, Overview, age, discreet, printable, shown
 from workers.domain.currency import in_major_units
 from workers.domain.redaction import masked
-from workers.domain.transaction import CANARY_CURRENCY, Status, Transaction, to_text
+from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
 from workers.tracing import trace_id
 
 DIFFERENCES = 50
@@ -114,8 +114,8 @@ def record(transaction: Transaction) -> None:
         ("attempts", str(transaction.attempt)),
         ("due", _time(transaction.next_attempt_at)),
         ("lease until", _time(transaction.lease_until)),
-        ("first sent", _time(transaction.first_sent_at)),
-        ("last sent", _time(transaction.last_sent_at)),
+        ("sending", _sending(transaction)),
+        ("tries", f"{transaction.tries:,}, asked {transaction.asked:,} times" if transaction.tries else None),
         ("settled", _time(transaction.settled_at)),
         ("reference", shown(transaction.gateway_reference, account)),
         ("reason", discreet(transaction.reason, account)),
@@ -135,9 +135,24 @@ def record(transaction: Transaction) -> None:
             Text(entry.now, _STYLE[entry.now]),
             str(entry.attempt),
             Text(entry.token or "-"),
-            Text(discreet(entry.why, account) or ""),
+            Text((discreet(entry.why, account) or "") + _repeated(entry)),
         )
     out.print(table)
+
+
+def _sending(transaction: Transaction) -> str | None:
+    """What is known of sending, in words: all that a redrive, a takeover or a restore goes by."""
+    if transaction.status.is_final:
+        return None
+    if transaction.first_sent_at is None and transaction.last_sent_at is None:
+        return "never sent, proven"
+    first, last = _time(transaction.first_sent_at), _time(transaction.last_sent_at)
+    until = f" until {last}" if last else ""
+    return f"possibly sent since {first}{until}: the gateway is asked first"
+
+
+def _repeated(entry: HistoryEntry) -> str:
+    return f" ({entry.times:,} times since {_time(entry.since)})" if entry.times > 1 else ""
 
 
 def desk(waiting: Sequence[Transaction], now: datetime) -> None:

@@ -139,6 +139,8 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "lease_until": moment(record.lease_until),
         "first_sent_at": moment(record.first_sent_at),
         "last_sent_at": moment(record.last_sent_at),
+        "tries": record.tries,
+        "asked": record.asked,
         "settled_at": moment(record.settled_at),
         "gateway_reference": shown(record.gateway_reference, record.account),
         "reason": discreet(record.reason, record.account),
@@ -158,6 +160,8 @@ def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
         "attempt": entry.attempt,
         "token": entry.token,
         "why": discreet(entry.why, account),
+        "times": entry.times,
+        "since": moment(entry.since),
     }
 
 

@@ -21,7 +21,7 @@ from tests.cli.conftest import TARGET, Cli, MemoryCli, Opening, make_database, m
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
 from tests.fakes import START, FakeClock
-from workers.domain.outcomes import Confirmed, Outcome, Rejected, Unknown
+from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
 from workers.domain.redaction import masked
 from workers.domain.transaction import Status, Transaction
@@ -93,7 +93,7 @@ def settle(confirm: Cli, id_: str, outcome: Outcome, times: int = 1) -> None:
 
 def in_review(confirm: Cli, id_: str = "lost") -> None:
     add(confirm, id_)
-    settle(confirm, id_, Unknown("time-out"), times=2)
+    settle(confirm, id_, Retryable("time-out"), times=2)
     assert confirm.find(id_).status is Status.REVIEW
 
 
@@ -122,7 +122,7 @@ def test_status_in_words(confirm: Cli) -> None:
     assert lines["due"].split()[1] == "2"
     assert "33 min 20 s" in lines["oldest"]
     assert lines["in review"].split()[2] == "1"
-    assert "2 attempts used up; last: unknown: time-out" in out
+    assert "2 attempts used up; last: time-out" in out
     assert "nothing was due" in lines["last run"]
     assert "10.0 settled per second: 590 confirmed, 10 rejected" in lines["last with work"]
     assert "25.00 USD" in out
@@ -160,7 +160,7 @@ def test_json_of_status_is_stable(confirm: Cli) -> None:
         "oldest_due_at": "2026-01-05T09:00:00.000Z",
         "oldest_due_seconds": 2000.0,
         "review": 1,
-        "review_reasons": [{"reason": "2 attempts used up; last: unknown: time-out", "count": 1}],
+        "review_reasons": [{"reason": "2 attempts used up; last: time-out", "count": 1}],
         "states": {"PENDING": one, "PROCESSING": nothing, "CONFIRMED": nothing, "REJECTED": nothing, "REVIEW": one},
     }
 
@@ -215,6 +215,8 @@ def test_json_of_show_is_stable(confirm: Cli) -> None:
         "lease_until": None,
         "first_sent_at": "2026-01-05T09:16:40.000Z",
         "last_sent_at": None,
+        "tries": 0,
+        "asked": 0,
         "settled_at": "2026-01-05T09:16:40.000Z",
         "gateway_reference": None,
         "reason": "no funds",
@@ -230,6 +232,8 @@ def test_json_of_show_is_stable(confirm: Cli) -> None:
         "attempt": 0,
         "token": None,
         "why": "added",
+        "times": 1,
+        "since": None,
     }
     assert [(entry["from"], entry["to"], entry["why"]) for entry in history[1:]] == [
         ("PENDING", "PROCESSING", "claimed"),
@@ -293,7 +297,7 @@ def test_review_lists_the_desk(confirm: Cli) -> None:
                 "amount_minor": 1250,
                 "currency": "USD",
                 "attempt": 2,
-                "reason": "2 attempts used up; last: unknown: time-out",
+                "reason": "2 attempts used up; last: time-out",
                 "owner": "payment-operations",
                 "review_by": "2026-01-06T09:33:20.000Z",
                 "deadline": "2026-01-06T09:00:00.000Z",

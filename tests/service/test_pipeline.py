@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer, Tally
-from workers.domain.outcomes import Confirmed, Outcome
+from workers.domain.outcomes import Confirmed, NotFound, Outcome
 from workers.domain.policy import Policy
 from workers.domain.ports import Claimed, Move
 from workers.domain.transaction import Status, Transaction
@@ -76,6 +77,65 @@ async def drain(
     async with asyncio.timeout(60):
         await pipeline.run(stop)
     return pipeline, store
+
+
+def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_next() -> None:
+    """After an outage longer than a lease we hold a transaction twice: the call that waited for its turn belongs to the
+    claim that is over, and the new claim's call is under way."""
+    clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
+    store = MemoryStore(clock, policy)
+    run(store.add([payment("p-0")]))
+    called: list[str | None] = []
+
+    class Late(LedgerGateway):
+        """The first turn comes a lease and more later, when the second claim's call is under way."""
+
+        turns = 0
+        again = asyncio.Event()
+        over = asyncio.Event()
+
+        @contextlib.asynccontextmanager
+        async def turn(self) -> AsyncIterator[object]:  # type: ignore[override]
+            self.turns += 1
+            if self.turns == 1:
+                clock.advance(policy.lease.total_seconds() + 61)
+                pipeline.wake.set()
+                await self.again.wait()
+            yield None
+
+        async def ask(self, transaction: Transaction, key: str) -> Outcome:
+            called.append(transaction.token)
+            self.again.set()
+            await self.over.wait()
+            return NotFound()
+
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            called.append(transaction.token)
+            return await super().confirm(transaction, key)
+
+    gateway = Late()
+
+    def report(records: Sequence[Transaction]) -> None:
+        stop.set()
+
+    async def settle(moves: Sequence[Move]) -> list[bool]:
+        won = await store.settle(moves)
+        gateway.over.set()  # what the late caller gave back is settled: its fence was lost
+        return won
+
+    source = Memory(store)
+    source.settle = settle  # type: ignore[method-assign]
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w", lambda one: pipeline.lease_of(one))
+    pipeline = Pipeline(source, lambda: confirmer, 1, 2, timedelta(milliseconds=5), report)
+
+    async def work() -> None:
+        async with asyncio.timeout(60):
+            await pipeline.run(stop)
+
+    run(work())
+    assert called[0] != "t-1"
+    assert "t-1" not in called, "the claim that is over makes no call"
+    assert len(gateway.effects) <= 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, CALLERS])
