@@ -43,7 +43,7 @@ def loop(batch: int, limit: int | None = None) -> str:
         SQL["claim"],
         [
             *("NULL", "a_token", "'bound'", str(batch), "interval '60 s'", "interval '0'", "8", "interval '1 day'"),
-            *("'desk'", "hint_due_at", "hint_id", "NULL"),
+            *("'desk'", "hint_due_at", "hint_id", "NULL", "false"),
         ],
     )
     settle = with_values(SQL["settle"], ["a_document", "'bound'", "'desk'"])
@@ -67,7 +67,8 @@ def loop(batch: int, limit: int | None = None) -> str:
             EXIT WHEN all_ids IS NULL;
             a_document := json_build_array(json_build_object(
                 'ids', all_ids, 'refs', array_fill('ref'::text, ARRAY[cardinality(all_ids)]), 'token', a_token,
-                'status', 'CONFIRMED', 'at', clock_timestamp(), 'why', 'gateway confirmed'
+                'status', 'CONFIRMED', 'at', clock_timestamp(), 'why', 'gateway confirmed',
+                'tried', 0, 'asked', 0
             ));
             {settle.removesuffix(_COUNTED)}SELECT count(*) INTO counted FROM settled;
             COMMIT;

@@ -394,6 +394,36 @@ def test_what_is_held_is_found_by_its_id(database: Database, statement: str, typ
     assert "Seq Scan" not in found
 
 
+@pytest.mark.parametrize(
+    ("statement", "types", "values"),
+    [
+        ("doubt", "timestamptz, int", "NULL, 5000"),
+        ("first", "timestamptz, interval, timestamptz, text, text[]", "NULL, '0 s', '-infinity', '', NULL"),
+        (
+            "set_aside",
+            "timestamptz, text, interval, text, text, text, interval",
+            "NULL, 'p', '0 s', 'w', 'y', 'o', '1 d'",
+        ),
+    ],
+)
+def test_what_is_seldom_asked_for_reads_no_table_from_end_to_end(
+    database: Database, statement: str, types: str, values: str
+) -> None:
+    async def plan() -> str:
+        async with database.pool.acquire() as connection:
+            await _grow(connection, "p-", 20_000)
+            await connection.execute("UPDATE transactions SET due_at = NULL, status = 'CONFIRMED', settled_at = now()")
+            await connection.execute("ANALYZE transactions")
+            await connection.execute(f"PREPARE one ({types}) AS {SQL[statement]}")
+            lines = await connection.fetch(f"EXPLAIN EXECUTE one ({values})")
+            await connection.execute("DEALLOCATE one")
+            return "\n".join(line[0] for line in lines)
+
+    found = run(plan())
+    assert "Index Scan using transactions_" in found
+    assert "Seq Scan" not in found, found
+
+
 def test_a_plan_of_an_empty_queue_does_not_outlive_it(database: Database) -> None:
     """A worker starts where nothing waits; then much arrives at once, and no statistics know of it yet."""
 

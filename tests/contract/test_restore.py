@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import asyncpg
 import pytest
@@ -198,6 +198,29 @@ def test_within_the_key_window_even_a_hasty_restart_moves_nothing_twice(
             await lose_and_restore(place, clock, gateway)
             await place.store.add(PAYMENTS)
             await work(place, clock, gateway, "hasty")
+            assert verdict(await place.store.everything(), server.ledger).holds
+
+    run(check())
+
+
+def test_what_shadow_mode_has_marked_is_asked_about_whoever_goes_on_and_how_soon(
+    place: Place, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Past the key window, with shadow mode's first look alone: no batch was asked about before the workers send again.
+
+    What the producers brought again is marked with the rest, and so is what lies on a desk and is redriven.
+    """
+
+    async def check() -> None:
+        async with simulated(tmp_path / "ledger") as (server, url), client_of(url) as gateway:
+            await lose_and_restore(place, clock, gateway)
+            server.profile = server.profile.changed({"key_window_seconds": 0})
+            await place.store.add(PAYMENTS)
+            shadow = cast(Store, replace(cast(Any, place.store), policy=replace(POLICY, only_ask=True)))
+            assert await shadow.doubt() == 20
+            clock.advance(POLICY.grace.total_seconds() + 1)
+            await work(place, clock, gateway, "again")
+            assert server.ledger.doubles() == []
             assert verdict(await place.store.everything(), server.ledger).holds
 
     run(check())

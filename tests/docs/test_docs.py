@@ -312,6 +312,7 @@ def test_the_tests_that_the_restore_page_names_are_there() -> None:
     found = {
         name
         for file in (
+            "tests/contract/test_evidence.py",
             "tests/contract/test_restore.py",
             "tests/local/test_plain_cli.py",
             "tests/program/test_restore.py",
