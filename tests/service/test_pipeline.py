@@ -95,7 +95,7 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
         over = asyncio.Event()
 
         @contextlib.asynccontextmanager
-        async def turn(self) -> AsyncIterator[object]:  # type: ignore[override]
+        async def turn(self) -> AsyncIterator[object]:
             self.turns += 1
             if self.turns == 1:
                 clock.advance(policy.lease.total_seconds() + 61)

@@ -226,18 +226,15 @@ class DynamoDbStore:
 
     async def doubt(self) -> int:
         now, marked = self.clock.now(), 0
-        shards = [*(str(n) for n in range(self.shards)), REVIEW_SHARD, CANARIES_SHARD]
-        for shard in shards:
-            keys = [id_ for id_, _ in await self._query(shard)]
-            for part in _parts(keys, KEYS_PER_CALL):
-                moves = []
-                for item in (await self._items(part, consistent=False)).values():
-                    with contextlib.suppress(Unreadable):  # a desk's matter; it is not sent before it is mended
-                        record = parse(item)
-                        if _in_doubt(record):
-                            after = doubted(record, now)._replace(version=record.version + 1)
-                            moves.append(Move(record, after))
-                marked += sum(await self.settle(moves))
+        waiting = self._walk((*self._shards, REVIEW_SHARD, CANARIES_SHARD), KEYS_PER_CALL)
+        while keys := await waiting.take(KEYS_PER_CALL):
+            moves = []
+            for item in (await self._items([id_ for _, id_ in keys], consistent=False)).values():
+                with contextlib.suppress(Unreadable):  # a desk's matter; it is not sent before it is mended
+                    record = parse(item)
+                    if _in_doubt(record):
+                        moves.append(Move(record, doubted(record, now)._replace(version=record.version + 1)))
+            marked += sum(await self.settle(moves))
         return marked
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
