@@ -271,7 +271,9 @@ def _retry(case: _Case, event: Answer, reason: str, *, counts: bool, sent: bool)
     counts = counts and not event.asked  # a question has no effect, so it costs no attempt
     if not sent and (case.overdue or (counts and case.used_up)):
         over = "deadline passed" if case.overdue else f"{case.record.attempt} attempts used up"
-        return _review(case, _sent(case, sent=False), event.by, f"{over}; {_asked(case, event)}last: {reason}")
+        why = f"{over}; {_asked(case, event)}last: {reason}"
+        attempt = case.record.attempt - (not counts)
+        return _review(case, _sent(case, sent=False), event.by, why, attempt=attempt)
     due = case.now + case.policy.backoff(case.record.tries + 1, case.chance)
     return _release(case, event, reason, back=not counts, due=_by_deadline(case, due), sent=sent, tried=True)
 
@@ -284,12 +286,14 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
             due = min(due, now + policy.backoff(record.tries + 1, case.chance))
         return _release(case, event, "gateway does not know it yet", back=True, due=due, tried=True)
     if case.overdue:
-        return _review(case, record, event.by, f"deadline passed; {_asked(case, event)}gateway knows nothing of it")
-    if not may_send(record, policy):
-        return _review(case, record, event.by, f"{policy.max_attempts} attempts used up; gateway knows nothing of it")
-    if may_resend(record, now, policy):
+        why = f"deadline passed; {_asked(case, event)}gateway knows nothing of it"
+    elif not may_send(record, policy):
+        why = f"{policy.max_attempts} attempts used up; gateway knows nothing of it"
+    elif may_resend(record, now, policy):
         return _release(case, event, "not sent yet", back=True, due=now, tried=True)
-    return _review(case, record, event.by, "gateway knows nothing of it and its key window is over")
+    else:
+        why = "gateway knows nothing of it and its key window is over"
+    return _review(case, record, event.by, why, attempt=record.attempt - 1)
 
 
 def _asked(case: _Case, event: Answer) -> str:
