@@ -242,6 +242,12 @@ def test_from_the_cron_job_by_shadow_mode(play: Play) -> None:
     """What the old job did is known by the gateway's evidence; nothing is sent before the cut-over."""
     aws, (first, second, forgotten) = play.stacks["serverless"], OLD_JOBS
     play.must("serverless", "pulumi", "stack", "select", "serverless")
+    for key in (
+        "retryBaseSeconds",
+        "retryCapSeconds",
+        "gatewayGraceSeconds",
+    ):  # or the test waits for what it shows not
+        play.must("serverless", "pulumi", "config", "set", key, "2")
     with shown("docs/migration.md", "2. Shadow: run beside it, send nothing", block=0) as page:
         for command in page:
             said(play.type(command))
