@@ -136,6 +136,21 @@ def test_a_plan_stops_at_its_size_and_says_there_is_more(gateway: LedgerGateway)
     assert (planned["batches"], planned["transactions"], planned["more"]) == (3, 30, True)
 
 
+def test_in_shadow_mode_a_plan_marks_what_waits_and_in_no_other(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(3)
+    plan("1" * 8)
+    assert not any(record.sent_earlier for record in asyncio.run(handlers.app().store.everything()))
+    monkeypatch.setenv("GATEWAY_MODE", "shadow")
+    handlers.app.cache_clear()
+    capsys.readouterr()
+    plan("1" * 8)
+    assert [line["transactions"] for line in emitted(capsys) if line.get("event") == "possibly sent by others"] == [3]
+    records = asyncio.run(handlers.app().store.everything())
+    assert {(record.status, record.sent_earlier) for record in records} == {(Status.PENDING, True)}
+
+
 def sent(line: dict[str, Any]) -> set[str]:
     """The metrics of a line."""
     [block] = line["_aws"]["CloudWatchMetrics"]

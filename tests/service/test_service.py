@@ -382,3 +382,21 @@ def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: Postg
         add(store, 3)
         wait(all_final(store, 3))
         assert not worker.events("stopped")
+
+
+def test_in_shadow_mode_it_marks_what_waits_before_anybody_sends_again(
+    place: Place, store: PostgresStore, gateway: Gateway
+) -> None:
+    """The row that is not due yet, too: another worker, no longer in shadow mode, asks about it first."""
+    add(store, 1)
+    run(store.pool.execute("UPDATE transactions SET due_at = now() + interval '1 hour'"))
+    with place.worker(GATEWAY_MODE="shadow") as worker:
+        worker.await_event("possibly sent by others")
+    marked = run(store.find("p-00000"))
+    assert marked is not None
+    assert (marked.status, marked.sent_earlier) == (Status.PENDING, True)
+    assert marked.first_sent_at == marked.created_at
+    run(store.pool.execute("UPDATE transactions SET due_at = now()"))
+    with place.worker():
+        wait(all_final(store, 1))
+    assert gateway.ledger.stats()["answers"].keys() >= {"ask not_found", "confirm 200"}

@@ -96,7 +96,6 @@ class Service:
         """Until `stop`; everything that is held is settled or released then."""
         await self.database.wait_out(self._check_schema)
         await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
-        await self.database.wait_out(self._doubt)
         await self._first_key()
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
         await self._aside(self._beat)
@@ -107,6 +106,7 @@ class Service:
             asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
             asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._measure, self._sing)),
             asyncio.create_task(self._keep(SEND_EVERY, self.traces.send)),
+            asyncio.create_task(self._keep_doubting()),
         ]
         pipeline = asyncio.create_task(self.pipeline.run(self._stopping))
         try:
@@ -135,10 +135,16 @@ class Service:
         async with self.pool.acquire() as connection:
             await check(connection)
 
+    async def _keep_doubting(self) -> None:
+        """In shadow mode, at once and each minute: nothing that a record says of sending is believed, for others send,
+        and what was restored was sent since. What waits on a desk is among it. A claim marks what it takes itself."""
+        while True:
+            if self.config.policy.only_ask:
+                await self._aside(self._doubt)
+            await asyncio.sleep(self.config.metrics_every.total_seconds())
+
     async def _doubt(self) -> None:
-        """In shadow mode, before anything else and each minute: nothing that a record says of sending is believed, for
-        others send, and what was restored was sent since. What waits on a desk is among it."""
-        if self.config.policy.only_ask and (marked := await self.store.doubt()):
+        if marked := await self.store.doubt():
             self._event("possibly sent by others", transactions=marked)
 
     def _make_confirmer(self) -> Confirmer:
@@ -226,7 +232,6 @@ class Service:
                 self.telemetry.metrics(told, now, run=self.by)
 
     async def _measure(self) -> None:
-        await self._doubt()
         backlog, desk = await self.store.backlog(), await self.store.desk()
         now, totals, calls = self.clock.now(), self.pipeline.totals, self._confirmer.gateway.seen()
         self.pipeline.totals = Totals()
