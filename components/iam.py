@@ -76,6 +76,20 @@ def role(
     With `source_arns` only these resources may: else another customer's could use our role through the service
     (the confused deputy). Lambda sends no source, so its roles go without.
     """
+    made = service_role(name, service, place=place, description=description, parent=parent, source_arns=source_arns)
+    return made, grant(name, made, statements)
+
+
+def service_role(
+    name: str,
+    service: str,
+    *,
+    place: Place,
+    description: str,
+    parent: pulumi.Resource,
+    source_arns: Sequence[pulumi.Input[str]] = (),
+) -> aws.iam.Role:
+    """As `role`, without a policy yet."""
     trust: dict[str, object] = {
         "Effect": "Allow",
         "Principal": {"Service": service},
@@ -86,17 +100,45 @@ def role(
             "StringEquals": {"aws:SourceAccount": place.account},
             "ArnLike": {"aws:SourceArn": list(source_arns)},
         }
-    made = aws.iam.Role(
+    return _made(name, trust, place, description, parent)
+
+
+def role_of_a_role(
+    name: str,
+    taker: aws.iam.Role,
+    word: pulumi.Input[str],
+    statements: Sequence[Statement],
+    *,
+    place: Place,
+    description: str,
+    parent: pulumi.Resource,
+) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
+    """A role that another one may become, if it says the word; the other needs a statement for that too."""
+    trust: dict[str, object] = {
+        "Effect": "Allow",
+        "Principal": {"AWS": place.root},  # a role named here would stay in AWS's books as an id when it is replaced
+        "Action": "sts:AssumeRole",
+        "Condition": {"ArnEquals": {"aws:PrincipalArn": taker.arn}, "StringEquals": {"sts:ExternalId": word}},
+    }
+    made = _made(name, trust, place, description, parent)
+    return made, grant(name, made, statements)
+
+
+def grant(name: str, to: aws.iam.Role, statements: Sequence[Statement]) -> aws.iam.RolePolicy:
+    """The role's one policy."""
+    return aws.iam.RolePolicy(name, role=to.name, policy=policy(*statements), opts=pulumi.ResourceOptions(parent=to))
+
+
+def _made(
+    name: str, trust: Mapping[str, object], place: Place, description: str, parent: pulumi.Resource
+) -> aws.iam.Role:
+    return aws.iam.Role(
         name,
         description=description,
         assume_role_policy=pulumi.Output.json_dumps({"Version": VERSION, "Statement": [trust]}),
         permissions_boundary=place.boundary,
         opts=pulumi.ResourceOptions(parent=parent),
     )
-    grant = aws.iam.RolePolicy(
-        name, role=made.name, policy=policy(*statements), opts=pulumi.ResourceOptions(parent=made)
-    )
-    return made, grant
 
 
 def through(service: str, place: Place) -> Conditions:

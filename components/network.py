@@ -35,6 +35,7 @@ ENDPOINT_ACTIONS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
     "sns": (("sns:Publish",), "*"),
     "sqs": (("sqs:SendMessage",), "*"),
     "states": (("states:StartExecution",), "stateMachine:*"),
+    "sts": (("sts:AssumeRole",), "role/worker-*"),
     "xray": (
         ("xray:GetSamplingRules", "xray:GetSamplingTargets", "xray:PutTelemetryRecords", "xray:PutTraceSegments"),
         None,
@@ -206,13 +207,14 @@ def _endpoint_policy(service: str, place: Place) -> pulumi.Output[str]:
     role may not do it still may not; what somebody brings credentials of another account for goes nowhere."""
     actions, resource = ENDPOINT_ACTIONS[service]
     owner = {"rds-data": "rds"}.get(service, service)
+    ours = f"arn:{place.partition}:iam::{place.account}:" if service == "sts" else place.arn(owner, "")
     return iam.policy(
         {
             "Sid": "OurAccount",
             "Effect": "Allow",
             "Principal": "*",
             "Action": list(actions),
-            "Resource": "*" if resource is None else place.arn(owner, resource),
+            "Resource": "*" if resource is None else f"{ours}{resource}",
             "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
         }
     )

@@ -201,7 +201,7 @@ INSIGHTS_DEFAULT_DAYS: Mapping[Insights, int] = {Insights.OFF: 0, Insights.STAND
 # The interface endpoints that our traffic can use, each about 7.3 US$ a month and zone. DynamoDB and S3 have gateways.
 INTERFACE_ENDPOINTS = (
     *("ecr.api", "ecr.dkr", "kms", "lambda", "logs", "monitoring", "rds-data", "secretsmanager", "sns", "sqs"),
-    *("states", "xray"),
+    *("states", "sts", "xray"),
 )
 
 

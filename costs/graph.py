@@ -178,6 +178,7 @@ TYPES: Mapping[str, Row] = {
         "aws:sns/topicPolicy:TopicPolicy",
         "aws:sqs/queuePolicy:QueuePolicy",
         "awsx:ecr:Image",
+        "pulumi-python:dynamic/confirm-transactions:Nonce",
         "pulumi-python:dynamic/confirm-transactions:OneOffTask",
     ),
 }

@@ -41,7 +41,7 @@ DIAGRAM = Diagram(
             "tasks",
             "aws/compute/fargate",
             "claim, confirm,\nsettle",
-            ("ecs/taskDefinition:TaskDefinition worker", "iam/role:Role worker*"),
+            ("ecs/taskDefinition:TaskDefinition worker", "iam/role:Role worker*", "pulumi-python:* worker"),
         ),
         Node(
             "migrations",

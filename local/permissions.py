@@ -71,7 +71,7 @@ def unseen(role: str, sid: str) -> str:
 def grants(of: Record) -> Iterator[Grant]:
     """Every statement of every role, and of the operators' policy, in the order of their names."""
     takers = {
-        one.name: json.loads(one.inputs["assumeRolePolicy"])["Statement"][0]["Principal"]["Service"]
+        one.name: json.loads(one.inputs["assumeRolePolicy"])["Statement"][0]["Principal"].get("Service", "worker-task")
         for one in of.all("aws:iam/role:Role")
     }
     policies = {one.name: (one, takers[one.name]) for one in of.all("aws:iam/rolePolicy:RolePolicy")}
@@ -112,7 +112,12 @@ def rows(alternative: str) -> Iterator[tuple[str, ...]]:
 
 def short(arn: str) -> str:
     """An ARN without partition, region and account where they are ours, and without the digits that Pulumi adds."""
-    text = arn.replace(f":{REGION}:{ACCOUNT}:", ":").removeprefix("arn:aws:").replace("-1234567", "")
+    text = (
+        arn.replace(f":{REGION}:{ACCOUNT}:", ":")
+        .replace(f"::{ACCOUNT}:", ":")
+        .removeprefix("arn:aws:")
+        .replace("-1234567", "")
+    )
     return text.replace(":::", ":").replace("::", ":")
 
 

@@ -201,7 +201,9 @@ class _Mocks(mocks.Mocks):
                 "clusterResourceId": "cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
                 "masterUserSecrets": [{"secretArn": secret, "secretStatus": "active", "kmsKeyId": ""}],
             }
-        return f"{name}-id", {**outputs, **args.inputs}
+        elif args.typ == "pulumi-python:dynamic/confirm-transactions:Nonce":
+            outputs |= {"value": "a-word"}
+        return f"{name}-id", {**outputs, **{key: value for key, value in args.inputs.items() if value is not None}}
 
 
 class _Transforms:

@@ -94,6 +94,15 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleConfig:
+    """The role to become (workers/service/identity.py)."""
+
+    arn: str
+    external_id: str = field(repr=False)
+    """The word that it opens to."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceConfig(Common):
     """What the service on Fargate knows besides."""
 
@@ -104,6 +113,8 @@ class ServiceConfig(Common):
     """After SIGTERM; ECS kills some seconds later."""
     metrics_every: timedelta
     heartbeat_file: str
+    role: RoleConfig | None
+    """None: that of the task."""
 
 
 def read_lambda(environment: Mapping[str, str] = os.environ) -> LambdaConfig:
@@ -141,6 +152,9 @@ def read_service(environment: Mapping[str, str] = os.environ) -> ServiceConfig:
         stop_within=values.seconds("STOP_SECONDS"),
         metrics_every=values.seconds("METRICS_SECONDS"),
         heartbeat_file=values.text("HEARTBEAT_FILE"),
+        role=RoleConfig(arn, values.text("WORKER_ROLE_EXTERNAL_ID"))
+        if (arn := values.text("WORKER_ROLE_ARN", ""))
+        else None,
     )
     values.check()
     return config

@@ -52,6 +52,7 @@ BOUNDARY: Sequence[Grant] = (
     Grant("Runs", "states", "StartExecution", [f"stateMachine:{PROJECT}-*"]),
     Grant("RunsOnTheirWay", "states", "DescribeExecution RedriveExecution StopExecution", [f"execution:{PROJECT}-*"]),
     Grant("DeadLetters", "sqs", "SendMessage", ["dead-letters-*"]),
+    Grant("Workers", "sts", "AssumeRole", ["role/worker-*"], of="iam"),
     Grant("Tasks", "ecs", "DescribeTasks StopTask", [f"task/{PROJECT}-*"]),
     Grant("FindTasks", "ecs", "ListTasks", reason=NO_RESOURCE),
     Grant(

@@ -17,6 +17,7 @@ from components.fargate import containers
 from components.fargate.datastore import CANARY, DATABASE, SERVICE
 from components.fargate.rules import STOP_MARGIN
 from components.iam import Statement
+from components.nonce import Nonce
 from components.one_off_task import OneOffTask, OneOffTaskArgs
 from components.settings import Settings
 
@@ -323,15 +324,12 @@ class Compute(pulumi.ComponentResource):
             return pulumi.Output.concat(place.arn("rds-db", "dbuser:"), self._args.database_resource_id, "/", name)
 
         canaries = [Statement(sid="SendCanaries", actions=("rds-db:connect",), resources=(user(CANARY),))]
-        role, grant = self._role(
-            "worker",
-            "The workers: one database user, the gateway's key, traces",
+        task, task_grant, role, grant, word = self._roles(
             [
                 Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(user(SERVICE),)),
                 *(canaries if settings.canary else []),
                 *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, place),
-                iam.TRACE,
-            ],
+            ]
         )
         environment = {
             **worker.environment(settings, self.gateway_key, workers=max(settings.service.max_tasks, 1)),
@@ -345,6 +343,9 @@ class Compute(pulumi.ComponentResource):
             "METRICS_SECONDS": str(METRICS_SECONDS),
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{containers.OTLP_PORT}",
             "OTEL_SERVICE_NAME": place.prefix,
+            "WORKER_ROLE_ARN": role.arn,
+            "WORKER_ROLE_EXTERNAL_ID": word,
+            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
         }
         definition = self._task_definition(
             "worker",
@@ -353,9 +354,43 @@ class Compute(pulumi.ComponentResource):
                 containers.collector(self.log_groups[containers.COLLECTOR].name, settings.service),
             ],
             execution,
-            role,
+            task,
         )
-        return definition, [execution_grant, grant]
+        return definition, [execution_grant, task_grant, grant]
+
+    def _roles(
+        self, may: Sequence[Statement]
+    ) -> tuple[aws.iam.Role, aws.iam.RolePolicy, aws.iam.Role, aws.iam.RolePolicy, pulumi.Output[str]]:
+        """The task's role, and the worker's, which `may`.
+
+        ECS has one role for a task, and every container gets its credentials: there is none for a container
+        (https://github.com/aws/containers-roadmap/issues/204). So the task's role may hand in traces and become the
+        worker's role; and that one opens to a word which stands in the environment of the worker's container alone. A
+        container sees neither another's environment nor its processes (a task shares no process namespace unless asked
+        to), and ECS's metadata tell no environment. The word is no password: who may read roles or task definitions
+        sees it, and can do nothing with it unless he is the task.
+        """
+        place, word = self._place, Nonce("worker", pulumi.ResourceOptions(parent=self)).value
+        task = iam.service_role(
+            "worker-task",
+            TASKS,
+            place=place,
+            description="Every container of a worker's task: traces, and to become the worker",
+            parent=self,
+            source_arns=[place.arn("ecs", "*")],  # as above
+        )
+        # Its name is new to stacks made before: what they have as `worker` serves their tasks until these are replaced.
+        role, grant = iam.role_of_a_role(
+            "worker-payments",
+            task,
+            word,
+            may,
+            place=place,
+            description="The workers: one database user, the gateway's key",
+            parent=self,
+        )
+        become = Statement(sid="BecomeTheWorker", actions=("sts:AssumeRole",), resources=(role.arn,))
+        return task, iam.grant("worker-task", task, [become, iam.TRACE]), role, grant, word
 
     # -- service
 

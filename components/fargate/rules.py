@@ -147,6 +147,7 @@ def _without_nat(s: Settings) -> Iterator[Problem]:
         "ecr.dkr",
         "logs",
         "secretsmanager",
+        "sts",
         "xray",
         *(["rds-data"] if s.service.min_tasks == 0 else []),
     }
@@ -155,7 +156,7 @@ def _without_nat(s: Settings) -> Iterator[Problem]:
         yield Problem(
             "interfaceEndpoints",
             f"none of {', '.join(missing)}, with {found}",
-            "these too: tasks reach ECR, their logs, secrets and X-Ray through endpoints then, or not at all",
+            "these too: tasks reach ECR, their logs, secrets, STS and X-Ray through endpoints then, or not at all",
             sorted({*s.network.interface_endpoints, *needed}),
         )
     if ".dkr.ecr." not in s.service.collector_image:

@@ -26,9 +26,13 @@ MINUTE = 60
 MOST_CANARY_MINUTES = 480  # an alarm looks back over a day at most (hard limit), and that is three of them
 
 
-def warnings(settings: Settings) -> Iterator[str]:  # noqa: ARG001 - every alternative has them
-    """Nothing yet."""
-    yield from ()
+def warnings(settings: Settings) -> Iterator[str]:
+    """What shares a right that it does not need."""
+    if settings.functions.collector_layer:
+        yield (
+            "adotLayer: the collector's process has the rights of the function that it runs in, the gateway's key "
+            "among them: Lambda has one role for all that runs there. Leave it out unless spans must pass a collector"
+        )
 
 
 def contradictions(s: Settings) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from local.overlay.access import Check, statements
 from local.permissions import grants, unseen
 from local.recording import ACCOUNT, REGION
 from tests.access.alternatives import Fargate, Serverless
-from tests.access.world import OPERATORS, World, until
+from tests.access.world import MASTER, OPERATORS, World, until
 from tests.fakes import run
 from tests.service.conftest import store_in
 from tests.telemetry.gateway import LeakyGateway, Reply
@@ -72,8 +72,9 @@ ELSEWHERE = {
     "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters"), ("confirm", "RunLock")},
     "fargate": {
         ("migrations", "RenewThePublishersLogin"),
-        ("worker", "GatewayKey"),
-        ("worker", "LogInToTheDatabase"),
+        ("worker-payments", "GatewayKey"),
+        ("worker-payments", "LogInToTheDatabase"),
+        ("worker-task", "BecomeTheWorker"),
         ("operators", "LogInToTheDatabase"),
         ("scheduler", "Publish"),
         ("scheduler", "BuryDeadLetters"),
@@ -169,7 +170,7 @@ def test_every_grant_of_the_scheduled_run_is_used(serverless: Serverless, worked
 def test_every_grant_of_the_service_is_used(fargate: Fargate, served: list[Check]) -> None:
     tokens = [
         Check(fargate.role_name(role), "rds-db:connect", connects_to(fargate, role), {}, True)
-        for role in ("worker", OPERATORS)
+        for role in ("worker-payments", OPERATORS)
     ]
     _each_is_used(fargate, [*served, *tokens], {*STARTING, *ELSEWHERE["fargate"]})
 
@@ -348,16 +349,37 @@ def test_a_worker_needs_the_gateways_key(fargate: Fargate, served: list[Check]) 
     before = len(fargate.checks())
 
     def refused() -> list[Check]:
-        found = used(fargate.checks()[before:], fargate, "worker", "secretsmanager:GetSecretValue")
+        found = used(fargate.checks()[before:], fargate, "worker-payments", "secretsmanager:GetSecretValue")
         return [check for check in found if not check.allowed]
 
-    with fargate.without("worker", "GatewayKey"), fargate.running("worker"):
+    with fargate.without("worker-payments", "GatewayKey"), fargate.running("worker"):
         until(refused)
+
+
+def test_a_worker_needs_to_become_itself(fargate: Fargate, served: list[Check]) -> None:
+    with fargate.without("worker-task", "BecomeTheWorker"):
+        task = fargate.ended(fargate.start("worker"))
+    assert next(one for one in task["containers"] if one["name"] == "worker")["exitCode"] == 1
+    refused = used(fargate.checks(), fargate, "worker-task", "sts:AssumeRole")
+    assert not refused[-1].allowed
+
+
+def test_a_neighbour_in_the_task_cannot_become_the_worker(fargate: Fargate, served: list[Check]) -> None:
+    """As the collector: the task's credentials, which every container has, and all that they give."""
+    (key,) = fargate.secrets.keys() - {MASTER}
+    with fargate.as_role("worker-task"):
+        for word in ({}, {"ExternalId": "guessed"}):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                boto3.client("sts").assume_role(RoleArn=fargate.role("worker-payments"), RoleSessionName="me", **word)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            boto3.client("secretsmanager").get_secret_value(SecretId=fargate.here(key))
+    user = Check("worker-task", "rds-db:connect", connects_to(fargate, "worker-payments"), {}, True)
+    assert not allows(fargate.policies()["worker-task"], user)
 
 
 def connects_to(fargate: Fargate, role: str) -> str:
     """The database user that the role's own token asks for. The database checks it on AWS; here we read it."""
-    user = {"worker": "confirm_service", OPERATORS: "confirm_operator"}[role]
+    user = {"worker-payments": "confirm_service", OPERATORS: "confirm_operator"}[role]
     cluster = fargate.record.one("aws:rds/cluster:Cluster", "database").outputs["clusterResourceId"]
     with fargate.as_role(role):
         token = iam_token(SimpleNamespace(host="db", port=5433, user=user), boto3.client("rds"))()  # type: ignore[arg-type]
@@ -366,7 +388,7 @@ def connects_to(fargate: Fargate, role: str) -> str:
     return f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:{cluster}/{asked['DBUser']}"
 
 
-@pytest.mark.parametrize("role", ["worker", OPERATORS])
+@pytest.mark.parametrize("role", ["worker-payments", OPERATORS])
 def test_each_logs_in_to_the_database_as_its_own_user_alone(fargate: Fargate, role: str) -> None:
     granted = fargate.policies()[role]
     own = Check(role, "rds-db:connect", connects_to(fargate, role), {}, True)

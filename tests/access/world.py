@@ -110,6 +110,9 @@ class World:
         """This process with the role's credentials; the role trusts services alone, so for once it trusts us."""
         self.client("iam").update_assume_role_policy(RoleName=self.role_name(name), PolicyDocument=PEOPLE)
         made = self.client("sts").assume_role(RoleArn=self.role(name), RoleSessionName="somebody")["Credentials"]
+        if name != OPERATORS:
+            trust = self.record.one(ROLE, name).inputs["assumeRolePolicy"]
+            self.client("iam").update_assume_role_policy(RoleName=self.role_name(name), PolicyDocument=trust)
         with pytest.MonkeyPatch.context() as patch:
             for variable, value in (
                 ("AWS_ENDPOINT_URL", self.emulator.endpoint_url),

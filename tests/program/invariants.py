@@ -42,7 +42,7 @@ WILDCARDS = {
     # who, statement: why the resource cannot be named
     **{(function, "Trace"): "X-Ray has no resources" for function in ("plan", "confirm", "report", "publisher")},
     ("state-machine", "Trace"): "X-Ray has no resources",
-    ("worker", "Trace"): "X-Ray has no resources",
+    ("worker-task", "Trace"): "X-Ray has no resources",
     **{
         (function, "NetworkInterfaces"): "made by Lambda, nameless beforehand"
         for function in ("plan", "confirm", "report", "publisher")
@@ -111,7 +111,8 @@ GRANTS = {
         **{f"experiment-{name}": CUT for name in NETWORK_FAULTS[:4]},
     },
     "fargate": {
-        "worker": TRACING | READ_SECRET | {"rds-db:connect"},
+        "worker-payments": READ_SECRET | {"rds-db:connect"},
+        "worker-task": TRACING | {"sts:AssumeRole"},
         "worker-execution": PULL | WRITE_LOGS,
         "migrations-execution": PULL | WRITE_LOGS | READ_SECRET,
         "migrations": {"secretsmanager:PutSecretValue", "kms:Decrypt", "kms:GenerateDataKey"},
@@ -359,6 +360,14 @@ def roles_serve_us_alone(record: Record) -> Complaints:
     """Lambda and AWS Backup send no source with their request; every other service does."""
     for role in record.all("aws:iam/role:Role"):
         (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+        if "AWS" in trust["Principal"]:  # a role of ours, which says the word
+            condition = trust.get("Condition", {})
+            takers = {one.outputs["arn"] for one in record.all("aws:iam/role:Role")}
+            if condition.get("ArnEquals", {}).get("aws:PrincipalArn") not in takers:
+                yield f"{role} opens to others than a role of ours"
+            if not condition.get("StringEquals", {}).get("sts:ExternalId"):
+                yield f"{role} opens without a word"
+            continue
         if trust["Principal"]["Service"] in ("lambda.amazonaws.com", "backup.amazonaws.com"):
             continue
         condition = trust.get("Condition", {})
@@ -377,6 +386,7 @@ def roles_are_used_once(record: Record) -> Complaints:
         ],
         default=str,
     )
+    uses = uses.replace("\\", "")  # a document within a document
     for role in record.all("aws:iam/role:Role"):
         count = uses.count(f'"{role.outputs["arn"]}"')
         if count != 1:
@@ -391,7 +401,7 @@ def grants_come_before_use(record: Record) -> Complaints:
         "aws:sfn/stateMachine:StateMachine": ("state-machine",),
         "aws:scheduler/schedule:Schedule": ("scheduler",),
         "aws:ec2/flowLog:FlowLog": ("flow-logs",),
-        "aws:ecs/service:Service": ("worker", "worker-execution"),
+        "aws:ecs/service:Service": ("worker-payments", "worker-task", "worker-execution"),
         "aws:backup/selection:Selection": ("backup",),
         "aws:fis/experimentTemplate:ExperimentTemplate": ("experiment-{name}",),
         ONE_OFF: ("migrations-execution",),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components import alternatives, artifact
+from components import alternatives, artifact, iam, nonce
 from components.account import Place
 from components.fargate.compute import repository_arn
 from components.fargate.scaling import per_task, publisher_minutes, scale_out_seconds
@@ -210,12 +210,15 @@ def test_workers_send_canaries_as_a_user_of_its_own_where_settings_say_so(record
     stack = records["fargate-staging"]
     told = worker_config.read_service(environment(stack, "worker"))
     assert told.canary == Canary("test-account", timedelta(minutes=5))
-    (policy,) = (one for one in stack.all("aws:iam/rolePolicy:RolePolicy") if one.name == "worker")
+    (policy,) = (one for one in stack.all("aws:iam/rolePolicy:RolePolicy") if one.name == "worker-payments")
     users = {s["Sid"]: s["Resource"] for s in json.loads(policy.inputs["policy"])["Statement"]}
     assert users["SendCanaries"][0].rpartition("/")[2] == CANARY_USER
     assert users["SendCanaries"][0].rpartition("/")[0] == users["LogInToTheDatabase"][0].rpartition("/")[0]
     assert worker_config.read_service(environment(records["fargate-prod"], "worker")).canary is None
-    assert "SendCanaries" not in records["fargate-prod"].one("aws:iam/rolePolicy:RolePolicy", "worker").inputs["policy"]
+    assert (
+        "SendCanaries"
+        not in records["fargate-prod"].one("aws:iam/rolePolicy:RolePolicy", "worker-payments").inputs["policy"]
+    )
 
 
 def test_the_migrations_understand_what_they_are_told(fargate: Record) -> None:
@@ -280,7 +283,7 @@ def test_a_dead_collector_stops_no_payment(fargate: Record) -> None:
 
 def test_the_worker_logs_in_as_one_user_of_one_database(fargate: Record) -> None:
     (cluster,) = fargate.all(CLUSTER)
-    login = statements(fargate, "worker")["LogInToTheDatabase"]
+    login = statements(fargate, "worker-payments")["LogInToTheDatabase"]
     user = f"dbuser:{cluster.outputs['clusterResourceId']}/{fargate.outputs['databaseUser']}"
     assert login["Resource"] == [f"arn:aws:rds-db:{REGION}:{ACCOUNT}:{user}"]
 
@@ -314,9 +317,48 @@ def test_the_migrations_have_no_role_of_their_own(fargate: Record) -> None:
     """They call nothing of AWS, but to give a publisher a login."""
     publisher = bool(fargate.some(FUNCTION))
     assert ("taskRoleArn" in fargate.one(TASK, "migrations").inputs) == publisher
-    assert fargate.one(TASK, "worker").inputs["taskRoleArn"].endswith(":role/worker-1234567")
+    assert fargate.one(TASK, "worker").inputs["taskRoleArn"].endswith(":role/worker-task-1234567")
     roles = {task.inputs["executionRoleArn"] for task in fargate.all(TASK)}
     assert len(roles) == 2
+
+
+def test_the_collector_shares_no_right_but_to_hand_in_traces(fargate: Record) -> None:
+    """ECS has one role for all containers of a task. It opens the worker's role to a word that one of them is told."""
+    shared = statements(fargate, "worker-task")
+    assert {sid: statement["Action"] for sid, statement in shared.items()} == {
+        "BecomeTheWorker": ["sts:AssumeRole"],
+        "Trace": sorted(iam.TRACE.actions),
+    }
+    worker, task = (fargate.one("aws:iam/role:Role", name) for name in ("worker-payments", "worker-task"))
+    assert shared["BecomeTheWorker"]["Resource"] == [worker.outputs["arn"]]
+    (trust,) = json.loads(worker.inputs["assumeRolePolicy"])["Statement"]
+    word = trust["Condition"]["StringEquals"]["sts:ExternalId"]
+    assert trust["Condition"]["ArnEquals"] == {"aws:PrincipalArn": task.outputs["arn"]}
+    told = [
+        (definition.name, one["name"])
+        for definition in fargate.all(TASK)
+        for one in json.loads(definition.inputs["containerDefinitions"])
+        if word in json.dumps(one)
+    ]
+    assert told == [("worker", "worker")]
+    assert environment(fargate, "worker")["WORKER_ROLE_ARN"] == worker.outputs["arn"]
+    assert "pidMode" not in fargate.one(TASK, "worker").inputs, "each container sees its own processes alone"
+    told_of = worker_config.read_service(environment(fargate, "worker")).role
+    assert told_of
+    assert (told_of.arn, told_of.external_id) == (worker.outputs["arn"], word)
+    assert word not in repr(told_of)
+
+
+def test_the_word_is_nothing_to_guess_and_another_for_each_stack() -> None:
+    made = [(nonce._Provider().create({}).outs or {})["value"] for _ in range(2)]
+    assert len(set(made)) == 2
+    assert all(re.fullmatch(r"[\w-]{43}", word) for word in made), "as STS takes it, 2 to 1,224 of these"
+
+
+def test_a_collector_of_a_private_registry_can_be_pulled() -> None:
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/collector@sha256:" + "c" * 64
+    pull = statements(record("fargate", collectorImage=image), "worker-execution")["PullTheImage"]
+    assert "arn:aws:ecr:us-east-1:123456789012:repository/collector" in pull["Resource"]
 
 
 def test_capacity_providers_have_base_and_weights(records: dict[str, Record]) -> None:

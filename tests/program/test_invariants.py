@@ -36,6 +36,7 @@ TYPES = {
         "aws:rds/parameterGroup:ParameterGroup", "aws:rds/subnetGroup:SubnetGroup",
         "aws:scheduler/schedule:Schedule", "aws:scheduler/scheduleGroup:ScheduleGroup", "aws:sqs/queue:Queue",
         "aws:sqs/queuePolicy:QueuePolicy", "awsx:ecr:Image",
+        "pulumi-python:dynamic/confirm-transactions:Nonce",
         "pulumi-python:dynamic/confirm-transactions:OneOffTask",
     },
 }  # fmt: skip

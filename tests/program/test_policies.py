@@ -108,7 +108,10 @@ def test_interface_endpoints_let_through_what_the_workers_may(records: dict[str,
     served = {action.split(":")[0] for action in through}
     for stack, workers in (
         ("dev", ("plan", "confirm", "report")),
-        ("fargate-asleep", ("worker", "worker-execution", "migrations", "migrations-execution", "publisher")),
+        (
+            "fargate-asleep",
+            ("worker-payments", "worker-task", "worker-execution", "migrations", "migrations-execution", "publisher"),
+        ),
     ):
         for worker in workers:
             document = json.loads(records[stack].one("aws:iam/rolePolicy:RolePolicy", worker).inputs["policy"])

@@ -320,7 +320,7 @@ ASLEEP: dict[str, Any] = {"minTasks": 0, "minCapacityUnits": "0", "autoPauseSeco
 DIGEST = f"sha256:{'0' * 64}"
 PRIVATE: dict[str, Any] = {"natStrategy": "none", "gatewayUrl": "https://10.1.2.3/v1"}
 INSIDE: dict[str, Any] = {
-    "interfaceEndpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "xray"],
+    "interfaceEndpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "sts", "xray"],
     "collectorImage": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/collector@{DIGEST}",
 }
 
@@ -367,7 +367,7 @@ INSIDE: dict[str, Any] = {
             "databaseInsightsDays",
             "at least 465",
         ),
-        (PRIVATE, "interfaceEndpoints", "reach ECR, their logs, secrets and X-Ray through endpoints"),
+        (PRIVATE, "interfaceEndpoints", "reach ECR, their logs, secrets, STS and X-Ray through endpoints"),
         ({**PRIVATE, **INSIDE, "minTasks": 0}, "interfaceEndpoints", "through endpoints"),
         ({**PRIVATE, **INSIDE, "collectorImage": f"docker.io/otel@{DIGEST}"}, "natStrategy", "public registries"),
         ({"gatewayCidrs": ["203.0.113.0/24"]}, "interfaceEndpoints", "with gatewayCidrs set"),
@@ -450,6 +450,8 @@ def test_what_is_hardly_meant_is_warned_of() -> None:
     assert said(databaseInsights="standard", minCapacityUnits="2") == ""
     assert "minTasks 0 in prod" in said(environment="prod", minTasks=0)
     assert settings.warnings(parse(LEAST)) == ()
+    (warning,) = settings.warnings(parse(LEAST | {"adotLayer": LAYER}))
+    assert "has the rights of the function that it runs in, the gateway's key among them" in warning
 
 
 def test_capacities_come_in_halves_as_text_or_number() -> None:

@@ -30,6 +30,7 @@ from workers.gateway.api_key import ApiKey, KeyUnreadable
 from workers.gateway.shadow import gateway_of
 from workers.migrations import check
 from workers.service.database import LOST, Database, DatabaseClock, Passwords, iam_token, listen, open_pool
+from workers.service.identity import PATIENCE, Identity
 from workers.service.pipeline import Pipeline, Totals
 from workers.service.traces import SEND_EVERY, Traces
 from workers.stores.postgres import PostgresCanaries, PostgresStore
@@ -60,7 +61,9 @@ class Service:
         telemetry: Telemetry,
         by: str,
         canaries: Canaries | None = None,
+        identity: Identity | None = None,
     ) -> None:
+        self._identity = identity
         self.config, self.pool, self.telemetry, self.by = config, pool, telemetry, by
         self.canaries = canaries
         self.clock = DatabaseClock()
@@ -103,6 +106,7 @@ class Service:
             asyncio.create_task(self._keep_listening()),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._beat)),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._follow_key)),
+            asyncio.create_task(self._keep(BEAT_SECONDS, self._renew)),
             asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
             asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._measure, self._sing)),
             asyncio.create_task(self._keep(SEND_EVERY, self.traces.send)),
@@ -175,6 +179,11 @@ class Service:
     async def _follow_key(self) -> None:
         """A rotated key is sent from then on; calls under way end with the old one. Seldom asks: the key is kept."""
         self._gateway.use_key(await asyncio.to_thread(self._key.current, SystemClock().now()))
+
+    async def _renew(self) -> None:
+        """Take the worker's role again, long before it ends."""
+        if self._identity:
+            await asyncio.to_thread(self._identity.renew, SystemClock().now())
 
     async def _keep(self, seconds: float, *calls: Callable[[], Awaitable[None]]) -> None:
         """Makes the calls again and again. Each loop waits for its own calls alone: nothing may hold up the heart."""
@@ -275,8 +284,13 @@ class Service:
 
 async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     """Run the service (or a kind of it, to be measured) until SIGTERM or SIGINT."""
-    session = boto3.Session()
+    session, identity = boto3.Session(), None
     telemetry = config.telemetry()
+    by = f"{socket.gethostname()[:24]}-{os.getpid()}"
+    if config.role:
+        identity = Identity(config.role, session.client("sts", config=PATIENCE), by)
+        await asyncio.to_thread(identity.renew, SystemClock().now())
+        session = identity.session()
     passwords = Passwords(iam_token(config.database, session.client("rds")))
     pool = await open_pool(config.database, passwords, size=CONNECTIONS)
     key = ApiKey(session.client("secretsmanager", config=SECRETS), config.gateway.secret_arn, telemetry)
@@ -284,7 +298,7 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     gc.set_threshold(100_000, 20, 20)
     aviary = await _aviary(config, session.client("rds"))
     canaries = PostgresCanaries(aviary) if aviary else None
-    service = kind(config, pool, key, telemetry, f"{socket.gethostname()[:24]}-{os.getpid()}", canaries)
+    service = kind(config, pool, key, telemetry, by, canaries, identity)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop, signal.Signals(number).name)
