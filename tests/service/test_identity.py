@@ -35,7 +35,7 @@ def sts() -> Sts:
 
 @pytest.fixture
 def identity(sts: Sts) -> Identity:
-    return Identity(ROLE, sts, Telemetry("n", "s", "fargate", "dev"), "worker-7")
+    return Identity(ROLE, sts, "worker-7")
 
 
 def key(identity: Identity) -> str:
