@@ -72,6 +72,7 @@ async def load(
             if store is not None and fresh:
                 added = await store.add([row.transaction for row in fresh])
                 refused += [_conflict(by_id[id_], "already there, for another payment") for id_ in added.conflicting]
+                refused += [_not_taken(by_id[id_]) for id_ in added.refused]
                 repeated += len(added.already)
                 new = [by_id[id_] for id_ in added.new]
             else:
@@ -93,6 +94,16 @@ def _conflict(row: Row, found: str) -> Refused:
         f"{row.transaction.id}, {found}",
         "one account, amount and currency per id, for ever",
         "give this one an id of its own; what is there was left untouched",
+    )
+    return Refused(row.line, (fault,), row.raw)
+
+
+def _not_taken(row: Row) -> Refused:
+    fault = Fault(
+        "line",
+        "a row that keeps to the rules of an import, and not to those of the datastore",
+        "what the datastore takes",
+        "report it: rows are checked before they are sent. The others were loaded",
     )
     return Refused(row.line, (fault,), row.raw)
 

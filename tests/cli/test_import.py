@@ -6,6 +6,7 @@ import json
 import re
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -94,6 +95,23 @@ def test_bad_rows_are_left_for_mending_as_they_stood(confirm: MemoryCli, tmp_pat
     rejects.write_bytes(rejects.read_bytes().replace(b"b 1", b"b1").replace(b"\xff", b"x").replace(b"1.5", b"150"))
     assert confirm("import", str(rejects)).code == Exit.OK
     assert set(confirm.store.records) == {"a", "b1", "c", "d", "e"}
+
+
+def test_a_row_that_the_datastore_refuses_stops_no_other(
+    confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = confirm.store.add
+
+    async def add(transactions: Sequence[Transaction]) -> Added:
+        added = await whole([one for one in transactions if one.id != "b"])
+        return replace(added, refused=tuple(one.id for one in transactions if one.id == "b"))
+
+    monkeypatch.setattr(confirm.store, "add", add)
+    result = confirm("import", str(write(tmp_path, "a,x,1,USD", "b,x,1,USD", "c,x,1,USD")))
+    assert result.code == Exit.ROWS_REFUSED
+    assert "2 new, 0 already there, 1 refused" in result.out
+    assert "line 3: line: found a row that keeps to the rules of an import" in result.err
+    assert set(confirm.store.records) == {"a", "c"}
 
 
 def test_refused_rows_are_told_in_the_order_of_the_file(confirm: MemoryCli, tmp_path: Path) -> None:

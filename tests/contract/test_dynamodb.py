@@ -198,6 +198,21 @@ def test_the_index_holds_open_work_only(dynamodb: Make, clock: FakeClock) -> Non
     assert not {"pending_shard", "next_attempt_at", "lease_until", "token"} & item.keys()
 
 
+def test_an_item_that_the_table_refuses_is_not_taken_for_one_that_is_there(
+    dynamodb: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = dynamodb(plain)
+    whole = store._execute
+
+    async def refuse_one(statements: Any) -> list[str | None]:
+        codes = await whole(statements[1:])
+        return ["ValidationError", *codes]
+
+    monkeypatch.setattr(store, "_execute", refuse_one)
+    added = run(store.add(list(payments(3))))
+    assert (added.new, added.already, added.refused) == (("p-0", "p-1"), (), ("p-2",))
+
+
 def test_due_counts_more_than_it_was_asked_for(dynamodb: Make, clock: FakeClock) -> None:
     store = dynamodb(plain)
     run(store.add(list(payments(12))))

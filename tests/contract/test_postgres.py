@@ -86,6 +86,22 @@ def test_the_table_refuses_a_time_that_python_has_not(database: Database, column
             )
 
 
+def test_a_row_that_the_table_refuses_keeps_no_other_out(database: Database, clock: FakeClock) -> None:
+    """Of a part of an import, say: a deadline that PostgreSQL has not, a NUL, an amount past its bounds."""
+    bad: dict[str, dict[str, Any]] = {
+        "p-3": {"deadline": datetime(9999, 6, 1, tzinfo=UTC)},
+        "p-7": {"account": "a\0b"},
+        "p-8": {"amount": 10**16},
+        "p-11": {"currency": "euro "},
+    }
+    rows = [record._replace(**bad.get(record.id, {})) for record in payments(20)]
+    added = run(store_of(database, clock).add(rows))
+    assert set(added.refused) == set(bad)
+    assert set(added.new) == {row.id for row in rows} - set(bad)
+    assert (added.already, added.conflicting) == ((), ())
+    assert run(store_of(database, clock).backlog()).open == 16
+
+
 def test_a_settle_whose_answer_was_lost_is_recognised(database: Database, clock: FakeClock) -> None:
     store = store_of(database, clock)
     run(store.add(list(payments(3))))

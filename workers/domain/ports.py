@@ -89,6 +89,8 @@ class Added:
     """Present before with the same content: adding twice is harmless."""
     conflicting: tuple[str, ...]
     """Present before with other content: left untouched."""
+    refused: tuple[str, ...] = ()
+    """The datastore does not take these as they are. The others are in it: one row stops nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,13 +99,16 @@ class DynamoDbStore:
         new: list[str] = []
         already: list[str] = []
         conflicting: list[str] = []
+        refused = [id_ for id_, error in errors.items() if error not in (None, *_REFUSALS) and id_ not in present]
         for transaction in transactions:
+            if transaction.id in refused:
+                continue
             if transaction is first[transaction.id] and errors[transaction.id] is None:
                 new.append(transaction.id)
                 continue
             old = _read(present[transaction.id]) if transaction.id in present else first[transaction.id]
             (already if same_content(old, transaction) else conflicting).append(transaction.id)
-        return Added(tuple(new), tuple(already), tuple(conflicting))
+        return Added(tuple(new), tuple(already), tuple(conflicting), tuple(refused))
 
     async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
         if ids is not None:

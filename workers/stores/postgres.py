@@ -89,19 +89,40 @@ class PostgresStore:
             (t.id, t.account, t.amount, t.currency, utc(t.created_at), utc(t.deadline))
             for t in reversed(first.values())
         ]
-        inserted = {row["id"] for row in await self.pool.fetch(SQL["add"], self._now(), *_columns(rows, 6))}
-        others = [id_ for id_ in first if id_ not in inserted]
+        inserted, refused = await self._insert(rows)
+        others = [id_ for id_ in first if id_ not in inserted and id_ not in refused]
         present = {r.id: r for r in map(_record, await self._rows(others))}
         new: list[str] = []
         already: list[str] = []
         conflicting: list[str] = []
         for transaction in transactions:
+            if transaction.id in refused:
+                continue
             if transaction is first[transaction.id] and transaction.id in inserted:
                 new.append(transaction.id)
                 continue
             old = present.get(transaction.id, first[transaction.id])
             (already if same_content(old, transaction) else conflicting).append(transaction.id)
-        return Added(tuple(new), tuple(already), tuple(conflicting))
+        return Added(tuple(new), tuple(already), tuple(conflicting), tuple(refused))
+
+    async def _insert(self, rows: Sequence[tuple[Any, ...]]) -> tuple[set[str], list[str]]:
+        """The ids that were new, and those that the table refuses: a statement that fails is taken apart."""
+        if not rows:
+            return set(), []
+        try:
+            found = await self.pool.fetch(SQL["add"], self._now(), *_columns(rows, 6))
+        except Exception as error:
+            if not any(
+                isinstance(one, _OF_A_ROW) for one in (error, error.__cause__)
+            ):  # the command `confirm` rewords it
+                raise
+            if len(rows) == 1:
+                return set(), [rows[0][0]]
+            half = len(rows) // 2
+            inserted, refused = await self._insert(rows[:half])
+            more, others = await self._insert(rows[half:])
+            return inserted | more, refused + others
+        return {row["id"] for row in found}, []
 
     async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
         claimed, _ = await self._claim(token, by, limit, START, ids)
@@ -402,6 +423,8 @@ _SHARED = (
 )
 
 
+_OF_A_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What a row is refused with: it has what no column takes, or breaks a constraint."""
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _SELECT = """
 SELECT id, account, amount, currency, created_at, least(deadline, '9999-01-01') AS deadline, status, attempt, due_at,
