@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from cli.rows import MAX_AMOUNT, MAX_LINE_BYTES, BadFile, Defaults, Fault, Format, Refused, Row, Rows
 from workers.domain.currency import EXPONENTS, WITHOUT_MINOR_UNIT, in_major_units
+from workers.domain.rules import broken_rule
+from workers.stores.memory import arrived
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 DEFAULTS = Defaults(NOW, timedelta(hours=24))
@@ -444,3 +446,10 @@ def test_no_file_brings_in_a_canary(id_: str) -> None:
         "id: found the beginning canary-; allowed: another beginning: this is the system's own; "
         "fix: rename it; `confirm canary` sends a canary"
     )
+
+
+@pytest.mark.parametrize("deadline", ["9998-12-31T23:59:59.999Z", "9998-12-31T23:59:59+00:00", "1970-01-01T00:00:00Z"])
+def test_a_time_that_an_import_takes_keeps_to_the_datastores_rules(deadline: str) -> None:
+    (row,) = csv_rows(f"a,x,1,USD,{deadline}", header=HEADER + ",deadline")
+    assert isinstance(row, Row)
+    assert broken_rule(arrived(row.transaction, row.transaction.created_at)) is None
