@@ -116,9 +116,9 @@ def role_of_a_role(
     """A role that another one may become, if it says the word; the other needs a statement for that too."""
     trust: dict[str, object] = {
         "Effect": "Allow",
-        "Principal": {"AWS": place.root},  # a role named here would stay in AWS's books as an id when it is replaced
+        "Principal": {"AWS": taker.arn},
         "Action": "sts:AssumeRole",
-        "Condition": {"ArnEquals": {"aws:PrincipalArn": taker.arn}, "StringEquals": {"sts:ExternalId": word}},
+        "Condition": {"StringEquals": {"sts:ExternalId": word}},
     }
     made = _made(name, trust, place, description, parent)
     return made, grant(name, made, statements)

@@ -2,8 +2,7 @@
 
 Gaps: ministack checks a Lambda's calls and nobody else's: Step Functions, Scheduler, ECS and Lambda's own log lines act
 as the account's root. It checks a batch of PartiQL statements as one action on `*`, where AWS checks PartiQLUpdate and
-its like on each table; it knows no dynamodb:LeadingKeys, and takes a session's ARN for aws:PrincipalArn; and http on
-this machine breaks every policy that wants TLS.
+its like on each table; it knows no dynamodb:LeadingKeys; and http on this machine breaks every policy that wants TLS.
 
 Only with enforcement (`Emulator(enforce_iam=True)`); else nobody is checked, as before. CONFIRM_ACCESS_LOG names the
 file that takes every check of a role: JSON Lines, the fields of `Check`.
@@ -84,27 +83,12 @@ def apply() -> None:
             _record(asked, refusal is None)
         return refusal
 
-    resolve = iam_evaluator._resolve_condition_key
-
-    def resolved(key: str, asked: Any) -> Any:
-        value = resolve(key, asked)
-        return role_of(str(value)) if key.lower() == "aws:principalarn" else value
-
     iam_evaluator.evaluate, iam_evaluator.enforce = remembered, recorded
-    iam_evaluator._resolve_condition_key = resolved
     iam_actions.dynamodb_transaction_checks = _each_statement(iam_actions.dynamodb_transaction_checks)
     iam_actions.dynamodb_service_context = lambda body: {**context(body), **leading_keys(_json(body))}
     app.pin_request_origin = lambda address, _secure: origin(address, True)
     _check_state_machines()
     _check_log_lines()
-
-
-def role_of(arn: str) -> str:
-    """What aws:PrincipalArn is of a session: the role's ARN. Of anybody else it is his own."""
-    if ":assumed-role/" not in arn:
-        return arn
-    _, partition, _, _, account, name = arn.split(":")
-    return f"arn:{partition}:iam::{account}:role/{name.split('/')[1]}"
 
 
 def _record(asked: Any, allowed: bool) -> None:

@@ -361,11 +361,9 @@ def roles_serve_us_alone(record: Record) -> Complaints:
     for role in record.all("aws:iam/role:Role"):
         (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
         if "AWS" in trust["Principal"]:  # a role of ours, which says the word
-            condition = trust.get("Condition", {})
-            takers = {one.outputs["arn"] for one in record.all("aws:iam/role:Role")}
-            if condition.get("ArnEquals", {}).get("aws:PrincipalArn") not in takers:
+            if trust["Principal"]["AWS"] not in {one.outputs["arn"] for one in record.all("aws:iam/role:Role")}:
                 yield f"{role} opens to others than a role of ours"
-            if not condition.get("StringEquals", {}).get("sts:ExternalId"):
+            if not trust.get("Condition", {}).get("StringEquals", {}).get("sts:ExternalId"):
                 yield f"{role} opens without a word"
             continue
         if trust["Principal"]["Service"] in ("lambda.amazonaws.com", "backup.amazonaws.com"):

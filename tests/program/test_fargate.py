@@ -333,7 +333,7 @@ def test_the_collector_shares_no_right_but_to_hand_in_traces(fargate: Record) ->
     assert shared["BecomeTheWorker"]["Resource"] == [worker.outputs["arn"]]
     (trust,) = json.loads(worker.inputs["assumeRolePolicy"])["Statement"]
     word = trust["Condition"]["StringEquals"]["sts:ExternalId"]
-    assert trust["Condition"]["ArnEquals"] == {"aws:PrincipalArn": task.outputs["arn"]}
+    assert trust["Principal"] == {"AWS": task.outputs["arn"]}
     told = [
         (definition.name, one["name"])
         for definition in fargate.all(TASK)
