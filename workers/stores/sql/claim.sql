@@ -13,10 +13,8 @@ WITH clock AS (
     SELECT now, date_part('epoch', now) AS at
     FROM (SELECT date_trunc('milliseconds', coalesce($1::timestamptz, now())) AS now) AS truncated
 ), picked AS MATERIALIZED (
-    SELECT t.ctid AS place, t.version, t.status, t.attempt, t.token, t.lease_until,
+    SELECT t.ctid AS place, t.attempt, t.token, t.lease_until,
            t.claimed_at, t.claimed_by, t.taken_over, clock.now, clock.at,
-           least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
-               OR greatest(t.deadline, t.first_sent_at, t.last_sent_at) >= '9999-01-01' AS unreadable,
            CASE
                WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
                WHEN least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
@@ -49,12 +47,12 @@ WITH clock AS (
         claimed_by    = $3::text,
         taken_over    = p.lease_until IS NOT NULL,
         first_sent_at = CASE
-            WHEN p.unreadable THEN t.created_at
+            WHEN p.desk LIKE 'unreadable:%' THEN t.created_at  -- by the words above
             WHEN $13::boolean THEN coalesce(t.first_sent_at, least(t.created_at, p.now))
             WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, p.now)
             ELSE t.first_sent_at END,
         last_sent_at  = CASE
-            WHEN $13::boolean OR p.unreadable THEN p.now
+            WHEN $13::boolean OR p.desk LIKE 'unreadable:%' THEN p.now
             WHEN p.lease_until IS NOT NULL THEN p.lease_until
             WHEN t.first_sent_at IS NOT NULL THEN coalesce(t.last_sent_at, p.now)
             ELSE t.last_sent_at END,
@@ -67,16 +65,18 @@ WITH clock AS (
     WHERE t.ctid = p.place
     RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.attempt, t.due_at, t.taken_over,
               nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.tries, t.asked, t.reason,
-              p.token, p.at, p.now, p.status AS was, p.attempt AS attempt_was, p.lease_until AS lease_was,
-              p.claimed_at AS claimed_at_was, p.claimed_by AS claimed_by_was, p.taken_over AS taken_over_was
+              p.token, p.at,
+              CASE WHEN p.lease_until IS NOT NULL
+                  THEN ARRAY[p.claimed_at::text, p.claimed_by, p.taken_over::text, p.attempt::text] END AS was
 ), relieved AS (  -- the claim of a worker that never settled: it would be forgotten with the row's next claim
     INSERT INTO history (transaction_id, version, claimed_at, claimed_by, taken_over, token, claim_attempt)
-    SELECT id, version - 1, claimed_at_was, claimed_by_was, taken_over_was, token, attempt_was
+    SELECT id, version - 1, was[1]::timestamptz, was[2], was[3]::boolean, token, was[4]::int
     FROM changed
-    WHERE lease_was IS NOT NULL
+    WHERE taken_over
 ), desked AS (
     INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why)
-    SELECT id, version, token, now, $3::text, was, 'REVIEW', attempt_was, reason
+    SELECT id, version, token, to_timestamp(at), $3::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END,
+           'REVIEW', attempt, reason
     FROM changed
     WHERE due_at IS NULL
 )
