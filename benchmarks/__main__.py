@@ -1,7 +1,8 @@
 """`python -m benchmarks` (`make bench`): what a transaction costs and how fast it is, in both alternatives.
 
 Of serverless it counts writes, calls, transitions and log bytes, and prices a month of them; of fargate it times the
-PostgreSQL queue and its service (benchmarks/postgres.py). Targets that are counted decide the exit code (1 when one is
+PostgreSQL queue and its service (benchmarks/postgres.py); of both it looks whether all workers together keep the
+gateway's rate limit (benchmarks/rate_limit.py). Targets that are counted decide the exit code (1 when one is
 missed); what is timed only informs, unless asked to be `--strict`.
 """
 
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import cold_import, counts, postgres, stack
+from benchmarks import cold_import, counts, postgres, rate_limit, stack
 from benchmarks.cold_import import ColdImport
 from benchmarks.counts import Counts, Step
 from benchmarks.stack import StackCounts
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str]) -> int:
         missed += _serverless(console, asked.only, asked.strict)
     if not asked.only and asked.alternative != "serverless":
         missed += postgres.report(console, strict=asked.strict)
+    if not asked.only:
+        missed += rate_limit.report(console, asked.alternative, strict=asked.strict)
     if missed:
         console.print(f"[bold red]Missed:[/] {'; '.join(missed)}")
     return 1 if missed else 0

@@ -229,7 +229,7 @@ class LaterGateway:
     later: set[str]
     calls: int = 0
 
-    def turn(self) -> contextlib.AbstractAsyncContextManager[object]:
+    def turn(self, until: datetime | None = None) -> contextlib.AbstractAsyncContextManager[object]:  # noqa: ARG002
         return contextlib.nullcontext()
 
     def ready(self) -> bool:

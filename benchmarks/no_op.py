@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from local.processes import hold_to_lifeline
 from workers.config import read_service
@@ -28,7 +29,7 @@ DRY_SECONDS = 0.3
 class NoOp:
     """Says yes at once. Its own turn, too."""
 
-    def turn(self) -> NoOp:
+    def turn(self, until: datetime | None = None) -> NoOp:  # noqa: ARG002 - the port's signature
         return self
 
     async def __aenter__(self) -> None: ...

@@ -182,11 +182,11 @@ def gateway() -> Iterator[int]:
 
 
 @contextmanager
-def server() -> Iterator[tuple[Postgres, Path]]:
+def server(**settings: str) -> Iterator[tuple[Postgres, Path]]:
     """A PostgreSQL of our own, removed at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = Postgres(folder / "postgres", settings=SERVER)
+        postgres = Postgres(folder / "postgres", settings={**SERVER, **settings})
         stack.callback(postgres.remove)
         yield postgres.start(), folder
 

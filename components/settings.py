@@ -422,7 +422,7 @@ KEYS: tuple[Key, ...] = (
         "1 to 60 seconds", _number(1, 60)),
     Key("gatewayConcurrency", "integer", 50, "Calls under way at once, per worker.",
         "1 to 500 calls", _number(1, 500)),
-    Key("gatewayRateLimit", "integer", 500, "Calls per second, the whole system together.",
+    Key("gatewayRateLimit", "integer", 500, "Calls per second, all workers of the stack together.",
         "1 to 100,000 calls per second", _number(1, 100_000)),
     Key("gatewayGraceSeconds", "integer", 60, "Wait before a resend after the gateway said that it knows nothing.",
         "1 to 86,400 seconds", _number(1, 86_400)),

@@ -14,11 +14,8 @@ from components.settings import Settings
 METRIC_NAMESPACE = "ConfirmTransactions"
 
 
-def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int) -> dict[str, pulumi.Input[str]]:
-    """What `workers/config.py` reads in every alternative, without any secret.
-
-    The gateway's rate limit is the whole system's: each of `workers` at once has its part.
-    """
+def environment(settings: Settings, key: aws.secretsmanager.Secret) -> dict[str, pulumi.Input[str]]:
+    """What `workers/config.py` reads in every alternative, without any secret."""
     gateway, work = settings.gateway, settings.work
     return {
         **telling(settings),
@@ -36,7 +33,7 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret, workers: int
         "GATEWAY_URL": gateway.url,
         "GATEWAY_TIMEOUT_SECONDS": str(gateway.timeout_seconds),
         "GATEWAY_CONCURRENCY": str(gateway.concurrency),
-        "GATEWAY_RATE_LIMIT": f"{gateway.rate_limit / workers:g}",
+        "GATEWAY_RATE_LIMIT": str(gateway.rate_limit),
         "GATEWAY_SECRET_ARN": key.arn,
         "TRACE_SAMPLING": f"{settings.trace_sampling / 100:g}",
     }

@@ -16,6 +16,7 @@ from components.settings import Settings, parse, period_seconds
 from costs.models import COUNTED, COUNTED_LOAD, PROD, Env, Load, fargate_use, serverless_use
 from costs.prices import HOURS, Bill, add, price
 from local.recording import PROJECT, Record, Recorded, record, stack_config
+from workers.domain.shares import CALM, SLICE
 
 
 class UnpricedError(LookupError):
@@ -77,6 +78,8 @@ def _cluster(cluster: Recorded) -> Bill:
 
 CONTAINER_INSIGHTS = 8 + 11 + 6
 """Metrics of a cluster, of a service in it and of its family of tasks: known, from an example of CloudWatch pricing."""
+SHARE_SECONDS = (CALM - 2) * SLICE
+"""What a task that needs little leases at once, less what is left when it asks again (`workers/domain/shares.py`)."""
 
 
 WITH_WORK = frozenset(
@@ -347,6 +350,7 @@ def _fargate(env: Env, settings: Settings, recorded: Record) -> Env:
         task_vcpu=int(task["cpu"]) / 1024,
         task_gb=int(task["memory"]) / 1024,
         task_calls=settings.gateway.concurrency,
+        share_seconds=SHARE_SECONDS,
         container_metrics=CONTAINER_INSIGHTS if _insights_on(tasks) else 0,
         awake_share=min(1.0, per_hour * pause_hours) if pause_hours else 1.0,
         looks_per_hour=per_hour,

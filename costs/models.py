@@ -93,6 +93,8 @@ class Env:
     task_gb: float = 1.0
     task_calls: int = 100
     """Of one task to the gateway, at once."""
+    share_seconds: float = 0
+    """So long lasts what a task leases of the rate limit in a statement, while that does not bind; 0: no limit."""
     awake_share: float = 1 / 3
     """Of the time that a database which may pause (`min_acu` 0) is awake without work: it is asked what is due."""
     looks_per_hour: float = 0
@@ -141,6 +143,8 @@ class Work:
     write_units_per_idle_run: float = 2
     """Of the run lock: taken and given back."""
     write_units_per_working_run: float = 2
+    share_units_per_attempt: float = 0
+    """Write units of the rate limit's shares."""
     read_units_per_attempt: float = 1 / 80
     """Pages of the index; the claim's write is taken to return the item."""
     read_units_per_run: float = 10 * 0.5
@@ -166,6 +170,7 @@ COUNTED = Work(
     write_units=5.2,
     write_units_per_idle_run=2,
     write_units_per_working_run=3,
+    share_units_per_attempt=0.06,  # by benchmarks/rate_limit.py, with ten batches at once that the limit holds back
     read_units_per_attempt=0.512,
     read_units_per_run=6.0,
     transitions_per_idle_run=4,
@@ -249,6 +254,7 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
         + working * work.transitions_per_working_run
         + children * work.transitions_per_child
     )
+    shares = volume * load.attempts * work.share_units_per_attempt
     lock_writes = idle * work.write_units_per_idle_run + working * work.write_units_per_working_run
     invocations = runs * 2 + children  # Plan, Report, Confirm
     lambda_seconds += runs * PLAN_AND_REPORT_SECONDS + invocations * COLD_SHARE * COLD_SECONDS
@@ -264,7 +270,7 @@ def serverless_use(volume: float, env: Env, load: Load = LOAD, *, work: Work = A
     return {
         "Step Functions": price("sfn_transition", transitions) + dispatch + price("scheduler", runs),
         "Lambda": price("lambda_request", invocations) + price("lambda_gb_s", env.lambda_gb * lambda_seconds),
-        "DynamoDB writes": price("wru", volume * work.write_units + lock_writes),
+        "DynamoDB writes": price("wru", volume * work.write_units + lock_writes + shares),
         "DynamoDB reads": price("rru", reads),
         "DynamoDB storage + PITR": price("ddb_storage", stored_gb) + price("ddb_pitr", stored_gb * env.recovery),
         "backups": price("ddb_backup", stored_gb * env.backup_copies),
@@ -307,7 +313,7 @@ def fargate_use(volume: float, env: Env, load: Load = LOAD, *, io_per_transactio
 
     `io_per_transaction`: 1 for set-based statements and time-ordered keys, 4 row by row, 7 with random UUID keys too.
     """
-    acu_hours = on_demand_hours = spot_hours = traces = 0.0
+    acu_hours = on_demand_hours = spot_hours = traces = shares = 0.0
     with_work = hours_with_work(volume, load)
     open_share = 1.0 if env.min_acu else max(env.awake_share, with_work)  # of the month, the database
     awake = 1.0 if env.min_tasks else with_work
@@ -318,6 +324,8 @@ def fargate_use(volume: float, env: Env, load: Load = LOAD, *, io_per_transactio
         least = env.min_acu or LEAST_ACU * open_share
         acu_hours += hours * max(least, need) * env.aurora_instances  # a tier 0-1 reader follows the writer
         tasks = max(env.min_tasks, math.ceil(rate / task_rate(env, load)))
+        if env.share_seconds:  # the next call after it makes the next statement
+            shares += hours * 3600 * rate / (1 + env.share_seconds * rate / max(tasks, 1))
         on_spot = max(0, tasks - env.on_demand_base) * env.spot_share
         on_demand_hours += hours * (tasks - on_spot)
         spot_hours += hours * on_spot
@@ -334,7 +342,7 @@ def fargate_use(volume: float, env: Env, load: Load = LOAD, *, io_per_transactio
     return {
         "Aurora ACU": price("acu", acu_hours),
         # polling and vacuum when idle: one request in five seconds
-        "Aurora I/O": price("aurora_io", volume * io_per_transaction + HOURS * 3600 * 0.2 * open_share),
+        "Aurora I/O": price("aurora_io", volume * io_per_transaction + shares + HOURS * 3600 * 0.2 * open_share),
         "Aurora storage + backup": price("aurora_storage", stored_gb) + price("aurora_backup", stored_gb),
         "Database Insights": env.insights_acu_month * acu_hours / HOURS,
         "backups": price("aurora_backup", stored_gb * env.backup_copies),

@@ -58,7 +58,7 @@ class LedgerGateway:
     calls: list[tuple[str, str]] = field(default_factory=list)
     is_ready: bool = True
 
-    def turn(self) -> contextlib.AbstractAsyncContextManager[object]:
+    def turn(self, until: datetime | None = None) -> contextlib.AbstractAsyncContextManager[object]:
         return contextlib.nullcontext()
 
     def ready(self) -> bool:

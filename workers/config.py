@@ -20,12 +20,13 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """Where the gateway is, and how hard this one worker may press it."""
+    """Where the gateway is, and how hard it may be pressed."""
 
     url: str
     concurrency: int
+    """Calls at once, of this worker."""
     rate_limit: float
-    """Calls a second of this worker; 0 for no limit."""
+    """Calls a second, of all workers together; 0 for no limit."""
     secret_arn: str
     """Where the gateway's API key is kept; "" for a gateway that wants none."""
     shadow: bool = False

@@ -7,7 +7,7 @@ CONNECTIONS = {1: 189, 4: 823, 8: 1_669, 16: 3_360, 32: 5_000}
 Serverless v2". It follows the highest capacity, not that of the moment; sizes between two have the lower's at least."""
 SMALL, SMALL_CONNECTIONS = 0.5, 2_000
 """A least capacity of so many ACU, or of fewer, allows so many connections at most (AWS, the same page)."""
-CONNECTIONS_PER_TASK = 5
+CONNECTIONS_PER_TASK = 6
 """What a worker opens at most: claim, settle, report, the ear for new work, one spare."""
 SPARE_CONNECTIONS = 20
 """For migrations, operators, and AWS's own."""

@@ -332,7 +332,7 @@ class Compute(pulumi.ComponentResource):
             ]
         )
         environment = {
-            **worker.environment(settings, self.gateway_key, workers=max(settings.service.max_tasks, 1)),
+            **worker.environment(settings, self.gateway_key),
             **worker.canary(settings),
             **self._database_environment(),
             "DATABASE_USER": SERVICE,

@@ -113,13 +113,6 @@ def _tasks(s: Settings) -> Iterator[Problem]:
             "Or onDemandBase 0, where all may run on spot capacity",
             99,
         )
-    if s.gateway.rate_limit < most:
-        yield Problem(
-            "gatewayRateLimit",
-            f"{s.gateway.rate_limit} a second for up to {most} tasks",
-            "at least maxTasks: each task needs a share of one call per second or more",
-            max(most, 500),
-        )
     zones = s.network.availability_zones
     # as awsx cuts it: a part for each zone, half of it private; AWS keeps 5 addresses of each subnet
     subnet = int(s.network.vpc_cidr.rpartition("/")[2]) + math.ceil(math.log2(zones)) + 1

@@ -167,6 +167,12 @@ class Compute(pulumi.ComponentResource):
                 resources=(self._args.table_arn,),
             ),
             self._lock(),
+            Statement(
+                sid="ShareTheRateLimit",
+                actions=("dynamodb:UpdateItem",),
+                resources=(self._args.table_arn,),
+                conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [state_machine.SHARES_ID]}},
+            ),
             self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
             *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, self._place),
         ]
@@ -235,7 +241,7 @@ class Compute(pulumi.ComponentResource):
         collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OPENTELEMETRY_EXTENSION_LOG_LEVEL": "warn"}
         return {
             **(collector if settings.functions.collector_layer else {}),
-            **worker.environment(settings, self.gateway_key, workers=settings.run.map_concurrency),
+            **worker.environment(settings, self.gateway_key),
             **(worker.canary(settings) if function == "plan" else worker.canary_account(settings)),
             "OTEL_SERVICE_NAME": self._place.prefix,
             "TABLE_NAME": self._args.table_name,

@@ -38,7 +38,7 @@ def warnings(settings: Settings) -> Iterator[str]:
 def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
     yield from _endpoints(s)
-    batch, run, gateway = s.work.batch_size, s.run, s.gateway
+    batch, run = s.work.batch_size, s.run
 
     largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
     if batch > largest:
@@ -60,15 +60,7 @@ def contradictions(s: Settings) -> Iterator[Problem]:
         )
 
     yield from _too_large(s)
-    if gateway.rate_limit < run.map_concurrency:
-        yield Problem(
-            "gatewayRateLimit",
-            f"{gateway.rate_limit} a second for {run.map_concurrency} batches at once",
-            "at least mapConcurrency: each worker needs a share of one call per second or more",
-            max(run.map_concurrency, 500),
-        )
-    else:
-        yield from _too_slow(s)
+    yield from _too_slow(s)
     reserved = s.functions.reserved_concurrency
     if reserved is not None and reserved < run.map_concurrency:
         yield Problem(
@@ -129,9 +121,12 @@ def _endpoints(s: Settings) -> Iterator[Problem]:
 
 
 def batch_seconds(batch_size: int, gateway: GatewaySettings, map_concurrency: int) -> int:
-    """The longest time that a batch can need: every call answered at its time-out, in waves, under the rate limit."""
+    """The longest time that a batch can need: every call answered at its time-out, in waves, under the rate limit.
+
+    That is one for all batches, of which so many may be at work at once.
+    """
     waves = math.ceil(batch_size / gateway.concurrency) * gateway.timeout_seconds
-    paced = batch_size / (gateway.rate_limit / map_concurrency)
+    paced = batch_size * map_concurrency / gateway.rate_limit
     return math.ceil(CALLS_PER_TRANSACTION * (waves + paced)) + BATCH_MARGIN
 
 
@@ -147,7 +142,7 @@ def _too_slow(s: Settings) -> Iterator[Problem]:
     )
     reason = (
         f"{CALLS_PER_TRANSACTION} calls of up to {gateway.timeout_seconds} s each for {batch} transactions, "
-        f"{gateway.concurrency} at once, {gateway.rate_limit / concurrency:g} a second"
+        f"{gateway.concurrency} at once, {gateway.rate_limit:g} a second for {concurrency} such batches together"
     )
     if need > limit:
         fitting = _fitting(batch, gateway, concurrency, min(limit, timeout))

@@ -25,6 +25,8 @@ from components.settings import Settings
 
 LOCK_ID = "#run"
 """Id of the run lock in the table; no transaction's id begins with #."""
+SHARES_ID = "#shares"
+"""Id of the item on which the rate limit's shares are counted."""
 
 MAX_LOOPS = 200
 """Loops of one run: about 25 history events each, of 25,000 allowed. The next scheduled run goes on from there."""

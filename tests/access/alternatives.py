@@ -18,7 +18,7 @@ from tests.fakes import run
 from tests.service.harness import Place
 from workers.clock import SystemClock
 from workers.domain.policy import Policy
-from workers.domain.transaction import Transaction
+from workers.domain.transaction import Transaction, to_text
 from workers.stores.dynamodb import DynamoDbStore
 
 TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
@@ -127,6 +127,13 @@ class Serverless(World):
         name = self.record.one("aws:lambda/function:Function", "confirm").outputs["name"]
         batch = {"run": "lost", "batch": 0, "planned": "2026-01-05T09:00:00.000Z", "ids": []}
         self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(batch).encode())
+
+    def begin_batch(self, *ids: str) -> None:
+        """A batch of a plan made just now; its end is not waited for."""
+        name = self.record.one("aws:lambda/function:Function", "confirm").outputs["name"]
+        batch = {"run": "alone", "batch": 0, "planned": to_text(datetime.now(UTC)), "ids": ids}
+        client = self.client("lambda")
+        client.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(batch).encode())
 
     def logged(self, function: str) -> int:
         """How many streams its log has: one per invocation here."""

@@ -69,7 +69,8 @@ AFTER_A_FAILURE = ("scheduler", "BuryDeadLetters")
 """Nothing asks for it while all is well."""
 ELSEWHERE = {
     # proven by tests of their own, below
-    "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters"), ("confirm", "RunLock")},
+    "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters"), ("confirm", "RunLock")}
+    | {("confirm", "ShareTheRateLimit")},
     "fargate": {
         ("migrations", "RenewThePublishersLogin"),
         ("worker-payments", "GatewayKey"),
@@ -255,6 +256,18 @@ def test_a_batch_needs_to_renew_the_run_lock(
     with serverless.without("confirm", "RunLock"):
         serverless.batch_of_a_lost_run()
     assert {check.action for check in refused("confirm")} == {"dynamodb:UpdateItem"}
+
+
+def test_a_batch_waits_for_its_shares_of_the_rate_limit(
+    serverless: Serverless, worked: list[Check], refused: Callable[[str], list[Check]]
+) -> None:
+    serverless.put("without-shares")
+    with serverless.without("confirm", "ShareTheRateLimit"):
+        serverless.begin_batch("without-shares")
+        until(lambda: refused("confirm"))
+        assert serverless.state("without-shares") == "PROCESSING", "no share, no call"
+    assert {check.action for check in refused("confirm")} == {"dynamodb:UpdateItem"}
+    until(lambda: serverless.state("without-shares") == "CONFIRMED")
 
 
 def test_a_schedule_that_may_not_start_a_run_leaves_a_dead_letter_and_one_that_may_not_bury_leaves_none(

@@ -50,6 +50,13 @@ SAID = {
     "python -m local.cdnow > purchases.csv": Unplayed(
         "the same without a shell", ("tests/cli/test_cdnow.py::test_what_it_writes_is_what_import_takes",)
     ),
+    **dict.fromkeys(
+        ("python -m benchmarks.rate_limit", "python -m benchmarks.rate_limit --full"),
+        Unplayed(
+            "takes minutes; the same on a clock of its own",
+            ("tests/gateway/test_shares.py::test_all_workers_keep_one_limit_use_it_and_share_it",),
+        ),
+    ),
     "python -m benchmarks.postgres growth snapshot": Unplayed("fills in millions of rows first"),
 }
 """Commands within a sentence that no block shows: why, or what runs them."""

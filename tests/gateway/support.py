@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from local.gateway import Ledger, Profile, SimulatedGateway
 from workers.domain.transaction import Transaction
 from workers.gateway.http import HttpClient
-from workers.gateway.limits import BreakerPolicy
+from workers.gateway.limits import BreakerPolicy, Limiter
 from workers.gateway.payments import GatewaySettings, PaymentGateway
+from workers.stores.shares import MemoryShares
 
 START = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
 ACCOUNT = "DE89370400440532013000"
@@ -38,6 +41,47 @@ class HandClock:
 
     def move(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
+
+
+class _Selector:
+    """A selector that waits for nothing: its loop's time goes on instead."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop, self._selector = loop, selectors.DefaultSelector()
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = self._selector.select(0)
+        if not ready:
+            assert timeout is not None, "nothing will ever happen"
+            self._loop.seconds += timeout
+        return ready
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop in which time passes only while all wait: a minute of many workers is a matter of a moment."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        super().__init__(cast(Any, _Selector(self)))
+
+    def time(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class LoopClock:
+    """The running loop's time, as a clock that may be wrong."""
+
+    ahead: float = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=asyncio.get_running_loop().time() + self.ahead)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class WallClock:
@@ -145,10 +189,12 @@ async def client(url: str, timeout_seconds: float = 30.0, **options: Any) -> Asy
 async def payments(url: str, **settings: Any) -> AsyncIterator[PaymentGateway]:
     """Our client, with a breaker that stays out of the way unless asked for."""
     settings = {"timeout_seconds": 30.0, "breaker": BreakerPolicy(consecutive=10**6, ratio=2), **settings}
-    gateway = PaymentGateway(GatewaySettings(url, **settings), WallClock())
+    limiter = Limiter(WallClock(), settings.pop("rate_limit", 0), MemoryShares(WallClock()))
+    gateway = PaymentGateway(GatewaySettings(url, **settings), WallClock(), limiter)
     try:
         yield gateway
     finally:
+        await limiter.close()
         await gateway.close()
 
 
@@ -181,7 +227,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         await asyncio.sleep(0.002)
 
 
-def quietly(run: Callable[[], Awaitable[None]]) -> None:
+def quietly(run: Callable[[], Awaitable[None]], new_loop: Callable[[], Any] = asyncio.new_event_loop) -> None:
     """Runs a test's coroutine; whatever the loop would only have logged fails the test."""
     troubles: list[str] = []
 
@@ -190,7 +236,7 @@ def quietly(run: Callable[[], Awaitable[None]]) -> None:
         await run()
         await asyncio.sleep(0)
 
-    with contextlib.closing(asyncio.new_event_loop()) as loop:
+    with contextlib.closing(new_loop()) as loop:
         loop.run_until_complete(main())
         loop.run_until_complete(loop.shutdown_asyncgens())
     assert not troubles

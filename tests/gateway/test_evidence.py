@@ -174,7 +174,7 @@ def test_a_strangers_wish_to_be_left_alone_is_heeded(tmp_path: Path) -> None:
     async def run() -> None:
         clock = HandClock()
         async with simulated(tmp_path / "l", {"profile": "page-429"}) as (simulation, url):
-            gateway = PaymentGateway(GatewaySettings(url, rate_limit_per_second=1000), clock)
+            gateway = PaymentGateway(GatewaySettings(url), clock)
             assert isinstance(await gateway.confirm(ONE, "t-1"), Unknown)
             assert simulation.stats()["effects"] == 1
             simulation.profile = PROFILES["calm"]

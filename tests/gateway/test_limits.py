@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.gateway.support import HandClock, quietly
+from tests.gateway.support import HandClock, LoopClock, VirtualLoop, quietly
 from workers.clock import SystemClock
 from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
 from workers.domain.ports import ERRORS
-from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, State
+from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter, State
+from workers.stores.shares import MemoryShares
 
 FINE = Called(Confirmed("r", 1, "USD"), healthy=True)
 POLICY = BreakerPolicy(consecutive=3, window=10, ratio=0.5, open_seconds=5, open_cap_seconds=15)
@@ -24,80 +24,46 @@ def near(seconds: float | list[float]) -> object:
     return pytest.approx(seconds, abs=1e-4)
 
 
-# --- the rate limit
-
-
-def test_lets_a_burst_through_and_then_the_rate() -> None:
-    clock = HandClock()
-    limiter = RateLimiter(clock, per_second=10, burst=3)
-    assert [limiter.reserve(9) for _ in range(5)] == near([0, 0, 0, 0.1, 0.2])
-    clock.move(0.25)
-    assert limiter.reserve(9) == near(0.05)
-    clock.move(60)  # a full bucket holds the burst and no more
-    assert [limiter.reserve(9) for _ in range(4)] == near([0, 0, 0, 0.1])
-
-
-def test_a_wait_that_is_too_long_takes_no_token() -> None:
-    limiter = RateLimiter(HandClock(), per_second=1, burst=1)
-    assert limiter.reserve(0) == 0
-    assert [limiter.reserve(0.9) for _ in range(5)] == [None] * 5
-    assert limiter.reserve(1.1) == near(1)
+# --- without a rate limit
 
 
 def test_no_limit_is_no_limit_until_the_gateway_asks_for_a_pause() -> None:
-    clock = HandClock()
-    limiter = RateLimiter(clock, per_second=0)
-    assert {limiter.reserve(0) for _ in range(1000)} == {0}
-    limiter.pause(2)
-    limiter.pause(1)  # does not shorten it
-    assert limiter.reserve(1.9) is None
-    assert limiter.reserve(2.1) == near(2)
-    clock.move(2)
-    assert limiter.reserve(0) == 0
+    async def run() -> None:
+        clock = HandClock()
+        limiter = Limiter(clock, 0)
+        assert all([await limiter.wait(0) for _ in range(1000)])
+        limiter.pause(2)
+        limiter.pause(1)  # does not shorten it
+        assert not await limiter.wait(1.9)
+        assert clock.slept == []
+        assert await limiter.wait(2.1)
+        assert clock.slept == near([2])
+        assert await limiter.wait(0)
 
-
-def test_not_even_a_full_bucket_shortens_a_pause() -> None:
-    limiter = RateLimiter(HandClock(), per_second=10, burst=5)
-    limiter.pause(2)
-    assert [limiter.reserve(9) for _ in range(6)] == near([2, 2, 2, 2, 2, 2.1])
-
-
-def test_a_borrowed_token_is_paid_back_by_the_next() -> None:
-    limiter = RateLimiter(HandClock(), per_second=10, burst=1)
-    limiter.borrow()
-    limiter.borrow()
-    assert limiter.reserve(9) == near(0.2)
+    quietly(run)
 
 
 def test_a_clock_set_back_makes_nobody_wait() -> None:
-    clock = HandClock()
-    limiter = RateLimiter(clock, per_second=10, burst=1)
-    limiter.reserve(9)
-    limiter.pause(1)
-    clock.move(-3600)
-    assert limiter.reserve(9) == near(1)
+    async def run() -> None:
+        clock = HandClock()
+        limiter = Limiter(clock, 0)
+        limiter.pause(1)
+        clock.move(-3600)
+        assert await limiter.wait(9)
+        assert clock.slept == near([1])
+
+    quietly(run)
 
 
-@pytest.mark.parametrize(("rate", "burst"), [(-1, None), (1, 0), (float("nan"), None)])
-def test_refuses_rates_that_are_none(rate: float, burst: int | None) -> None:
-    with pytest.raises(ValueError, match="a rate is 0 or more"):
-        RateLimiter(HandClock(), rate, burst)
+@pytest.mark.parametrize("limit", [-1, float("nan"), float("inf")])
+def test_refuses_limits_that_are_none(limit: float) -> None:
+    with pytest.raises(ValueError, match="a rate limit is 0 or more"):
+        Limiter(HandClock(), limit, MemoryShares(HandClock()))
 
 
-@settings(deadline=None)
-@given(st.floats(1, 200), st.integers(1, 20), st.lists(st.floats(0, 0.5), min_size=5, max_size=60))
-def test_no_window_ever_sees_more_than_burst_and_rate_allow(rate: float, burst: int, gaps: list[float]) -> None:
-    clock = HandClock()
-    limiter = RateLimiter(clock, rate, burst)
-    used = []
-    for gap in gaps:
-        clock.move(gap)
-        delay = limiter.reserve(3)
-        if delay is not None:
-            used.append(clock.now().timestamp() + delay)
-    for i, start in enumerate(used):
-        for j in range(i, len(used)):
-            assert j - i + 1 <= burst + rate * (used[j] - start) + 0.01
+def test_refuses_a_limit_that_nothing_keeps() -> None:
+    with pytest.raises(ValueError, match="needs shares"):
+        Limiter(HandClock(), 10)
 
 
 # --- the breaker
@@ -224,13 +190,17 @@ def test_a_cancelled_call_is_no_news() -> None:
 # --- the guard
 
 
-def guard(
-    rate: float = 0, burst: int = 1, concurrency: int = 2, wait_seconds: float = 3
-) -> tuple[HandClock, Guard, CircuitBreaker]:
+def guard(concurrency: int = 2, wait_seconds: float = 3) -> tuple[HandClock, Guard, CircuitBreaker]:
     clock = HandClock()
     circuit = CircuitBreaker(clock, POLICY)
-    limiter = RateLimiter(clock, rate, burst)
-    return clock, Guard(clock, limiter, circuit, concurrency=concurrency, wait_seconds=wait_seconds), circuit
+    return clock, Guard(clock, Limiter(clock, 0), circuit, concurrency=concurrency, wait_seconds=wait_seconds), circuit
+
+
+def paced(limit: float, wait_seconds: float = 30, concurrency: int = 100) -> Guard:
+    """Under a rate limit, for a virtual loop."""
+    clock = LoopClock()
+    limiter = Limiter(clock, limit, MemoryShares(clock))
+    return Guard(clock, limiter, CircuitBreaker(clock, POLICY), concurrency=concurrency, wait_seconds=wait_seconds)
 
 
 class Calls:
@@ -288,71 +258,64 @@ def test_a_turn_is_given_back_when_its_holder_is_cancelled_or_fails() -> None:
 
 def test_whoever_is_cancelled_while_he_waits_gives_his_place_back() -> None:
     async def run() -> None:
-        clock, limits, _ = guard(rate=1, burst=1, concurrency=1)
+        limits = paced(1, concurrency=1)
         await limits.run(Calls())
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(clock, "sleep", lambda _: asyncio.sleep(10))
-            waiting = asyncio.create_task(limits.run(Calls()))
-            await asyncio.sleep(0.001)
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-        assert await asyncio.wait_for(limits.run(Calls()), 1) == FINE.outcome
+        waiting = asyncio.create_task(limits.run(Calls()))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert await limits.run(Calls()) == FINE.outcome
+        assert limits.limiter.expected == 0
+        await limits.limiter.close()
 
-    quietly(run)
+    quietly(run, VirtualLoop)
 
 
 def test_the_wait_is_in_the_turn_and_the_call_starts_at_once() -> None:
     async def run() -> None:
-        clock, limits, _ = guard(rate=1, burst=1)
+        limits, loop = paced(1), asyncio.get_running_loop()
+        await limits.run(Calls())
+        first = loop.time()
         async with limits.turn():
+            second = loop.time()
+            assert second - first >= 1
             await limits.run(Calls())
-        assert clock.slept == []
-        async with limits.turn():
-            assert clock.slept == near([1])
-            await limits.run(Calls())
-            assert len(clock.slept) == 1
+            assert loop.time() == second
+        await limits.limiter.close()
 
-    quietly(run)
+    quietly(run, VirtualLoop)
 
 
-def test_a_second_call_in_a_turn_does_not_wait_and_is_paid_by_the_next() -> None:
+def test_a_second_call_in_a_turn_takes_a_turn_of_its_own() -> None:
     async def run() -> None:
-        clock, limits, _ = guard(rate=1, burst=1)
+        limits, loop = paced(1), asyncio.get_running_loop()
         async with limits.turn():
+            first = loop.time()
             await limits.run(Calls())
             await limits.run(Calls())
-        assert clock.slept == []
-        async with limits.turn():
-            assert clock.slept == near([2])
+            assert loop.time() - first >= 1
+        await limits.limiter.close()
 
-    quietly(run)
-
-
-def test_calls_in_several_turns_pay_for_themselves() -> None:
-    async def run() -> None:
-        clock, limits, _ = guard(rate=10, burst=1, concurrency=5)
-
-        async def one() -> None:
-            async with limits.turn():
-                await asyncio.sleep(0)
-                await limits.run(Calls())
-
-        await asyncio.gather(*(one() for _ in range(5)))
-        assert limits.limiter.reserve(9) == near(0.5 - (clock.now() - HandClock().now()).total_seconds())
-
-    quietly(run)
+    quietly(run, VirtualLoop)
 
 
 def test_a_call_that_would_wait_too_long_is_not_made_and_costs_no_attempt() -> None:
     async def run() -> None:
-        clock, limits, _ = guard(rate=0.1, burst=1, wait_seconds=3)
-        calls = Calls()
-        assert await limits.run(calls) == FINE.outcome
-        outcome = await limits.run(calls)
-        assert outcome == Retryable("not sent: the rate limit leaves no turn in time", counts=False)
-        assert (calls.made, clock.slept) == (1, [])
+        limits, calls, loop = paced(1, wait_seconds=3), Calls(), asyncio.get_running_loop()
+        first = limits.clock.now()
+        outcomes = await asyncio.gather(*(limits.run(calls) for _ in range(10)))
+        refused = Retryable("not sent: the rate limit leaves no turn in time", counts=False)
+        assert outcomes.count(refused) == 10 - calls.made
+        assert 1 <= calls.made <= 4
+        assert loop.time() == pytest.approx(3, abs=0.1)
+        until = first + timedelta(seconds=3.5)  # said so: whoever must end by then waits no longer, however much he may
+        async with limits.turn(until):
+            assert limits.clock.now() <= until + timedelta(seconds=0.1)
+        async with limits.turn(first) as late:
+            assert not late.granted
+        await limits.limiter.close()
 
-    quietly(run)
+    quietly(run, VirtualLoop)
 
 
 def test_a_pause_that_the_gateway_asks_for_holds_back_the_next_call() -> None:
@@ -368,9 +331,7 @@ def test_a_pause_that_the_gateway_asks_for_holds_back_the_next_call() -> None:
 
 def test_an_open_breaker_refuses_at_once_unsent() -> None:
     async def run() -> None:
-        clock, limits, circuit = guard(rate=1, burst=1)
-        async with limits.turn():
-            pass  # takes the only token
+        clock, limits, circuit = guard()
         open_up(circuit)
         assert not limits.ready()
         calls = Calls()
@@ -447,7 +408,7 @@ def test_calls_are_timed_and_their_errors_counted_by_kind() -> None:
         Called(Unknown("odd"), healthy=False),
     ]
     guard = Guard(
-        SystemClock(), RateLimiter(SystemClock(), 0), CircuitBreaker(SystemClock()), concurrency=1, wait_seconds=1
+        SystemClock(), Limiter(SystemClock(), 0), CircuitBreaker(SystemClock()), concurrency=1, wait_seconds=1
     )
 
     async def call_all() -> None:

@@ -246,9 +246,9 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
             (),
         ),
         ({"batchesPerPlan": 900}, "batchesPerPlan", "262,144 bytes", ()),
-        ({"gatewayRateLimit": 9}, "gatewayRateLimit", "mapConcurrency", ()),
+        ({"gatewayRateLimit": 9}, "batchSize", "9 a second for 10 such batches together", ()),
         ({"gatewayTimeoutSeconds": 30}, "lambdaTimeoutSeconds", "what a batch can need", ()),
-        ({"gatewayRateLimit": 15}, "lambdaTimeoutSeconds", "1.5 a second", ("leaseSeconds",)),
+        ({"gatewayRateLimit": 15}, "lambdaTimeoutSeconds", "15 a second for 10 such batches", ("leaseSeconds",)),
         ({"batchSize": 1500, "batchesPerPlan": 200}, "batchSize", "Express child ends after 300 s", ()),
         (
             {"lambdaTimeoutSeconds": 280, "leaseSeconds": 300},
@@ -328,7 +328,7 @@ INSIDE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("config", "key", "says"),
     [
-        (CANARY | {"maxCapacityUnits": "1", "maxTasks": 15}, "maxTasks", "a task opens up to 6"),
+        (CANARY | {"maxCapacityUnits": "1", "maxTasks": 13}, "maxTasks", "a task opens up to 7"),
         (CANARY | {"minTasks": 0}, "canaryMinutes", "each would keep one awake"),
         ({"leaseSeconds": 120}, "leaseSeconds", "less than stopTimeoutSeconds (120 s)"),
         ({"leaseSeconds": 180}, "leaseSeconds", "must not outlive"),
@@ -346,10 +346,9 @@ INSIDE: dict[str, Any] = {
         ({"minTasks": 3}, "maxTasks", "at least minTasks (3)"),
         ({"onDemandBase": 3, "spotWeight": 50}, "onDemandBase", "at most maxTasks (2)"),
         ({"onDemandBase": 1}, "spotWeight", "capacity provider of weight 0"),
-        ({"gatewayRateLimit": 5, "maxTasks": 6}, "gatewayRateLimit", "at least maxTasks"),
         ({"vpcCidr": "10.0.0.0/25", "maxTasks": 20}, "maxTasks", "at most 19: each task has an address"),
-        ({"maxTasks": 81}, "maxTasks", "at most 80: a database of this size accepts 823 connections"),
-        ({"minTasks": 600, "maxTasks": 600, "maxCapacityUnits": "64"}, "minTasks", "at most 198"),
+        ({"maxTasks": 67}, "maxTasks", "at most 66: a database of this size accepts 823 connections"),
+        ({"minTasks": 600, "maxTasks": 600, "maxCapacityUnits": "64"}, "minTasks", "at most 165"),
         ({"minCapacityUnits": "8"}, "maxCapacityUnits", "at least 8, as minCapacityUnits"),
         ({**ASLEEP, "maxCapacityUnits": "0"}, "maxCapacityUnits", "at least 0.5"),
         (
@@ -398,7 +397,7 @@ def test_the_edges_of_fargate_that_are_still_allowed() -> None:
         {"stopTimeoutSeconds": 91},
         {"stopTimeoutSeconds": 20, "gatewayTimeoutSeconds": 5, "leaseSeconds": 17},
         {"gatewayTimeoutSeconds": 56, "leaseSeconds": 119},
-        {"maxTasks": 80},
+        {"maxTasks": 66},
         {"onDemandBase": 1, "spotWeight": 99},
         {"onDemandBase": 2, "spotWeight": 0},
         {"vpcCidr": "10.0.0.0/25", "maxTasks": 19},

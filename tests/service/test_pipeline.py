@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -95,7 +95,7 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
         over = asyncio.Event()
 
         @contextlib.asynccontextmanager
-        async def turn(self) -> AsyncIterator[object]:
+        async def turn(self, until: datetime | None = None) -> AsyncIterator[object]:
             self.turns += 1
             if self.turns == 1:
                 clock.advance(policy.lease.total_seconds() + 61)

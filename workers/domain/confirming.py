@@ -94,8 +94,8 @@ class Confirmer:
         key = record.id  # one key for all attempts: the gateway itself refuses a second effect
         asked = False
         try:
-            async with self.gateway.turn():
-                if record.sent_earlier:
+            if record.sent_earlier:
+                async with self.gateway.turn(self._until(record, stop_at)):
                     if trouble := self._no_call(record, stop_at):
                         return Answer(trouble, self.by)
                     asked = True
@@ -103,10 +103,13 @@ class Confirmer:
                     if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
                         return Answer(outcome, self.by, asked=True)
                     asked = False
-                if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
-                    return Answer(NotTried("no attempt is left for a call"), self.by)
+            if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
+                return Answer(NotTried("no attempt is left for a call"), self.by)
+            async with self.gateway.turn(self._until(record, stop_at)):
                 if trouble := self._no_call(record, stop_at):
                     return Answer(trouble, self.by)
+                if record.sent_earlier and not may_resend(record, self.clock.now(), self.policy):
+                    return Answer(NotFound(), self.by, asked=True)  # the wait for the turn took too long
                 outcome = admitted(await self.gateway.confirm(record, key))
                 if isinstance(outcome, NotFound):
                     outcome = Unknown("confirm answered 'not found', which only ask may")
@@ -114,6 +117,13 @@ class Confirmer:
         except Exception as error:
             # Only a defect of an adapter gets here. The effect may have happened, so nothing is known.
             return Answer(Unknown(f"{type(error).__name__} in the gateway adapter"), self.by, asked=asked)
+
+    def _until(self, record: Transaction, stop_at: datetime | None) -> datetime | None:
+        """The last moment for a call of a batch that must end; None for a worker that renews its leases."""
+        lease_until = self.lease_of(record)
+        if stop_at is None or lease_until is None:
+            return None
+        return min(lease_until, stop_at) - self.policy.call_timeout
 
     def _no_call(self, record: Transaction, stop_at: datetime | None) -> NotTried | None:
         """Why no call may start now, checked right before each one: a slow batch outlives its leases."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from workers.domain.outcomes import Outcome
+from workers.domain.shares import Ask, Slice
 from workers.domain.transaction import Transaction
 
 
@@ -49,10 +50,11 @@ class Gateway(Protocol):
     Neither raises for what a gateway may do: each trouble is an outcome.
     """
 
-    def turn(self) -> AbstractAsyncContextManager[object]:
-        """Wait for a turn under the rate and concurrency limits, and hold it.
+    def turn(self, until: datetime | None = None) -> AbstractAsyncContextManager[object]:
+        """Wait for a turn under the rate and concurrency limits, and hold it: the right to one call.
 
-        Lease and time are checked after the wait, so the calls themselves must not wait again.
+        Lease and time are checked after the wait, so the call itself must not wait again. After `until` nobody needs
+        the turn any more: it comes all the same, and its call is refused unsent.
         """
         ...
 
@@ -144,6 +146,34 @@ class Claims(Protocol):
 
         A move back to PENDING (release) goes the same way. A lost fence is normal: somebody else took over.
         A write whose answer was lost is recognised by its own token and counts as won.
+        """
+        ...
+
+
+class Taken(NamedTuple):
+    """What a worker learns when it takes shares."""
+
+    before: Mapping[int, Slice]
+    """What stood before, of every slice that is not over: a share begins where the one before it ended."""
+    earliest: float
+    """The time that all go by, in seconds since 1970, was no earlier than this when the answer came ..."""
+    latest: float
+    """... and no later than this when the question was sent."""
+
+
+class Shares(Protocol):
+    """Where all workers together count how much of each slice of time is taken (`workers/domain/shares.py`)."""
+
+    reach: int
+    """So many slices ahead shares are taken."""
+
+    async def take(self, asked: Sequence[Ask], now: float) -> Taken:
+        """Add `asked` to what is taken, whatever that comes to; nothing asked is a look.
+
+        What is asked twice, since an answer was lost, is lost to all. `now` is the caller's time.
+
+        Raises:
+            Exception: whatever the datastore's client raises; nothing may be called on such an answer.
         """
         ...
 

@@ -92,6 +92,5 @@ def settings_of(gateway: GatewayConfig, policy: Policy, api_key: str) -> Gateway
         url=gateway.url,
         timeout_seconds=policy.call_timeout.total_seconds(),
         concurrency=gateway.concurrency,
-        rate_limit_per_second=gateway.rate_limit,
         api_key=api_key,
     )

@@ -7,8 +7,11 @@ puts the three in front of any gateway's calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import random
 import time
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
@@ -17,55 +20,249 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from workers.domain.outcomes import Confirmed, Outcome, Retryable, Unknown
-from workers.domain.ports import Calls, Clock
+from workers.domain.ports import Calls, Chance, Clock, Shares, Taken
+from workers.domain.shares import LATENESS, SLICE, Planner, slice_at
 
+SOON = 0.03
+"""Seconds for which one waits gladly."""
+GAP = 0.125
+"""Of the reach: between two questions of a worker that goes short of nothing."""
+LOOK_BACK = 6
+"""Slices, over which a worker's use is taken."""
+ROOM, ENOUGH = 1.25, 0.9
+"""Who uses less of what he is given than the second gets so many times what he uses, so that use can grow."""
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
+"""Seconds between tries while the datastore does not answer: doubled, and spread."""
 SAMPLE = 100
 """Of the calls between two looks the first so many are timed: a metric takes no more values at once."""
 
 
-class RateLimiter:
-    """A token bucket: `per_second` calls in the long run, up to `burst` at once.
+class Limiter:
+    """The rate limit of all workers together, as one worker keeps it: a call needs an instant of a share.
 
-    Kept as one number, the time at which the bucket will be full again: a token taken moves it on by one interval.
+    Shares are asked for when somebody waits, and beforehand for a stream of calls. An instant that passes unused is
+    lost to everybody: nothing is made up for. While the datastore does not answer there are no shares, and no calls.
 
     Args:
-        per_second: 0 for no limit.
-        burst: at least 1; by default a tenth of a second's worth.
+        limit: calls a second, of all workers; 0 for none, at no cost.
+        shares: where they come from; needed for a limit.
+        stream: whether calls will go on as they did last; or those that wait and are `expected` are all that there are.
+        failed: told why shares could not be taken, once until they can be.
+        chance: spreads the workers' questions over time.
     """
 
-    def __init__(self, clock: Clock, per_second: float, burst: int | None = None) -> None:
-        if not 0 <= per_second < math.inf or (burst is not None and burst < 1):
-            raise ValueError(f"a rate is 0 or more and a burst 1 or more, found {per_second} and {burst}")
+    def __init__(
+        self,
+        clock: Clock,
+        limit: float,
+        shares: Shares | None = None,
+        *,
+        stream: bool = False,
+        failed: Callable[[Exception], None] = lambda _: None,
+        chance: Chance = random,
+    ) -> None:
+        if not 0 <= limit < math.inf:
+            raise ValueError(f"a rate limit is 0 or more calls a second, found {limit}")
+        if limit and shares is None:
+            raise ValueError(f"a rate limit of {limit:g} a second needs shares, taken from one datastore")
         self._clock = clock
-        self._interval = 1 / per_second if per_second else 0.0
-        self._room = self._interval * (burst or max(1, round(per_second / 10)))
+        self._limit = limit
+        self._shares = shares
+        self._stream, self._failed, self._chance = stream, failed, chance
+        self._planner = Planner(limit, shares.reach) if shares and limit else None
+        self.expected = 0
+        """Calls that will want an instant soon, those who wait already among them: whoever knows of them counts."""
+        self._instants: list[float] = []
+        self._waiting: deque[asyncio.Future[float]] = deque()
+        self._new = asyncio.Event()
+        """Set when there are new instants."""
+        self._serving: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._next = 0.0
+        """No question before this."""
+        self._given: Counter[int] = Counter()
+        self._used: Counter[int] = Counter()
+        """Instants by slice."""
         self._seen = 0.0
-        self._full_at = 0.0
         self._paused_until = 0.0
+        self._ahead = 0.0
+        """Seconds that the time that all go by is ahead of our clock ..."""
+        self._width = math.inf
+        """... and how wide the answer was that told so."""
 
-    def reserve(self, wait_seconds: float) -> float | None:
-        """Takes a token: the seconds to wait before using it, or None (and none taken) if more than `wait_seconds`."""
-        now = self._now()
-        full_at = max(self._full_at, self._paused_until, now)
-        delay = max(0.0, full_at - self._room + self._interval - now, self._paused_until - now)
-        if delay > max(0.0, wait_seconds):
-            return None
-        self._full_at = full_at + self._interval
-        return delay
+    async def wait(self, seconds: float) -> bool:
+        """Waits, so long at most, for an instant at which one call may begin: False where there is none in time.
 
-    def borrow(self) -> None:
-        """Takes a token for a call that can't wait; whoever comes next waits for it."""
-        self._full_at = max(self._full_at, self._now()) + self._interval
+        The call must begin at once.
+        """
+        until = self._now() + seconds
+        if self._paused_until > until:
+            return False
+        if self._planner is None:
+            if (pause := self._paused_until - self._now()) > 0:
+                await self._clock.sleep(pause)
+            return True
+        first = False
+        while (left := until - self._now()) >= 0:
+            instant = await self._served(left, first=first)
+            now = self._now()
+            if instant is None:
+                break
+            if now <= instant + LATENESS and now >= self._paused_until:
+                self._used[slice_at(instant)] += 1
+                return True
+            first = True  # it took us too long to get here, and the instant is lost
+        return False
 
     def pause(self, seconds: float) -> None:
         """Lets nobody through for a while, since the gateway asked for it; does not cut a longer pause short."""
         self._paused_until = max(self._paused_until, self._now() + seconds)
 
+    async def close(self) -> None:
+        """Asks for no more."""
+        tasks = [task for task in (self._serving, self._asking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- those who wait
+
+    async def _served(self, seconds: float, *, first: bool) -> float | None:
+        """The next instant that nobody waits for longer; None where that takes too long."""
+        mine: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        if first:
+            self._waiting.appendleft(mine)
+        else:
+            self._waiting.append(mine)
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._keep_serving())
+        try:
+            async with asyncio.timeout(seconds):
+                return await mine
+        except TimeoutError:
+            return None
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(mine)
+
+    async def _keep_serving(self) -> None:
+        """As long as somebody waits."""
+        while self._waiting:
+            now, delay = self._now(), None
+            if now < self._paused_until:
+                delay = self._paused_until - now
+            else:
+                self._serve(now)
+                if not self._waiting:
+                    return
+                if self._instants:
+                    delay = self._instants[0] - now
+            self._ask()
+            self._new.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._new.wait()
+
+    def _serve(self, now: float) -> None:
+        instants, waiting = self._instants, self._waiting
+        over = bisect_left(instants, now - LATENESS)
+        del instants[:over]
+        while instants and instants[0] <= now and waiting:
+            one = waiting.popleft()
+            if not one.done():
+                one.set_result(instants.pop(0))
+
+    # --- shares
+
+    def _ask(self) -> None:
+        if (self._asking is None or self._asking.done()) and self._now() >= self._next:
+            self._asking = asyncio.create_task(self._keep_asking())
+
+    def _need(self, now: float) -> int:
+        """Of those who wait, how many there is no instant for; of a stream, whose later calls need the later instants,
+        no instant that comes soon."""
+        held = bisect_left(self._instants, now + SOON) if self._stream else len(self._instants)
+        return max(0, len(self._waiting) - held)
+
+    def _coming(self) -> int:
+        """Of those who will wait soon, how many there is no instant for."""
+        return 0 if self._stream else max(0, self.expected - max(len(self._waiting), len(self._instants)))
+
+    async def _keep_asking(self) -> None:
+        """As long as more is needed; never raises."""
+        planner, shares = self._planner, self._shares
+        assert planner is not None and shares is not None  # noqa: S101, PT018 - without a limit nobody asks
+        trouble, gap = FIRST_WAIT, planner.reach * SLICE * GAP
+        while True:
+            await asyncio.sleep(max(0.0, self._next - self._now()))  # who begins to wait at the same time is counted
+            now = self._now()
+            need = self._need(now)
+            if now < self._paused_until or not (need or (self._stream and now >= planner.next_far())):
+                return
+            look = planner.is_blind
+            asks = [] if look else planner.asks(now, need, self._coming(), self._steady(now))
+            if not asks and not look:
+                self._next = max(self._later(planner), now + gap)
+                continue
+            try:
+                taken = await shares.take(asks, now)
+            except Exception as error:
+                if trouble == FIRST_WAIT:
+                    self._failed(error)
+                self._next = self._now() + trouble * (0.5 + self._chance.random() / 2)
+                trouble = min(trouble * 2, LONGEST_WAIT)
+                continue
+            trouble = FIRST_WAIT
+            self._set_clock(taken, now, self._now())
+            now = self._now()
+            given = planner.answered(now, asks, taken.before)
+            if look:
+                continue
+            self._given.update(map(slice_at, given))
+            self._instants = sorted([*self._instants, *given])
+            self._new.set()
+            # where there was less than was asked for, there will be no more before the next far slices
+            self._next = now + gap if len(given) >= need * ENOUGH else self._later(planner)
+
+    def _later(self, planner: Planner) -> float:
+        """When the next far slice may be asked for: not by all at once, nor always in the same order."""
+        return planner.next_far() + self._chance.random() * SLICE * 0.8
+
+    def _steady(self, now: float) -> float:
+        """Calls a slice for those who do not wait yet: no bound where all that was given was used as well."""
+        this = slice_at(now)
+        for counts in (self._given, self._used):
+            for old in [number for number in counts if number < this - LOOK_BACK]:
+                del counts[old]
+        if not self._stream:
+            return 0.0
+        given, used = (sum(of[n] for n in range(this - LOOK_BACK, this)) for of in (self._given, self._used))
+        return math.inf if used >= ENOUGH * given else ROOM * used / LOOK_BACK
+
+    # --- time
+
+    def _set_clock(self, taken: Taken, sent: float, received: float) -> None:
+        """By the datastore's clock, as exactly as its answers tell."""
+        low, high = taken.earliest - received, taken.latest - sent
+        if not low <= 0 <= high:
+            self._width = math.inf
+        if taken.earliest == taken.latest:
+            if high - low < self._width:
+                self._ahead += (low + high) / 2
+                self._width = high - low
+        elif low > 0:
+            self._ahead += low
+        elif high < 0:
+            self._ahead += high
+
     def _now(self) -> float:
-        now = self._clock.now().timestamp()
-        if now < self._seen:  # the clock was set back: without this, everybody would wait out the difference
-            self._full_at -= self._seen - now
+        now = self._clock.now().timestamp() + self._ahead
+        if now < self._seen - SLICE:  # the clock was set back: without this, everybody would wait out the difference
             self._paused_until -= self._seen - now
+            self._instants = []
+            self._next = 0.0
+            if self._planner is not None:
+                self._planner.forget()
         self._seen = now
         return now
 
@@ -200,18 +397,19 @@ class Guard:
     """Lets calls through to the gateway: at most `concurrency` at once, at the agreed rate, not while it is broken.
 
     A call is made within a turn. Waiting belongs to the turn and nothing to the call, so whoever holds one can check
-    his lease after the wait and know that the call starts at once. A turn pays for one call; further ones in the
-    same turn (ask, then send) borrow from the next turn.
+    his lease after the wait and know that the call starts at once. A turn is the right to one call: ask and send take
+    two.
 
     Belongs to one event loop, as asyncio's semaphore does.
 
     Args:
-        wait_seconds: the longest wait for the rate limit. A turn that would take longer comes at once, and its call
-            is refused unsent: better than a batch that cannot settle before its time is over.
+        wait_seconds: the longest wait for a turn of somebody who does not say until when it is of use. What has no
+            turn by then comes at once, and its call is refused unsent: better than a batch that cannot settle before
+            its time is over.
     """
 
     def __init__(
-        self, clock: Clock, limiter: RateLimiter, breaker: CircuitBreaker, *, concurrency: int, wait_seconds: float
+        self, clock: Clock, limiter: Limiter, breaker: CircuitBreaker, *, concurrency: int, wait_seconds: float
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"the concurrency must be 1 or more, found {concurrency}")
@@ -233,24 +431,21 @@ class Guard:
         """Whether the circuit lets a call pass."""
         return self.breaker.ready()
 
-    def turn(self) -> Turn:
-        """`async with guard.turn():` waits for a turn and holds it."""
-        return Turn(self)
+    def turn(self, until: datetime | None = None) -> Turn:
+        """`async with guard.turn():` waits for a turn, until then at most, and holds it."""
+        return Turn(self, until or self.clock.now() + timedelta(seconds=self.wait_seconds))
 
     async def run(self, call: Callable[[], Awaitable[Called]]) -> Outcome:
         """Makes the call, in the turn that the caller holds (or one of its own), or says why it was not made."""
         turn = _turn.get()
-        if turn is None or turn.guard is not self:
+        if turn is None or turn.guard is not self or turn.used:
             async with self.turn():
                 return await self.run(call)
+        turn.used = True
         permit = self.breaker.enter() if turn.granted else None
         if permit is None:
             why = "the circuit breaker is open" if not self.ready() else "the rate limit leaves no turn in time"
             return Retryable(f"not sent: {why}", counts=False)
-        if turn.paid:
-            turn.paid = False
-        else:
-            self.limiter.borrow()
         healthy: bool | None = None
         began = time.perf_counter()
         try:
@@ -268,32 +463,36 @@ class Guard:
 
 
 class Turn:
-    """The right to call now. Held as long as the `async with` block runs."""
+    """The right to one call, now. Held as long as the `async with` block runs."""
 
-    __slots__ = ("_reset", "granted", "guard", "paid")
+    __slots__ = ("_reset", "granted", "guard", "until", "used")
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, until: datetime) -> None:
         self.guard = guard
+        self.until = until
         self._reset: Token[Turn | None]
         self.granted = False
         """Whether a call may be made: the rate limit left a place in time."""
-        self.paid = False
-        """Whether a token has been taken that no call has used yet."""
+        self.used = False
+        """Whether the call was made."""
 
     async def __aenter__(self) -> Turn:
         guard = self.guard
-        start = guard.clock.now()
-        await guard.slots.acquire()
+        guard.limiter.expected += 1
+        try:
+            await guard.slots.acquire()
+        except BaseException:
+            guard.limiter.expected -= 1
+            raise
         try:
             if guard.ready():  # else nobody needs to wait for a call that will not be made
-                waited = (guard.clock.now() - start).total_seconds()
-                delay = guard.limiter.reserve(guard.wait_seconds - waited)
-                if delay:
-                    await guard.clock.sleep(delay)
-                self.granted = self.paid = delay is not None
+                left = (self.until - guard.clock.now()).total_seconds()
+                self.granted = left >= 0 and await guard.limiter.wait(left)
         except BaseException:
             guard.slots.release()
             raise
+        finally:
+            guard.limiter.expected -= 1
         self._reset = _turn.set(self)
         return self
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from urllib.parse import quote, urlsplit
 
 from workers.domain.outcomes import Outcome, Retryable
@@ -37,7 +38,7 @@ from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
 from workers.gateway.evidence import no_answer, read
 from workers.gateway.http import HttpClient, HttpError
-from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, RateLimiter, Turn
+from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter, Turn
 from workers.tracing import trace_headers
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -56,10 +57,8 @@ class GatewaySettings:
     """For one whole call. Leases must be longer."""
     concurrency: int = 50
     """Calls at once, in this process."""
-    rate_limit_per_second: float = 0.0
-    """Calls a second, in this process; 0 for no limit."""
     wait_seconds: float = 30.0
-    """The longest that a call waits for the rate limit before it is given back untried."""
+    """The longest that a call waits for the rate limit before it is given back untried, if nobody says until when."""
     api_key: str = field(default="", repr=False)
     """Sent as a bearer token; "" for none."""
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
@@ -68,7 +67,6 @@ class GatewaySettings:
         for name, least in (
             ("timeout_seconds", 0.001),
             ("concurrency", 1),
-            ("rate_limit_per_second", 0),
             ("wait_seconds", 0),
         ):
             if not getattr(self, name) >= least:
@@ -78,14 +76,19 @@ class GatewaySettings:
 
 
 class PaymentGateway:
-    """Confirms transactions at the gateway, once per key, and asks it what became of them."""
+    """Confirms transactions at the gateway, once per key, and asks it what became of them.
 
-    def __init__(self, settings: GatewaySettings, clock: Clock) -> None:
+
+    Args:
+        limiter: the rate limit, which outlives this client; by default none.
+    """
+
+    def __init__(self, settings: GatewaySettings, clock: Clock, limiter: Limiter | None = None) -> None:
         self._settings = settings
         self._http = HttpClient(settings.url, timeout_seconds=settings.timeout_seconds, headers=_headers(settings))
         self._guard = Guard(
             clock,
-            RateLimiter(clock, settings.rate_limit_per_second),
+            limiter or Limiter(clock, 0),
             CircuitBreaker(clock, settings.breaker),
             concurrency=settings.concurrency,
             wait_seconds=settings.wait_seconds,
@@ -94,8 +97,8 @@ class PaymentGateway:
     def ready(self) -> bool:
         return self._guard.ready()
 
-    def turn(self) -> Turn:
-        return self._guard.turn()
+    def turn(self, until: datetime | None = None) -> Turn:
+        return self._guard.turn(until)
 
     def seen(self) -> Calls:
         return self._guard.seen()

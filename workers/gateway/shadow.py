@@ -13,6 +13,7 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Clock
 from workers.domain.transaction import Transaction
 from workers.gateway.api_key import settings_of
+from workers.gateway.limits import Limiter
 from workers.gateway.payments import PaymentGateway
 
 
@@ -25,7 +26,15 @@ class ShadowGateway(PaymentGateway):
         return Unknown("shadow: the gateway does not know it yet") if isinstance(outcome, NotFound) else outcome
 
 
-def gateway_of(config: GatewayConfig, policy: Policy, api_key: str, clock: Clock) -> PaymentGateway:
-    """The gateway's client, as the stack's `mode` has it."""
+def gateway_of(
+    config: GatewayConfig, policy: Policy, api_key: str, clock: Clock, limiter: Limiter | None = None
+) -> PaymentGateway:
+    """The gateway's client, as the stack's `mode` has it.
+
+    Raises:
+        ValueError: there is a rate limit, and no limiter.
+    """
+    if config.rate_limit and limiter is None:
+        raise ValueError(f"a rate limit of {config.rate_limit:g} calls a second needs a limiter that keeps it")
     kind = ShadowGateway if config.shadow else PaymentGateway
-    return kind(settings_of(config, policy, api_key), clock)
+    return kind(settings_of(config, policy, api_key), clock, limiter)

@@ -30,10 +30,12 @@ from workers.domain.confirming import Confirmer, Tally
 from workers.domain.redaction import redact
 from workers.domain.transaction import from_text, to_text
 from workers.gateway.api_key import ApiKey
+from workers.gateway.limits import Limiter
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import LockLost, RunLock
 from workers.stores.dynamodb import Due, DynamoDbStore
+from workers.stores.shares import DynamoDbShares
 from workers.telemetry import Metrics, Telemetry, told
 from workers.tracing import Context, nanoseconds, new_id, send
 from workers.watch import Watch, WatchedGateway, WatchedStore
@@ -92,7 +94,19 @@ def gateway() -> PaymentGateway:
 @cache
 def _gateway() -> PaymentGateway:
     config = app().config
-    return gateway_of(config.gateway, config.policy, "", app().clock)
+    return gateway_of(config.gateway, config.policy, "", app().clock, _limiter())
+
+
+@cache
+def _limiter() -> Limiter:
+    """It outlives an invocation, and a key of the gateway: what a warm Lambda knows of the others is still of use."""
+    config, clock, store = app().config, app().clock, app().store
+    return Limiter(
+        clock,
+        config.gateway.rate_limit,
+        DynamoDbShares(store.client, config.table),
+        failed=lambda error: app().telemetry.event("no shares", clock.now(), error=type(error).__name__),
+    )
 
 
 @cache

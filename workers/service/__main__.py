@@ -27,6 +27,7 @@ from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
 from workers.domain.transaction import Transaction
 from workers.gateway.api_key import ApiKey, KeyUnreadable
+from workers.gateway.limits import Limiter
 from workers.gateway.shadow import gateway_of
 from workers.migrations import check
 from workers.service.database import LOST, Database, DatabaseClock, Passwords, iam_token, listen, open_pool
@@ -34,11 +35,12 @@ from workers.service.identity import PATIENCE, Identity
 from workers.service.pipeline import Pipeline, Totals
 from workers.service.traces import SEND_EVERY, Traces
 from workers.stores.postgres import PostgresCanaries, PostgresStore
+from workers.stores.shares import PostgresShares
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedGateway, WatchedSource
 
-CONNECTIONS = 5
-"""For claims, two settles, reports, and the ear for new work."""
+CONNECTIONS = 6
+"""For claims, two settles, reports, shares of the rate limit, and the ear for new work."""
 CANARY_USER = "confirm_canary"
 """Of the database (workers/migrations/0005_canary.sql)."""
 BEAT_SECONDS = 1.0
@@ -68,7 +70,14 @@ class Service:
         self.canaries = canaries
         self.clock = DatabaseClock()
         self._key = key
-        self._gateway = gateway_of(config.gateway, config.policy, "", self.clock)
+        self.limiter = Limiter(
+            self.clock,
+            config.gateway.rate_limit,
+            PostgresShares(pool),
+            stream=True,
+            failed=lambda error: self._event("no shares", error=type(error).__name__),
+        )
+        self._gateway = gateway_of(config.gateway, config.policy, "", self.clock, self.limiter)
         self._stopping = asyncio.Event()
         self._troubles: set[str] = set()
         """What is in trouble beside the payments, told already."""
@@ -123,7 +132,7 @@ class Service:
             for task in [pipeline, *beside]:
                 task.cancel()
             await asyncio.gather(pipeline, *beside, return_exceptions=True)
-            for last in (self._measure, self.traces.close, self._gateway.close):
+            for last in (self._measure, self.traces.close, self.limiter.close, self._gateway.close):
                 await self._aside(last)
             self._event("stopped", held=len(self.pipeline.held))
 

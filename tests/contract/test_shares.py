@@ -1,0 +1,184 @@
+"""One contract for all stores that count what is taken of the gateway's rate limit."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from local.postgres import Postgres
+from tests.conftest import AwsAccount
+from tests.contract.conftest import Database, make_table
+from tests.fakes import START, FakeClock, run
+from workers.clock import SystemClock
+from workers.domain.ports import Shares
+from workers.domain.shares import PARTS, SLICE, Ask, Slice, slice_at
+from workers.gateway.limits import Limiter
+from workers.stores.shares import ITEM, DynamoDbShares, MemoryShares, PostgresShares
+
+NOW = START.timestamp()
+FIRST = slice_at(NOW)
+
+
+@pytest.fixture(params=["memory", "dynamodb", "postgres"])
+def shares(request: pytest.FixtureRequest, clock: FakeClock) -> Shares:
+    if request.param == "memory":
+        return MemoryShares(clock)
+    if request.param == "postgres":
+        database: Database = request.getfixturevalue("database")
+        return PostgresShares(database.pool, clock)
+    aws: AwsAccount = request.getfixturevalue("aws")
+    client = aws.client("dynamodb")
+    return DynamoDbShares(client, make_table(client))
+
+
+def test_a_share_begins_where_the_one_before_it_ended(shares: Shares) -> None:
+    one = [Ask(FIRST + 1, 1000), Ask(FIRST + 2, 2000, hungry=1), Ask(FIRST + 3, 500, light=500)]
+    two = [Ask(FIRST + 2, 70, light=70), Ask(FIRST + 3, 30, hungry=1)]
+    assert run(shares.take(one, NOW)).before.get(FIRST + 1, Slice()) == Slice()
+    before = run(shares.take(two, NOW)).before
+    assert (before[FIRST + 2], before[FIRST + 3]) == (Slice(2000, 0, 1), Slice(500, 500, 0))
+    after = run(shares.take([], NOW)).before
+    assert {number: of for number, of in after.items() if of != Slice()} == {
+        FIRST + 1: Slice(1000),
+        FIRST + 2: Slice(2070, 70, 1),
+        FIRST + 3: Slice(530, 500, 1),
+    }
+
+
+def test_a_look_takes_nothing(shares: Shares) -> None:
+    assert all(of == Slice() for of in run(shares.take([], NOW)).before.values())
+    run(shares.take([Ask(FIRST, 9)], NOW))
+    first, second = (run(shares.take([], NOW)).before for _ in range(2))
+    assert first == second
+    assert first[FIRST] == Slice(9)
+
+
+def test_more_may_be_asked_for_than_there_is(shares: Shares) -> None:
+    for _ in range(3):
+        run(shares.take([Ask(FIRST, PARTS)], NOW))
+    assert run(shares.take([], NOW)).before[FIRST].taken == 3 * PARTS
+
+
+def test_those_who_ask_at_once_share_nothing(shares: Shares) -> None:
+    async def all_at_once() -> list[int]:
+        asks = [[Ask(FIRST + n, 100) for n in range(4)] for _ in range(20)]
+        taken = await asyncio.gather(*(shares.take(one, NOW) for one in asks))
+        return sorted(one.before.get(FIRST + 3, Slice()).taken for one in taken)
+
+    assert run(all_at_once()) == [100 * n for n in range(20)]
+
+
+def test_slices_that_are_over_are_forgotten(shares: Shares, clock: FakeClock) -> None:
+    for n in range(200):
+        taken = run(shares.take([Ask(FIRST + n, 10, light=10)], NOW + n * SLICE))
+        assert len(taken.before) <= 4
+        clock.advance(SLICE)
+    clock.advance(3600)
+    assert all(of == Slice() for of in run(shares.take([], NOW + 3700)).before.values())
+
+
+def test_a_slice_long_ago_gives_nothing_back(shares: Shares, clock: FakeClock) -> None:
+    """Of a worker that slept between its question and our answer."""
+    clock.advance(60)
+    later = NOW + 60
+    for n in range(64):
+        run(shares.take([Ask(slice_at(later) + n % 8, 5)], later))
+    old = slice_at(later) - 64 + 3
+    before = run(shares.take([Ask(old, 7)], later)).before
+    now = run(shares.take([], later)).before
+    assert now[slice_at(later) + 3].taken == 40
+    assert before.get(old, Slice()).taken in (0, PARTS)
+
+
+def test_a_limiter_keeps_its_limit_by_it(shares: Shares) -> None:
+    """With the clocks as they are; how fast is another matter (tests/gateway/test_shares.py)."""
+    if isinstance(shares, PostgresShares):
+        shares.clock = None
+    if isinstance(shares, MemoryShares):
+        shares.clock = SystemClock()
+    calls: list[float] = []
+
+    async def main() -> None:
+        limiters = [Limiter(SystemClock(), 200, shares) for _ in range(3)]
+
+        async def call(limiter: Limiter) -> None:
+            if await limiter.wait(60):
+                calls.append(asyncio.get_running_loop().time())
+
+        await asyncio.gather(*(call(limiter) for limiter in limiters for _ in range(20)))
+        for limiter in limiters:
+            await limiter.close()
+
+    run(main())
+    assert len(calls) == 60
+    assert max(calls) - min(calls) > 0.8 * 59 / 200
+
+
+# --- DynamoDB
+
+
+def test_dynamodb_counts_on_one_item_of_one_write_unit(aws: AwsAccount) -> None:
+    client = aws.client("dynamodb")
+    shares = DynamoDbShares(client, make_table(client))
+    for n in range(60):
+        far = [Ask(FIRST + n + 4 + m, PARTS // 8, light=PARTS // 8, hungry=1) for m in range(3)]
+        run(shares.take([*(Ask(FIRST + n + m, PARTS // 8) for m in range(4)), *far], NOW + n * SLICE))
+    [item] = client.scan(TableName=shares.table)["Items"]
+    assert item["id"] == {"S": ITEM}
+    assert sum(len(name) + len(str(next(iter(value.values())))) for name, value in item.items()) < 1024
+
+
+def test_dynamodbs_date_bounds_the_time_and_a_stamp_narrows_it(aws: AwsAccount) -> None:
+    client = aws.client("dynamodb")
+    wall = SystemClock().now().timestamp()
+    one, two = (DynamoDbShares(client, table) for table in [make_table(client)] * 2)
+    first = run(one.take([Ask(slice_at(wall), 1)], wall))
+    assert first.latest - first.earliest == 1
+    assert first.earliest - 5 < wall < first.latest + 60
+    late = run(two.take([], wall))
+    assert late.earliest >= int(wall * 1000) / 1000 or late.earliest == int(late.earliest)
+    run(one.take([Ask(slice_at(wall), 1)], wall + 10**9))  # a clock that is none
+    odd = run(two.take([], wall))
+    assert odd.latest - odd.earliest == 1
+
+
+# --- PostgreSQL
+
+
+def test_the_databases_own_clock_is_told_exactly(database: Database) -> None:
+    shares = PostgresShares(database.pool)
+    before = run(database.pool.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
+    taken = run(shares.take([], 0))
+    after = run(database.pool.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
+    assert before <= taken.earliest == taken.latest <= after
+
+
+def test_what_is_not_over_is_told_by_the_length_of_a_slice(database: Database, clock: FakeClock) -> None:
+    shares = PostgresShares(database.pool, clock)
+    run(shares.take([Ask(FIRST + n, 1) for n in range(-20, 20)], NOW))
+    assert set(run(shares.take([], NOW)).before) == set(range(FIRST - 1, FIRST + 20))
+    clock.time += timedelta(seconds=5 * SLICE)
+    assert set(run(shares.take([], NOW)).before) == set(range(FIRST + 4, FIRST + 20))
+
+
+def test_a_worker_may_take_shares_and_never_give_them_back(database: Database, postgres: Postgres) -> None:
+    async def as_worker(statement: str) -> object:
+        connection = await asyncpg.connect(postgres.url(), server_settings={"search_path": database.schema})
+        try:
+            await connection.execute("SET ROLE confirm_worker")
+            return await connection.fetch(statement)
+        finally:
+            await connection.close()
+
+    assert run(as_worker(f"SELECT * FROM take_shares(NULL, '{{{FIRST}}}', '{{5}}', '{{0}}', '{{0}}')"))
+    for statement in (
+        "UPDATE rate_limit_shares SET taken = 0",
+        "DELETE FROM rate_limit_shares",
+        "SELECT * FROM rate_limit_shares",
+        f"SELECT * FROM take_shares(NULL, '{{{FIRST}}}', '{{-5}}', '{{0}}', '{{0}}')",
+    ):
+        with pytest.raises(asyncpg.PostgresError):
+            run(as_worker(statement))
