@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from cli.exits import Exit, Trouble
 from cli.rows import Fault, Refused, Row
 from workers.domain.ports import Store
 from workers.domain.transaction import Transaction
@@ -91,7 +92,7 @@ async def load(
 def _conflict(row: Row, found: str) -> Refused:
     fault = Fault(
         "id",
-        f"{row.transaction.id}, {found}",
+        f"one that is {found}",  # not the id itself: where columns are mixed up, it is an account
         "one account, amount and currency per id, for ever",
         "give this one an id of its own; what is there was left untouched",
     )
@@ -163,14 +164,21 @@ def chunks(stream: BinaryIO, on_read: Callable[[int], None] = lambda _: None) ->
         yield piece
 
 
+MOST_REJECTS = 1000
+"""Files of bad rows side by side; somebody mends none of them."""
+
+
 class Rejects:
     """The file of the bad rows, as they stood, to be mended and imported; made when the first one comes.
 
-    It holds account data as the input does, so only its owner may read it.
+    It holds account data as the input does, so only its owner may read it. What is there stays: it may be the only
+    copy of the rows of another file, or of a pipe. So the name gets a number where it is taken, unless the operator
+    chose it.
     """
 
-    def __init__(self, path: Path, header: Callable[[], bytes | None]) -> None:
+    def __init__(self, path: Path, header: Callable[[], bytes | None], *, chosen: bool = False) -> None:
         self.path = path
+        self._chosen = chosen
         self._header = header
         self._file: BinaryIO | None = None
         self.rows = 0
@@ -179,14 +187,30 @@ class Rejects:
         if row.raw is None:
             return
         if self._file is None:
-            with suppress(FileNotFoundError):
-                self.path.unlink()  # a new file, so that its permissions are ours
-            self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            self._file = self._new()
             if header := self._header():
                 self._file.write(header + b"\n")
         self._file.write(row.raw + b"\n")
         self.rows += 1
 
+    def _new(self) -> BinaryIO:
+        """A new file, so that its permissions are ours and nothing is lost; `path` is its name from now on."""
+        first = self.path
+        for number in range(1, 2 if self._chosen else MOST_REJECTS + 1):
+            self.path = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
+            with suppress(FileExistsError):
+                return os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        raise taken(first)
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def taken(path: Path) -> Trouble:
+    """What to say where refused rows have no place."""
+    return Trouble(
+        f"{path} is there already, and may be the only copy of rows that were refused before",
+        "import what is in it or move it away, or name another file with --rejects",
+        Exit.USAGE,
+    )

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from cli import render, target, views
 from cli.exits import Exit, Trouble
-from cli.loading import Loaded, Rejects, chunks, load
+from cli.loading import Loaded, Rejects, chunks, load, taken
 from cli.reconcile import effects
 from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, Refused, Rows
@@ -173,7 +173,7 @@ def import_(
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option("--rejects", metavar="PATH", help="Where bad rows go (default: FILE with .rejected)."),
+        typer.Option("--rejects", metavar="PATH", help="New file for bad rows (default: FILE with .rejected)."),
     ] = None,
     final_within: Annotated[
         float,
@@ -199,6 +199,8 @@ class _Source:
     """None: standard input."""
     format: Format
     rejects: Path
+    chosen: bool
+    """Whether the operator named that file."""
 
     def open(self) -> BinaryIO:
         return sys.stdin.buffer if self.path is None else self.path.open("rb")
@@ -219,11 +221,14 @@ def _source(file: str, format_: Format | None, rejects: Path | None) -> _Source:
         raise Trouble(f"whether {file} is CSV or JSON Lines is not to be seen", "say --format csv or jsonl", Exit.USAGE)
     if path and not path.exists():
         raise Trouble(f"there is no file {file}", "correct the path", Exit.USAGE)
+    chosen = rejects is not None
     if rejects is None:
         rejects = path.with_suffix(f".rejected.{format_}") if path else Path(f"stdin.rejected.{format_}")
     if path and rejects.exists() and rejects.samefile(path):
         raise Trouble(f"{rejects} is the input itself", "name another file with --rejects", Exit.USAGE)
-    return _Source(file if path else "standard input", path, format_, rejects)
+    if chosen and os.path.lexists(rejects):
+        raise taken(rejects)
+    return _Source(file if path else "standard input", path, format_, rejects, chosen)
 
 
 @dataclass(slots=True)
@@ -253,7 +258,7 @@ class _Import:
     def _run(self, stream: BinaryIO, progress: Progress, at: Target | None) -> Exit:
         task = progress.add_task(self.source.name, total=self.source.size, rows=0)
         rows = Rows(chunks(stream, lambda count: progress.advance(task, count)), self.source.format, self.defaults)
-        rejects = Rejects(self.source.rejects, lambda: rows.header)
+        rejects = Rejects(self.source.rejects, lambda: rows.header, chosen=self.source.chosen)
 
         def refused(row: Refused) -> None:
             rejects.write(row)

@@ -42,7 +42,11 @@ MEANING: Mapping[Kind, str] = {
     Kind.REJECTED: "rejected here, yet the gateway moved it: a person decides",
     Kind.OPEN: "moved, not settled here yet: a worker asks and settles it; normal while work is under way",
     Kind.DESK: "moved, and on a desk here: decide it with `confirm review`",
-    Kind.UNKNOWN: "moved, and not here at all: bring it in again with `confirm import`; it is asked before it is sent",
+    Kind.UNKNOWN: (
+        "moved, and not here at all: never bring it in while `mode` is confirm, where a new one counts as never sent "
+        "and is paid again. In `mode: shadow`, bring it in with `confirm import` and its true created_at, and wait "
+        "until it is confirmed"
+    ),
 }
 
 

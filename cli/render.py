@@ -1,4 +1,5 @@
-"""Views on the screen: rich tables, plain words. Texts from outside are never read as markup."""
+"""Views on the screen: rich tables, plain words. Texts from outside are never read as markup, nor by the terminal:
+whatever comes out of a record passes `printable`."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from cli.reconcile import MEANING as KINDS
 from cli.reconcile import Reconciled, Side
 from cli.target import InState, Run
 from cli.views import MEANING, Overview, age, discreet, printable, shown
-from workers.domain.currency import in_major_units
+from workers.domain import currency
 from workers.domain.redaction import masked
 from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
 from workers.tracing import trace_id
@@ -92,7 +93,7 @@ def _states(states: Mapping[Status, InState]) -> Table:
     table.add_column("sum", justify="right")
     table.add_column("which means")
     for status, state in states.items():
-        sums = "\n".join(in_major_units(amount, code) for code, amount in sorted(state.amounts.items()))
+        sums = "\n".join(_money(amount, code) for code, amount in sorted(state.amounts.items()))
         table.add_row(Text(status, _STYLE[status]), f"{state.count:,}", sums, MEANING[status])
     return table
 
@@ -101,14 +102,14 @@ def record(transaction: Transaction) -> None:
     """All that is known of one, then its life line by line."""
     out = console()
     account, status = transaction.account, transaction.status
-    title = Text(transaction.id, "bold")
+    title = Text(printable(transaction.id), "bold")
     title.append("  ")
     title.append(status, _STYLE[status])
     title.append(f"  {MEANING[status]}", "dim")
     out.print(title)
     known = [
-        ("amount", in_major_units(transaction.amount, transaction.currency)),
-        ("account", masked(account)),
+        ("amount", _money(transaction.amount, transaction.currency)),
+        ("account", printable(masked(account))),
         ("created", _time(transaction.created_at)),
         ("deadline", _time(transaction.deadline)),
         ("attempts", str(transaction.attempt)),
@@ -134,7 +135,7 @@ def record(transaction: Transaction) -> None:
             Text(entry.was or "-", _STYLE.get(entry.was, "dim") if entry.was else "dim"),
             Text(entry.now, _STYLE[entry.now]),
             str(entry.attempt),
-            Text(entry.token or "-"),
+            Text(printable(entry.token or "-")),
             Text((discreet(entry.why, account) or "") + _repeated(entry)),
         )
     out.print(table)
@@ -167,11 +168,11 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
     for one in waiting:
         late = one.review_by is not None and one.review_by < now
         table.add_row(
-            Text(one.id),
-            in_major_units(one.amount, one.currency),
-            Text(masked(one.account)),
+            Text(printable(one.id)),
+            _money(one.amount, one.currency),
+            Text(printable(masked(one.account))),
             Text(discreet(one.reason, one.account) or "no reason given"),
-            Text(one.owner or "-"),
+            Text(printable(one.owner or "-")),
             Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),
         )
     out.print(table)
@@ -183,7 +184,7 @@ def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry
     new = "good" if dry_run else "new"
     already = "repeated" if dry_run else "already there"
     out.print(
-        f"{result.rows:,} rows of {source}: {result.new:,} {new}, {result.already:,} {already}, "
+        f"{result.rows:,} rows of {printable(source)}: {result.new:,} {new}, {result.already:,} {already}, "
         f"{result.refused:,} refused."
     )
     if dry_run:
@@ -197,7 +198,9 @@ def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry
     if rejects:
         left = result.refused - copied
         missing = f" ({left:,} were too long to be copied)" if left else ""
-        out.print(f"The refused rows are in {rejects}{missing}: mend them and import that file.", style="yellow")
+        out.print(
+            f"The refused rows are in {printable(rejects)}{missing}: mend them and import that file.", style="yellow"
+        )
     if result.rows == 0:
         out.print("There was nothing to do: the file holds a header and no rows.")
 
@@ -208,30 +211,30 @@ def reconciled(result: Reconciled) -> None:
     table = Table(title="Confirmed here, and moved by the gateway", title_justify="left")
     for name in ("currency", "confirmed", "amount", "effects", "moved", "difference"):
         table.add_column(name, justify="left" if name == "currency" else "right")
-    for currency in sorted({*result.ours, *result.theirs}):
-        ours, theirs = result.ours.get(currency, Side()), result.theirs.get(currency, Side())
+    for code in sorted({*result.ours, *result.theirs}):
+        ours, theirs = result.ours.get(code, Side()), result.theirs.get(code, Side())
         table.add_row(
-            currency,
+            printable(code),
             f"{ours.count:,}",
-            in_major_units(ours.amount, currency),
+            _money(ours.amount, code),
             f"{theirs.count:,}",
-            in_major_units(theirs.amount, currency),
-            in_major_units(theirs.amount - ours.amount, currency),
+            _money(theirs.amount, code),
+            _money(theirs.amount - ours.amount, code),
         )
     out.print(table)
     ours, theirs = result.our_canaries, result.their_canaries
     if ours.count or theirs.count:
         out.print(
-            f"Besides, canaries: {ours.count:,} confirmed, {in_major_units(ours.amount, CANARY_CURRENCY)}; "
-            f"{theirs.count:,} effects, {in_major_units(theirs.amount, CANARY_CURRENCY)}."
+            f"Besides, canaries: {ours.count:,} confirmed, {_money(ours.amount, CANARY_CURRENCY)}; "
+            f"{theirs.count:,} effects, {_money(theirs.amount, CANARY_CURRENCY)}."
         )
     if result.equal:
         out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
         return
     out.print(_grid((kind.value, f"{count:,}", KINDS[kind]) for kind, count in sorted(result.counts.items())))
     for one in result.differences[:DIFFERENCES]:
-        ours_is = f"{one.status} {in_major_units(one.amount, one.currency)}" if one.status else "unknown"
-        out.print(f"{printable(one.id)}: {one.kind}; here {ours_is}, moved {in_major_units(one.moved, one.currency)}")
+        ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else "unknown"
+        out.print(f"{printable(one.id)}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.currency)}")
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
         out.print(f"and {more:,} more; see --json")
 
@@ -239,8 +242,13 @@ def reconciled(result: Reconciled) -> None:
 def _grid(rows: Iterable[tuple[str | None, ...]]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for row in rows:
-        grid.add_row(*(Text(cell or "") for cell in row))
+        grid.add_row(*(Text(printable(cell or "")) for cell in row))
     return grid
+
+
+def _money(amount: int, code: str) -> str:
+    """A currency is a text from a record like any other: an item from elsewhere may hold anything."""
+    return printable(currency.in_major_units(amount, code))
 
 
 def _time(time: datetime | None) -> str | None:
@@ -254,7 +262,7 @@ def trouble(what: str, fix: str) -> None:
 
 
 def note(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
 
 
 def json_loaded(

@@ -38,12 +38,14 @@ COLUMNS = REQUIRED + OPTIONAL
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
-_DATE_LIKE = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d{1,9})?)?)?\s?([Zz]|[+-]\d{2}:?\d{2})?",
+_DATE_LIKE = re.compile(  # with the year of a payment: 12-34-5678 or 123-45-6789 may be a person's
+    r"((19|20)\d\d([-/.])\d{1,2}\3\d{1,2}|(0?[1-9]|[12]\d|3[01])([-/.])(0?[1-9]|[12]\d|3[01])\5(19|20)\d\d)"
+    r"([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d{1,9})?)?)?\s?([Zz]|[+-]\d{2}:?\d{2})?",
     re.ASCII,
 )
-_DECIMAL = re.compile(r"(-?)0*(\d{1,11})\.(\d{1,8})", re.ASCII)
-_NUMBER_LIKE = re.compile(r"(?=.{1,20}$)[-+]?(\d{0,11}|\d{1,3}([,_ ]\d{3})+)([.,]\d{0,4})?([eE]\d{1,2})?", re.ASCII)
+_DECIMAL = re.compile(r"(-?)0*(\d{1,6})\.(\d{1,4})", re.ASCII)
+_NUMBER_LIKE = re.compile(r"[-+]?(\d{0,6}([.,]\d{0,4})?|\d{1,3},\d{3}(\.\d{0,4})?)([eE]\d{1,2})?", re.ASCII)
+"""Of six digits before the point: accounts have more."""
 _NAME_LIKE = re.compile(r"[A-Za-z][A-Za-z_ ]{0,23}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -431,7 +433,7 @@ def _currency(fields: Mapping[str, object], faults: list[Fault]) -> str | None:
     code = _word("currency", fields, allowed, "say the currency", faults)
     if code is None or code in EXPONENTS:
         return code
-    shown = ascii(code) if re.fullmatch(r"[A-Za-z]{1,8}", code) else _size(code)
+    shown = ascii(code) if re.fullmatch(r"[A-Za-z]{3}", code) else _size(code)
     if code in WITHOUT_MINOR_UNIT:
         fix = f"{code} has no minor unit, so no payment can be made in it: use another"
     elif code.strip().upper() in EXPONENTS:
@@ -489,7 +491,7 @@ def _time(name: str, fields: Mapping[str, object], default: datetime, faults: li
     text = _word(name, fields, allowed, "leave it out", faults)
     if text is None:
         return None
-    shown = ascii(text) if _DATE_LIKE.fullmatch(text) else _size(text)
+    shown = ascii(text) if _TIME.fullmatch(text) or _DATE_LIKE.fullmatch(text) else _size(text)
     match = _TIME.fullmatch(text)
     if not match:
         fix = "add the time and the zone" if _DATE_LIKE.fullmatch(text) else "write it like the example"

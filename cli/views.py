@@ -103,7 +103,10 @@ def overview_json(view: Overview) -> dict[str, Any]:
         "states": None
         if view.states is None
         else {
-            status.value: {"count": state.count, "amounts_minor": dict(sorted(state.amounts.items()))}
+            status.value: {
+                "count": state.count,
+                "amounts_minor": {printable(code): amount for code, amount in sorted(state.amounts.items())},
+            }
             for status, state in view.states.items()
         },
     }
@@ -120,16 +123,16 @@ def run_json(run: Run | None) -> dict[str, Any] | None:
         "seconds": None if run.seconds is None else round(run.seconds, 3),
         "counts": dict(run.totals),
         "settled_per_second": None if run.per_second is None else round(run.per_second, 1),
-        "error": run.error,
+        "error": None if run.error is None else printable(run.error),
     }
 
 
 def record_json(record: Transaction) -> dict[str, Any]:
     return {
-        "id": record.id,
-        "account": masked(record.account),
+        "id": printable(record.id),
+        "account": printable(masked(record.account)),
         "amount_minor": record.amount,
-        "currency": record.currency,
+        "currency": printable(record.currency),
         "status": record.status.value,
         "final": record.status.is_final,
         "attempt": record.attempt,
@@ -144,7 +147,7 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "settled_at": moment(record.settled_at),
         "gateway_reference": shown(record.gateway_reference, record.account),
         "reason": discreet(record.reason, record.account),
-        "owner": record.owner,
+        "owner": None if record.owner is None else printable(record.owner),
         "review_by": moment(record.review_by),
         "trace": trace_id(record),
         "history": [entry_json(entry, record.account) for entry in record.history],
@@ -158,7 +161,7 @@ def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
         "from": None if entry.was is None else entry.was.value,
         "to": entry.now.value,
         "attempt": entry.attempt,
-        "token": entry.token,
+        "token": None if entry.token is None else printable(entry.token),
         "why": discreet(entry.why, account),
         "times": entry.times,
         "since": moment(entry.since),
@@ -191,7 +194,7 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
         "ledger": ledger,
         "equal": result.equal,
         "currencies": {
-            currency: {
+            printable(currency): {
                 "ours": asdict(result.ours.get(currency, nothing)),
                 "theirs": asdict(result.theirs.get(currency, nothing)),
             }
@@ -207,7 +210,7 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
                 "kind": one.kind.value,
                 "status": None if one.status is None else one.status.value,
                 "amount_minor": one.amount,
-                "currency": one.currency,
+                "currency": printable(one.currency),
                 "moved_minor": one.moved,
             }
             for one in result.differences

@@ -20,11 +20,11 @@ from cli.target import Census
 from tests.cli.conftest import TARGET, Cli, MemoryCli, Opening, make_database, memory_cli
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
-from tests.fakes import START, FakeClock
+from tests.fakes import START, FakeClock, payment
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
 from workers.domain.redaction import masked
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import HistoryEntry, Status, Transaction
 from workers.domain.transitions import Answer, decide
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import SESSION, PostgresStore
@@ -268,6 +268,25 @@ def test_texts_from_outside_neither_steer_the_terminal_nor_show_accounts(confirm
         assert ACCOUNT not in result.out
         assert "[red]" in result.out
         assert "****1111" in result.out
+
+
+STEERING = ("\x1b[8m", "\x1b[2J", "\x9b1A", "\u202e")
+
+
+@pytest.mark.parametrize("tail", STEERING)
+def test_no_text_of_a_record_steers_the_terminal(memory: MemoryCli, tail: str) -> None:
+    """Whatever stands in it: a producer writes accounts, and whoever writes to the table writes all of it."""
+    texts: dict[str, Any] = {
+        name: f"{name}{tail}" for name in ("id", "account", "currency", "token", "gateway_reference", "reason", "owner")
+    }
+    line = HistoryEntry(START, f"by{tail}", None, Status.PENDING, 1, token=f"t{tail}", why=f"why{tail}")
+    bad = payment("x")._replace(**texts, status=Status.REVIEW, review_by=START, next_attempt_at=None, history=(line,))
+    memory.store.records = {"a": bad}
+    for command in (("show", "a"), ("review",), ("status", "--all")):
+        said = memory(*command).out
+        assert not [one for one in said if one != "\n" and not one.isprintable()], command
+        found = json.loads(memory(*command, "--json").out)
+        assert tail not in json.dumps(found, ensure_ascii=False), command
 
 
 # --- review and redrive ----------------------------------------------------------------------------------------------

@@ -61,9 +61,11 @@ def test_an_id_with_other_content_is_named_and_left_untouched(confirm: MemoryCli
         file = write(tmp_path, f"n{len(other)},{ACCOUNT},1,USD", other, name="more.csv")
         result = confirm("import", str(file))
         assert result.code == Exit.ROWS_REFUSED
-        assert "line 3: id: found a, already there, for another payment" in result.err
+        assert "line 3: id: found one that is already there, for another payment" in result.err
         assert "fix: give this one an id of its own" in result.err
-        assert (tmp_path / "more.rejected.csv").read_text() == f"{HEADER}\n{other}\n"
+        rejects = tmp_path / "more.rejected.csv"
+        assert rejects.read_text() == f"{HEADER}\n{other}\n"
+        rejects.unlink()
         assert confirm.store.records["a"] == before
 
 
@@ -75,8 +77,8 @@ def test_ids_that_come_twice_in_one_file(confirm: MemoryCli, tmp_path: Path) -> 
     )
     assert result.code == Exit.ROWS_REFUSED
     assert f"{loading.PART + 1:,} new, 2 already there, 2 refused" in result.out
-    assert "line 4: id: found a, also on line 2, for another payment" in result.err
-    assert f"line {loading.PART + 6}: id: found a, also on line 2, for another payment" in result.err
+    assert "line 4: id: found one that is also on line 2, for another payment" in result.err
+    assert f"line {loading.PART + 6}: id: found one that is also on line 2, for another payment" in result.err
     assert confirm.store.records["a"].amount == 1
 
 
@@ -127,6 +129,34 @@ def test_json_lines_from_standard_input_with_rejects_elsewhere(confirm: MemoryCl
     assert result.code == Exit.ROWS_REFUSED
     assert set(confirm.store.records) == {"a"}
     assert rejects.read_bytes() == b'{"id":"b"}\n'
+
+
+def test_refused_rows_of_one_import_outlive_the_next(
+    confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be the only copy: a pipe cannot be read again, and two files may end in one name."""
+    monkeypatch.chdir(tmp_path)
+    for day in ("monday", "tuesday"):
+        lines = f"{HEADER}\n{day},x,1.5,USD\n".encode()
+        assert confirm("import", "-", "--format", "csv", stdin=lines).code == Exit.ROWS_REFUSED
+    assert (tmp_path / "stdin.rejected.csv").read_text() == f"{HEADER}\nmonday,x,1.5,USD\n"
+    assert (tmp_path / "stdin.rejected-2.csv").read_text() == f"{HEADER}\ntuesday,x,1.5,USD\n"
+    for ending in ("json", "jsonl"):
+        file = write(tmp_path, name=f"pay.{ending}", header=f'{{"id":"{ending}"}}')
+        result = confirm("import", str(file))
+    assert (tmp_path / "pay.rejected.jsonl").read_text() == '{"id":"json"}\n'
+    assert (tmp_path / "pay.rejected-2.jsonl").read_text() == '{"id":"jsonl"}\n'
+    assert "pay.rejected-2.jsonl" in result.out, "and the operator is told where"
+
+
+def test_a_file_that_the_operator_named_for_refused_rows_is_not_overwritten(confirm: MemoryCli, tmp_path: Path) -> None:
+    file, kept = write(tmp_path, "a,x,1,USD", "b,x,1.5,USD"), tmp_path / "kept.csv"
+    kept.write_text("the only copy")
+    result = confirm("import", str(file), "--rejects", str(kept))
+    assert result.code == Exit.USAGE
+    assert "may be the only copy" in result.err
+    assert kept.read_text() == "the only copy"
+    assert not confirm.store.records
 
 
 def test_a_dry_run_checks_and_writes_nothing(
@@ -275,6 +305,36 @@ def test_what_ends_it_early_says_how_far_it_came_and_the_same_command_goes_on(
     again = confirm("import", str(file))
     assert "16 new, 9 already there, 1 refused" in again.out
     assert len(confirm.store.records) == 25
+
+
+ANOTHER = f"{ACCOUNT[:4]}500105175407324931"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [  # the columns mixed up, as a spreadsheet does it
+        (HEADER, [f"{ANOTHER},a-1,1,EUR", f"{ANOTHER},a-2,2,EUR"]),
+        (HEADER, ["4111111111111111,a-1,1,EUR", "4111111111111111,a-2,2,EUR"]),
+        (HEADER, ["p-1,1250,123 456 789,EUR"]),
+        (HEADER, ['p-1,1250,"123,456,789",EUR']),
+        (HEADER, ["p-1,1250,-12345678901,EUR"]),
+        (HEADER, ["p-1,1250,12345678901.5,EUR"]),
+        (HEADER, ["p-1,1250,1,ACMEBANK"]),
+        (HEADER + ",deadline", ["p-1,1250,12,EUR,123-45-6789"]),
+        (HEADER + ",deadline", ["p-1,1250,12,EUR,12-34-56"]),
+        (HEADER + ",created_at", ["p-1,1250,12,EUR,4321-98-7654"]),
+    ],
+)
+def test_no_message_shows_an_account_in_the_wrong_column(
+    confirm: MemoryCli, tmp_path: Path, header: str, rows: list[str]
+) -> None:
+    file = str(write(tmp_path, *rows, header=header))
+    for how in ((), ("--json",), ("--dry-run",)):
+        result = confirm("import", file, *how)
+        assert result.code == Exit.ROWS_REFUSED
+        for secret in (ANOTHER, "4111111111111111", "123 456", "123,456", "12345678901", "ACMEBANK", "123-45", "12-34"):
+            assert secret not in result.out + result.err
+        assert "4321-98" not in result.out + result.err
 
 
 def test_no_account_is_ever_printed(confirm: MemoryCli, tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_every_way_to_differ_is_named_and_counted(confirm: Cli, tmp_path: Path) 
     text = confirm("reconcile", path).out
     assert "twice: doubled; here CONFIRMED 12.50 USD, moved 25.00 USD" in text
     assert "ghost: moved-but-unknown; here unknown, moved 12.50 USD" in text
-    assert "bring it in again" in text
+    plain = " ".join(text.split())
+    assert "never bring it in while `mode` is confirm" in plain
+    assert "In `mode: shadow`, bring it in with `confirm import` and its true created_at" in plain
     assert ACCOUNT not in text + result.out
 
 
