@@ -15,7 +15,7 @@ from cli.reconcile import Reconciled, Side
 from cli.rows import Refused
 from cli.target import InState, Run, Target
 from workers.domain.ports import Backlog
-from workers.domain.redaction import masked, receipt, without_cards
+from workers.domain.redaction import masked, receipt, without_account, without_cards
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.tracing import trace_id
 
@@ -33,7 +33,7 @@ def discreet(text: str | None, account: str = "") -> str | None:
     if text is None:
         return None
     if len(account) >= 4:
-        text = text.replace(account, masked(account))
+        text = without_account(text, account, masked(account))
     return printable(without_cards(text))
 
 

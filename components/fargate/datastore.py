@@ -28,7 +28,15 @@ CLUSTER_PARAMETERS = {
     "rds.force_ssl": "1",  # no connection without TLS
     "shared_preload_libraries": "pg_stat_statements",
     "log_statement": "ddl",  # who changed what the tables look like
-    "log_min_duration_statement": "1000",  # milliseconds: no claim or settle takes so long
+    # Statements hold accounts, whoever sends them, and so do the values and whole rows that errors quote. So no other
+    # statement comes into the log, no parameter, no detail, and of messages those that PostgreSQL makes about itself
+    # (LOG, FATAL, PANIC). Errors are told to who caused them; which statements are slow, pg_stat_statements knows.
+    "log_min_duration_statement": "-1",
+    "log_min_error_statement": "panic",
+    "log_min_messages": "log",
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
 }
 INSTANCE_PARAMETERS = {
     # A transaction that is left open keeps dead index entries from being cleared away: with one open for 300,000

@@ -12,7 +12,7 @@ from tests.fakes import START, payment
 from tests.telemetry.secrets import normal, planted, sentences
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.redaction import receipt, redact, without_cards
+from workers.domain.redaction import receipt, redact, without_account, without_cards
 from workers.domain.transaction import Status
 from workers.domain.transitions import Answer, Claim, Redrive, decide
 from workers.stores.memory import arrived
@@ -103,10 +103,46 @@ def test_a_receipt_is_shown_but_for_cards_and_the_account(account: str, referenc
     assert receipt(reference, account) == shown
 
 
+@pytest.mark.parametrize(
+    ("account", "quoted"),
+    [
+        ("ana.smith@example.com", "ANA.SMITH@EXAMPLE.COM"),
+        ("ana.smith@example.com", "ana.smith%40example.com"),
+        ("ana.smith@example.com", "ana.smith%2540example.com"),
+        ("ana.smith@example.com", "ana.smith&#64;example.com"),
+        ("Ana Smith Savings", "ANA SMITH SAVINGS"),
+        ("Ana Smith Savings", "ana-smith-savings"),
+        ("ana/main/wallet", "ana\\/main\\/wallet"),
+        ("Jos\u00e9 Mu\u00f1oz", "JOSE MUNOZ"),
+        ("Jos\u00e9 Mu\u00f1oz", "Jos\\u00e9 Mu\\u00f1oz"),
+        ("Jos\u00e9 Mu\u00f1oz", "Jos%C3%A9+Mu%C3%B1oz"),
+        ("Jos\u00e9", "Jose\u0301"),
+        ("acct", "ＡＣＣＴ"),
+        ("Stra\u00dfe 1", "STRASSE 1"),
+        ("42", "42"),
+        ("a b", "A B"),
+        ("\u2022\u2022\u2022\u2022", "\u2022\u2022\u2022\u2022"),
+    ],
+)
+def test_an_account_goes_however_it_is_quoted(account: str, quoted: str) -> None:
+    assert (
+        without_account(f"account {quoted} is closed, {quoted}!", account) == "account [account] is closed, [account]!"
+    )
+
+
+@pytest.mark.parametrize(
+    ("account", "text"),
+    [("42", "AC42"), ("acct-1", "code 100% \\u00e9 of an account"), ("", "as it is"), ("a1", "A12")],
+)
+def test_what_is_no_account_stays_as_it_is(account: str, text: str) -> None:
+    assert without_account(text, account) == text
+
+
 def test_a_whole_page_takes_no_time_and_a_short_text_is_not_cut() -> None:
     """Half a million letters without a space took minutes, in which no payment of the worker went on."""
     for page in ("w" * 500_000, "w." * 250_000, "1 " * 250_000, "api_key" * 70_000):
         assert len(redact(page)) <= 4_000
+        without_account(page[:4_000], page[:128])
     assert redact("no such page " * 200) == "no such page " * 200
 
 

@@ -153,6 +153,8 @@ def test_a_refusal_keeps_its_words_and_no_account(said: str, kept: str) -> None:
         ("a", "no such bank", "no such bank"),
         ("DE42", "xDE42y closed", "x[account]y closed"),
         ("4.2", "code 472", "code xxx"),
+        ("ana.smith@example.com", "account ANA.SMITH@EXAMPLE.COM closed", "account [account] closed"),
+        ("ana.smith@example.com", "account ana.smith%40example.com closed", "account [account] closed"),
     ],
 )
 def test_a_short_account_leaves_other_words_alone(account: str, said: str, kept: str) -> None:

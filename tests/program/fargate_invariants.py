@@ -137,7 +137,12 @@ def parameters_hold(record: Record) -> Complaints:
             "rds.force_ssl": "1",
             "shared_preload_libraries": "pg_stat_statements",
             "log_statement": "ddl",
-            "log_min_duration_statement": "1000",
+            "log_min_duration_statement": "-1",
+            "log_min_error_statement": "panic",
+            "log_min_messages": "log",
+            "log_error_verbosity": "terse",
+            "log_parameter_max_length": "0",
+            "log_parameter_max_length_on_error": "0",
         },
         "aws:rds/parameterGroup:ParameterGroup": {
             "idle_in_transaction_session_timeout": "60000",

@@ -9,9 +9,12 @@ The pattern is the second line of defence; the first is that our own reasons nev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from html import unescape
+from unicodedata import combining, normalize
+from urllib.parse import unquote
 
-from workers.domain.text import cut
+from workers.domain.text import cut, words
 
 MOST = 4_000
 """Characters that are looked at; the rest is cut off: a gateway's page would hold up all payments of its worker."""
@@ -68,6 +71,52 @@ def receipt(text: str, account: str = "") -> str:
         alone = re.escape(account) if len(account) > 7 else rf"(?<![^\W_]){re.escape(account)}(?![^\W_])"
         text = re.sub(alone, masked(account), text)
     return without_cards(text)
+
+
+def without_account(text: str, account: str, instead: str = "[account]") -> str:
+    """Words without the account, in whatever letters or code they quote it.
+
+    Systems on the way write it in capitals, in groups, without its accents, as part of a URL (%40), of HTML (&amp;) or
+    of JSON (\\u00e9, \\/). So letters and digits alone are compared, folded. A short one, like 42, goes only where
+    it stands alone: it is in many a code, and "AC42" must stay.
+    """
+    if not account:
+        return text
+    sought = "".join(one for one, _ in _bare(account))
+    if len(sought) < 4:
+        alone = re.escape(account) if len(account) > 3 else rf"(?<!\w){re.escape(account)}(?!\w)"
+        return re.sub(alone, lambda _: instead, text, flags=re.IGNORECASE)
+    for read in dict.fromkeys((text, _decoded(text))):
+        letters = list(_bare(read))
+        bare = "".join(one for one, _ in letters)
+        if (start := bare.find(sought)) < 0:
+            continue
+        kept, end = [], 0
+        while start >= 0:
+            last = start + len(sought)
+            kept += [read[end : letters[start][1]], instead]
+            end = letters[last - 1][1] + 1
+            while combining(read[end : end + 1] or " "):
+                end += 1  # an accent of its last letter
+            start = bare.find(sought, last)
+        return "".join([*kept, read[end:]])
+    return text
+
+
+def _bare(text: str) -> Iterator[tuple[str, int]]:
+    """Its letters and digits, without case, accent and width, each with the place where it stands."""
+    for place, one in enumerate(text):
+        for part in normalize("NFKD", one).casefold():
+            if part.isalnum():
+                yield part, place
+
+
+def _decoded(text: str) -> str:
+    """Text out of a URL, HTML or JSON; twice, as one may stand in the other."""
+    for _ in range(2):
+        text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+        text = unescape(unquote(text))
+    return words(text, most=len(text))
 
 
 _CARD_LIKE = re.compile(r"\b(?:\d{13,19}|\d{4}(?:[ -]\d{4}){2,3}(?:[ -]\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{5})\b")

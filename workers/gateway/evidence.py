@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
-from workers.domain.redaction import redact
+from workers.domain.redaction import redact, without_account
 from workers.domain.text import MAX_REFERENCE, words
 from workers.domain.transaction import Transaction
 from workers.gateway.http import Answer, HttpError
@@ -154,12 +154,7 @@ def _rejected(document: dict[str, Any], transaction: Transaction) -> Rejected:
 
 def _clean(reason: str, transaction: Transaction) -> str:
     """The gateway's words as they may be kept: gateways quote card numbers in theirs (PCI DSS 3.4.1)."""
-    reason = words(reason)
-    if account := re.escape(transaction.account):
-        # a short one, like 42, where it stands alone: it is in many a code, and "AC42" must stay
-        alone = account if len(transaction.account) > 3 else rf"(?<!\w){account}(?!\w)"
-        reason = re.sub(alone, "[account]", reason)
-    reason = redact(reason)
+    reason = redact(without_account(words(reason), transaction.account))
     digits = sum(character.isdigit() for character in reason)
     if digits > 4 or re.search(r"\d{3}", reason):  # codes like "51" or "AC04" may stay
         reason = re.sub(r"\d", "x", reason)
