@@ -147,9 +147,7 @@ class TableCensus:
         items = self._scan("id, #status, amount, currency, settled_at", {"#status": "status"})
         while part := await asyncio.to_thread(lambda: list(islice(items, ENTRIES))):
             for item in part:
-                status, amount, currency = _read(item)
-                settled = item.get("settled_at", {}).get("S")
-                yield Entry(item["id"]["S"], status, amount, currency, from_text(settled) if settled else None)
+                yield _entry(item)
 
     async def some_ids(self) -> list[str]:
         return await asyncio.to_thread(
@@ -170,11 +168,24 @@ class TableCensus:
                 return
 
 
+def _entry(item: Mapping[str, Any]) -> Entry:
+    settled = item.get("settled_at")
+    try:
+        time = None if settled is None else from_text(settled["S"])
+        return Entry(item["id"]["S"], *_fields(item), time)
+    except (KeyError, ValueError):  # written by something else
+        return Entry(item["id"]["S"], Status.REVIEW, 0, "XXX", None, readable=False)
+
+
 def _read(item: Mapping[str, Any]) -> tuple[Status, int, str]:
     try:
-        return Status(item["status"]["S"]), int(item["amount"]["N"]), item["currency"]["S"]
+        return _fields(item)
     except (KeyError, ValueError):  # written by something else: the store's own reading puts it in REVIEW
         return Status.REVIEW, 0, "XXX"
+
+
+def _fields(item: Mapping[str, Any]) -> tuple[Status, int, str]:
+    return Status(item["status"]["S"]), int(item["amount"]["N"]), item["currency"]["S"]
 
 
 _NO_ACCESS = frozenset(

@@ -212,7 +212,9 @@ class DatabaseCensus:
         last = ""
         while rows := await self.pool.fetch(_ENTRIES, last, ENTRIES):
             for row in rows:
-                yield Entry(row["id"], Status(row["status"]), row["amount"], row["currency"], row["settled_at"])
+                yield Entry(
+                    row["id"], Status(row["status"]), row["amount"], row["currency"], row["settled_at"], row["readable"]
+                )
             last = rows[-1]["id"]
 
     async def some_ids(self) -> list[str]:
@@ -220,7 +222,11 @@ class DatabaseCensus:
 
 
 _ENTRIES = """
-SELECT id, status, amount, currency, settled_at FROM transactions WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, status, amount, currency, CASE WHEN readable THEN settled_at END AS settled_at, readable
+FROM transactions,
+     -- infinity, or a year that Python does not have, would end the walk for all
+     LATERAL (SELECT coalesce(settled_at BETWEEN '0001-01-02Z' AND '9998-12-31Z', true) AS readable) one
+WHERE id > $1 ORDER BY id LIMIT $2
 """
 
 

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     OPEN = "moved-but-open"
     DESK = "moved-but-on-a-desk"
     UNKNOWN = "moved-but-unknown"
+    UNREADABLE = "unreadable"
 
 
 MEANING: Mapping[Kind, str] = {
@@ -47,6 +48,7 @@ MEANING: Mapping[Kind, str] = {
         "and is paid again. In `mode: shadow`, bring it in with `confirm import` and its true created_at, and wait "
         "until it is confirmed"
     ),
+    Kind.UNREADABLE: "here in a form that nobody can read, so it was not compared: see who writes there besides us",
 }
 
 
@@ -145,13 +147,18 @@ def _broken(name: str, line: int, found: str, allowed: str) -> Trouble:
 async def reconcile(book: Iterable[Effect], entries: AsyncIterator[Entry], since: datetime | None = None) -> Reconciled:
     """Hold `entries` (all of ours) against `book`; of ours, those settled before `since` need no effect in it.
 
-    Of canaries only what costs money is a difference: moved twice, or another amount.
+    Of canaries only what costs money is a difference: moved twice, or another amount. One of ours that cannot be read
+    is a difference too, and stops no other.
     """
     result = Reconciled()
     with _Book(iter(book)) as theirs:
         result.theirs, result.their_canaries = theirs.sums, theirs.canaries
         async for entry in entries:
             moved = theirs.take(entry.id)
+            if not entry.readable:
+                total = sum(effect.amount for effect in moved)
+                result.add(Difference(entry.id, Kind.UNREADABLE, None, 0, _code(moved), total))
+                continue
             canary = is_canary(entry.id, entry.amount, entry.currency)
             if entry.status is Status.CONFIRMED and (moved or _covered(entry, since)):
                 side = result.our_canaries if canary else result.ours.setdefault(entry.currency, Side())
@@ -180,6 +187,10 @@ def _judged(entry: Entry, moved: list[Effect], since: datetime | None) -> Kind |
     return {Status.CONFIRMED: None, Status.REJECTED: Kind.REJECTED, Status.REVIEW: Kind.DESK}.get(
         entry.status, Kind.OPEN
     )
+
+
+def _code(moved: list[Effect]) -> str:
+    return moved[0].currency if moved else "XXX"
 
 
 def _covered(entry: Entry, since: datetime | None) -> bool:

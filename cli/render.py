@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cli.loading import Loaded
 from cli.reconcile import MEANING as KINDS
-from cli.reconcile import Reconciled, Side
+from cli.reconcile import Kind, Reconciled, Side
 from cli.target import InState, Run
 from cli.views import MEANING, Overview, age, discreet, printable, shown
 from workers.domain import currency
@@ -28,6 +28,7 @@ DIFFERENCES = 50
 PIPED_WIDTH = 200
 """Columns where the output is no terminal, so that `grep` finds whole lines."""
 
+_NOT_KNOWN = {Kind.UNREADABLE: "unreadable"}
 _STYLE = {
     Status.PENDING: "yellow",
     Status.PROCESSING: "cyan",
@@ -233,7 +234,9 @@ def reconciled(result: Reconciled) -> None:
         return
     out.print(_grid((kind.value, f"{count:,}", KINDS[kind]) for kind, count in sorted(result.counts.items())))
     for one in result.differences[:DIFFERENCES]:
-        ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else "unknown"
+        ours_is = (
+            f"{one.status} {_money(one.amount, one.currency)}" if one.status else _NOT_KNOWN.get(one.kind, "unknown")
+        )
         out.print(f"{printable(one.id)}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.currency)}")
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
         out.print(f"and {more:,} more; see --json")

@@ -137,6 +137,8 @@ class Entry:
     amount: int
     currency: str
     settled_at: datetime | None
+    readable: bool = True
+    """False where something else wrote it, so that the rest of this says nothing."""
 
 
 class Census(Protocol):

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from cli.aws import TableCensus
 from cli.exits import Exit
-from tests.cli.conftest import Cli, MemoryCli
+from cli.postgres import DatabaseCensus
+from cli.target import Census
+from local.postgres import Postgres
+from tests.cli.conftest import TARGET, Cli, MemoryCli, make_database
 from tests.cli.test_commands import ACCOUNT, add, confirm, in_review, memory, settle
-from tests.contract.conftest import bring_in
-from tests.fakes import START
+from tests.conftest import AwsAccount
+from tests.contract.conftest import SHARDS, bring_in, make_table
+from tests.fakes import START, FakeClock
 from workers.domain.outcomes import Confirmed, Rejected
+from workers.domain.ports import Store
 from workers.domain.transaction import Transaction
+from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.postgres import SESSION, PostgresStore
 
 __all__ = ["confirm", "memory"]
 
@@ -125,6 +137,69 @@ def test_a_file_that_is_not_there_or_no_text(memory: MemoryCli, tmp_path: Path) 
     assert "No such file" in memory("reconcile", str(tmp_path / "none.csv")).err
     (tmp_path / "ledger.csv").write_bytes(f"{HEADER}\n".encode() + b"\xff\xfe\n")
     assert "CSV in UTF-8" in memory("reconcile", str(tmp_path / "ledger.csv")).err
+
+
+ODD_ITEMS = [
+    {"settled_at": {"S": "yesterday"}},
+    {"settled_at": {"N": "7"}},
+    {"status": {"S": "CONFIRMED"}, "amount": {"N": "12.5"}, "currency": {"S": "USD"}},
+    {"status": {"S": "CONFIRMED"}, "amount": {"N": "1250"}, "currency": {"S": "USD"}, "settled_at": {"S": "soon"}},
+    {"status": {"S": "DONE"}, "amount": {"N": "1250"}, "currency": {"S": "USD"}},
+]
+
+
+def test_an_odd_item_is_counted_as_unreadable_and_stops_no_other(
+    aws: AwsAccount, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client, clock = aws.client("dynamodb"), FakeClock()
+    table = make_table(client)
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        yield DynamoDbStore(client, table, "pending", SHARDS, clock, TARGET.policy), TableCensus(client, table)
+
+    confirm = Cli(capsys, monkeypatch, clock, opening).sit_down()
+    done(confirm, "a", "b")
+    for number, item in enumerate(ODD_ITEMS):
+        client.put_item(TableName=table, Item={"id": {"S": f"odd-{number}"}, **item})
+    path = book(tmp_path, "a,1250,USD", "b,1249,USD", "odd-2,1250,USD")
+    result = confirm("reconcile", path, "--json")
+    assert result.code == Exit.BOOKS_DIFFER
+    found = json.loads(result.out)
+    assert found["counts"] == {"other-amount": 1, "unreadable": len(ODD_ITEMS)}
+    assert {one["id"]: one["moved_minor"] for one in found["differences"] if one["kind"] == "unreadable"} == {
+        f"odd-{number}": 1250 if number == 2 else 0 for number in range(len(ODD_ITEMS))
+    }
+    assert found["currencies"]["USD"]["ours"] == {"count": 2, "amount": 2500}
+    said = confirm("reconcile", path).out
+    assert "odd-2: unreadable; here unreadable, moved 12.50 USD" in said
+
+
+def test_an_odd_row_is_counted_as_unreadable_and_stops_no_other(
+    postgres: Postgres, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A time that PostgreSQL has and Python has not, whoever wrote it there."""
+    url, clock = asyncio.run(make_database(postgres)), FakeClock()
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        async with asyncpg.create_pool(url, min_size=0, max_size=4, server_settings=SESSION) as pool:
+            yield PostgresStore(pool, TARGET.policy, clock), DatabaseCensus(pool)
+
+    confirm = Cli(capsys, monkeypatch, clock, opening).sit_down()
+    done(confirm, "a", "odd")
+
+    async def spoil() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "SET session_replication_role = replica; UPDATE transactions SET settled_at = '100000-01-01' WHERE id = 'odd'"
+        )
+        await connection.close()
+
+    asyncio.run(spoil())
+    found = json.loads(confirm("reconcile", book(tmp_path, "a,1250,USD", "odd,1250,USD"), "--json").out)
+    assert found["counts"] == {"unreadable": 1}
+    assert found["currencies"]["USD"]["ours"] == {"count": 1, "amount": 1250}
 
 
 CANARIES = [f"canary-20260105T09{minute:02}00Z" for minute in range(5)]
