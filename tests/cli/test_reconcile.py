@@ -192,7 +192,8 @@ def test_an_odd_row_is_counted_as_unreadable_and_stops_no_other(
     async def spoil() -> None:
         connection = await asyncpg.connect(url)
         await connection.execute(
-            "SET session_replication_role = replica; UPDATE transactions SET settled_at = '100000-01-01' WHERE id = 'odd'"
+            "SET session_replication_role = replica;"
+            "UPDATE transactions SET settled_at = '100000-01-01' WHERE id = 'odd'"
         )
         await connection.close()
 
