@@ -21,6 +21,11 @@ class Operators(pulumi.ComponentResource):
     """The operators' permissions.
 
     Creates: a managed policy. No role: who the operators are, an identity provider or another account knows.
+
+    People's roles have no boundary of ours, so what they have attached must not change under them: whoever stands
+    behind the pipeline could make them mightier than himself. So another text is another policy, which a person reads
+    and attaches, and the pipeline has no right to write a new version of one. The old one stays: AWS deletes no policy
+    that is attached, and the deployment would fail on it.
     """
 
     policy: aws.iam.Policy
@@ -31,6 +36,6 @@ class Operators(pulumi.ComponentResource):
             "operators",
             description="The command confirm: status, show, review, redrive, import",
             policy=iam.policy(*args.statements),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, replace_on_changes=["policy"], retain_on_delete=True),
         )
         self.register_outputs({"policyArn": self.policy.arn})

@@ -96,6 +96,8 @@ class Recorded:
     protect: bool
     custom: bool
     ignore_changes: list[str]
+    replace_on_changes: list[str]
+    retain_on_delete: bool
 
     def __str__(self) -> str:
         return f"{self.type} {self.name}"
@@ -279,6 +281,8 @@ class _Monitor(mocks.MockMonitor):
                 protect=request.protect,
                 custom=request.custom,
                 ignore_changes=list(request.ignoreChanges),
+                replace_on_changes=list(request.replaceOnChanges),
+                retain_on_delete=request.retainOnDelete,
             )
         )
         return response

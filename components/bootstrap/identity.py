@@ -248,11 +248,8 @@ class Identity(pulumi.ComponentResource):
                 },
             ),
             Statement(
-                "PoliciesOfOperators",
-                (
-                    *("iam:CreatePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion"),
-                    *("iam:TagPolicy", "iam:UntagPolicy"),
-                ),
+                "PoliciesOfOperators",  # no new version of one: people have it attached, without a boundary
+                ("iam:CreatePolicy", "iam:DeletePolicy", "iam:TagPolicy", "iam:UntagPolicy"),
                 [f"arn:{place.partition}:iam::{place.account}:policy/operators-*"],
             ),
             Statement(

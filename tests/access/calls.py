@@ -774,8 +774,6 @@ MORE: Mapping[str, Mapping[str, Row]] = {
             on("experiment", also=[passes("roleArn", "fis")]),
             elsewhere(f"arn:aws:fis:{HERE}:action/aws:ecs:stop-task", "experiment"),
         ),
-        "iam:CreatePolicyVersion": on("policy"),
-        "iam:DeletePolicyVersion": on("policy"),
         "iam:PutRolePermissionsBoundary": on("role"),
         "iam:TagPolicy": labelled("policy"),
         "iam:TagRole": labelled("role"),

@@ -307,6 +307,39 @@ def test_a_role_gets_the_boundary_or_nothing() -> None:
             assert ask(principal("apply"), Question(f"iam:{what}", role, context)).allowed == allowed, (what, limit)
 
 
+MANAGED = (
+    f"arn:aws:iam::{ACCOUNT}:policy/operators-1234567",
+    f"arn:aws:iam::{ACCOUNT}:policy/pipeline-confirm-dev-boundary",
+)
+
+
+@pytest.mark.parametrize("policy", MANAGED)
+@pytest.mark.parametrize("what", ["CreatePolicyVersion", "DeletePolicyVersion", "SetDefaultPolicyVersion"])
+def test_apply_changes_no_policy_that_somebody_has(what: str, policy: str) -> None:
+    """People have the operators' policy, and no boundary of ours: its next version would be theirs at once."""
+    assert ask(ADMINISTRATOR, Question(f"iam:{what}", policy)).allowed
+    assert not ask(principal("apply"), Question(f"iam:{what}", policy)).allowed
+
+
+def test_apply_attaches_no_policy_to_anybody() -> None:
+    """Else a new one would be a person's by its own hand."""
+    role, user, group = (f"arn:aws:iam::{ACCOUNT}:{one}/payment-operators" for one in ("role", "user", "group"))
+    for what, on in (("AttachRolePolicy", role), ("AttachUserPolicy", user), ("AttachGroupPolicy", group)):
+        for limit in (None, boundary().outputs["arn"]):
+            context = {"iam:PolicyARN": MANAGED[0], **({"iam:PermissionsBoundary": limit} if limit else {})}
+            assert not ask(principal("apply"), Question(f"iam:{what}", on, context)).allowed
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_the_operators_policy_is_another_one_with_each_change(name: str) -> None:
+    """So Apply need not write a version, and what is attached stays as a person has read it, until he attaches the
+    next one: AWS deletes none that is attached."""
+    policy = recorded(name).one(POLICY, "operators")
+    assert policy.replace_on_changes == ["policy"]
+    assert policy.retain_on_delete
+    assert "name" not in policy.inputs, "two of one name cannot be"
+
+
 @pytest.mark.parametrize("name", STACKS)
 def test_a_restore_is_a_persons(name: str) -> None:
     """docs/restore.md: to restore a table AWS wants whoever asks to read and write its items, which no role of the
