@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,36 @@ def test_keeps_to_its_own_rate(tmp_path: Path) -> None:
             await asyncio.gather(*(gateway.confirm(one, one.id) for one in many))
             assert asyncio.get_running_loop().time() - start > 0.37  # 80 at 200 a second, and none at once
             assert len(simulation.ledger.effects) == 80
+
+    quietly(run)
+
+
+def test_under_a_rate_limit_a_connection_is_there_before_the_turn() -> None:
+    """A call that has to connect first comes round trips after its instant, beside others that come in time."""
+
+    async def run() -> None:
+        confirmed = {"id": "t-1", "status": "confirmed", "reference": "r-1", "amount": 1234, "currency": "USD"}
+        async with (
+            raw_server(saying(http(200, confirmed), hold=True)) as server,
+            payments(server.url, rate_limit=200) as gateway,
+        ):
+            async with gateway.turn(), gateway.turn():
+                await until(lambda: server.connections == 2)
+                assert not server.requests
+            for _ in range(3):
+                assert isinstance(await gateway.confirm(transaction(), "t-1"), Confirmed)
+            assert server.connections == 2, "they are used, and no more are opened"
+
+    quietly(run)
+
+
+def test_a_gateway_that_cannot_be_reached_is_left_to_the_call() -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+        async with payments(url, rate_limit=200) as gateway:
+            outcome = await gateway.confirm(transaction(), "t-1")
+            assert outcome == Retryable("not sent: could not connect: connection refused", counts=False)
 
     quietly(run)
 

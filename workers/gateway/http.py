@@ -13,6 +13,7 @@ A client belongs to the event loop of its first call: keep one loop per process 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import select
 import socket
@@ -28,6 +29,8 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 256 * 1024
 MAX_INTERIM_ANSWERS = 8
 """1xx answers skipped before the real one."""
+PREPARE_SECONDS = 2.0
+"""The longest that a connection is waited for before its call."""
 IDLE_SECONDS = 60.0
 """A connection idle for longer is not used again: an AWS NAT gateway drops flows idle for 350 s without a word."""
 
@@ -418,6 +421,22 @@ class HttpClient:
         else:
             connection.close()
         return answer
+
+    async def prepare(self, calls: int) -> None:
+        """Opens a connection unless there is an idle one for each of `calls`; its trouble is left to the call.
+
+        For a call that must begin at a given moment: on a new connection it would come some round trips later.
+        """
+        oldest = time.time() - IDLE_SECONDS
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).abort()
+        if len(self._idle) >= calls:
+            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(HttpError):
+            connection = await self._connect(loop, loop.time() + min(self._timeout, PREPARE_SECONDS))
+            connection.idle_since = time.time()
+            self._idle.append(connection)
 
     async def close(self) -> None:
         """Ends the idle connections; a later call opens new ones."""

@@ -90,6 +90,11 @@ class Limiter:
         self._width = math.inf
         """... and how wide the answer was that told so."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether calls begin at given moments."""
+        return self._planner is not None
+
     async def wait(self, seconds: float) -> bool:
         """Waits, so long at most, for an instant at which one call may begin: False where there is none in time.
 
@@ -406,10 +411,19 @@ class Guard:
         wait_seconds: the longest wait for a turn of somebody who does not say until when it is of use. What has no
             turn by then comes at once, and its call is refused unsent: better than a batch that cannot settle before
             its time is over.
+        prepare: makes ready for so many calls, before their turns come: a call that would only then look for a
+            connection would come late.
     """
 
     def __init__(
-        self, clock: Clock, limiter: Limiter, breaker: CircuitBreaker, *, concurrency: int, wait_seconds: float
+        self,
+        clock: Clock,
+        limiter: Limiter,
+        breaker: CircuitBreaker,
+        *,
+        concurrency: int,
+        wait_seconds: float,
+        prepare: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"the concurrency must be 1 or more, found {concurrency}")
@@ -418,6 +432,9 @@ class Guard:
         self.breaker = breaker
         self.slots = asyncio.Semaphore(concurrency)
         self.wait_seconds = wait_seconds
+        self.prepare = prepare if limiter.limited else None
+        self.prepared = 0
+        """Turns whose call has not begun."""
         self._milliseconds: list[float] = []
         self._errors: Counter[str] = Counter()
 
@@ -441,7 +458,7 @@ class Guard:
         if turn is None or turn.guard is not self or turn.used:
             async with self.turn():
                 return await self.run(call)
-        turn.used = True
+        turn.begin()
         permit = self.breaker.enter() if turn.granted else None
         if permit is None:
             why = "the circuit breaker is open" if not self.ready() else "the rate limit leaves no turn in time"
@@ -465,7 +482,7 @@ class Guard:
 class Turn:
     """The right to one call, now. Held as long as the `async with` block runs."""
 
-    __slots__ = ("_reset", "granted", "guard", "until", "used")
+    __slots__ = ("_reset", "counted", "granted", "guard", "until", "used")
 
     def __init__(self, guard: Guard, until: datetime) -> None:
         self.guard = guard
@@ -473,6 +490,7 @@ class Turn:
         self._reset: Token[Turn | None]
         self.granted = False
         """Whether a call may be made: the rate limit left a place in time."""
+        self.counted = False
         self.used = False
         """Whether the call was made."""
 
@@ -486,9 +504,14 @@ class Turn:
             raise
         try:
             if guard.ready():  # else nobody needs to wait for a call that will not be made
+                guard.prepared += 1
+                self.counted = True
+                if guard.prepare is not None:
+                    await guard.prepare(guard.prepared)
                 left = (self.until - guard.clock.now()).total_seconds()
                 self.granted = left >= 0 and await guard.limiter.wait(left)
         except BaseException:
+            self.begin()
             guard.slots.release()
             raise
         finally:
@@ -496,7 +519,14 @@ class Turn:
         self._reset = _turn.set(self)
         return self
 
+    def begin(self) -> None:
+        """The call begins, or never will."""
+        self.used = True
+        self.guard.prepared -= self.counted
+        self.counted = False
+
     async def __aexit__(self, *_: object) -> None:
+        self.begin()
         _turn.reset(self._reset)
         self.guard.slots.release()
 

@@ -92,6 +92,7 @@ class PaymentGateway:
             CircuitBreaker(clock, settings.breaker),
             concurrency=settings.concurrency,
             wait_seconds=settings.wait_seconds,
+            prepare=lambda calls: self._http.prepare(calls),
         )
 
     def ready(self) -> bool:
