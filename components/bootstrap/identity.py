@@ -11,7 +11,7 @@ from components import iam
 from components.account import Place
 from components.bootstrap.backend import Backend
 from components.bootstrap.boundary import BOUNDARY
-from components.bootstrap.permissions import APPLY, CLAIMED, DATA, FUNCTIONS, NEW, OURS, PROGRAM_ROLES
+from components.bootstrap.permissions import APPLY, CLAIMED, DATA, FUNCTIONS, NEW, OBJECTS, OURS, PROGRAM_ROLES, READ
 from components.bootstrap.settings import REVIEW, REVIEWED, Bootstrap, connection
 from components.iam import Statement
 from components.settings import PROJECT
@@ -80,15 +80,19 @@ class Identity(pulumi.ComponentResource):
             "apply": self._role("apply", "Changes what the program makes, and nothing else"),
         }
         reads = [*self._state(writes=False), self._variables()]
-        self._grant("plan", made["plan"], [*reads, self._no_data()])
-        self._grant("verify", made["verify"], [*reads, *self._canary(), self._no_data("dynamodb")])
-        self._grant("apply", made["apply"], [*self._state(writes=True), self._no_data()])
+        self._grant("plan", made["plan"], [*reads, *self._no_data(), _no_other_service()])
+        self._grant(
+            "verify",
+            made["verify"],
+            [*reads, *self._canary(), *self._no_data("dynamodb:BatchGetItem"), *_no_payment(), _no_other_service()],
+        )
+        self._grant("apply", made["apply"], [*self._state(writes=True), *self._no_data()])
         for group, grants in APPLY.items():
             self._attach(f"apply-{group}", made["apply"], [grant.statement(place) for grant in grants])
         self._attach("apply-identity", made["apply"], self._identity())
         if settings.environment == REVIEWED:
             made[REVIEW] = self._role(REVIEW, "Shows what a pull request would change here")
-            self._grant(REVIEW, made[REVIEW], [*reads, self._no_data()])
+            self._grant(REVIEW, made[REVIEW], [*reads, *self._no_data(), _no_other_service()])
         for name, role in made.items():
             self._attachment(f"{name}-reads", role, f"arn:{place.partition}:iam::aws:policy/ReadOnlyAccess")
         self.roles = {connection(settings.environment, role): made[role] for role in made}
@@ -173,11 +177,13 @@ class Identity(pulumi.ComponentResource):
             },
         )
 
-    def _no_data(self, *apart: str) -> Mapping[str, object]:
-        actions = [
-            f"{service}:{action}" for service, names in DATA.items() if service not in apart for action in names.split()
+    def _no_data(self, *apart: str) -> Sequence[Mapping[str, object]]:
+        actions = {f"{service}:{action}" for service, names in DATA.items() for action in names.split()}
+        state = self._objects(".pulumi/*")
+        return [
+            {"Sid": "NoData", "Effect": "Deny", "Action": sorted(actions - {*apart}), "Resource": "*"},
+            {"Sid": "NoObjects", "Effect": "Deny", "Action": list(OBJECTS), "NotResource": [state]},
         ]
-        return {"Sid": "NoData", "Effect": "Deny", "Action": sorted(actions), "Resource": "*"}
 
     def _canary(self) -> list[Statement]:
         """As `confirm canary` does it, in either alternative: nothing but canaries."""
@@ -314,3 +320,18 @@ class Identity(pulumi.ComponentResource):
                 (repository.arn,),
             ),
         ]
+
+
+def _no_other_service() -> Mapping[str, object]:
+    actions = [f"{service}:*" for service in READ]
+    return {"Sid": "NoOtherService", "Effect": "Deny", "NotAction": actions, "Resource": "*"}
+
+
+def _no_payment() -> Sequence[Mapping[str, object]]:
+    """Of a table the canaries alone, though ReadOnlyAccess allows to read any item of any."""
+    deny = {"Effect": "Deny", "Action": ["dynamodb:BatchGetItem"], "Resource": "*"}
+    keys = "dynamodb:LeadingKeys"
+    return [
+        {**deny, "Sid": "NoPayment", "Condition": {"ForAnyValue:StringNotLike": {keys: ["canary-*"]}}},
+        {**deny, "Sid": "NoItemWithoutKey", "Condition": {"Null": {keys: "true"}}},
+    ]

@@ -321,14 +321,40 @@ FUNCTIONS = ("confirm", "plan", "publisher", "report")
 """How the names of the program's functions begin."""
 
 DATA: Mapping[str, str] = {
+    "athena": "GetQueryResults GetQueryResultsStream",
+    "cloudtrail": "GetEventDataStore GetQueryResults LookupEvents",
+    "cloudwatch": "GetInsightRuleReport",
+    "codecommit": "BatchGetCommits GetBlob GetFile GetFolder GitPull",
     "dynamodb": "BatchGetItem ExportTableToPointInTime GetItem GetRecords GetShardIterator PartiQLSelect Query Scan",
+    "ec2": "DescribeInstanceAttribute DescribeLaunchTemplateVersions GetConsoleOutput GetConsoleScreenshot "
+    "GetLaunchTemplateData GetPasswordData",
     "ecr": "BatchGetImage GetDownloadUrlForLayer",
+    "kinesis": "GetRecords GetShardIterator SubscribeToShard",
     "lambda": "InvokeFunction",  # not GetLayerVersion, which Lambda asks of whoever attaches a layer (adotLayer)
-    "logs": "FilterLogEvents GetLogEvents GetLogRecord GetQueryResults StartLiveTail StartQuery Unmask",
+    "logs": "FilterLogEvents GetLogEvents GetLogObject GetLogRecord GetQueryResults ListAnomalies StartLiveTail "
+    "StartQuery Unmask",
+    "pi": "DescribeDimensionKeys GetDimensionKeyDetails GetPerformanceAnalysisReport GetResourceMetrics",
     "rds": "DownloadCompleteDBLogFile DownloadDBLogFilePortion",
+    "rds-data": "BatchExecuteStatement ExecuteSql ExecuteStatement",
+    "redshift-data": "GetStatementResult",
     "secretsmanager": "BatchGetSecretValue GetSecretValue",
     "sqs": "ReceiveMessage",
     "ssm": "GetParameter GetParameterHistory GetParameters GetParametersByPath",
     "states": "DescribeExecution GetExecutionHistory",
+    "xray": "BatchGetTraces GetTraceGraph GetTraceSummaries",
 }
 """What nobody needs to know in order to plan or apply: refused, whatever ReadOnlyAccess comes to grant."""
+
+OBJECTS = (
+    *("s3:GetDataAccess", "s3:GetObject", "s3:GetObjectAttributes", "s3:GetObjectTorrent", "s3:GetObjectVersion"),
+    *("s3:GetObjectVersionAttributes", "s3:GetObjectVersionForReplication", "s3:GetObjectVersionTorrent"),
+)
+"""Data too, but for the state of the stacks."""
+
+READ = (
+    *("application-autoscaling", "backup", "backup-storage", "budgets", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs"),
+    *("events", "fis", "iam", "kms", "lambda", "logs", "rds", "rds-db", "route53", "s3", "scheduler"),
+    *("secretsmanager", "sns", "sqs", "states", "sts", "tag"),
+)
+"""The services of the program. ReadOnlyAccess reads all that AWS has: who only looks, looks at no other. Not for Apply:
+AWS makes calls to further services in its name."""

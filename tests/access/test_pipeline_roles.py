@@ -307,6 +307,65 @@ def test_a_role_gets_the_boundary_or_nothing() -> None:
             assert ask(principal("apply"), Question(f"iam:{what}", role, context)).allowed == allowed, (what, limit)
 
 
+TABLE = f"arn:aws:dynamodb:{HERE}:table/transactions-1234567"
+OTHERS = [
+    # data of the account: this program's and another's
+    ("s3:GetObject", "arn:aws:s3:::any-bucket-of-the-account/payments.csv"),
+    ("s3:GetObjectVersion", "arn:aws:s3:::any-bucket-of-the-account/payments.csv"),
+    ("s3:GetObject", "arn:aws:s3:::plans-1234567/plans/x/0.jsonl"),
+    ("dynamodb:GetItem", TABLE),
+    ("dynamodb:Scan", TABLE),
+    ("dynamodb:Query", f"{TABLE}/index/pending"),
+    ("dynamodb:PartiQLSelect", TABLE),
+    ("dynamodb:Scan", f"arn:aws:dynamodb:{HERE}:table/customers"),
+    ("logs:GetLogEvents", f"arn:aws:logs:{HERE}:log-group:/x:log-stream:y"),
+    ("logs:FilterLogEvents", f"arn:aws:logs:{HERE}:log-group:/x"),
+    ("cloudwatch:GetInsightRuleReport", f"arn:aws:cloudwatch:{HERE}:insight-rule/x"),
+    ("xray:BatchGetTraces", "*"),
+    ("xray:GetTraceSummaries", "*"),
+    ("cloudtrail:LookupEvents", "*"),
+    ("pi:GetResourceMetrics", f"arn:aws:pi:{HERE}:metrics/rds/db-X"),
+    ("kinesis:GetRecords", f"arn:aws:kinesis:{HERE}:stream/x"),
+    ("athena:GetQueryResults", f"arn:aws:athena:{HERE}:workgroup/x"),
+    ("codecommit:GetFile", f"arn:aws:codecommit:{HERE}:x"),
+    ("rds-data:ExecuteStatement", f"arn:aws:rds:{HERE}:cluster:x"),
+    ("ec2:GetConsoleOutput", f"arn:aws:ec2:{HERE}:instance/i-0"),
+]
+ELSEWHERE = [
+    # of services that the program has nothing of
+    ("ssm:DescribeParameters", "*"),
+    ("glue:GetTable", f"arn:aws:glue:{HERE}:table/x/y"),
+    ("cloudformation:GetTemplate", f"arn:aws:cloudformation:{HERE}:stack/x/y"),
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "what", "resource"),
+    # not of Apply: AWS makes calls to further services in its name
+    [(role, *one) for role in (*READERS, "apply") for one in (*OTHERS, *(ELSEWHERE if role in READERS else ()))],
+)
+def test_no_role_reads_data_of_the_account(role: str, what: str, resource: str) -> None:
+    """ReadOnlyAccess does, and a pull request of anybody has a role with it."""
+    question = Question(what, resource, {"dynamodb:LeadingKeys": ["order-1"]})
+    assert ask(ADMINISTRATOR, question).allowed
+    assert not ask(principal(role), question).allowed
+
+
+@pytest.mark.parametrize("role", READERS)
+def test_whoever_plans_reads_the_state(role: str) -> None:
+    bucket = bootstrap().one("aws:s3/bucket:Bucket", "state").outputs["arn"]
+    assert ask(principal(role), Question("s3:GetObject", f"{bucket}/.pulumi/stacks/x.json")).allowed
+    assert not ask(principal(role), Question("s3:GetObject", f"{bucket}/elsewhere")).allowed
+
+
+@pytest.mark.parametrize(
+    ("keys", "allowed"), [(["canary-1"], True), (["order-1"], False), (["canary-1", "order-1"], False), (None, False)]
+)
+def test_verify_reads_canaries_and_no_payment(keys: list[str] | None, allowed: bool) -> None:
+    context = {} if keys is None else {"dynamodb:LeadingKeys": keys}
+    assert ask(principal("verify"), Question("dynamodb:BatchGetItem", TABLE, context)).allowed == allowed
+
+
 MANAGED = (
     f"arn:aws:iam::{ACCOUNT}:policy/operators-1234567",
     f"arn:aws:iam::{ACCOUNT}:policy/pipeline-confirm-dev-boundary",

@@ -162,11 +162,18 @@ def test_pull_requests_have_a_role_in_dev_alone() -> None:
 
 @pytest.mark.parametrize("role", ["plan", "apply", "verify", "review"])
 def test_nobody_reads_secrets_or_other_data(made: Record, role: str) -> None:
-    refused = {action for one in statements(made, role) if one["Effect"] == "Deny" for action in one["Action"]}
+    refused = denied(made, role)
     assert {"secretsmanager:GetSecretValue", "logs:GetLogEvents", "sqs:ReceiveMessage"} <= refused
-    assert ("dynamodb:GetItem" in refused) == (role != "verify")  # it looks at its canary
+    assert {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"} <= refused
+    assert ("dynamodb:BatchGetItem" in refused) == (role != "verify")  # it looks at its canary
     assert "lambda:GetLayerVersion" not in refused, "Lambda asks it of whoever attaches a layer (adotLayer)"
     assert not refused & {action for action in allowed(made, role) if LEVELS[action] in ("Write", "Tagging")}
+
+
+def denied(made: Record, role: str) -> set[str]:
+    """What it is refused, whatever a call carries."""
+    found = [one for one in statements(made, role) if one["Effect"] == "Deny" and "Condition" not in one]
+    return {action for one in found for action in one.get("Action", ())}
 
 
 def test_verify_may_send_its_canary_as_the_command_does(made: Record) -> None:
@@ -183,8 +190,7 @@ def test_verify_may_send_its_canary_as_the_command_does(made: Record) -> None:
         }
     (database,) = may["rds-db:connect"]
     assert [resource.rpartition("/")[2] for resource in database["Resource"]] == [CANARY_USER]
-    refused = {action for one in statements(made, "verify") if one["Effect"] == "Deny" for action in one["Action"]}
-    assert "dynamodb:BatchGetItem" not in refused
+    assert "dynamodb:BatchGetItem" not in denied(made, "verify")
 
 
 def test_apply_cannot_change_its_own_role_or_state(made: Record) -> None:
@@ -391,6 +397,8 @@ KNOWN = {
     ("apply-watch policy", "UNKNOWN_CONDITION_FOR_ACTION"),
     # AWS's own examples compare iam:PermissionsBoundary with StringEquals
     ("apply-identity policy", "MISMATCHED_TYPE_BUT_USABLE"),
+    # logs:GetLogObject is younger than the linter's list; it is refused to all
+    *((f"{role} policy", "UNKNOWN_ACTION") for role in ("apply", "plan", "review", "verify")),
 }
 
 
@@ -403,6 +411,8 @@ def test_the_linter_finds_nothing_that_is_not_known(made: Record) -> None:
             if finding.issue != "RESOURCE_STAR":  # each has its reason, or a condition
                 end = where.rpartition(" ")[2] if where.endswith("assumeRolePolicy") else where.partition(" ")[2]
                 found.add((end, finding.issue))
+                if finding.issue == "UNKNOWN_ACTION":
+                    assert "GetLogObject" in str(finding.detail)
                 if finding.issue == "RESOURCE_MISMATCH":
                     service = "states" if "boundary" in end else "kms"
                     assert {detail["action"].partition(":")[0] for detail in finding.detail} == {service}
