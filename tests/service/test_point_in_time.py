@@ -98,7 +98,7 @@ ALL = len(EARLY) + len(LATE) + len(WAITING)
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[Postgres]:
     """A server that keeps its write-ahead log for good, as Aurora does."""
-    archive = Postgres(tmp_path / "source").data.parent / "archive"
+    archive = Postgres(tmp_path / "source").data.parent / "s" / "archive"
     keep = {"archive_mode": "on", "archive_command": f"mkdir -p {archive} && cp %p {archive}/%f"}
     server = Postgres(tmp_path / "source", settings=keep)
     try:
@@ -125,7 +125,7 @@ def base_backup(server: Postgres, to: Path) -> None:
 def recovered(source: Postgres, backup: Path, until: datetime, folder: Path) -> Iterator[Postgres]:
     """A new server with the data of `source` as they were at `until`."""
     settings = {
-        "restore_command": f"cp {source.data.parent / 'archive'}/%f %p",
+        "restore_command": f"cp {source.data.parent / 's' / 'archive'}/%f %p",
         "recovery_target_time": until.isoformat(),
         "recovery_target_action": "promote",
         "hot_standby": "off",  # nobody is let in before the moment is reached
