@@ -11,7 +11,7 @@ import pytest
 from local.picture import Mark, Sample, draw
 from local.verdict import Effect, judge, reasons
 from tests.fakes import START, payment
-from workers.domain.outcomes import Confirmed, Rejected, Unknown
+from workers.domain.outcomes import Confirmed, Rejected
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Claim, decide
@@ -20,7 +20,7 @@ from workers.stores.memory import arrived
 POLICY = Policy(max_attempts=1)
 
 
-def settled(id_: str, outcome: Confirmed | Rejected | Unknown, amount: int = 2933) -> Transaction:
+def settled(id_: str, outcome: Confirmed | Rejected, amount: int = 2933) -> Transaction:
     record = decide(arrived(payment(id_, amount), START), Claim("t", "w"), START, POLICY)
     return decide(record, Answer(outcome, "w"), START, POLICY)
 
@@ -30,7 +30,7 @@ RECORDS = {
     "a": settled("a", Confirmed("r", 2933, "USD")),
     "b": settled("b", Confirmed("r", 2933, "USD")),
     "c": settled("c", Rejected("no")),
-    "d": settled("d", Unknown("timed out")),
+    "d": settled("d", Confirmed("r", 1, "USD")),
 }
 EFFECTS = [Effect("a", 2933, "USD"), Effect("b", 2933, "USD"), Effect("d", 2933, "USD")]
 
