@@ -34,9 +34,11 @@ WITH desk AS (
       AND NOT is_canary(id, amount, currency)
 )
 SELECT count(*) FILTER (WHERE due_at <= now()) AS due,
-       coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8 AS age,
+       coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now() AND due_at > '0001-01-02')),
+                0)::float8 AS age,
        (SELECT count(*) FROM desk) AS review,
-       (SELECT coalesce(extract(epoch FROM now() - min(review_by)), 0)::float8 FROM desk) AS overdue,
+       (SELECT coalesce(extract(epoch FROM now() - min(review_by)), 0)::float8
+        FROM desk WHERE review_by BETWEEN '0001-01-02' AND '9999-01-01') AS overdue,
        (SELECT coalesce(json_object_agg(currency, amount), '{}')::text
         FROM (SELECT currency, sum(amount) AS amount FROM desk GROUP BY 1) AS sums) AS at_risk
 FROM transactions WHERE due_at IS NOT NULL

@@ -26,7 +26,7 @@ from workers.canary import KEPT
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.rules import broken_rule
-from workers.domain.transaction import HistoryEntry, Status, Transaction, from_text, to_text
+from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended
 from workers.stores.memory import arrived, claimed, desk_of, same_content
 
@@ -156,7 +156,10 @@ class DynamoDbStore:
         return Claimed(held, unreadable + desked)
 
     def _own(self, record: Transaction) -> Transaction:
-        """Raises Unreadable for what has the form of a canary, and is none of ours."""
+        """Raises Unreadable for what bears a canary's name, and is none of ours: IAM can hold who sends canaries to such
+        ids, and to nothing else of an item, so no money moves under one."""
+        if record.id.startswith(CANARY) and not record.is_canary:
+            raise Unreadable(f"ids that begin with {CANARY} are the stack's own: bring it in under another id")
         if self.canary_account not in (None, record.account) and record.is_canary:
             raise Unreadable("it has the form of a canary, but not its account: bring it in under another id")
         return record

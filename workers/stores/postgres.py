@@ -211,17 +211,7 @@ class PostgresStore:
         after = decide(before, Redrive(by, approved_by, why), now, self.policy)
         line = after.history[-1]
         done = await self.pool.fetchval(
-            """
-            WITH sent AS (
-                UPDATE transactions SET status = 'PENDING', attempt = 0, tries = 0, asked = 0, due_at = $3,
-                       deadline = $4, reason = NULL, owner = NULL, review_by = NULL, version = version + 1
-                WHERE id = $1 AND version = $2 RETURNING id, version
-            ), told AS (
-                INSERT INTO history (transaction_id, version, at, by, was, now, attempt, why)
-                SELECT id, version, $3, $5, 'REVIEW', 'PENDING', 0, $6 FROM sent
-            )
-            SELECT id FROM sent
-            """,
+            "SELECT redrive_transaction($1, $2, $3, $4, $5, $6)",
             id,
             before.version,
             line.at,
@@ -237,7 +227,7 @@ class PostgresStore:
         """The whole table: for a verdict or an export, never for the work itself (it reads every row)."""
         rows = await self.pool.fetch(_SELECT)
         lines: dict[str, list[HistoryEntry]] = {}
-        for row in await self.pool.fetch("SELECT * FROM history ORDER BY transaction_id, version"):
+        for row in await self.pool.fetch(f"{_LINES} ORDER BY transaction_id, version"):
             lines.setdefault(row["transaction_id"], []).extend(_lines(row))
         return [_with(row, lines.get(row["id"], [])) for row in rows]
 
@@ -353,7 +343,7 @@ class PostgresStore:
 
     async def _whole(self, row: asyncpg.Record) -> Transaction:
         """The record with all its history, which is kept apart."""
-        rows = await self.pool.fetch("SELECT * FROM history WHERE transaction_id = $1 ORDER BY version", row["id"])
+        rows = await self.pool.fetch(f"{_LINES} WHERE transaction_id = $1 ORDER BY version", row["id"])
         return _with(row, [line for one in rows for line in _lines(one)])
 
     async def _written(self, moves: Sequence[Move]) -> set[str]:
@@ -426,13 +416,26 @@ _SHARED = (
 _OF_A_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """What a row is refused with: it has what no column takes, or breaks a constraint."""
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-_SELECT = """
-SELECT id, account, amount, currency, created_at, least(deadline, '9999-01-01') AS deadline, status, attempt, due_at,
-       lease_until, token, claimed_at, claimed_by, taken_over, first_sent_at, last_sent_at, version, tries,
-       asked, arrived_at, settled_at, gateway_reference, reason, owner, review_by
+
+
+def _readable(*columns: str) -> str:
+    """Times within Python's years, which end at 9999: one that is out of them must not hide the rest of the row."""
+    within = "CASE WHEN {0} >= '9999-01-01' THEN '9999-01-01' WHEN {0} < '0001-01-02' THEN '0001-01-02' ELSE {0} END AS {0}"
+    return ", ".join(within.format(column) for column in columns)
+
+
+_SELECT = f"""
+SELECT id, account, amount, currency, status, attempt, token, claimed_by, taken_over, version, tries, asked,
+       gateway_reference, reason, owner,
+       {_readable("created_at", "deadline", "due_at", "lease_until", "claimed_at", "first_sent_at", "last_sent_at")},
+       {_readable("arrived_at", "settled_at", "review_by")}
 FROM transactions
 """
-"""Python's years end at 9999: an unreadable deadline must not hide the rest of the row."""
+_LINES = f"""
+SELECT transaction_id, version, claimed_by, taken_over, token, claim_attempt, by, was, now, attempt, why,
+       {_readable("claimed_at", "at")}
+FROM history
+"""
 
 
 def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy) -> Claimed:
@@ -537,11 +540,19 @@ def _claim_line(row: Mapping[str, Any], attempt: int) -> HistoryEntry:
 
 
 def _lines(row: Mapping[str, Any]) -> list[HistoryEntry]:
-    """A row of history as the one or two changes that it tells of."""
+    """A row of history as the one or two changes that it tells of; one that is not ours hides none of the others."""
     lines = []
     if row["claimed_at"] is not None:
-        lines.append(_claim_line(row, row["claim_attempt"]))
+        lines.append(_claim_line(row, row["claim_attempt"] or 0))
     if row["at"] is not None:
-        was, now = Status(row["was"]), Status(row["now"])
-        lines.append(HistoryEntry(row["at"], row["by"], was, now, row["attempt"], row["token"], row["why"]))
+        states = row["was"], row["now"]
+        if not set(states) <= _STATES:
+            why = "a line of history that is not as we write it"
+            return [*lines, HistoryEntry(row["at"], row["by"] or "?", None, Status.REVIEW, 0, None, why)]
+        was, now = map(Status, states)
+        why = row["why"] or "no reason given"
+        lines.append(HistoryEntry(row["at"], row["by"] or "?", was, now, row["attempt"] or 0, row["token"], why))
     return lines
+
+
+_STATES = frozenset(status.value for status in Status)

@@ -1,7 +1,7 @@
 -- The open work: how much, how much of it due, since when; and how many wait on a desk.
 SELECT count(*) AS open,
        count(*) FILTER (WHERE due_at <= clock.now) AS due,
-       min(due_at) FILTER (WHERE due_at <= clock.now) AS oldest_due_at,
+       min(due_at) FILTER (WHERE due_at <= clock.now AND due_at > '0001-01-02') AS oldest_due_at,
        (SELECT count(*)
         FROM transactions t
         WHERE t.review_by IS NOT NULL
