@@ -396,7 +396,7 @@ KEYS: tuple[Key, ...] = (
     Key("restoreFrom", "string", "", "Where a new stack's datastore is copied from: docs/restore.md.",
         "a table's name, a cluster's identifier, or the ARN of a backup, or nothing",
         _text(r"([A-Za-z0-9_.:/-]{3,255})?")),
-    Key("restoreTime", "string", "", "To which moment, in UTC; nothing for the latest there is.",
+    Key("restoreTime", "string", "", "The moment of the copy or of a restore in place, in UTC; nothing: the latest.",
         "a time like 2026-11-24T09:30:00Z, or nothing", _text(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?")),
     Key("environment", "string", "dev", "Sizes, protection and retention: dev, staging or prod.",
         "dev, staging or prod", _choice(*Environment)),
@@ -549,6 +549,8 @@ class GatewaySettings:
     url: str
     mode: str
     """confirm, or shadow: the workers only ask."""
+    restored_to: str
+    """Since when others may have sent what comes in now; "" where nothing was restored."""
     timeout_seconds: int
     concurrency: int
     rate_limit: int
@@ -835,9 +837,7 @@ def _build(stack: str, values: _Values) -> Settings:
         stack=stack,
         alternative=alternative,
         switch_from=text("switchFrom"),
-        restore=Restore(text("restoreFrom"), text("restoreTime") or None)
-        if text("restoreFrom") or text("restoreTime")
-        else None,
+        restore=Restore(text("restoreFrom"), text("restoreTime") or None) if text("restoreFrom") else None,
         environment=environment,
         owner=text("owner"),
         cost_center=text("costCenter"),
@@ -855,6 +855,7 @@ def _build(stack: str, values: _Values) -> Settings:
         gateway=GatewaySettings(
             url=text("gatewayUrl"),
             mode=text("mode"),
+            restored_to=text("restoreTime"),
             timeout_seconds=number("gatewayTimeoutSeconds"),
             concurrency=number("gatewayConcurrency"),
             rate_limit=number("gatewayRateLimit"),
@@ -897,10 +898,6 @@ def _build(stack: str, values: _Values) -> Settings:
         permissions_boundary=text("permissionsBoundary") or None,
         vault_grace_days=number("vaultLockGraceDays"),
     )
-
-
-def _restore_of(source: str, time: str) -> Restore | None:
-    return Restore(source, time or None) if source or time else None
 
 
 def _database(values: _Values, sizing: Sizing) -> DatabaseSettings:
@@ -959,9 +956,13 @@ def _is_private(host: str) -> bool:
 
 def _restore(s: Settings) -> Iterator[Problem]:
     if s.restore is None:
-        return
-    if not s.restore.source:
-        yield Problem("restoreTime", f'"{s.restore.time}" without restoreFrom', "nothing, or with restoreFrom", "")
+        if s.gateway.restored_to and s.gateway.mode != "shadow":
+            yield Problem(
+                "restoreTime",
+                f'"{s.gateway.restored_to}" without restoreFrom, in mode {s.gateway.mode}',
+                "nothing; in mode shadow, the moment that the datastore was set back to in its place",
+                "",
+            )
         return
     if s.restore.is_backup and s.restore.time:
         yield Problem(

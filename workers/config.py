@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 from workers.canary import Canary
@@ -206,6 +206,18 @@ class Values:
     def seconds(self, name: str) -> timedelta:
         return timedelta(seconds=self.number(name))
 
+    def moment(self, name: str) -> datetime | None:
+        """A time with its zone; None where the variable is missing or empty."""
+        value = self.text(name, "")
+        try:
+            found = datetime.fromisoformat(value) if value else None
+        except ValueError:
+            found = None
+        if value and (found is None or found.tzinfo is None):
+            self._faults.append(f"{name} must be a time like 2026-11-24T09:30:00Z, found {value!r}")
+            return None
+        return found
+
     def check(self) -> None:
         """Raises ConfigError where there were faults."""
         if self._faults:
@@ -258,6 +270,7 @@ def _common(values: Values) -> _Common:
             review_within=values.seconds("REVIEW_SECONDS"),
             review_owner=values.text("REVIEW_OWNER"),
             only_ask=shadow,
+            restored_to=values.moment("RESTORED_TO"),
         ),
         "tracing": TracingConfig(
             sampling=values.number("TRACE_SAMPLING", "0"),

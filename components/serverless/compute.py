@@ -141,14 +141,9 @@ class Compute(pulumi.ComponentResource):
             ),
             self._use_key("SealPlans", "s3", "kms:GenerateDataKey"),
             *([self._send_canaries()] if self._settings.canary else []),
-            *([self._mark()] if self._settings.gateway.mode == "shadow" else []),
+            # that others may have sent what waits: in shadow mode, and by the first run after it (DynamoDbStore.doubt)
+            Statement(sid="MarkAsPossiblySent", actions=("dynamodb:PartiQLUpdate",), resources=(self._args.table_arn,)),
         ]
-
-    def _mark(self) -> Statement:
-        """In shadow mode, that others may have sent what waits here: DynamoDbStore.doubt."""
-        return Statement(
-            sid="MarkAsPossiblySent", actions=("dynamodb:PartiQLUpdate",), resources=(self._args.table_arn,)
-        )
 
     def _send_canaries(self) -> Statement:
         """Inserts and, if it forgot its condition, overwrites: but ids of canaries alone."""

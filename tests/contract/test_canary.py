@@ -125,6 +125,11 @@ FALSE = (
 
 def test_a_payment_by_a_canarys_name_is_in_every_count_while_it_is_confirmed(store: Store, clock: FakeClock) -> None:
     run(bring_in(store, [*FALSE]))
+    if isinstance(store, DynamoDbStore):  # where nothing keeps them out, none is paid: they lie on the desk, every one
+        claimed = run(store.claim(token="t", by="w1", limit=10))
+        assert of_desked(claimed.desked) == Tally(claimed=len(FALSE), review=len(FALSE))
+        assert (claimed.held, run(store.backlog()).review) == ([], len(FALSE))
+        return
     moves = confirm(store, clock)
     counted = tally(moves, [True] * len(moves))
     assert (counted.claimed, counted.confirmed) == (len(FALSE), len(FALSE))
@@ -252,3 +257,27 @@ def test_postgresql_forgets_those_of_last_week_and_lets_their_sender_do_no_more(
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         run(connection.fetchval("SELECT forget_canaries()"))
     run(connection.close())
+
+
+def test_the_canaries_login_can_become_nobody_else(database: Database) -> None:
+    """Neither the producer, nor (by tables of its own that take the names of ours) the owner of the function."""
+    connection = run(as_canary(database))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        run(connection.execute("SET ROLE confirm_producer"))
+    run(database.pool.execute("INSERT INTO transactions (id, account, amount, currency) VALUES ('p-1', 'a', 1, 'EUR')"))
+    old = f"{CANARY}{datetime.now(UTC) - timedelta(days=7, hours=1):%Y%m%dT%H%M}00Z"
+    run(
+        connection.execute(
+            f"""
+            CREATE TEMP TABLE transactions (id text, amount bigint, currency text);
+            CREATE TEMP TABLE history (transaction_id text);
+            INSERT INTO pg_temp.transactions VALUES ('{old}', 1, 'USD');
+            CREATE FUNCTION pg_temp.mine() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN DELETE FROM "{database.schema}".transactions; RETURN OLD; END $$;
+            CREATE TRIGGER mine BEFORE DELETE ON pg_temp.transactions FOR EACH ROW EXECUTE FUNCTION pg_temp.mine();
+            """
+        )
+    )
+    run(connection.fetchval(f'SELECT "{database.schema}".forget_canaries()'))
+    run(connection.close())
+    assert run(database.pool.fetchval("SELECT count(*) FROM transactions")) == 1

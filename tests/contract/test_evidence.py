@@ -3,6 +3,7 @@ whoever sends it round again, and whatever happened to the record meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -239,3 +240,115 @@ def test_text_that_a_store_can_not_hold_stops_no_other_move(store: Store, clock:
     if found.status is Status.REVIEW:
         assert "could not be written" in (found.reason or "")
         assert found.sent_earlier
+
+
+def test_what_came_in_after_shadow_modes_last_look_is_marked_when_it_ends(store: Store, clock: FakeClock) -> None:
+    """And what was marked before is marked once more: others may have sent until now, so the grace begins now."""
+    gateway = LedgerGateway()
+    shadow = under(SHADOW, store)
+    run(store.add([payment("early")]))
+    assert run(shadow.doubt()) == 1
+    clock.advance(3600)
+    run(store.add([payment("p-0", created_at=clock.now())]))
+    run(gateway.confirm(payment("p-0"), "p-0"))  # by the old job, in its last second
+    assert run(store.doubt(again=True)) == 2
+    assert find(store, "early").last_sent_at == clock.now()
+    work(store, gateway, clock)
+    assert find(store).status is Status.CONFIRMED
+    assert find(store, "early").status is Status.PENDING, "it may still appear"
+    assert gateway.effects == {"p-0": 1}
+
+
+def test_what_is_brought_in_again_after_a_restore_was_sent_since_the_restores_moment(
+    store: Store, clock: FakeClock
+) -> None:
+    """Its own `created_at` says now: a producer's default."""
+    policy = replace(SHADOW, restored_to=clock.now())
+    clock.advance(PAST_THE_KEY_WINDOW)
+    run(store.add([payment("p-0", created_at=clock.now()), payment("held", created_at=clock.now())]))
+    assert run(under(policy, store).doubt()) == 2
+    assert find(store).first_sent_at == policy.restored_to
+    [held] = run(under(policy, store).claim(token="t", by="w1", limit=1, ids=["held"])).held
+    assert held.first_sent_at == policy.restored_to
+    gateway = LedgerGateway()
+    clock.advance(POLICY.grace.total_seconds() + 1)
+    work(store, gateway, clock)
+    assert find(store).status is Status.REVIEW
+    assert gateway.effects == {}, "nobody knows whether it was sent, and the gateway may have forgotten"
+
+
+def test_a_redrive_says_in_both_fields_what_is_known_of_sending(store: Store, clock: FakeClock) -> None:
+    """A worker of the version before looks at the second alone."""
+    run(store.add([payment("p-0")]))
+    [held] = claim(store)
+    after = decide(held, Answer(Confirmed("ref", 1, "USD"), "w1"), clock.now(), POLICY)
+    run(store.settle([Move(held, after._replace(last_sent_at=None))]))
+    clock.advance(PAST_THE_KEY_WINDOW)
+    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    assert find(store).last_sent_at is not None
+
+
+def test_what_waits_for_its_turn_past_the_deadline_is_not_sent(store: Store, clock: FakeClock) -> None:
+    class Slow(LedgerGateway):
+        def turn(self, until: Any = None) -> Any:
+            clock.advance(30)
+            return super().turn(until)
+
+    gateway = Slow()
+    run(store.add([payment("p-0", hours=10 / 3600)]))
+    work(store, gateway, clock)
+    work(store, gateway, clock)
+    assert (find(store).status, find(store).reason) == (Status.REVIEW, "deadline passed before it could be sent")
+    assert gateway.effects == {}
+
+
+@pytest.mark.parametrize("after", [0, 3600], ids=["at once", "long after"])
+def test_a_question_that_did_not_get_through_is_none_and_is_repeated_for_a_while(
+    store: Store, clock: FakeClock, after: int
+) -> None:
+    answers: list[Outcome] = [Unknown("timed out")]
+    gateway = LedgerGateway(lambda verb, _, calls: (verb == "confirm", answers[0]))
+    run(store.add([payment("p-0", hours=1)]))
+    work(store, gateway, clock)
+    answers[0] = Retryable("not sent: the rate limit leaves no turn in time", counts=False)
+    clock.advance(3600 + after)
+    work(store, gateway, clock)
+    record = find(store)
+    assert record.asked == 0
+    if after:
+        assert (record.status, "asked" in (record.reason or "")) == (Status.REVIEW, False)
+    else:
+        assert record.status is Status.PENDING, "one question would have found it"
+        gateway.script = lambda *_: None
+        clock.time = record.next_attempt_at or clock.now()
+        work(store, gateway, clock)
+        assert find(store).status is Status.CONFIRMED
+
+
+def test_past_the_deadline_an_open_circuit_is_not_waited_out_for_ever(store: Store, clock: FakeClock) -> None:
+    gateway = LedgerGateway(lambda *_: (True, Unknown("timed out")))
+    run(store.add([payment(f"p-{n}", hours=1) for n in range(5)]))
+    work(store, gateway, clock)
+    clock.advance(2 * 3600)
+
+    def opens(*_: Any) -> tuple[bool, Outcome]:
+        gateway.is_ready = False  # the probe fails, and opens the circuit again
+        return False, Retryable("not sent: could not connect", counts=False)
+
+    gateway.script = opens
+    work(store, gateway, clock)
+    assert {find(store, f"p-{n}").status for n in range(5)} == {Status.REVIEW}
+    assert "gateway can't be reached" in str([find(store, f"p-{n}").reason for n in range(5)])
+
+
+def test_an_adapter_that_leaks_a_cancellation_is_one_payments_trouble(store: Store, clock: FakeClock) -> None:
+    def leaks(verb: str, transaction: Transaction, _: int) -> None:
+        if transaction.id == "p-3":
+            raise asyncio.CancelledError
+
+    gateway = LedgerGateway(leaks)
+    run(store.add(list(payments(8))))
+    work(store, gateway, clock)
+    found = {n: find(store, f"p-{n}").status for n in range(8)}
+    assert found == {n: Status.PENDING if n == 3 else Status.CONFIRMED for n in range(8)}
+    assert find(store, "p-3").sent_earlier

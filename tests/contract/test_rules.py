@@ -11,10 +11,13 @@ import pytest
 
 from tests.contract.conftest import POLICY, Database
 from tests.contract.test_dynamodb import Client, Make
-from tests.contract.test_store import answer, claim, done, find
-from tests.fakes import START, FakeClock, payment, payments, run
-from workers.domain.outcomes import NotTried
+from tests.contract.test_store import LEASE_OVER, answer, claim, done, find
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
+from workers.domain.confirming import Confirmer
+from workers.domain.outcomes import Confirmed, NotTried
+from workers.domain.ports import Move
 from workers.domain.transaction import Status, to_text
+from workers.domain.transitions import Answer, decide
 from workers.stores import postgres
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import PostgresStore
@@ -285,3 +288,74 @@ def test_a_row_given_back_while_a_claim_looks_at_it_is_left_alone_and_stops_nobo
     states = [Status.PENDING, Status.PROCESSING, Status.PENDING, Status.REVIEW]
     assert [line.now for line in record.history] == states, "no line of a change that was not made"
     assert run(store.claim(token="t3", by="w1", limit=9)) == ([], [])
+
+
+# --- DynamoDB: what is put on a desk in passing
+
+
+def test_what_is_put_on_a_desk_was_possibly_sent_whatever_it_says(dynamodb: Make, clock: FakeClock) -> None:
+    """Mended and redriven it is asked about: something else wrote over it, and may have taken away what was known."""
+    store, gateway = dynamodb(plain), LedgerGateway()
+    run(store.add([payment("p-0", hours=240)]))
+    run(gateway.confirm(payment("p-0"), "p-0"))
+    item = item_of(store, "p-0")
+    store.client.put_item(TableName=store.table, Item={**item, "currency": {"S": "usd"}})
+    clock.advance(25 * 3600)
+    assert claim(store) == []
+    store.client.put_item(TableName=store.table, Item={**item_of(store, "p-0"), "currency": {"S": "USD"}})
+    run(store.redrive("p-0", by="ana", approved_by="ben", why="mended"))
+    run(Confirmer(store, gateway, clock, Even(), lambda: "t", POLICY, "w").confirm_batch(9))
+    assert gateway.effects == {"p-0": 1}
+    assert find(store).status is Status.CONFIRMED
+
+
+def test_what_somebody_holds_is_his_until_his_lease_is_over(dynamodb: Make, clock: FakeClock) -> None:
+    """A worker of the version before holds what our rules refuse: its settle must not meet ours."""
+    store = dynamodb(plain)
+    run(store.add([payment("p-0")]))
+    [held] = claim(store, "old")
+    item = {**item_of(store, "p-0"), "currency": {"S": "usd"}}
+    store.client.put_item(TableName=store.table, Item=item)
+    assert run(store.claim(token="new", by="w", limit=9, ids=["p-0"])) == ([], [])
+    clock.advance(LEASE_OVER)
+    _, [desked] = run(store.claim(token="new", by="w", limit=9, ids=["p-0"]))
+    assert desked.id == "p-0"
+    assert run(store.settle([answer(held, clock, done(held))])) == [False], "whoever held it has lost it"
+    assert find(store).status is Status.REVIEW
+
+
+def test_what_came_to_its_end_before_a_rule_stays_there(dynamodb: Make, clock: FakeClock) -> None:
+    store = dynamodb(plain)
+    run(store.add([payment("p-0")]))
+    [held] = claim(store)
+    run(store.settle([answer(held, clock, done(held))]))
+    store.client.put_item(TableName=store.table, Item={**item_of(store, "p-0"), "account": {"S": "9" * 3000}})
+    assert (find(store).status, find(store).amount) == (Status.CONFIRMED, 2933)
+
+
+# --- PostgreSQL: what a line of history or a time may hide
+
+
+def test_odd_lines_and_times_hide_no_row_and_no_desk(database: Database, clock: FakeClock) -> None:
+    store = PostgresStore(database.pool, POLICY, clock)
+    run(store.add(list(payments(4))))
+    records = claim(store)
+    moves = [
+        Move(record, decide(record, Answer(Confirmed("ref", 1, "USD"), "w1"), clock.now(), POLICY))
+        for record in records
+    ]
+    run(store.settle(moves))
+    run(
+        database.pool.execute(
+            """
+            INSERT INTO history (transaction_id, version, at, was, now) VALUES ('p-0', 90, now(), 'X', 'NOPE');
+            UPDATE transactions SET review_by = '4713-01-01 BC' WHERE id = 'p-1';
+            UPDATE transactions SET review_by = 'infinity' WHERE id = 'p-2';
+            UPDATE transactions SET review_by = '200000-01-01', settled_at = NULL WHERE id = 'p-3';
+            """
+        )
+    )
+    assert {record.id for record in run(store.review())} == {"p-0", "p-1", "p-2", "p-3"}
+    assert (run(store.desk()).count, run(store.backlog()).review) == (4, 4)
+    assert run(store.desk()).first_review_by is not None
+    assert "not as we write it" in find(store, "p-0").history[-1].why

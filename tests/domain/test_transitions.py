@@ -198,8 +198,9 @@ def test_what_timed_out_past_its_deadline_is_asked_about_once_before_a_person_is
     day = 86_400
     record = answered(Unknown("timed out"), day + 1, held(day - 1))
     assert (record.status, record.sent_earlier) == (Status.PENDING, True)
-    asking = held(day + 2, record)
-    early = answered(NotFound(), day + 3, asking, asked=True)
+    assert record.next_attempt_at is not None
+    asking = decide(record, Claim("t1", "w1"), record.next_attempt_at, POLICY)
+    early = answered(NotFound(), day + 30, asking, asked=True)
     assert early.status is Status.PENDING, "it may still appear"
     assert early.next_attempt_at == START + timedelta(seconds=day + 1) + POLICY.grace
     again = held(day + 62, early)

@@ -20,17 +20,6 @@ GONE = "cluster-FT2Y56NA7X7JDBKX7GNV5WX3FX"
 AT = "2026-11-24T09:30:00Z"
 
 
-def test_in_shadow_mode_alone_the_plan_may_mark_what_waits() -> None:
-    """As possibly sent by others: before anything else, which is before any function that claims."""
-
-    def plan_may(**config: str) -> set[str]:
-        plan = [document for name, document in record("serverless", **config).policies() if "plan" in name]
-        return {str(one.get("Sid")) for document in plan for one in document["Statement"]} & {"MarkAsPossiblySent"}
-
-    assert plan_may(mode="shadow") == {"MarkAsPossiblySent"}
-    assert plan_may() == set()
-
-
 @pytest.mark.parametrize(
     ("alternative", "config", "wanted"),
     [
@@ -80,7 +69,7 @@ def test_taking_the_key_out_again_changes_nothing(alternative: str) -> None:
     ("config", "key", "says"),
     [
         ({"restoreFrom": "transactions-1"}, "mode", "first everything is asked"),
-        ({"restoreTime": AT}, "restoreTime", "without restoreFrom"),
+        ({"restoreTime": AT, "mode": "confirm"}, "restoreTime", "without restoreFrom, in mode confirm"),
         ({"restoreFrom": BACKUP, "restoreTime": AT, "mode": "shadow"}, "restoreTime", "a backup is of one moment"),
     ],
 )

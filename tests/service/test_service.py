@@ -384,10 +384,10 @@ def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: Postg
         assert not worker.events("stopped")
 
 
-def test_in_shadow_mode_it_marks_what_waits_before_anybody_sends_again(
+def test_in_shadow_mode_it_marks_what_waits_and_so_does_the_first_worker_after_it(
     place: Place, store: PostgresStore, gateway: Gateway
 ) -> None:
-    """The row that is not due yet, too: another worker, no longer in shadow mode, asks about it first."""
+    """The row that is not due yet, and the one that comes in after shadow mode's last look: both are asked about first."""
     add(store, 1)
     run(store.pool.execute("UPDATE transactions SET due_at = now() + interval '1 hour'"))
     with place.worker(GATEWAY_MODE="shadow") as worker:
@@ -396,7 +396,11 @@ def test_in_shadow_mode_it_marks_what_waits_before_anybody_sends_again(
     assert marked is not None
     assert (marked.status, marked.sent_earlier) == (Status.PENDING, True)
     assert marked.first_sent_at == marked.created_at
+    add(store, 1, start=1)
     run(store.pool.execute("UPDATE transactions SET due_at = now()"))
-    with place.worker():
-        wait(all_final(store, 1))
-    assert gateway.ledger.stats()["answers"].keys() >= {"ask not_found", "confirm 200"}
+    with place.worker() as worker:
+        assert worker.await_event("possibly sent by others")["transactions"] == 2
+        wait(all_final(store, 2))
+    assert gateway.ledger.stats()["answers"]["ask not_found"] >= 2
+    assert gateway.ledger.stats()["answers"]["confirm 200"] == 2
+    assert run(store.leave_shadow()) == 0

@@ -106,7 +106,7 @@ class Confirmer:
             if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
                 return Answer(NotTried("no attempt is left for a call"), self.by)
             async with self.gateway.turn(self._until(record, stop_at)):
-                if trouble := self._no_call(record, stop_at):
+                if trouble := self._no_call(record, stop_at) or self._too_late(record):
                     return Answer(trouble, self.by)
                 if record.sent_earlier and not may_resend(record, self.clock.now(), self.policy):
                     return Answer(NotFound(), self.by, asked=True)  # the wait for the turn took too long
@@ -114,7 +114,9 @@ class Confirmer:
                 if isinstance(outcome, NotFound):
                     outcome = Unknown("confirm answered 'not found', which only ask may")
                 return make(Answer, (outcome, self.by, False))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # it is we who are to end
             # Only a defect of an adapter gets here. The effect may have happened, so nothing is known.
             return Answer(Unknown(f"{type(error).__name__} in the gateway adapter"), self.by, asked=asked)
 
@@ -134,8 +136,12 @@ class Confirmer:
         if stop_at is not None and ends > stop_at:
             return NotTried("too little time left for a call")
         if not self.gateway.ready():
-            return NotTried("circuit breaker open")
+            return NotTried("circuit breaker open", unreachable=True)
         return None
+
+    def _too_late(self, record: Transaction) -> NotTried | None:
+        """What could not be sent by its deadline is not sent at all; what was sent is asked about, however late."""
+        return NotTried("deadline passed") if self.clock.now() >= record.deadline else None
 
 
 def of_desked(desked: Sequence[Transaction]) -> Tally:

@@ -55,6 +55,8 @@ class NotTried:
     """Ours, not the gateway's: no call was made (breaker open, lease or time too short). Burns no attempt."""
 
     reason: str
+    unreachable: bool = False
+    """Since the gateway can't be reached just now: past the deadline that is not waited out for ever."""
 
 
 Outcome = Confirmed | Rejected | Retryable | Unknown | NotFound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Policy:
     """How long the gateway remembers an idempotency key (Stripe: 24 h). Past it, ask but never resend."""
     only_ask: bool = False
     """Shadow mode: others may send, and may have sent, whatever the record says. So each is asked, none is sent."""
+    restored_to: datetime | None = None
+    """The moment that the datastore was set back to: what comes in now may have been sent at any time since then."""
     review_within: timedelta = timedelta(hours=24)
     review_owner: str = "payment-operations"
 
@@ -31,6 +33,11 @@ class Policy:
     def most_claims(self) -> int:
         """Attempts and takeovers after which a transaction that only ever loses its workers goes to a desk."""
         return 2 * self.max_attempts
+
+    @property
+    def patience(self) -> timedelta:
+        """How long past its deadline a question is repeated that did not get through."""
+        return self.retry_cap + self.grace
 
     def backoff(self, tries: int, chance: float) -> timedelta:
         """The delay after so many tries (1, 2, ...), of whatever kind: exponential with full jitter.

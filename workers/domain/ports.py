@@ -193,10 +193,11 @@ class Store(Claims, Protocol):
 
     async def desk(self) -> Desk: ...
 
-    async def doubt(self) -> int:
+    async def doubt(self, *, again: bool = False) -> int:
         """Mark all that wait, for their turn or for a person, as possibly sent since they came about; how many.
 
-        In shadow mode and after a restore, others may have sent what the record calls never sent. Marked ones stay so.
+        In shadow mode and after a restore, others may have sent what the record calls never sent. Marked ones stay so;
+        `again` marks them once more, when others have just ended: the grace period begins now.
         """
         ...
 

@@ -7,7 +7,7 @@ no clock and does no I/O: what to write and under which condition is the store's
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from workers.domain.history import told
@@ -93,6 +93,11 @@ class _Case(NamedTuple):
         return self.now >= self.record.deadline
 
     @property
+    def given_up(self) -> bool:
+        """Whether the deadline passed so long ago that a question which does not get through is not repeated."""
+        return self.now >= self.record.deadline + self.policy.patience
+
+    @property
     def used_up(self) -> bool:
         """Whether no further attempt may be made: from now on it may be asked about, and not be sent."""
         return self.record.attempt >= self.policy.max_attempts
@@ -121,7 +126,7 @@ def decide(record: Transaction, event: Event, now: datetime, policy: Policy, cha
         case ((Status.PENDING | Status.PROCESSING), Claim()):
             return _claim(case, event)
         case ((Status.PENDING | Status.PROCESSING), SetAside(by, why)):
-            return _review(case, doubted(record, now), by, why)
+            return _review(case, doubted(record, now, policy), by, why)
         case Status.REVIEW, Redrive():
             return _redrive(case, event)
     raise Refused(f"{record.id} is {record.status}: {type(event).__name__.lower()} is not possible")
@@ -197,20 +202,22 @@ def _possibly_sent(record: Transaction, now: datetime, policy: Policy) -> Transa
     written (by a version before this one, by a restore) is taken for possibly sent.
     """
     if policy.only_ask:
-        return doubted(record, now)
+        return doubted(record, now, policy)
     if record.status is Status.PROCESSING:
         # Whoever held it may have sent until its lease ended, and said nothing since.
         return record._replace(last_sent_at=record.lease_until)
     return record._replace(last_sent_at=record.last_sent_at or now) if record.sent_earlier else record
 
 
-def doubted(record: Transaction, now: datetime) -> Transaction:
+def doubted(record: Transaction, now: datetime, policy: Policy) -> Transaction:
     """The record, of which somebody else may have sent at any time since it was created: it is asked before it is sent.
 
-    So it is in shadow mode, and after a restore: what became of it since then, the gateway alone knows.
+    So it is in shadow mode, and after a restore: what became of it since then, the gateway alone knows. What was
+    brought in again after a restore may say that it was created now, so there the moment of the restore counts too.
     """
     now = utc(now)
-    return record._replace(first_sent_at=record.first_sent_at or min(record.created_at, now), last_sent_at=now)
+    since = min(time for time in (record.first_sent_at, record.created_at, policy.restored_to, now) if time)
+    return record._replace(first_sent_at=utc(since), last_sent_at=now)
 
 
 def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction | None:
@@ -255,6 +262,9 @@ def _answer(case: _Case, event: Answer) -> Transaction:
             return _retry(case, event, redact(reason), counts=counts, sent=False)
         case Unknown(reason):
             return _retry(case, event, f"unknown: {redact(reason)}", counts=True, sent=not event.asked)
+        case NotTried(reason, unreachable) if unreachable and record.sent_earlier and case.given_up:
+            why = f"deadline passed; {_asked(case)}gateway can't be reached"
+            return _review(case, record, event.by, why, attempt=record.attempt - 1)
         case NotTried(reason):
             return _release(
                 case, event, f"not tried: {reason}", back=True, due=_by_deadline(case, record.next_attempt_at)
@@ -269,7 +279,8 @@ def _retry(case: _Case, event: Answer, reason: str, *, counts: bool, sent: bool)
     """No end yet. What may have been sent is asked about, until the deadline and once more after it; what was not is
     tried again, until the deadline or as long as there are attempts."""
     counts = counts and not event.asked  # a question has no effect, so it costs no attempt
-    if not sent and (case.overdue or (counts and case.used_up)):
+    unheard = event.asked and not _was_asked(event) and not case.given_up  # it did not get through: once more
+    if not sent and not unheard and (case.overdue or (counts and case.used_up)):
         over = "deadline passed" if case.overdue else f"{case.record.attempt} attempts used up"
         why = f"{over}; {_asked(case, event)}last: {reason}"
         attempt = case.record.attempt - (not counts)
@@ -296,13 +307,20 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
     return _review(case, record, event.by, why, attempt=record.attempt - 1)
 
 
-def _asked(case: _Case, event: Answer) -> str:
+def _was_asked(event: Answer) -> bool:
+    """Whether the gateway had a question, and a chance to answer it: one that was refused on the way is none."""
+    return event.asked and isinstance(event.outcome, Unknown | NotFound)
+
+
+def _asked(case: _Case, event: Answer | None = None) -> str:
     """How often it was asked, since when, and when last: what a person wants to know who is to find out more."""
-    if not event.asked:
+    now = event is not None and _was_asked(event)
+    times = case.record.asked + now
+    if not times:
         return ""
-    times = case.record.asked + 1
-    since = case.record.last_sent_at or case.now
-    return f"asked {times} time{'s' if times > 1 else ''} since {to_text(since)}, last at {to_text(case.now)}; "
+    since = to_text(case.record.last_sent_at or case.now)
+    last = f", last at {to_text(case.now)}" if now else ""
+    return f"asked {times} time{'s' if times > 1 else ''} since {since}{last}; "
 
 
 def _redrive(case: _Case, event: Redrive) -> Transaction:
@@ -312,8 +330,11 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
         raise Refused("a redrive names who asks, who approves, and why")
     if by.casefold() == approved_by.casefold():
         raise Refused(f"a redrive needs two people: {by} can't approve what {by} asked for")
+    record = case.record
+    if record.sent_earlier:  # in both fields: a version before this one looks at the second alone
+        record = record._replace(last_sent_at=record.last_sent_at or case.now)
     return _moved(
-        case.record,
+        record,
         case.now,
         by,
         Status.PENDING,
@@ -397,7 +418,7 @@ def _release(
         why,
         attempt=record.attempt - 1 if back else record.attempt,
         tries=record.tries + tried,
-        asked=record.asked + (tried and event.asked),
+        asked=record.asked + (tried and _was_asked(event)),
         next_attempt_at=None if due is None else utc(due),
         lease_until=None,
         reason=why,
@@ -406,8 +427,7 @@ def _release(
 
 def _by_deadline(case: _Case, due: datetime | None) -> datetime | None:
     """`due`, or the deadline where that is earlier: the end is decided then."""
-    late = max(case.record.deadline, case.now + timedelta(milliseconds=1))
-    return None if due is None else min(due, late)
+    return due if due is None or case.overdue else min(due, case.record.deadline)
 
 
 def _sent(case: _Case, *, sent: bool) -> Transaction:

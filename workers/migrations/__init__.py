@@ -6,6 +6,7 @@ A file locks one of the tables: a worker that holds the other one, and wants thi
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 import asyncpg
 
 LOCK = 5_019_276_342_911  # any number, as long as it is ours: the advisory lock of whoever migrates
+LOCK_SECONDS, LOCK_TRIES, LOCK_PAUSE = 2, 30, 2.0
+"""How long a migration waits for a table, how often, and the seconds between, in which the workers go on."""
 NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 
@@ -56,7 +59,8 @@ async def migrate(connection: asyncpg.Connection, wanted: Sequence[Migration] | 
     """Bring the schema up to date; returns the names of what was applied. Several at once wait for each other.
 
     Raises:
-        SchemaError: the database is newer than this version, or an applied file was changed afterwards.
+        SchemaError: an applied file was changed afterwards, or somebody holds a table for too long. A database that is
+            newer than this version is no error: migrations never break the version before, and that is the way back.
     """
     wanted = migrations() if wanted is None else wanted
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
@@ -75,7 +79,19 @@ async def migrate(connection: asyncpg.Connection, wanted: Sequence[Migration] | 
         _compare(applied, wanted)
         done = []
         for migration in wanted[len(applied) :]:
+            await _apply(connection, migration)
+            done.append(migration.name)
+        return done
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    """In one transaction. Waits for no lock for long: all workers would wait behind it, and stand still with it."""
+    for left in reversed(range(LOCK_TRIES)):
+        try:
             async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
                 await connection.execute(migration.sql)
                 await connection.execute(
                     "INSERT INTO schema_migrations (number, name, digest) VALUES ($1, $2, $3)",
@@ -83,10 +99,14 @@ async def migrate(connection: asyncpg.Connection, wanted: Sequence[Migration] | 
                     migration.name,
                     migration.digest,
                 )
-            done.append(migration.name)
-        return done
-    finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+            return
+        except asyncpg.LockNotAvailableError:
+            if not left:
+                raise SchemaError(
+                    f"{migration.name} got no lock on its table in {LOCK_TRIES} tries: somebody holds it in a "
+                    "transaction that does not end; look for it in pg_stat_activity and end it, then run this again"
+                ) from None
+            await asyncio.sleep(LOCK_PAUSE)
 
 
 async def check(connection: asyncpg.Connection, wanted: Sequence[Migration] | None = None) -> None:
@@ -117,8 +137,3 @@ def _compare(applied: Sequence[tuple[str, str]], wanted: Sequence[Migration]) ->
             raise SchemaError(
                 f"{migration.name} is not what was applied as {name}: never change a migration, add a new one"
             )
-    if len(applied) > len(wanted):
-        raise SchemaError(
-            f"the schema is at {len(applied)} ({applied[-1][0]}), this version knows {len(wanted)}: "
-            "deploy the newer one"
-        )

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -40,6 +40,8 @@ from workers.telemetry import Metrics, Telemetry, told
 from workers.tracing import Context, nanoseconds, new_id, send
 from workers.watch import Watch, WatchedGateway, WatchedStore
 
+BATCH_BYTES = 200_000
+"""Of a batch's ids: a state of Step Functions takes 256 KiB."""
 SAMPLE = 10
 """Of a batch so many are timed: logs are billed by the byte."""
 SETTLE_RESERVE = timedelta(seconds=5)
@@ -131,12 +133,14 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
     """
     config, lock, now, began = app().config, app().lock, app().clock.now(), time_ns()
     run, loop = str(event["run"]), int(event["last"].get("loop", 0))
-    ours = lock.take(run, now, now + config.run_lease)
+    ours = lock.take(run, now, now + config.run_lease, in_shadow=config.policy.only_ask)
+    if ours:
+        _doubt(now, run, after_shadow=ours.after_shadow)
     whole = _run({**event["last"], "run": run})
     due = _look(now, run[:8], whole if ours else None)
     if not ours:
         return {"run": run, "batches": 0, "locked_out": True}
-    parts = [due.ids[n : n + config.batch_size] for n in range(0, len(due.ids), config.batch_size)]
+    parts = list(_parts(due.ids, config.batch_size))
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
         common = {"run": run, "trace": str(whole), "planned": to_text(now)}
@@ -262,6 +266,33 @@ def _keep_lock(event: Mapping[str, Any], run: str) -> bool:
     return True
 
 
+def _doubt(now: datetime, run: str, *, after_shadow: bool) -> None:
+    """In shadow mode others send, and what was restored was sent: nothing that a record says of sending is believed.
+
+    The first run that may send marks all that waits once more, what came in since shadow mode's last look with it.
+    """
+    store, lock = app().store, app().lock
+    if app().config.policy.only_ask or after_shadow:
+        marked = app().loop.run_until_complete(store.doubt(again=after_shadow))
+        if after_shadow:
+            lock.left_shadow(run)
+        if marked:
+            app().telemetry.event("possibly sent by others", now, run=run[:8], transactions=marked)
+
+
+def _parts(ids: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    """Batches of at most `most` ids, each of which fits into the state machine's hands: odd ids may be long."""
+    start = size = 0
+    for n, id_ in enumerate(ids):
+        cost = len(json.dumps(id_)) + 2
+        if n - start == most or (size + cost > BATCH_BYTES and n > start):
+            yield ids[start:n]
+            start, size = n, 0
+        size += cost
+    if ids:
+        yield ids[start:]
+
+
 def _canary(now: datetime, run: str) -> Metrics:
     """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
     if (canary := app().config.canary) is None:
@@ -280,9 +311,6 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     """
     config, store, telemetry = app().config, app().store, app().telemetry
     canary = _canary(now, run)
-    if config.policy.only_ask and (marked := app().loop.run_until_complete(store.doubt())):
-        # Others send, and what was restored was sent since: nothing that a record says of sending is believed.
-        telemetry.event("possibly sent by others", now, run=run, transactions=marked)
     most = config.batch_size * config.batches_per_plan
     due = app().loop.run_until_complete(store.due(most))
     if len(due.ids) < most:

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -20,6 +20,17 @@ from workers.domain.transaction import to_text
 
 KEY = {"id": {"S": "#run"}}
 """No transaction's id begins with #."""
+
+
+SHADOW = "shadow"
+"""Of the lock's item: a run in shadow mode was here, and no other since."""
+
+
+class Taken(NamedTuple):
+    """The lock is ours."""
+
+    after_shadow: bool
+    """Whether this is the first run that may send since one in shadow mode."""
 
 
 class LockLost(Exception):  # noqa: N818 - what happened
@@ -35,17 +46,26 @@ class RunLock:
     renewed: dict[str, datetime] = field(default_factory=dict)
     """When this worker last renewed it, by run."""
 
-    def take(self, run: str, now: datetime, until: datetime) -> bool:
-        """Hold the lock until `until`, unless another run holds it: True if it is ours.
+    def take(self, run: str, now: datetime, until: datetime, *, in_shadow: bool = False) -> Taken | None:
+        """Hold the lock until `until`, unless another run holds it: None.
 
-        It is ours already in a later loop, or where the answer to a first try was lost.
+        It is ours already in a later loop, or where the answer to a first try was lost. A run in shadow mode leaves a
+        note of that, which `left_shadow` takes away.
         """
         condition = "attribute_not_exists(lease_until) OR lease_until < :now OR run = :run"
+        values: dict[str, datetime | dict[str, Any]] = {":until": until, ":now": now}
+        if in_shadow:
+            values[":yes"] = {"BOOL": True}
+        note = f", {SHADOW} = :yes" if in_shadow else ""
         try:
-            self._update(run, "SET run = :run, lease_until = :until", {":until": until, ":now": now}, condition)
+            item = self._update(run, f"SET run = :run, lease_until = :until{note}", values, condition)
         except LockLost:
-            return False
-        return True
+            return None
+        return Taken(after_shadow=SHADOW in item and not in_shadow)
+
+    def left_shadow(self, run: str) -> None:
+        """What waits is marked: nobody needs to know any more that shadow mode was here."""
+        self._update(run, f"REMOVE {SHADOW}", {})
 
     def give_back(self, run: str) -> None:
         """Let the next run begin at once. Nothing to do where the lock is no longer ours."""
@@ -78,17 +98,20 @@ class RunLock:
 
     def _update(
         self, run: str, expression: str, values: Mapping[str, datetime | dict[str, Any]], condition: str = "run = :run"
-    ) -> None:
-        """Raises LockLost where the condition does not hold."""
+    ) -> Mapping[str, Any]:
+        """The item as it is then. Raises LockLost where the condition does not hold."""
         texts = {name: {"S": to_text(v)} if isinstance(v, datetime) else v for name, v in values.items()}
         try:
-            self.client.update_item(
+            answer = self.client.update_item(
                 TableName=self.table,
                 Key=KEY,
                 UpdateExpression=expression,
                 ConditionExpression=condition,
                 ExpressionAttributeValues={":run": {"S": run}, **texts},
+                ReturnValues="ALL_NEW",
             )
+            item: Mapping[str, Any] = answer["Attributes"]
+            return item
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 raise LockLost(f"the run lock of {self.table} is no longer held by {run}") from None

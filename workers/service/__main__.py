@@ -108,6 +108,7 @@ class Service:
         """Until `stop`; everything that is held is settled or released then."""
         await self.database.wait_out(self._check_schema)
         await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
+        await self.database.wait_out(self._leave_shadow)
         await self._first_key()
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
         await self._aside(self._beat)
@@ -157,7 +158,11 @@ class Service:
             await asyncio.sleep(self.config.metrics_every.total_seconds())
 
     async def _doubt(self) -> None:
-        if marked := await self.store.doubt():
+        if marked := await self.store.enter_shadow():
+            self._event("possibly sent by others", transactions=marked)
+
+    async def _leave_shadow(self) -> None:
+        if not self.config.policy.only_ask and (marked := await self.store.leave_shadow()):
             self._event("possibly sent by others", transactions=marked)
 
     def _make_confirmer(self) -> Confirmer:

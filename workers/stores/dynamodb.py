@@ -17,7 +17,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -36,6 +36,8 @@ TRIES = 6  # of what DynamoDB throttled or left unprocessed, with doubled waits 
 REVIEW_SHARD = "review"
 CANARIES_SHARD = "canaries"
 """For canaries in REVIEW: on no desk, and the index holds keys alone, which do not tell them from payments."""
+LONGEST_LEASE = timedelta(hours=12)
+"""No worker takes a longer one: what says so is not believed."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
 PAGE = 40
@@ -156,12 +158,12 @@ class DynamoDbStore:
         return Claimed(held, unreadable + desked)
 
     def _own(self, record: Transaction) -> Transaction:
-        """Raises Unreadable for what bears a canary's name, and is none of ours: IAM can hold who sends canaries to such
-        ids, and to nothing else of an item, so no money moves under one."""
+        """Raises Unreadable for what bears a canary's name, and is none of ours: IAM can hold who sends canaries to the
+        name, and to nothing else of an item, so no other money moves under it."""
         if record.id.startswith(CANARY) and not record.is_canary:
-            raise Unreadable(f"ids that begin with {CANARY} are the stack's own: bring it in under another id")
+            raise Unreadable(f"ids that begin with {CANARY} are the stack's own: ask the gateway what became of it")
         if self.canary_account not in (None, record.account) and record.is_canary:
-            raise Unreadable("it has the form of a canary, but not its account: bring it in under another id")
+            raise Unreadable("it has the form of a canary, but not its account: ask the gateway what became of it")
         return record
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
@@ -230,16 +232,17 @@ class DynamoDbStore:
         waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
         return Desk(len(keys), _first_time(keys), desk_of(waiting).at_risk)
 
-    async def doubt(self) -> int:
+    async def doubt(self, *, again: bool = False) -> int:
         now, marked = self.clock.now(), 0
         waiting = self._walk((*self._shards, REVIEW_SHARD, CANARIES_SHARD), KEYS_PER_CALL)
         while keys := await waiting.take(KEYS_PER_CALL):
             moves = []
             for item in (await self._items([id_ for _, id_ in keys], consistent=False)).values():
-                with contextlib.suppress(Unreadable):  # a desk's matter; it is not sent before it is mended
+                with contextlib.suppress(Unreadable):  # a desk's matter, and marked when it is put there
                     record = parse(item)
-                    if _in_doubt(record):
-                        moves.append(Move(record, doubted(record, now)._replace(version=record.version + 1)))
+                    if _waits(record) and (again or _in_doubt(record)):
+                        after = doubted(record, now, self.policy)
+                        moves.append(Move(record, after._replace(version=record.version + 1)))
             marked += sum(await self.settle(moves))
         return marked
 
@@ -432,13 +435,26 @@ class DynamoDbStore:
 
         Returns those that were moved, with a history of this line alone: their own can't be read either.
         """
-        broken = [(item, why) for item, why in broken if item.get("pending_shard") not in (None, {"S": REVIEW_SHARD})]
+        broken = [
+            (item, why)
+            for item, why in broken
+            if item.get("pending_shard") not in (None, {"S": REVIEW_SHARD}) and not _is_held(item, now)
+        ]
         until = {"S": to_text(now + self.policy.review_within)}
         where = {"pending_shard": {"S": REVIEW_SHARD}, "next_attempt_at": until}
         status, owner = {"S": Status.REVIEW.value}, {"S": self.policy.review_owner}
         whole = [
             _desk_statement(
-                self.table, item, {"status": status, "reason": {"S": why}, "owner": owner, "review_by": until, **where}
+                self.table,
+                item,
+                {
+                    "status": status,
+                    "reason": {"S": why},
+                    "owner": owner,
+                    "review_by": until,
+                    **where,
+                    **_possibly_sent(item, now),
+                },
             )
             for item, why in broken
         ]
@@ -581,7 +597,7 @@ def to_item(record: Transaction, shards: int) -> Item:
     return item
 
 
-def parse(item: Item) -> Transaction:
+def parse(item: Item, *, strictly: bool = True) -> Transaction:
     """The inverse of `to_item`.
 
     Raises:
@@ -599,8 +615,13 @@ def parse(item: Item) -> Transaction:
     if values["status"] is Status.REVIEW:
         values["next_attempt_at"] = None
     record = Transaction(**values)
+    if not strictly:
+        return record
     if broken := broken_rule(record):
         raise Unreadable(f"{broken}: written by something else")
+    desked = item.get("pending_shard") in ({"S": REVIEW_SHARD}, {"S": CANARIES_SHARD})
+    if desked is not (record.status is Status.REVIEW):
+        raise Unreadable(f"field pending_shard does not go with status {record.status}: written by something else")
     if ("pending_shard" in item) is record.status.is_final:
         raise Unreadable(f"field pending_shard does not go with status {record.status}: written by something else")
     if EXPIRES in item and not record.is_canary:
@@ -609,10 +630,16 @@ def parse(item: Item) -> Transaction:
 
 
 def _read(item: Item) -> Transaction:
-    """As `parse`, but an item that is no transaction comes back as one that waits in REVIEW and says so."""
+    """As `parse`, but an item that is no transaction comes back as one that waits in REVIEW and says so.
+
+    What has come to its end stays at it, though rules of a later day refuse what was taken then.
+    """
     try:
         return parse(item)
     except Unreadable as error:
+        with contextlib.suppress(Unreadable):
+            if (ended := parse(item, strictly=False)).status.is_final:
+                return ended
         until = item.get("review_by", {}).get("S")
         return _unreadable(item, str(error))._replace(
             owner=item.get("owner", {}).get("S"),
@@ -705,6 +732,8 @@ def _update(table: str, move: Move, shards: int) -> Item:
 def _desk_statement(table: str, item: Item, changes: Item, gone: Sequence[str] = (EXPIRES,)) -> Item:
     """Moves an item that is no transaction, as long as it stands as it was found. It stays until somebody has decided,
     though it be called a canary."""
+    if (version := _number(item.get("version"))) is not None:
+        changes = {**changes, "version": {"N": str(version + 1)}}  # whoever holds it has lost it
     remove = "".join(f'REMOVE "{name}" ' for name in gone if name in item)
     same = [name for name in ("id", "pending_shard", "version") if name in item]
     where = " AND ".join(f'"{name}" = ?' for name in same)
@@ -714,10 +743,35 @@ def _desk_statement(table: str, item: Item, changes: Item, gone: Sequence[str] =
     }
 
 
+def _is_held(item: Item, now: datetime) -> bool:
+    """Whether somebody's lease on it stands, whatever is wrong with it for us: then it is his, and ours after that."""
+    until = _time(item.get("lease_until", {}).get("S", ""))
+    return (
+        item.get("status") == {"S": Status.PROCESSING.value} and until is not None and now < until < now + LONGEST_LEASE
+    )
+
+
+def _possibly_sent(item: Item, now: datetime) -> Item:
+    """What an item that is not believed says of sending: possibly, since it was created, until now."""
+    since = _time(item.get("created_at", {}).get("S", "")) or datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    return {"first_sent_at": {"S": to_text(min(since, now))}, "last_sent_at": {"S": to_text(now)}}
+
+
+def _number(value: Item | None) -> int | None:
+    try:
+        return int(value["N"]) if value else None
+    except (KeyError, ValueError):
+        return None
+
+
+def _waits(record: Transaction) -> bool:
+    """For its turn, or for a person. Held ones are left to their holder's fence."""
+    return record.status in (Status.PENDING, Status.REVIEW)
+
+
 def _in_doubt(record: Transaction) -> bool:
-    """Whether it waits and says of itself that it was never sent. Held ones are left to their holder's fence."""
-    never = record.first_sent_at is None or record.last_sent_at is None
-    return never and record.status in (Status.PENDING, Status.REVIEW)
+    """Whether it says of itself that it was never sent."""
+    return record.first_sent_at is None or record.last_sent_at is None
 
 
 def _sets(changes: Iterable[str]) -> str:

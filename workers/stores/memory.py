@@ -105,10 +105,10 @@ class MemoryStore:
     async def desk(self) -> Desk:
         return desk_of(await self.review(len(self.records)))
 
-    async def doubt(self) -> int:
-        open_ = (Status.PENDING, Status.REVIEW)
-        found = [r for r in self.records.values() if r.status in open_ and not (r.first_sent_at and r.last_sent_at)]
-        self.records.update((record.id, doubted(record, self.clock.now())) for record in found)
+    async def doubt(self, *, again: bool = False) -> int:
+        waiting = [r for r in self.records.values() if r.status in (Status.PENDING, Status.REVIEW)]
+        found = [r for r in waiting if again or not (r.first_sent_at and r.last_sent_at)]
+        self.records.update((record.id, doubted(record, self.clock.now(), self.policy)) for record in found)
         return len(found)
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002

@@ -231,11 +231,26 @@ class PostgresStore:
             lines.setdefault(row["transaction_id"], []).extend(_lines(row))
         return [_with(row, lines.get(row["id"], [])) for row in rows]
 
-    async def doubt(self) -> int:
+    async def doubt(self, *, again: bool = False) -> int:
         marked, more = 0, DOUBTED
+        before = (self._now() or await self.pool.fetchval("SELECT now()")) if again else None
         while more == DOUBTED:  # in parts, so that nobody waits for long
-            more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED)
+            more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED, self.policy.restored_to, before)
             marked += more
+        return marked
+
+    async def enter_shadow(self) -> int:
+        """As `doubt`, by a worker in shadow mode: the first that sends again will know that one was here."""
+        await self.pool.execute("INSERT INTO shadow_mode DEFAULT VALUES ON CONFLICT DO NOTHING")
+        return await self.doubt()
+
+    async def leave_shadow(self) -> int:
+        """By a worker that sends, before its first claim: where one in shadow mode was here, all that waits is marked
+        once more, what came in since its last look with it."""
+        if not await self.pool.fetchval("SELECT EXISTS (SELECT FROM shadow_mode)"):
+            return 0
+        marked = await self.doubt(again=True)
+        await self.pool.execute("DELETE FROM shadow_mode")
         return marked
 
     # --- parts
@@ -270,6 +285,7 @@ class PostgresStore:
             *after,
             None if ids is None else list(ids),
             policy.only_ask,
+            policy.restored_to,
         )
         claimed = _claimed(rows, token, by, policy)
         if claimed.desked:
@@ -420,22 +436,42 @@ _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 def _readable(*columns: str) -> str:
     """Times within Python's years, which end at 9999: one that is out of them must not hide the rest of the row."""
-    within = "CASE WHEN {0} >= '9999-01-01' THEN '9999-01-01' WHEN {0} < '0001-01-02' THEN '0001-01-02' ELSE {0} END AS {0}"
+    within = (
+        "CASE WHEN {0} >= '9999-01-01' THEN '9999-01-01' WHEN {0} < '0001-01-02' THEN '0001-01-02' ELSE {0} END AS {0}"
+    )
     return ", ".join(within.format(column) for column in columns)
 
 
-_SELECT = f"""
-SELECT id, account, amount, currency, status, attempt, token, claimed_by, taken_over, version, tries, asked,
-       gateway_reference, reason, owner,
-       {_readable("created_at", "deadline", "due_at", "lease_until", "claimed_at", "first_sent_at", "last_sent_at")},
-       {_readable("arrived_at", "settled_at", "review_by")}
-FROM transactions
-"""
-_LINES = f"""
-SELECT transaction_id, version, claimed_by, taken_over, token, claim_attempt, by, was, now, attempt, why,
-       {_readable("claimed_at", "at")}
-FROM history
-"""
+_SELECT = "SELECT {} FROM transactions".format(  # noqa: S608 - names of ours
+    ", ".join(
+        (
+            *(
+                "id",
+                "account",
+                "amount",
+                "currency",
+                "status",
+                "attempt",
+                "token",
+                "claimed_by",
+                "taken_over",
+                "version",
+            ),
+            *("tries", "asked", "gateway_reference", "reason", "owner"),
+            _readable("created_at", "deadline", "due_at", "lease_until", "claimed_at", "first_sent_at", "last_sent_at"),
+            _readable("arrived_at", "settled_at", "review_by"),
+        )
+    )
+)
+_LINES = "SELECT {} FROM history".format(  # noqa: S608 - names of ours
+    ", ".join(
+        (
+            *("transaction_id", "version", "claimed_by", "taken_over", "token", "claim_attempt", "by", "was", "now"),
+            *("attempt", "why"),
+            _readable("claimed_at", "at"),
+        )
+    )
+)
 
 
 def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy) -> Claimed:

@@ -8,7 +8,8 @@
 -- leaves dead entries at the left edge of the index, and with an old snapshot held elsewhere a claim that walks them took
 -- 31 ms instead of 1.6 (measured); a sweep from the very left, each second, finds retries and latecomers.
 --
--- The rules are those of workers/domain/transitions.py; $13 is shadow mode, where others may send until now.
+-- The rules are those of workers/domain/transitions.py; $13 is shadow mode, where others may send until now,
+-- and may have since $14 (nothing: since the row was created).
 WITH clock AS (
     SELECT now, date_part('epoch', now) AS at
     FROM (SELECT date_trunc('milliseconds', coalesce($1::timestamptz, now())) AS now) AS truncated
@@ -48,7 +49,7 @@ WITH clock AS (
         taken_over    = p.lease_until IS NOT NULL,
         first_sent_at = CASE
             WHEN p.desk LIKE 'unreadable:%' THEN t.created_at  -- by the words above
-            WHEN $13::boolean THEN coalesce(t.first_sent_at, least(t.created_at, p.now))
+            WHEN $13::boolean THEN least(t.first_sent_at, t.created_at, $14::timestamptz, p.now)
             WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, p.now)
             ELSE t.first_sent_at END,
         last_sent_at  = CASE

@@ -15,6 +15,8 @@ BEGIN
                     review_by = NULL, lease_until = NULL, token = NULL,
                     due_at = greatest(least(at, now()), '1970-01-01'),
                     deadline = least(until, now() + interval '366 days'),
+                    last_sent_at = CASE WHEN first_sent_at IS NULL THEN last_sent_at
+                                        ELSE coalesce(last_sent_at, now()) END,
                     version = least(version, 2147483646) + 1
                 WHERE id = which AND version = expected AND status = 'REVIEW'
                 RETURNING id, version, due_at
@@ -54,3 +56,7 @@ CREATE TRIGGER transactions_arrive_now BEFORE INSERT ON transactions
     FOR EACH ROW WHEN (
         least(NEW.arrived_at, NEW.due_at) < '1970-01-01' OR greatest(NEW.arrived_at, NEW.due_at) > now() + interval '1 day'
     ) EXECUTE FUNCTION refuse_time();
+
+-- That a worker in shadow mode was here: the first that sends again marks all that waits once more (PostgresStore).
+CREATE TABLE shadow_mode (only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one));
+GRANT SELECT, INSERT, DELETE ON shadow_mode TO confirm_worker;
