@@ -262,8 +262,7 @@ def test_postgresql_forgets_those_of_last_week_and_lets_their_sender_do_no_more(
 def test_the_canaries_login_can_become_nobody_else(database: Database) -> None:
     """Neither the producer, nor (by tables of its own that take the names of ours) the owner of the function."""
     connection = run(as_canary(database))
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        run(connection.execute("SET ROLE confirm_producer"))
+    assert not run(database.pool.fetchval("SELECT pg_has_role('confirm_canary', 'confirm_producer', 'MEMBER')"))
     run(database.pool.execute("INSERT INTO transactions (id, account, amount, currency) VALUES ('p-1', 'a', 1, 'EUR')"))
     old = f"{CANARY}{datetime.now(UTC) - timedelta(days=7, hours=1):%Y%m%dT%H%M}00Z"
     run(

@@ -376,7 +376,7 @@ def test_it_sends_canaries_and_counts_none_of_them(place: Place, store: Postgres
 
 
 def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: PostgresStore) -> None:
-    run(store.pool.execute("REVOKE INSERT ON transactions FROM confirm_producer"))
+    run(store.pool.execute("REVOKE INSERT ON transactions FROM confirm_canary"))
     with place.worker(CANARY_MINUTES="5", CANARY_ACCOUNT="test-account") as worker:
         assert worker.await_event("failed")["error"] == "InsufficientPrivilegeError"
         add(store, 3)
@@ -387,7 +387,7 @@ def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: Postg
 def test_in_shadow_mode_it_marks_what_waits_and_so_does_the_first_worker_after_it(
     place: Place, store: PostgresStore, gateway: Gateway
 ) -> None:
-    """The row that is not due yet, and the one that comes in after shadow mode's last look: both are asked about first."""
+    """The row that is not due yet, and the one that comes in after shadow mode has looked: it asks about both first."""
     add(store, 1)
     run(store.pool.execute("UPDATE transactions SET due_at = now() + interval '1 hour'"))
     with place.worker(GATEWAY_MODE="shadow") as worker:
