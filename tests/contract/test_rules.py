@@ -27,7 +27,7 @@ BAD: tuple[tuple[str, str | int], ...] = (
     ("id", "#run"),
     ("id", "x" * 129),
     ("account", ""),
-    ("account", "9" * 129),
+    ("account", "9" * 1_025),
     ("account", "9" * 300_000),
     ("amount", -1),
     ("amount", 10**15 + 1),

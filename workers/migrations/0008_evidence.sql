@@ -9,8 +9,8 @@ GRANT UPDATE (tries, asked) ON transactions TO confirm_worker, confirm_operator;
 -- at nothing that a claim or a settle changes; its condition is evaluated without a call.
 CREATE FUNCTION refuse_account() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE check_violation USING MESSAGE = 'account: found ' || length(NEW.account) || ' characters, allowed 1 to 128';
+    RAISE check_violation USING MESSAGE = 'account: found ' || length(NEW.account) || ' characters, allowed 1 to 1024';
 END
 $$;
 CREATE TRIGGER transactions_account BEFORE INSERT ON transactions
-    FOR EACH ROW WHEN (length(NEW.account) NOT BETWEEN 1 AND 128) EXECUTE FUNCTION refuse_account();
+    FOR EACH ROW WHEN (length(NEW.account) NOT BETWEEN 1 AND 1024) EXECUTE FUNCTION refuse_account();
