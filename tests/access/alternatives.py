@@ -19,6 +19,7 @@ from tests.service.harness import Place
 from workers.clock import SystemClock
 from workers.domain.policy import Policy
 from workers.domain.transaction import Transaction, to_text
+from workers.serverless.run_lock import KEY, SHADOW
 from workers.stores.dynamodb import DynamoDbStore
 
 TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
@@ -139,6 +140,11 @@ class Serverless(World):
         """How many streams its log has: one per invocation here."""
         group = self.record.outputs["logGroups"][function]
         return len(self.client("logs").describe_log_streams(logGroupName=group)["logStreams"])
+
+    def after_shadow(self) -> None:
+        """The next run is the first that may send since one in shadow mode."""
+        table = self.record.outputs["tableName"]
+        self.client("dynamodb").put_item(TableName=table, Item={**KEY, SHADOW: {"BOOL": True}})
 
     def free(self) -> None:
         """No run holds the lock, whatever became of the last one."""

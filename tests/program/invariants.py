@@ -89,8 +89,8 @@ READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
 GRANTS = {
     "serverless": {
         "plan": EVERY_FUNCTION | {
-            "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt", "kms:GenerateDataKey",
-            "s3:PutObject",
+            "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:Query", "dynamodb:UpdateItem", "kms:Decrypt",
+            "kms:GenerateDataKey", "s3:PutObject",
         },
         "confirm": EVERY_FUNCTION | READ_SECRET
         | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:UpdateItem"},
