@@ -21,6 +21,22 @@ OF_THE_CLI = ("output", "max-items")
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """`aws SERVICE wait NAME --flag value ...`"""
+
+    client: Any
+    name: str
+    look: Call
+    """What it asks again and again."""
+
+    def made(self) -> None:
+        self.client.get_waiter(self.name).wait(**self.look.arguments, WaiterConfig={"Delay": 1})
+
+    def mistakes(self) -> str:
+        return self.look.mistakes()
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     client: Any
     method: str
@@ -47,10 +63,37 @@ def filled(line: str, outputs: Mapping[str, Any], words: Mapping[str, str]) -> s
     return line
 
 
-def call_of(client: Callable[[str], Any], line: str) -> Call:
+_KEPT = re.compile(r"([A-Z]+)=\$\((aws .*)\)")
+_SAID = re.compile(r'test "\$\((aws .*)\)" = (\w+)')
+
+
+def play(client: Callable[[str], Any], command: str, words: dict[str, str], *, truly: bool = True) -> None:
+    """A command that may keep an answer (`NAME=$(aws ...)`) or hold one against a word (`test "$(aws ...)" = WORD`).
+    `words` has what `$NAME` stands for, and gets what is kept. Not `truly`: only whether AWS would take the words."""
+    kept, said = _KEPT.fullmatch(command), _SAID.fullmatch(command)
+    line = str(kept[2] if kept else said[1] if said else command)
+    call = call_of(client, re.sub(r"\$([A-Z]+)", lambda found: words[found[1]], line))
+    if not truly:
+        assert call.mistakes() == "", command
+        answer: Any = "x"
+    else:
+        answer = call.made()
+        assert said is None or answer == said[2], command
+    if kept:
+        words[kept[1]] = answer
+
+
+def call_of(client: Callable[[str], Any], line: str) -> Call | Wait:
     """`line` begins with `aws`; `client` makes the client of a service."""
     aws, service, operation, *rest = shlex.split(line)
     assert aws == "aws", line
+    if operation == "wait":
+        name, asked = rest.pop(0).replace("-", "_"), client(service)
+        (looks,) = [one for one in asked.waiter_names if one == name]
+        operation = xform_name(asked.get_waiter(looks).config.operation, "-")
+        look = call_of(client, shlex.join([aws, service, operation, *rest]))
+        assert isinstance(look, Call)
+        return Wait(asked, name, look)
     asked, method, query, given = client(service), operation.replace("-", "_"), None, dict[str, Any]()
     members = _model(asked, method).input_shape.members
     flags = {xform_name(name, "-"): (name, shape) for name, shape in members.items()}
@@ -84,4 +127,8 @@ def _value(values: list[str], shape: Any) -> Any:
             return [dict(pair.split("=", 1) for pair in value.split(",")) for value in values]
         return values
     (value,) = values
+    if shape.type_name == "structure":
+        kinds = {"double": float, "integer": int}
+        pairs = dict(pair.split("=", 1) for pair in value.split(","))
+        return {name: kinds.get(shape.members[name].type_name, str)(one) for name, one in pairs.items()}
     return int(value) if shape.type_name == "integer" else value

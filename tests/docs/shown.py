@@ -70,11 +70,6 @@ UNPLAYED = {
     "TagKey=Alternative,Status=Active TagKey=Component,Status=Active": Unplayed("the local AWS has no bills"),
     'aws fis list-experiment-templates --query "experimentTemplates[].[id, tags.Name]" --output text': _NO_FIS,
     "aws fis start-experiment --experiment-template-id EXT...": _NO_FIS,
-    'aws rds restore-db-cluster-to-point-in-time --source-db-cluster-identifier "$CLUSTER" '
-    '--db-cluster-identifier "$CLUSTER-beside" --restore-to-time 2026-11-24T08:00:00Z': Unplayed(
-        "the local AWS cannot do it; PostgreSQL itself goes back in the test named",
-        ("tests/service/test_point_in_time.py::test_a_database_goes_back_to_the_middle_of_a_run",),
-    ),
 }
 """By command, why it is not played. `test_commands.py` still holds its words to the Makefile or to AWS's model."""
 

@@ -7,6 +7,7 @@ more than an account, and names what nobody plays.
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ import pytest
 
 from local.emulator import REGION
 from tests.conftest import AwsAccount
-from tests.docs.aws_cli import call_of, filled
+from tests.docs.aws_cli import call_of, filled, play
 from tests.docs.markdown import ROOT, documents
 from tests.docs.shown import UNPLAYED, Unplayed, commands, parts, recipe, shown
 
@@ -171,17 +172,40 @@ def test_whether_the_account_copies_tables_is_asked(aws: AwsAccount) -> None:
             call_of(aws.client, command).made()
 
 
-def test_a_restored_cluster_takes_the_place_of_the_one_that_was(aws: AwsAccount) -> None:
-    """As far as words go: the local AWS does not rename a cluster."""
-    rds = aws.client("rds")
-    for name in ("c", "c-beside"):
-        rds.create_db_cluster(
-            DBClusterIdentifier=name, Engine="aurora-postgresql", MasterUsername="m", ManageMasterUserPassword=True
-        )
+def test_a_restored_cluster_takes_the_place_of_the_one_that_was() -> None:
+    """As far as words go: the local AWS restores and renames no cluster. PostgreSQL itself goes back in
+    tests/service/test_point_in_time.py."""
+    words, seen = {"CLUSTER": "c"}, []
     with shown("docs/restore.md", "2. Restore, under the same name", block=1) as page:
         assert next(page) == "CLUSTER=$(pulumi stack output databaseClusterId)"
         for command in page:
-            call_of(aws.client, filled(command, {}, {"CLUSTER": "c"})).made()
+            for part in parts(command):
+                play(on_paper, part, words, truly=False)
+                seen.append(part)
+    (restore,) = [one for one in seen if " restore-db-cluster" in one]
+    # AWS's default security group, and a subnet group that nothing can change later, are what it would get untold
+    for flag in ("--db-subnet-group-name", "--vpc-security-group-ids", "--db-cluster-parameter-group-name"):
+        assert flag in restore
+    changing = [at for at, one in enumerate(seen) if re.match(r"aws rds (restore|modify|create)", one)]
+    assert all(" wait " in seen[at + 1] for at in changing), "each is waited for"
+
+
+def test_nothing_is_deleted_before_there_is_a_backup_of_the_restored_table() -> None:
+    """Typed line by line, whatever fails: the deletion hangs on the backup's own word."""
+    with shown("docs/restore.md", "2. Restore, under the same name", block=0) as page:
+        (command,) = [one for one in page if "delete-table" in one]
+    first, *rest = parts(command)
+    assert first.startswith('test "$(aws dynamodb describe-backup')
+    assert first.endswith("= AVAILABLE")
+    assert [one for one in rest if "delete-table" in one]
+
+
+def test_no_command_holds_a_secret() -> None:
+    """A shell keeps its history, and everybody on a machine sees the words of its processes."""
+    shown_ = [command for page in documents().values() for command in page.shell]
+    given = [found for one in shown_ for found in re.findall(r"--secret-string (\S+)", one)]
+    assert given
+    assert set(given) == {"file:///dev/stdin"}
 
 
 def on_paper(service: str) -> Any:

@@ -29,7 +29,7 @@ from local.demo.serverless import open_store
 from local.processes import ROOT
 from local.stack import LocalAws
 from local.verdict import Effect, Verdict, judge
-from tests.docs.aws_cli import call_of, filled
+from tests.docs.aws_cli import call_of, filled, play
 from tests.docs.shown import parts, shown, typed
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import TAKEN_OVER
@@ -304,7 +304,7 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
     aws, arn = story.aws, story.outputs["stateMachineArn"]
     with shown("README.md", "On AWS", only=("aws ",)) as page:
         for command in page:
-            words = {"KEY": os.environ["SIMULATED_GATEWAY_KEY"]}
+            words = {"file:///dev/stdin": os.environ["SIMULATED_GATEWAY_KEY"]}
             call_of(aws.client, filled(command, story.outputs, words)).made()
     imported = aws.run(["confirm", "import", str(story.purchases)], capture=True)
     assert imported.returncode == 0, imported.stderr
@@ -473,9 +473,8 @@ def test_a_table_restored_under_its_name_is_the_stacks_again(story: Story) -> No
     with shown("docs/restore.md", "2. Restore, under the same name", block=0) as page:
         assert next(page) == "TABLE=$(pulumi stack output tableName)"
         for command in page:
-            answer = call_of(story.aws.client, filled(command, {}, words)).made()
-            if "BackupDetails" in answer:
-                words["ARN"] = answer["BackupDetails"]["BackupArn"]
+            for part in parts(command):
+                play(story.aws.client, part, words)
     with shown("docs/restore.md", "2. Restore, under the same name", block=2) as page:
         refresh, up = parts(next(page))
     story.type(refresh)

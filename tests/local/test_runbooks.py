@@ -140,7 +140,7 @@ def serverless(
     file = tmp_path / "outputs.json"
     file.write_text(json.dumps(outputs))
     monkeypatch.setenv("CONFIRM_OUTPUTS", str(file))
-    words = {"EXECUTION": execution, "NEW_KEY": "new-key"}
+    words = {"EXECUTION": execution, "file:///dev/stdin": "new-key"}
     return World(aws, graph, outputs, words)
 
 
