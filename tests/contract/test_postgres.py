@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -598,6 +599,33 @@ UNSAFE = re.compile(
 
 def unsafe(sql: str) -> list[str]:
     return [found[0] for found in UNSAFE.finditer(re.sub(r"--.*", "", sql))]
+
+
+def test_migrations_do_not_wait_for_ever_for_a_lock_that_any_login_may_hold(database: Database) -> None:
+    """Else one session of anybody's holds up every deployment, and nobody says whose."""
+
+    async def work() -> None:
+        # a database of its own: all schemas of one share the lock
+        name = f"held_{uuid.uuid4().hex[:12]}"
+        await database.pool.execute(f"CREATE DATABASE {name}")
+        url = database.postgres.url(database=name)
+        ours = await asyncpg.connect(url)
+        theirs = await asyncpg.connect(url, server_settings={"application_name": "somebody's"})
+        await migrate(ours)
+        await theirs.execute("SET ROLE confirm_reader; SELECT pg_advisory_lock(5019276342911)")
+        try:
+            with pytest.raises(
+                SchemaError, match=r"held for 0.05 s by \w+ \(pid \d+, somebody's\).*pg_terminate_backend"
+            ):
+                await asyncio.wait_for(migrate(ours, wait=0.05), 30)
+            assert await ours.fetchval("SHOW lock_timeout") == "0"
+            await theirs.execute("SELECT pg_advisory_unlock_all()")
+            assert await asyncio.wait_for(migrate(ours, wait=0.05), 30) == []
+        finally:
+            await ours.close()
+            await theirs.close()
+
+    run(work())
 
 
 def test_migrations_only_add() -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 import asyncpg
 
 LOCK = 5_019_276_342_911  # any number, as long as it is ours: the advisory lock of whoever migrates
+WAIT_SECONDS = 120.0
+"""For another one that migrates. PostgreSQL lets any login take an advisory lock, so whoever holds it may be no such
+one, and may never let go."""
 LOCK_SECONDS, LOCK_TRIES, LOCK_PAUSE = 2, 30, 2.0
 """How long a migration waits for a table, how often, and the seconds between, in which the workers go on."""
 NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -55,15 +58,19 @@ def migrations(folder: Path = Path(__file__).parent) -> list[Migration]:
     return found
 
 
-async def migrate(connection: asyncpg.Connection, wanted: Sequence[Migration] | None = None) -> list[str]:
-    """Bring the schema up to date; returns the names of what was applied. Several at once wait for each other.
+async def migrate(
+    connection: asyncpg.Connection, wanted: Sequence[Migration] | None = None, *, wait: float = WAIT_SECONDS
+) -> list[str]:
+    """Bring the schema up to date; returns the names of what was applied. Several at once wait for each other, `wait`
+    seconds at most.
 
     Raises:
-        SchemaError: an applied file was changed afterwards, or somebody holds a table for too long. A database that is
-            newer than this version is no error: migrations never break the version before, and that is the way back.
+        SchemaError: an applied file was changed afterwards, or somebody holds a table, or the lock, for too long. A
+            database that is newer than this version is no error: migrations never break the version before, and that is
+            the way back.
     """
     wanted = migrations() if wanted is None else wanted
-    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    await _lock(connection, wait)
     try:
         await connection.execute(
             """
@@ -107,6 +114,31 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
                     "transaction that does not end; look for it in pg_stat_activity and end it, then run this again"
                 ) from None
             await asyncio.sleep(LOCK_PAUSE)
+
+
+async def _lock(connection: asyncpg.Connection, wait: float) -> None:
+    await connection.execute(f"SET lock_timeout = '{wait * 1000:.0f}ms'")
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    except asyncpg.LockNotAvailableError:
+        held = await connection.fetchrow(_HOLDER, LOCK)
+        who = f"{held['usename']} (pid {held['pid']}, {held['application_name'] or 'no name'})" if held else "somebody"
+        end = f"SELECT pg_terminate_backend({held['pid']})" if held else "pg_terminate_backend(pid)"
+        raise SchemaError(
+            f"the lock of the migrations was held for {wait:g} s by {who}: nothing was done. Where that is another "
+            f"deployment, wait for its end; else end that session ({end}). Then run the migrations again"
+        ) from None
+    finally:
+        await connection.execute("RESET lock_timeout")
+
+
+_HOLDER = """
+SELECT a.pid, a.usename, a.application_name
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32 | l.objid::bigint) = $1
+"""
 
 
 async def check(connection: asyncpg.Connection, wanted: Sequence[Migration] | None = None) -> None:
