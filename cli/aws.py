@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,8 @@ from cli.exits import Exit, Trouble
 from cli.target import Desk, Entry, InState, Run, Table, Target
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
-from workers.domain.transaction import Status, from_text, is_canary
+from workers.domain.ports import Added
+from workers.domain.transaction import CANARY, Status, Transaction, from_text, is_canary
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore, StoreError
 
@@ -28,6 +30,8 @@ CONNECTIONS = 32
 """The store runs its calls side by side, in threads; asyncio starts no more than this many."""
 COUNTS = (*Tally.__slots__, "failed")
 """What a report counts (workers/serverless/handlers.py)."""
+MOST_SKEW = 60
+"""Seconds that this machine's clock may differ from AWS's."""
 ENTRIES = 2_000
 """Items between two looks at the event loop."""
 SAMPLE_PAGES = 5
@@ -50,7 +54,7 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
         machine = boto3.client("stepfunctions", config=config)
     except BotoCoreError as error:  # a profile that does not exist, a broken configuration file
         raise explained(error, target) from None
-    store = DynamoDbStore(
+    store = OperatorsStore(
         client=table,
         table=data.name,
         index=data.index,
@@ -60,6 +64,45 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
     )
     runs = StateMachineRuns(machine, data.state_machine, table, data.name)
     yield Desk(target, store, runs, TableCensus(table, data.name), store)
+
+
+class OperatorsStore(DynamoDbStore):
+    """With this machine's clock, which is held against AWS's before anything is dated by it.
+
+    What is brought in or redriven is due when this clock says, and workers look by theirs: one that is fast would hide
+    it, from them and from every alarm. (A database has a clock of its own, and there that one counts.)
+    """
+
+    async def add(self, transactions: Sequence[Transaction]) -> Added:
+        await self._check_clock()
+        return await super().add(transactions)
+
+    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+        await self._check_clock()
+        return await super().redrive(id, by=by, approved_by=approved_by, why=why)
+
+    async def send(self, canary: Transaction) -> None:
+        await self._check_clock()
+        await super().send(canary)
+
+    async def _check_clock(self) -> None:
+        # any call would do; who sends canaries and who operates may both make this one
+        keys = {self.table: {"Keys": [{"id": {"S": f"{CANARY}clock"}}]}}
+        began = self.clock.now()
+        answer = await asyncio.to_thread(self.client.batch_get_item, RequestItems=keys)
+        ended = self.clock.now()
+        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if said is None:
+            return
+        theirs = parsedate_to_datetime(said)
+        off = max((began - theirs).total_seconds(), (theirs - ended).total_seconds())
+        if off > MOST_SKEW:
+            which = "ahead of" if began > theirs else "behind"
+            raise Trouble(
+                f"this machine's clock is {off:,.0f} s {which} AWS's, and at most {MOST_SKEW} s are allowed: what it "
+                "dates would be due at a wrong time",
+                "let the machine set its clock by NTP (`timedatectl set-ntp true`), then run the same command again",
+            )
 
 
 @dataclass(frozen=True, slots=True)

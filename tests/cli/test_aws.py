@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,29 @@ def test_import_status_and_show_on_a_real_table(stack: dict[str, Any], run: Conf
     assert "5.99 EUR" in out
     code, out, err = run("show", "order-6OO")
     assert (code, "nearest ids are order-" in err) == (Exit.ERROR, True)
+
+
+@pytest.mark.parametrize(("off", "said"), [(600, "600 s ahead of AWS's"), (-600, "600 s behind AWS's")])
+def test_a_machine_with_a_wrong_clock_brings_nothing_in(
+    stack: dict[str, Any],
+    aws: AwsAccount,
+    run: Confirm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    off: int,
+    said: str,
+) -> None:
+    """It would be due by that clock: one that is fast hides it from the workers and from every alarm."""
+    file = tmp_path / "pay.csv"
+    file.write_text(f"{HEADER}\norder-1,acc-1,1,EUR\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("cli.aws.SystemClock.now", lambda _: datetime.now(UTC) + timedelta(seconds=off))
+        code, _, err = run("import", str(file))
+    assert code == Exit.ERROR
+    assert re.search(said.replace("600", r"(599|600|601)"), err), err
+    assert "NTP" in err
+    assert aws.client("dynamodb").scan(TableName=stack["tableName"])["Count"] == 0
+    assert run("import", str(file))[0] == Exit.OK
 
 
 def test_the_last_run_and_all_that_its_loops_did(stack: dict[str, Any], aws: AwsAccount, run: Confirm) -> None:
