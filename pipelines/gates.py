@@ -67,6 +67,7 @@ def used(alternative: str, environments: Sequence[str], rollback: bool) -> set[s
 def check(needed: set[str], environment: Mapping[str, str]) -> list[str]:
     """The gates that were found shut. Raises Refused with everything that is open, and how to shut it."""
     project = Project.of(environment)
+    own = environment.get("SYSTEM_DEFINITIONID", "")
     problems = [*_run(environment), *_settings(project)]
     found: list[str] = []
     there = {gate.name: _id(project, gate) for gate in gates()}
@@ -77,7 +78,7 @@ def check(needed: set[str], environment: Mapping[str, str]) -> list[str]:
                     f"{gate}: does not exist, or the build service may not see it (give it the role Reader there)"
                 )
             continue
-        problems += (wrong := [f"{gate}: {one}" for one in _open(project, gate, id_)])
+        problems += (wrong := [f"{gate}: {one}" for one in _open(project, gate, id_, own)])
         found += [] if wrong else [str(gate)]
     if problems:
         raise Refused(
@@ -94,6 +95,8 @@ def _run(environment: Mapping[str, str]) -> Iterator[str]:
             f"this run: found {branch or 'no branch'} ({reason or 'no reason'}); allowed: {BRANCH}. Pull requests have "
             "pipelines/pull-request.yml"
         )
+    if not environment.get("SYSTEM_DEFINITIONID"):
+        yield "this run: does not say which pipeline it is (SYSTEM_DEFINITIONID), so none can be told from the others"
 
 
 def _settings(project: Project) -> Iterator[str]:
@@ -112,7 +115,7 @@ def _id(project: Project, gate: Gate) -> str | None:
     return next((str(one["id"]) for one in there if one["name"] == gate.name), None)
 
 
-def _open(project: Project, gate: Gate, id_: str) -> Iterator[str]:
+def _open(project: Project, gate: Gate, id_: str, own: str) -> Iterator[str]:
     listed = project.listed(
         "pipelines/checks/configurations",
         PREVIEW,
@@ -130,6 +133,13 @@ def _open(project: Project, gate: Gate, id_: str) -> Iterator[str]:
     permitted = project.get(f"pipelines/pipelinepermissions/{gate.kind}/{id_}", PREVIEW)
     if (permitted.get("allPipelines") or {}).get("authorized"):
         yield "every pipeline of the project may use it; needed: the pipelines that do, by name (... > Security)"
+    if gate.kind == "endpoint" and gate.approval:
+        named = {str(one["id"]) for one in permitted.get("pipelines") or () if one.get("authorized")}
+        if others := sorted(named - {own}):
+            yield (
+                f"pipeline {', '.join(others)} may use it too (the number in its address, definitionId); needed: this "
+                f"one alone, {own}; take the others away (... > Security)"
+            )
 
 
 def _kind(check: Mapping[str, Any]) -> str:

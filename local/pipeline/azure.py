@@ -40,6 +40,10 @@ def lock() -> Check:
     return {"type": {"id": LOCK, "name": "ExclusiveLock"}, "isDisabled": False}
 
 
+DEFINITION = 7
+"""The pipeline that runs."""
+
+
 @dataclass
 class Azure:
     """A project with every gate shut, served on this machine."""
@@ -58,6 +62,8 @@ class Azure:
     """By service connection or environment; what has no entry does not exist."""
     open_to_all: set[str] = field(default_factory=set)
     """What every pipeline may use."""
+    named: dict[str, list[int]] = field(default_factory=dict)
+    """What other pipelines than the own may use, by name."""
     posted: list[tuple[str, Any]] = field(default_factory=list)
     """Where, and what."""
 
@@ -95,6 +101,7 @@ class Azure:
             "System.CollectionUri": f"http://{HOST}:{self._server.server_port}/contoso/",
             "System.TeamProjectId": PROJECT,
             "System.AccessToken": TOKEN,
+            "System.DefinitionId": str(DEFINITION),
             "Build.SourceBranch": BRANCH,
             "Build.Reason": "Manual",
         }
@@ -120,7 +127,8 @@ class Azure:
                 everybody = (
                     {"allPipelines": {"authorized": True}} if asked.rpartition("/")[2] in self.open_to_all else {}
                 )
-                return {"pipelines": [{"id": 1, "authorized": True}], **everybody}
+                permitted = [DEFINITION, *self.named.get(asked.rpartition("/")[2], [])]
+                return {"pipelines": [{"id": one, "authorized": True} for one in permitted], **everybody}
             if asked == "pipelines/checks/configurations" and query["resourceType"] == kind:
                 checks = self.checks.get(query["resourceId"], [])
                 whole = query.get("$expand") == "settings"

@@ -99,6 +99,12 @@ GAPS: list[tuple[Callable[[Azure], object], str]] = [
     (settings(PROD, requesterCannotBeApprover=False), "found an approval that whoever started the run may give"),
     (disabled(PROD), f"{PROD}: found no branch control"),
     (lambda azure: azure.open_to_all.add(PROD), f"{PROD}: every pipeline of the project may use it"),
+    (lambda azure: azure.named.update({PROD: [12, 9]}), f"{PROD}: pipeline 12, 9 may use it too"),
+    (
+        lambda azure: azure.named.update({"confirm-prod-verify": [12]}),
+        "confirm-prod-verify: pipeline 12 may use it too",
+    ),
+    (lambda azure: azure.named.update({"confirm-build": [12]}), "confirm-build: pipeline 12 may use it too"),
     (lambda azure: azure.settings.clear(), "may set any variable, PYTEST_ADDOPTS among them, which skips tests"),
 ]
 
@@ -109,6 +115,12 @@ def test_a_gate_that_is_open_is_named_whichever_environment_the_run_goes_to(
 ) -> None:
     gap(azure)
     assert said in refusal(azure, gates.used("serverless", ("dev",), rollback=False))
+
+
+def test_what_only_reads_may_be_anothers_too(azure: Azure) -> None:
+    """The drift's pipeline plans, and a pull request's shows: branch control and the role hold those."""
+    azure.named.update({"confirm-prod-plan": [12], "confirm-dev-review": [13]})
+    assert gates.check(set(), variables(azure))
 
 
 def test_all_gaps_are_told_at_once(azure: Azure) -> None:
@@ -138,6 +150,7 @@ def test_what_the_run_uses_must_be_there_and_the_rest_may_come_later(azure: Azur
         ({"BUILD_SOURCEBRANCH": "refs/pull/7/merge", "BUILD_REASON": "PullRequest"}, "pipelines/pull-request.yml"),
         ({"BUILD_REASON": "PullRequest"}, f"found {OURS} (PullRequest)"),
         ({"BUILD_SOURCEBRANCH": ""}, "found no branch"),
+        ({"SYSTEM_DEFINITIONID": ""}, "does not say which pipeline it is"),
     ],
 )
 def test_a_run_of_another_branch_is_refused(azure: Azure, changes: dict[str, str], said: str) -> None:
@@ -163,6 +176,7 @@ def test_a_person_asks_as_the_page_says(azure: Azure) -> None:
         "ORGANIZATION": own["System.CollectionUri"],
         "PROJECT": own["System.TeamProjectId"],
         "TOKEN": own["System.AccessToken"],
+        "PIPELINE": own["System.DefinitionId"],
         "PATH": os.environ["PATH"],
     }
     with shown("docs/pipeline.md", "Pull requests") as page:
