@@ -62,7 +62,9 @@ def _plan(given: Arguments) -> None:
         print(f"Outputs of components that only an apply can know: {', '.join(loosened)}")
     bound = binding.of(given.stack, given.build, given.plan)
     binding.write(bound, given.plan)
-    text = plan.summary(given.stack, bound.commit, plan.changes(planned), image.of(given.stack))
+    text = plan.summary(
+        given.stack, bound.commit, plan.changes(planned, plan.before(given.stack)), image.of(given.stack)
+    )
     (given.plan / binding.SUMMARY).write_text(text)
     print(f"\n{text}")
     print(f"##vso[task.uploadsummary]{given.plan / binding.SUMMARY}")

@@ -1,6 +1,7 @@
 """A plan that `pulumi preview --save-plan` wrote: what it will do, in words; and made fit to be applied.
 
-The plan file alone is read, so what a person approves is what `pulumi up --plan` is held to.
+The plan file alone says what will be, so what a person approves is what `pulumi up --plan` is held to. It holds whole
+properties: which variable of an environment is another, the state of before says.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from components.protection import HOLDERS
 from pipelines.errors import Refused
+from pipelines.shell import run_json
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """How the engine writes a value that is known only once it is made."""
@@ -59,8 +61,18 @@ def read(file: Path) -> dict[str, Any]:
     return plan
 
 
-def changes(plan: Mapping[str, Any]) -> list[Change]:
-    """All that is not to stay as it is; without components, which are made of the others, and providers."""
+def before(stack: str) -> dict[str, Mapping[str, Any]]:
+    """What each resource was asked for, by its URN, as the state has it; secrets are sealed in it."""
+    exported = run_json("pulumi", "stack", "export", "--stack", stack)
+    resources = (exported.get("deployment") or {}).get("resources") or ()
+    return {one["urn"]: one.get("inputs") or {} for one in resources if not one.get("delete")}
+
+
+def changes(plan: Mapping[str, Any], was: Mapping[str, Mapping[str, Any]] | None = None) -> list[Change]:
+    """All that is not to stay as it is; without components, which are made of the others, and providers.
+
+    With what `was`, the variables of environments are named one by one: their names, never their values.
+    """
     found = []
     for urn, resource in plan["resourcePlans"].items():
         what = _what(resource["steps"])
@@ -69,7 +81,7 @@ def changes(plan: Mapping[str, Any]) -> list[Change]:
         goal = resource.get("goal")
         custom = goal["custom"] if goal else kind.startswith(("aws:", "pulumi-python:"))
         if what and custom and not kind.startswith("pulumi:"):
-            found.append(Change(what, kind, name, _keys(goal) if goal else ()))
+            found.append(Change(what, kind, name, _keys(goal, (was or {}).get(urn, {})) if goal else ()))
     return sorted(found, key=lambda change: (change.what, change.type, change.name))
 
 
@@ -81,9 +93,42 @@ def _what(steps: list[str]) -> str:
     return next((words[step] for step in steps if step in words), "")
 
 
-def _keys(goal: Mapping[str, Any]) -> tuple[str, ...]:
+def _keys(goal: Mapping[str, Any], was: Mapping[str, Any]) -> tuple[str, ...]:
     diff = goal.get("inputDiff") or {}
-    return tuple(sorted({*diff.get("adds", ()), *diff.get("updates", ()), *diff.get("deletes", ())}))
+    keys = {*diff.get("adds", ()), *diff.get("updates", ()), *diff.get("deletes", ())}
+    updates = diff.get("updates") or {}
+    named = {key: _variables(was.get(key), updates.get(key)) for key in keys}
+    return tuple(sorted(f"{key}: {name}" for key in keys for name in named[key]) + sorted(keys - _told(named)))
+
+
+def _told(named: Mapping[str, list[str]]) -> set[str]:
+    return {key for key, names in named.items() if names}
+
+
+def _variables(old: Any, new: Any) -> list[str]:
+    """The names of the variables that differ between two environments: of a function, or of a task's containers, which
+    are a text in JSON. Nothing where they are none, or where more than variables differs."""
+    first, second = _environments(old), _environments(new)
+    if first is None or second is None or first[1] != second[1]:
+        return []
+    names = first[0].keys() | second[0].keys()
+    return sorted(name for name in names if first[0].get(name) != second[0].get(name))
+
+
+def _environments(value: Any) -> tuple[dict[str, Any], Any] | None:
+    """The variables by name, with their container's, and all the rest; None for what is no environment."""
+    if isinstance(value, dict) and isinstance(value.get("variables"), dict):
+        return dict(value["variables"]), {key: one for key, one in value.items() if key != "variables"}
+    try:
+        containers = json.loads(value) if isinstance(value, str) else None
+        if not isinstance(containers, list):
+            return None
+        variables = {
+            f"{one['name']} {each['name']}": each["value"] for one in containers for each in one.get("environment", ())
+        }
+        return variables, [{key: each for key, each in one.items() if key != "environment"} for one in containers]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def summary(stack: str, commit: str, found: list[Change], image: str = "") -> str:

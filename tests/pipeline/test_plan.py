@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,48 @@ def test_the_changes_are_those_of_resources() -> None:
         Change("replaced", TABLE, "transactions", ("hashKey", "name")),
         Change("replaced", "aws:sns/topic:Topic", "alarms", ("name",)),
     ]
+
+
+URL = {"GATEWAY_URL": "https://new.example", "LOG_LEVEL": "info", "GATEWAY_MODE": "confirm"}
+OLD = {"GATEWAY_URL": "https://old.example", "LOG_LEVEL": "info", "GONE": "1"}
+
+
+def containers(variables: dict[str, str], image: str = "x") -> str:
+    found = [{"name": name, "value": value} for name, value in variables.items()]
+    return json.dumps([{"name": "worker", "image": image, "environment": found}, {"name": "collector", "image": "y"}])
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "told"),
+    [
+        (
+            "environment",
+            {"variables": OLD},
+            {"variables": URL},
+            ("environment: GATEWAY_MODE", "environment: GATEWAY_URL", "environment: GONE"),
+        ),
+        (
+            "containerDefinitions",
+            containers(OLD),
+            containers(URL | {"GONE": "1"}),
+            ("containerDefinitions: worker GATEWAY_MODE", "containerDefinitions: worker GATEWAY_URL"),
+        ),
+        ("containerDefinitions", containers(OLD), containers(URL, image="z"), ("containerDefinitions",)),
+        ("containerDefinitions", containers(OLD), UNKNOWN, ("containerDefinitions",)),
+        ("environment", None, {"variables": URL}, ("environment",)),
+        ("environment", {SIGNATURE: "secret", "ciphertext": "x"}, {"variables": URL}, ("environment",)),
+        ("policy", '{"a": 1}', '{"a": 2}', ("policy",)),
+    ],
+)
+def test_a_variable_that_changes_is_named_and_its_value_is_not(key: str, old: Any, new: Any, told: Any) -> None:
+    """Another gateway must not hide behind the word `environment`."""
+    planned = made((FUNCTION, "confirm", ["update"], goal(**{key: new})))
+    (urn,) = planned["resourcePlans"]
+    (change,) = plan.changes(planned, {urn: {key: old}})
+    assert change.keys == told
+    text = plan.summary("s", "c", [change])
+    assert all(f"`{one}`" in text for one in told)
+    assert "example" not in text
 
 
 def test_what_is_lost_comes_first_and_shouts() -> None:
