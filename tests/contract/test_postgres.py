@@ -322,12 +322,61 @@ def test_an_operator_redrives_by_the_function_and_what_he_gives_it_is_bounded(
 
     assert run(redrive("open", 1)) is None, "it is REVIEW that it opens"
     assert run(redrive("p-0", 7)) is None
+    nameless = "SELECT redrive_transaction('p-0', version, now(), now(), ' ', NULL) FROM transactions WHERE id = 'p-0'"
+    assert run(database.pool.fetchval(nameless)) is None
     assert run(redrive("p-0", find(store, "p-0").version)) == "p-0"
     again = find(store, "p-0")
     assert (again.status, again.sent_earlier, again.history[-1].by) == (Status.PENDING, True, "ana")
     assert again.next_attempt_at is not None
     assert again.next_attempt_at <= datetime.now(UTC)
     assert again.deadline < datetime.now(UTC) + timedelta(days=367)
+
+
+def test_a_row_that_somebody_holds_keeps_the_note_of_shadow_mode_and_stops_no_worker(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be marked: whoever starts next looks again."""
+    monkeypatch.setattr(postgres, "LEAVE_TRIES", 2)
+    store = store_of(database, clock)
+    run(store.enter_shadow())
+    run(store.add(list(payments(3))))
+
+    async def leave() -> None:
+        async with database.pool.acquire() as other, other.transaction():
+            await other.execute("SELECT FROM transactions WHERE id = 'p-1' FOR UPDATE")
+            assert await store.leave_shadow() >= 2
+        assert await store.leave_shadow() >= 1
+        assert await store.leave_shadow() == 0
+
+    run(leave())
+    assert all(find(store, f"p-{n}").sent_earlier for n in range(3))
+
+
+def test_the_workers_login_can_not_become_the_owner_of_the_shares(database: Database) -> None:
+    async def attempt() -> None:
+        connection = await asyncpg.connect(database.postgres.url(), server_settings={"search_path": database.schema})
+        await connection.execute(
+            "INSERT INTO transactions (id, account, amount, currency) VALUES ('p-1', 'a', 1, 'EUR')"
+        )
+        await connection.execute("SET ROLE confirm_worker")
+        await connection.execute(
+            f"""
+            CREATE TEMP TABLE rate_limit_shares (hand int, slice bigint, taken bigint, light bigint, hungry bigint);
+            INSERT INTO pg_temp.rate_limit_shares SELECT n, 0, 0, 0, 0 FROM generate_series(0, 63) n;
+            CREATE FUNCTION pg_temp.mine() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN DELETE FROM "{database.schema}".transactions; RETURN NEW; END $$;
+            CREATE TRIGGER mine BEFORE UPDATE ON pg_temp.rate_limit_shares
+                FOR EACH ROW EXECUTE FUNCTION pg_temp.mine();
+            """
+        )
+        now = "floor(extract(epoch FROM now()) * 8)::bigint"
+        await connection.fetch(
+            f'SELECT * FROM "{database.schema}".take_shares(NULL, ARRAY[{now}], ARRAY[1], ARRAY[0], ARRAY[0])'
+        )
+        await connection.close()
+
+    run(attempt())
+    assert run(database.pool.fetchval("SELECT count(*) FROM transactions")) == 1
 
 
 def test_a_migration_waits_for_no_lock_for_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -381,3 +381,76 @@ def test_the_hungry_share_what_the_others_leave() -> None:
     planner.known, planner.known_at = known, number + 10
     far = [ask for ask in planner.asks(later, 500, steady=float("inf")) if ask.slice > number + 12]
     assert {(ask.parts, ask.light, ask.hungry) for ask in far} == {(PARTS // 4, 0, 1)}, "a third hungry one has come"
+
+
+# --- what must not stop a worker
+
+
+def busiest(calls: list[float], end: float) -> float:
+    """The longest time without a call."""
+    return max(after - before for before, after in pairwise([0.0, *calls, end]))
+
+
+def sixty_callers(limiter: Limiter, calls: list[float]) -> list[asyncio.Task[None]]:
+    async def one() -> None:
+        while True:
+            limiter.expected += 1
+            granted = await limiter.wait(5)
+            limiter.expected -= 1
+            if granted:
+                calls.append(asyncio.get_running_loop().time())
+                await asyncio.sleep(0.05)
+
+    return [asyncio.create_task(one()) for _ in range(60)]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("lost", range(8, 40, 3))
+def test_one_lost_question_stops_no_worker(stream: bool, lost: int) -> None:
+    """What was asked for and never counted is no share of the worker's own."""
+    calls: list[float] = []
+
+    async def main() -> None:
+        model = MemoryShares(LoopClock(), reach=4 if stream else 6)
+
+        class Once:
+            count, reach = 0, model.reach
+
+            async def take(self, asked: Sequence[Ask], now: float) -> Taken:
+                self.count += 1
+                await asyncio.sleep(0.002)
+                if self.count == lost:
+                    raise OSError("connection reset")
+                return await model.take(asked, now)
+
+        limiter = Limiter(LoopClock(), 100, Once(), stream=stream, chance=random.Random(lost))
+        tasks = sixty_callers(limiter, calls)
+        await asyncio.sleep(30)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await limiter.close()
+
+    quietly(main, VirtualLoop)
+    assert busiest(calls, 30) < 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("ahead", [7.5, 60.0])
+def test_a_clock_that_was_ahead_for_a_moment_stops_no_worker_for_so_long(stream: bool, ahead: float) -> None:
+    calls: list[float] = []
+
+    async def main() -> None:
+        clock = LoopClock()
+        limiter = Limiter(clock, 100, MemoryShares(LoopClock()), stream=stream, chance=random.Random(1))
+        tasks = sixty_callers(limiter, calls)
+        await asyncio.sleep(5)
+        clock.ahead = ahead
+        await asyncio.sleep(35)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await limiter.close()
+
+    quietly(main, VirtualLoop)
+    assert busiest(calls, 40) < 3

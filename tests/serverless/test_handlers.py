@@ -168,6 +168,20 @@ def test_in_shadow_mode_a_plan_marks_what_waits_and_so_does_the_first_plan_after
     assert marked(capsys) == []
 
 
+def test_a_batch_that_was_planned_in_shadow_mode_is_sent_by_nobody(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The functions were deployed meanwhile: what others sent since that plan, the next one marks."""
+    add(2)
+    monkeypatch.setenv("GATEWAY_MODE", "shadow")
+    handlers.app.cache_clear()
+    [line] = batches(plan())
+    monkeypatch.setenv("GATEWAY_MODE", "confirm")
+    handlers.app.cache_clear()
+    assert handlers.confirm(line, CONTEXT)["not_tried"] == 2
+    assert gateway.calls == []
+
+
 def test_long_ids_make_smaller_batches(gateway: LedgerGateway) -> None:
     """They break a rule, which is found when they are claimed: until then the state machine must hold them."""
     ids = [f"{n:03}" + "\N{GREEK SMALL LETTER OMEGA}" * 1_000 for n in range(100)]

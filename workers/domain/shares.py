@@ -188,7 +188,6 @@ class Planner:
             else:
                 ask = Ask(number, parts if scarce else min(level, max(2 * parts, pad)), light=parts)
             need = max(0.0, need - max(0.0, ask.parts / PARTS * have - steady))
-            self._mine[number] = ask
             found.append(ask)
         return found
 
@@ -200,8 +199,10 @@ class Planner:
         for number, *more in asked:
             known[number] = Slice(*map(operator.add, known.get(number, UNTOUCHED), more))
         self.known, self.known_at = known, slice_at(time)
-        if not asked:
-            return []
+        if not asked or asked[-1].slice > slice_at(time) + max(self.reach, CALM) + 1:
+            return []  # nothing, or asked for by a clock that was ahead: those instants are of no use
+        # what was counted there, and by nobody else's answer: a question that was lost counts nothing
+        self._mine.update({ask.slice: ask for ask in asked if ask.light or ask.hungry})
         self.asked_to = max(self.asked_to, asked[-1].slice)
         return sorted(
             at
@@ -237,5 +238,5 @@ class Planner:
             hungry += 1
         if mine is not None:
             light -= mine.light
-        level = max(0, PARTS - light) // hungry
+        level = max(0, PARTS - light) // max(hungry, 1)
         return min(level, FIRST_LEVEL) if now <= self._began + self.reach // 2 else level

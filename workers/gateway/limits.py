@@ -165,7 +165,8 @@ class Limiter:
             self._ask()
             self._new.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
+                # looks again in any case: whatever became of a question, those who wait are not left to it
+                async with asyncio.timeout(LONGEST_WAIT if delay is None else min(delay, LONGEST_WAIT)):
                     await self._new.wait()
 
     def _serve(self, now: float) -> None:

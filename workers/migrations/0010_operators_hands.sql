@@ -19,6 +19,7 @@ BEGIN
                                         ELSE coalesce(last_sent_at, now()) END,
                     version = least(version, 2147483646) + 1
                 WHERE id = which AND version = expected AND status = 'REVIEW'
+                  AND at IS NOT NULL AND until IS NOT NULL AND who ~ '\S' AND reason_given ~ '\S'
                 RETURNING id, version, due_at
             ), told AS (
                 INSERT INTO history (transaction_id, version, at, by, was, now, attempt, why)

@@ -143,7 +143,7 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
     parts = list(_parts(due.ids, config.batch_size))
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
-        common = {"run": run, "trace": str(whole), "planned": to_text(now)}
+        common = {"run": run, "trace": str(whole), "planned": to_text(now), "mode": _mode()}
         lines = (json.dumps({**common, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
         _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
@@ -170,7 +170,8 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     """
     config, telemetry, clock = app().config, app().telemetry, app().clock
     run = f"{str(event['run'])[:8]}/{event['batch']}"
-    if not _keep_lock(event, run):
+    # a batch that was planned in another mode waits for a plan of this one: that marks what others may have sent
+    if event.get("mode", _mode()) != _mode() or not _keep_lock(event, run):
         return asdict(Tally(not_tried=len(event["ids"])))
     # before the key is read: that may take its time
     stop_at = clock.now() + timedelta(milliseconds=context.get_remaining_time_in_millis()) - SETTLE_RESERVE
@@ -264,6 +265,10 @@ def _keep_lock(event: Mapping[str, Any], run: str) -> bool:
     except (BotoCoreError, ClientError) as error:
         app().telemetry.failed(error, now, run=run)
     return True
+
+
+def _mode() -> str:
+    return "shadow" if app().config.policy.only_ask else "confirm"
 
 
 def _doubt(now: datetime, run: str, *, after_shadow: bool) -> None:

@@ -64,7 +64,9 @@ class DynamoDbShares:
     async def take(self, asked: Sequence[Ask], now: float) -> Taken:
         answer = await asyncio.to_thread(self._add, asked, now) if asked else await asyncio.to_thread(self._look)
         item = answer["Attributes"]
-        least = slice_at(now) - 1
+        earliest, latest = _time(answer, int(item.get(STAMP, {"N": "0"})["N"]) / 1000)
+        # by whichever clock is behind: what is another worker's present must not be taken from him
+        least = slice_at(min(now, earliest)) - 1
         counts: dict[int, dict[str, int]] = {}
         old = []
         for name, value in item.items():
@@ -76,7 +78,7 @@ class DynamoDbShares:
                 counts.setdefault(number, {})[name[0]] = int(value["N"])
         self._old = tuple(old)
         before = {number: Slice(*(found.get(kind, 0) for kind in KINDS)) for number, found in counts.items()}
-        return Taken(before, *_time(answer, int(item.get(STAMP, {"N": "0"})["N"]) / 1000))
+        return Taken(before, earliest, latest)
 
     def _look(self) -> Mapping[str, Any]:
         """By BatchGetItem, which workers may do anyway."""
@@ -92,7 +94,8 @@ class DynamoDbShares:
                 if amount:
                     values[f":{kind}{number}"] = {"N": str(amount)}
                     adds.append(f"{kind}{number} :{kind}{number}")
-        gone = f" REMOVE {', '.join(self._old)}" if self._old else ""
+        old = [name for name in self._old if f":{name}" not in values]  # no write may add to it and take it away
+        gone = f" REMOVE {', '.join(old)}" if old else ""
         answer = self.client.update_item(
             TableName=self.table,
             Key={"id": {"S": ITEM}},
