@@ -236,7 +236,7 @@ class PostgresStore:
 
     async def doubt(self, *, again: bool = False) -> int:
         marked, more = 0, DOUBTED
-        before = (self._now() or await self.pool.fetchval("SELECT now()")) if again else None
+        before = (self._now() or await self.pool.fetchval(_NOW)) if again else None
         while more == DOUBTED:  # in parts, so that nobody waits for long
             more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED, self.policy.restored_to, before)
             marked += more
@@ -252,7 +252,7 @@ class PostgresStore:
         once more, what came in since its last look with it."""
         if not await self.pool.fetchval("SELECT EXISTS (SELECT FROM shadow_mode)"):
             return 0
-        began = self._now() or await self.pool.fetchval("SELECT now()")
+        began = self._now() or await self.pool.fetchval(_NOW)
         marked = await self.doubt(again=True)
         for _ in range(LEAVE_TRIES):  # rows that somebody held just then were passed over
             if not await self.pool.fetchval(_UNMARKED, began):
@@ -443,6 +443,8 @@ _OF_A_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
+_NOW = "SELECT date_trunc('milliseconds', now())"
+"""As records keep it: what is marked now is not marked before now."""
 _UNMARKED = """
 SELECT EXISTS (SELECT FROM transactions WHERE due_at IS NOT NULL AND status = 'PENDING'
                   AND (first_sent_at IS NULL OR last_sent_at IS NULL OR last_sent_at < $1))
