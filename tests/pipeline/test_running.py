@@ -278,7 +278,7 @@ def test_what_a_step_started_ends_with_the_run(tmp_path: Path) -> None:
     try:
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
         sleeper = int((tmp_path / "pid").read_text())
-        assert "sleep" in command_of(sleeper)
+        wait_for(lambda: "sleep" in command_of(sleeper))  # until then it is the shell that began it
         runner.send_signal(signal.SIGINT)
         assert runner.wait(60) != 0
         wait_for(lambda: not command_of(sleeper))
