@@ -16,6 +16,7 @@ PAYMENTS, LIMITS, HTTP = (
 )
 STORE, DYNAMODB, POSTGRES = (f"tests/contract/test_{name}.py::" for name in ("store", "dynamodb", "postgres"))
 HANDLERS, SERVICE = "tests/serverless/test_handlers.py::", "tests/service/test_service.py::"
+CONFIRMING = "tests/domain/test_confirming.py::"
 TASKS, STORY, OVERLAYS = (f"tests/local/test_{name}.py::" for name in ("ecs_tasks", "plain_cli", "overlays"))
 RESTORE = "tests/contract/test_restore.py::"
 
@@ -37,9 +38,11 @@ class Fault:
 FAULTS = (
     Fault(
         "The gateway is down",
-        "Nothing is confirmed; the circuit breaker opens, no attempt is used up, and a probe finds when it is back",
+        "Nothing is confirmed; the circuit breaker opens, no attempt is used up, and a probe finds when it is back; "
+        "what is past its deadline goes to a desk without a call",
         (
             PAYMENTS + "test_an_outage_opens_the_breaker_and_a_probe_closes_it",
+            CONFIRMING + "test_what_no_call_helps_any_more_goes_to_a_desk_though_the_breaker_is_open",
             HANDLERS + "test_without_the_network_to_the_gateway_no_attempt_is_used_up",
             SERVICE + "test_an_outage_of_the_gateway_burns_no_attempts",
         ),
@@ -219,11 +222,14 @@ FAULTS = (
     ),
     Fault(
         "Secrets Manager is away, or refuses, or the key in it is gone or unusable",
-        "Workers go on with the key that they have, say so once, and ask again; one that has none yet claims nothing",
+        "Workers go on with the key that they have, say so once, and ask again; one that has none yet claims only "
+        "what is past its deadline, for a desk",
         (
             "tests/gateway/test_api_key.py::test_a_key_that_cannot_be_read_anew_stays_in_use_and_that_is_said_once",
             "tests/gateway/test_api_key.py::test_a_valid_key_is_not_thrown_away_for_one_that_is_none",
             "tests/service/test_beside.py::test_it_waits_for_its_first_key_and_claims_nothing_before",
+            "tests/service/test_beside.py::test_what_is_late_reaches_a_desk_though_there_was_never_a_key",
+            HANDLERS + "test_without_a_key_what_is_late_goes_to_a_desk_and_the_rest_is_tried_again",
             HANDLERS + "test_the_time_that_the_key_takes_is_the_batchs_own",
         ),
         ("oldest-pending",),

@@ -263,9 +263,11 @@ class WatchedStore:
     store: Claims
     watch: Watch
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+    ) -> Claimed:
         began = time_ns()
-        claimed = await self.store.claim(token=token, by=by, limit=limit, ids=ids)
+        claimed = await self.store.claim(token=token, by=by, limit=limit, ids=ids, late=late)
         self.watch.claimed(claimed, began)
         return claimed
 
@@ -279,7 +281,7 @@ class WatchedStore:
 class Source(Protocol):
     """Where the service's stream comes from and goes to; each call waits out a lost database by itself."""
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed: ...
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed: ...
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
 
@@ -293,9 +295,9 @@ class WatchedSource:
     source: Source
     watch: Watch
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
         began = time_ns()
-        claimed = await self.source.claim(limit, sweep=sweep, beside=beside)
+        claimed = await self.source.claim(limit, sweep=sweep, beside=beside, late=late)
         self.watch.claimed(claimed, began)
         return claimed
 

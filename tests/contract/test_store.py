@@ -268,6 +268,33 @@ def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(sto
     assert run(store.claim(token="t2", by="w2", limit=100)) == ([], [])
 
 
+def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clock: FakeClock) -> None:
+    """While the gateway can't be called: never sent by its deadline, or asked about for `patience` after it."""
+    patience = POLICY.patience.total_seconds()
+    run(store.add([payment("sent", hours=1), payment("crashed", hours=1)]))
+    [crashed] = claim(store, ids=["crashed"])
+    [record] = claim(store, ids=["sent"])
+    run(store.settle([answer(record, clock, Unknown("no answer"))]))
+    run(store.add([payment("never", hours=1), payment("never-2", hours=1), payment("young", hours=24)]))
+
+    def late(limit: int = 9) -> tuple[set[str], set[str]]:
+        held, desked = run(store.claim(token="late", by="w1", limit=limit, late=True))
+        return {one.id for one in held}, {one.id for one in desked}
+
+    clock.advance(3599)
+    assert late() == (set(), set())
+    clock.advance(1)
+    held, desked = late(limit=1)
+    assert (len(held), len(desked)) == (0, 1), "a limit holds for them too"
+    assert late()[1] | desked == {"never", "never-2"}
+    clock.advance(patience - 1)
+    assert late() == (set(), set())
+    clock.advance(1)
+    assert late() == ({"sent", "crashed"}, set())
+    assert find(store, "young").attempt == 0
+    assert run(store.settle([answer(crashed, clock, done(crashed))])) == [False]
+
+
 def test_text_of_any_kind_comes_back_as_it_went(store: Store, clock: FakeClock) -> None:
     odd = payment("p-0")._replace(account="Ünï|çødé 'quoted' \"more\" \n line")
     run(store.add([odd]))

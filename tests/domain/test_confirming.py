@@ -128,6 +128,27 @@ def test_an_open_breaker_claims_nothing() -> None:
     assert world.only.status is Status.PENDING
 
 
+def test_what_no_call_helps_any_more_goes_to_a_desk_though_the_breaker_is_open() -> None:
+    """A dead gateway and a big backlog past its deadlines: no call is needed, so no probe is waited for."""
+    world = World(LedgerGateway(times_out_after_effect), count=3)
+    world.run(stop_after=None)  # p-0 was possibly sent; the others are done
+    assert world.only.sent_earlier
+    asyncio.run(world.store.add([payment("q-0"), payment("long", hours=100)]))
+    world.gateway.is_ready = False
+    calls = list(world.gateway.calls)
+    world.clock.advance(24 * 3600)
+    assert world.run() == Tally(claimed=1, review=1), "never sent by its deadline"
+    assert world.store.records["q-0"].reason == "deadline passed before it could be sent"
+    world.clock.advance(POLICY.patience.total_seconds() - 1)
+    assert world.run() == Tally()
+    world.clock.advance(1)
+    assert world.run() == Tally(claimed=1, review=1), "possibly sent, and asked about for long enough"
+    assert world.only.reason == "deadline passed; gateway can't be reached"
+    assert world.gateway.calls == calls
+    assert world.store.records["long"].status is Status.PENDING
+    assert world.store.records["long"].attempt == 0
+
+
 def test_a_breaker_that_opens_mid_batch_burns_no_attempts() -> None:
     gateway = LedgerGateway()
 

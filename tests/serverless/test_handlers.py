@@ -23,7 +23,7 @@ from tests.fakes import FakeClock, LedgerGateway, payment
 from workers.config import ConfigError, read_lambda
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.transaction import Status, Transaction, to_text
-from workers.gateway.api_key import ApiKey
+from workers.gateway.api_key import ApiKey, KeyUnreadable
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import Due, StoreError
@@ -411,6 +411,31 @@ def test_the_time_that_the_key_takes_is_the_batchs_own(
     short = SimpleNamespace(get_remaining_time_in_millis=lambda: 8_000)
     assert handlers.confirm(event, short)["not_tried"] == 3
     assert gateway.calls == []
+
+
+def test_without_a_key_what_is_late_goes_to_a_desk_and_the_rest_is_tried_again(
+    gateway: LedgerGateway, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Secrets Manager is away: deadlines hold all the same. The batch fails, as a fault of the infrastructure."""
+    keyless = SimpleNamespace(current=_unreadable)
+    monkeypatch.setattr(handlers, "gateway", GATEWAY)
+    monkeypatch.setattr(handlers, "_key", lambda: keyless)
+    handlers._gateway.cache_clear()
+    add(2)
+    clock.advance(24 * 3600)
+    asyncio.run(handlers.app().store.add([payment("young", created_at=clock.now())]))
+    (event,) = batches(plan())
+    capsys.readouterr()
+    with pytest.raises(KeyUnreadable):
+        handlers.confirm(event, CONTEXT)
+    states = {record.id: record.status for record in asyncio.run(handlers.app().store.everything())}
+    assert states == {"p-000": Status.REVIEW, "p-001": Status.REVIEW, "young": Status.PENDING}
+    assert [line["Review"] for line in emitted(capsys) if "Review" in line] == [2]
+    assert handlers.confirm({**event, "ids": []}, CONTEXT)["claimed"] == 0
+
+
+def _unreadable(_: datetime) -> str:
+    raise KeyUnreadable("the gateway's key could not be read")
 
 
 def test_one_client_of_the_gateway_follows_its_key(

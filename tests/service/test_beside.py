@@ -200,3 +200,26 @@ def test_it_waits_for_its_first_key_and_claims_nothing_before(
     run(go())
     assert failures(capsys) == {"the gateway's key could not be read": 1}
     assert statuses(store) == {"CONFIRMED": 10}
+
+
+def test_what_is_late_reaches_a_desk_though_there_was_never_a_key(
+    place: Place, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Secrets Manager is away when a worker begins: its deadlines hold all the same."""
+    key = Key()
+    key.error = KeyUnreadable("the gateway's key could not be read")
+
+    async def go() -> None:
+        async with serving(config_of(place), key):
+            async with asyncio.timeout(90):
+                while await store.pool.fetchval("SELECT count(*) FROM transactions WHERE status = 'REVIEW'") < 10:
+                    await asyncio.sleep(0.02)
+            await until(lambda: key.asked > 4)
+
+    add(store, 12)
+    run(store.pool.execute("UPDATE transactions SET deadline = now() - interval '1 hour' WHERE id NOT IN"
+                           " (SELECT id FROM transactions ORDER BY id LIMIT 2)"))  # fmt: skip
+    run(go())
+    assert failures(capsys) == {"the gateway's key could not be read": 1}
+    assert statuses(store) == {"REVIEW": 10, "PENDING": 2}
+    once_each(gateway, store)

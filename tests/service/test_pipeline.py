@@ -29,10 +29,10 @@ class Memory:
     store: MemoryStore
     claims: int = 0
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
         self.claims += 1
         await asyncio.sleep(0)  # the callers have nothing yet, and wait
-        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit)
+        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=late)
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         return await self.store.settle(moves)
@@ -170,6 +170,34 @@ def test_what_a_claim_sends_to_a_desk_is_told_and_holds_up_nobody() -> None:
     assert {record.id for record in told if record.status is Status.REVIEW} == {record.id for record in late}
 
 
+def test_what_is_late_goes_to_a_desk_while_the_breaker_is_open_as_fast_as_the_store_takes_it() -> None:
+    """No call is needed for it, so it waits for no probe; what is not late stays where it is."""
+    clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
+    store, gateway = MemoryStore(clock, policy), LedgerGateway(is_ready=False)
+    run(store.add([*payments(7 * CALLERS), payment("young", hours=100)]))
+    clock.advance(24 * 3600)
+    source, desked = Memory(store), 0
+
+    def report(records: Sequence[Transaction]) -> None:
+        nonlocal desked
+        desked += sum(record.status is Status.REVIEW for record in records)
+        if desked == 7 * CALLERS:
+            stop.set()
+
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w")
+    # one poll for all of them: whoever waited for the next would be here for minutes
+    pipeline = Pipeline(source, lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=50), report)
+
+    async def work() -> None:
+        async with asyncio.timeout(60):
+            await pipeline.run(stop)
+
+    run(work())
+    assert gateway.calls == []
+    assert store.records["young"].status is Status.PENDING
+    assert pipeline.totals.tally == Tally(claimed=7 * CALLERS, review=7 * CALLERS)
+
+
 def test_calls_that_return_at_once_rouse_hardly_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that one caller ends is not worth waking a hundred."""
     roused = 0
@@ -208,7 +236,7 @@ class Watched(Memory):
 
     gateway: Overlapping = field(default_factory=Overlapping)
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
         claimed = await super().claim(limit, sweep=sweep, beside=beside)
         if any(int(record.id.removeprefix("p-")) >= CALLERS for record in claimed.held):
             self.gateway.claimed_next.set()
@@ -238,7 +266,7 @@ class Gated(Memory):
     may_claim: asyncio.Event = field(default_factory=asyncio.Event)
     may_settle: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
         self.claiming.append(beside)
         try:
             await self.may_claim.wait()

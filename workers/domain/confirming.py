@@ -65,19 +65,20 @@ class Confirmer:
     ) -> Batch:
         """Claim up to `limit` (of `ids`), bring each as far as the gateway lets it, and settle all together.
 
-        No call starts that could not end before `stop_at`.
+        No call starts that could not end before `stop_at`. While the gateway can't be called, only that is claimed
+        which no call helps any more: it goes to its desk without one.
         """
-        if not self.gateway.ready():
-            return Batch(Tally(not_tried=len(ids or ())))
+        late = not self.gateway.ready()
         start = self.clock.now()
-        held, desked = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids)
+        held, desked = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
+        left = max(0, len(ids or ()) - len(held) - len(desked)) if late else 0
         claimed = self.clock.now()
         moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in held))
         called = self.clock.now()
         won = await self.store.settle(moves)
         settled = self.clock.now()
         return Batch(
-            tally(moves, won) + of_desked(desked),
+            tally(moves, won) + of_desked(desked) + Tally(not_tried=left),
             (*desked, *(move.after for move, ok in zip(moves, won, strict=True) if ok)),
             (claimed - start).total_seconds(),
             (called - claimed).total_seconds(),

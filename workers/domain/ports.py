@@ -134,8 +134,13 @@ class Claimed(NamedTuple):
 class Claims(Protocol):
     """The part of a datastore that confirming needs."""
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+    ) -> Claimed:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
+
+        `late` takes those alone that no call helps any more (workers.domain.transitions.is_late): for a worker that
+        cannot call the gateway.
 
         Whatever may not be tried again moves to REVIEW in passing.
         """

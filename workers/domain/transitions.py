@@ -141,6 +141,15 @@ def claimable(record: Transaction, now: datetime, policy: Policy) -> bool:
     return False
 
 
+def is_late(record: Transaction, now: datetime, policy: Policy) -> bool:
+    """Whether no call helps it any more, so that a person is next whatever the gateway does.
+
+    It was never sent by its deadline; or possibly sent, and `patience` has passed since.
+    """
+    never_sent = record.status is Status.PENDING and not record.sent_earlier and not policy.only_ask
+    return now >= (record.deadline if never_sent else record.deadline + policy.patience)
+
+
 def may_send(record: Transaction, policy: Policy) -> bool:
     """Whether the holder of this claim may send at all: an attempt was left for it, and we are the ones who send."""
     return record.attempt <= policy.max_attempts and not policy.only_ask

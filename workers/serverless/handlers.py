@@ -29,7 +29,8 @@ from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.redaction import redact
 from workers.domain.transaction import from_text, to_text
-from workers.gateway.api_key import ApiKey
+from workers.gateway.api_key import ApiKey, KeyUnreadable
+from workers.gateway.closed import ClosedGateway
 from workers.gateway.limits import Limiter
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
@@ -166,6 +167,7 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
 def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Confirm one batch: {"run", "batch", "planned", "ids"} -> counts. Raises only for faults of the infrastructure.
 
+    Where the gateway's key can't be read, what no call helps any more goes to its desk first; for the rest it raises.
     Of a run that lost its lock, or was ended, nothing more is tried: another one plans what is left.
     """
     config, telemetry, clock = app().config, app().telemetry, app().clock
@@ -175,7 +177,12 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         return asdict(Tally(not_tried=len(event["ids"])))
     # before the key is read: that may take its time
     stop_at = clock.now() + timedelta(milliseconds=context.get_remaining_time_in_millis()) - SETTLE_RESERVE
-    through = gateway()
+    keyless: KeyUnreadable | None = None
+    through: PaymentGateway | ClosedGateway
+    try:
+        through = gateway()
+    except KeyUnreadable as error:
+        through, keyless = ClosedGateway(), error
     began, whole = time_ns(), _run(event)
     watch = _watch(run, whole)
     worker = Confirmer(
@@ -202,7 +209,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
             "ClaimMs": (round(batch.claim_seconds * 1000, 1), "Milliseconds"),
             "ConfirmMs": (round(batch.call_seconds * 1000, 1), "Milliseconds"),
             "SettleMs": (round(batch.settle_seconds * 1000, 1), "Milliseconds"),
-            **measures.of_gateway(calls, ready=through.ready(), most=SAMPLE),
+            **measures.of_gateway(calls, ready=keyless is not None or through.ready(), most=SAMPLE),
             **measures.of_finals(measures.seconds_to_final(batch.settled, SAMPLE)),
         },
         now,
@@ -210,7 +217,10 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         trace=whole.trace,
     )
     measures.by_kind(telemetry, calls, now)
-    _tell(watch, "batch", began, whole, **{name: count for name, count in asdict(tally).items() if count})
+    failure = redact(str(keyless)) if keyless else ""
+    _tell(watch, "batch", began, whole, failure, **{name: count for name, count in asdict(tally).items() if count})
+    if keyless and tally.claimed < len(ids):
+        raise keyless
     return asdict(tally)
 
 

@@ -25,8 +25,10 @@ from workers.canary import Canaries
 from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
+from workers.domain.ports import Gateway
 from workers.domain.transaction import Transaction
-from workers.gateway.api_key import ApiKey, KeyUnreadable
+from workers.gateway.api_key import ApiKey
+from workers.gateway.closed import ClosedGateway
 from workers.gateway.limits import Limiter
 from workers.gateway.shadow import gateway_of
 from workers.migrations import check
@@ -78,6 +80,7 @@ class Service:
             failed=lambda error: self._event("no shares", error=type(error).__name__),
         )
         self._gateway = gateway_of(config.gateway, config.policy, "", self.clock, self.limiter)
+        self._opened = False
         self._stopping = asyncio.Event()
         self._troubles: set[str] = set()
         """What is in trouble beside the payments, told already."""
@@ -103,13 +106,14 @@ class Service:
             stop_within=config.stop_within,
         )
         self._confirmer = self._make_confirmer()
+        """Nothing is called before it is known whether there is a key; what no call helps any more waits for none."""
 
     async def run(self) -> None:
         """Until `stop`; everything that is held is settled or released then."""
         await self.database.wait_out(self._check_schema)
         await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
         await self.database.wait_out(self._leave_shadow)
-        await self._first_key()
+        await self._aside(self._follow_key)
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
         await self._aside(self._beat)
         beside = [
@@ -166,9 +170,10 @@ class Service:
             self._event("possibly sent by others", transactions=marked)
 
     def _make_confirmer(self) -> Confirmer:
+        gateway: Gateway = self._gateway if self._opened else ClosedGateway()
         return Confirmer(
             self.store,
-            WatchedGateway(self._gateway, self.watch),
+            WatchedGateway(gateway, self.watch),
             self.clock,
             random.Random(),  # noqa: S311 - jitter; from the system it would be a call to the kernel each time
             lambda: "",
@@ -177,22 +182,15 @@ class Service:
             self.pipeline.lease_of,
         )
 
-    async def _first_key(self) -> None:
-        """Until it is known whether there is one: without it no call would be let in."""
-        while not self._stopping.is_set():
-            try:
-                await self._follow_key()
-                return
-            except KeyUnreadable as error:
-                if "key" not in self._troubles:
-                    self._troubles.add("key")
-                    self.telemetry.failed(error, self.clock.now(), run=self.by)
-            await self._aside(self._beat)
-            await asyncio.sleep(BEAT_SECONDS)
-
     async def _follow_key(self) -> None:
-        """A rotated key is sent from then on; calls under way end with the old one. Seldom asks: the key is kept."""
+        """A rotated key is sent from then on; calls under way end with the old one. Seldom asks: the key is kept.
+
+        With the first one the gateway opens, be it that there is none in the secret yet.
+        """
         self._gateway.use_key(await asyncio.to_thread(self._key.current, SystemClock().now()))
+        if not self._opened:
+            self._opened = True
+            self._confirmer = self._make_confirmer()
 
     async def _renew(self) -> None:
         """Take the worker's role again, long before it ends."""

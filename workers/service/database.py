@@ -188,7 +188,7 @@ class Database:
     _told: int = 0
     """Losses and their ends told so far."""
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False) -> Claimed:
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
         """As `PostgresStore.claim_next`; where an answer is lost, what it had sent to desks is in the history alone."""
         token = self.new_token()
         tried = False
@@ -200,7 +200,7 @@ class Database:
             tried = True
             if sweep:
                 self.store.sweep()
-            return await self.store.claim_next(token=token, by=self.by, limit=limit, beside=beside)
+            return await self.store.claim_next(token=token, by=self.by, limit=limit, beside=beside, late=late)
 
         return await self._write(once)
 

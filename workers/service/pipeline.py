@@ -31,6 +31,9 @@ AHEAD = 1
 """Batches that may wait for callers when one more is claimed: others may have free ones."""
 RENEW_AT = 3
 """Leases are renewed when a third of them has passed."""
+LATE_SHARE = 9
+"""While the gateway can't be called, a look for what is late goes through all that is due: it may take a tenth of the
+time."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of the time to stop in: no call begins that could eat into it."""
 
@@ -127,11 +130,19 @@ class Pipeline:
     async def _claim(self, stop: asyncio.Event) -> None:
         loop, poll = asyncio.get_running_loop(), self.poll.total_seconds()
         swept = -poll
+        looked = -poll  # for what is late
         while not stop.is_set():
             if not self._has_room():
                 await self._room.wait()  # `run` sets it too, once it is to stop
             elif not self.confirmer().gateway.ready():
-                await self._first(stop, timeout=min(poll, 0.5))  # claims nothing that could not be called
+                # claims nothing that could not be called, but for what no call helps any more
+                if (now := loop.time()) >= looked:
+                    came = await self._claim_batch(late=True)
+                    took = loop.time() - now
+                    looked = now if came else loop.time() + max(poll, LATE_SHARE * took)
+                    if came:
+                        continue
+                await self._first(stop, timeout=min(poll, 0.5))
             else:
                 self.wake.clear()
                 now = loop.time()
@@ -152,11 +163,11 @@ class Pipeline:
             else:
                 self._more.clear()
 
-    async def _claim_batch(self, *, sweep: bool = False, beside: bool = False) -> int:
+    async def _claim_batch(self, *, sweep: bool = False, beside: bool = False, late: bool = False) -> int:
         """How many came: those that went to desks are among them."""
         loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
         began = loop.time()
-        held, desked = await self.source.claim(limit, sweep=sweep, beside=beside)
+        held, desked = await self.source.claim(limit, sweep=sweep, beside=beside, late=late)
         self.totals.claim_seconds += loop.time() - began
         if desked:
             self.totals.tally += of_desked(desked)

@@ -27,7 +27,7 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
-from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended
+from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended, is_late
 from workers.stores.memory import arrived, claimed, desk_of, same_content
 
 STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
@@ -112,20 +112,23 @@ class DynamoDbStore:
             (already if same_content(old, transaction) else conflicting).append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting), tuple(refused))
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+    ) -> Claimed:
         if ids is not None:
-            return await self._claim(token, by, limit, ids)
+            return await self._claim(token, by, limit, ids, late=late)
         held: list[Transaction] = []
         desked: list[Transaction] = []
         due = self._walk(self._shards, limit, to_text(self.clock.now()))
         # what others hold stays in the index, so look further
-        while len(held) < limit and (keys := await due.take(limit)):
-            more = await self._claim(token, by, limit - len(held), [id_ for _, id_ in keys])
+        while len(held) + len(desked) < limit and (keys := await due.take(limit)):
+            left = limit - len(held) - len(desked)
+            more = await self._claim(token, by, left, [id_ for _, id_ in keys], late=late)
             held += more.held
             desked += more.desked
         return Claimed(held, desked)
 
-    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str]) -> Claimed:
+    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str], *, late: bool) -> Claimed:
         # An eventually consistent read costs half; what it misses, the fence finds.
         items = await self._items(ids, consistent=False)
         now = self.clock.now()
@@ -137,7 +140,8 @@ class DynamoDbStore:
             except Unreadable as error:
                 broken.append((item, str(error)))
                 continue
-            if claimable(record, now, self.policy) and len(moves) < limit:
+            wanted = claimable(record, now, self.policy) and (not late or is_late(record, now, self.policy))
+            if wanted and len(moves) < limit:
                 moves.append(Move(record, decide(record, Claim(token, by), now, self.policy)))
         errors = await self._write(moves)
         won = await self._won(moves, errors)

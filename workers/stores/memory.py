@@ -10,7 +10,7 @@ from datetime import datetime
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
-from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended
+from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late
 
 _INSERTED = "added"
 
@@ -71,10 +71,13 @@ class MemoryStore:
                 conflicting.append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+    ) -> Claimed:
         now = self.clock.now()
         candidates = [self.records[id_] for id_ in ids if id_ in self.records] if ids is not None else self._open()
-        due = [record for record in candidates if claimable(record, now, self.policy)][:limit]
+        due = [record for record in candidates if claimable(record, now, self.policy)]
+        due = [record for record in due if not late or is_late(record, now, self.policy)][:limit]
         moved = [decide(record, Claim(token, by), now, self.policy) for record in due]
         self.records.update((record.id, record) for record in moved)
         return claimed(moved)

@@ -127,17 +127,22 @@ class PostgresStore:
             return inserted | more, refused + others
         return {row["id"] for row in found}, []
 
-    async def claim(self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None) -> Claimed:
-        claimed, _ = await self._claim(token, by, limit, START, ids)
+    async def claim(
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+    ) -> Claimed:
+        claimed, _ = await self._claim(token, by, limit, START, ids, late=late)
         claimed.held.sort(key=lambda record: (record.next_attempt_at or START[0], record.id))
         return claimed
 
-    async def claim_next(self, *, token: str, by: str, limit: int, beside: bool = False) -> Claimed:
+    async def claim_next(self, *, token: str, by: str, limit: int, beside: bool = False, late: bool = False) -> Claimed:
         """As `claim`, but from where the last one ended: what lies before it waits for the next `sweep`.
 
         One more may be on its way `beside`, in a stretch of its own ahead of the others: else they would step over each
-        other's rows (10 % of a claim's time at batches of 100, 19 % at 500, measured).
+        other's rows (10 % of a claim's time at batches of 100, 19 % at 500, measured). What is `late` is looked for
+        everywhere.
         """
+        if late:
+            return await self.claim(token=token, by=by, limit=limit, late=True)
         if beside:
             return await self._claim_beside(token, by, limit)
         claimed, self.hint = await self._claim(token, by, limit, self.hint, None)
@@ -268,16 +273,16 @@ class PostgresStore:
         return self.clock.now() if self.clock else None
 
     async def _claim(
-        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
+        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None, *, late: bool = False
     ) -> tuple[Claimed, Place]:
         try:
-            return await self._claim_whole(token, by, limit, after, ids)
+            return await self._claim_whole(token, by, limit, after, ids, late=late)
         except POISON as error:
             _LOG.error("a claim of %d was refused (%s): one row after the other", limit, type(error).__name__)
-            return await self._claim_apart(token, by, limit, after, ids)
+            return await self._claim_apart(token, by, limit, after, ids, late=late)
 
     async def _claim_whole(
-        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
+        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None, *, late: bool
     ) -> tuple[Claimed, Place]:
         policy = self.policy
         rows = await self.pool.fetch(
@@ -295,6 +300,7 @@ class PostgresStore:
             None if ids is None else list(ids),
             policy.only_ask,
             policy.restored_to,
+            policy.patience if late else None,
         )
         claimed = _claimed(rows, token, by, policy)
         if claimed.desked:
@@ -305,7 +311,7 @@ class PostgresStore:
         return claimed, after
 
     async def _claim_apart(
-        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None
+        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None, *, late: bool
     ) -> tuple[Claimed, Place]:
         """As a claim that a row refuses: in ever smaller parts until that row is alone, which goes to a desk."""
         held: list[Transaction] = []
@@ -314,17 +320,17 @@ class PostgresStore:
         while (left := limit - len(held) - len(desked)) > 0:
             size = max(1, min(size, left))
             try:
-                part, after = await self._claim_whole(token, by, size, after, ids)
+                part, after = await self._claim_whole(token, by, size, after, ids, late=late)
             except POISON:
                 if size > 1:
                     size //= 2
                     continue
-                row = await self.pool.fetchrow(SQL["first"], self._now(), self._skew, *after, ids)
+                row = await self.pool.fetchrow(SQL["first"], self._now(), self._skew, *after, ids, *self._late(late))
                 if row is None:  # somebody else has seen to it
                     break
                 part = Claimed([], [])
                 try:  # the row that was in the way may have been another's meanwhile
-                    part, _ = await self._claim_whole(token, by, 1, after, [row["id"]])
+                    part, _ = await self._claim_whole(token, by, 1, after, [row["id"]], late=late)
                 except POISON as error:
                     with contextlib.suppress(*POISON):
                         desked += await self._set_aside(row["id"], by, error)
@@ -348,6 +354,9 @@ class PostgresStore:
             SQL["set_aside"], self._now(), id_, self._skew, by, why, policy.review_owner, policy.review_within
         )
         return [await self._whole(row) for row in await self._rows([row["id"] for row in rows])]
+
+    def _late(self, late: bool) -> tuple[timedelta | None, bool]:
+        return self.policy.patience if late else None, self.policy.only_ask
 
     @property
     def _skew(self) -> timedelta:

@@ -34,6 +34,10 @@ WITH clock AS (
       AND (t.due_at, t.id) > ($10::timestamptz, $11::text)
       AND (t.lease_until IS NULL OR t.lease_until < clock.now - $6::interval)
       AND ($12::text[] IS NULL OR t.id = ANY ($12::text[]))
+      AND ($15::interval IS NULL  -- else those alone that no call helps any more (transitions.is_late)
+           OR t.deadline <= clock.now - CASE
+               WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT $13::boolean
+                   THEN interval '0' ELSE $15::interval END)
     ORDER BY t.due_at, t.id
     LIMIT $4::int
     FOR UPDATE OF t SKIP LOCKED

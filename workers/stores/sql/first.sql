@@ -6,5 +6,9 @@ WHERE t.due_at IS NOT NULL
   AND (t.lease_until IS NULL OR t.lease_until < clock.now - $2::interval)
   AND (t.due_at, t.id) > ($3::timestamptz, $4::text)
   AND ($5::text[] IS NULL OR t.id = ANY ($5::text[]))
+  AND ($6::interval IS NULL
+       OR t.deadline <= clock.now - CASE
+           WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT $7::boolean
+               THEN interval '0' ELSE $6::interval END)
 ORDER BY t.due_at, t.id
 LIMIT 1

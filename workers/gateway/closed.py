@@ -1,0 +1,29 @@
+"""A gateway that cannot be called yet: there is no key. What needs no call is confirmed by it as by any other."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+
+from workers.domain.outcomes import Outcome, Retryable
+from workers.domain.ports import Calls
+from workers.domain.transaction import Transaction
+
+
+class ClosedGateway:
+    """`workers.domain.ports.Gateway` that lets no call in, as one behind an open circuit breaker."""
+
+    def turn(self, until: datetime | None = None) -> contextlib.AbstractAsyncContextManager[object]:  # noqa: ARG002
+        return contextlib.nullcontext()
+
+    def ready(self) -> bool:
+        return False
+
+    def seen(self) -> Calls:
+        return Calls()
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:  # noqa: ARG002
+        return Retryable("not sent: the gateway's key is not known yet", counts=False)
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:  # noqa: ARG002
+        return Retryable("not asked: the gateway's key is not known yet", counts=False)
