@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from workers.domain.outcomes import Confirmed
 from workers.domain.transaction import Transaction
-from workers.gateway.http import HttpClient
 from workers.gateway.payments import GatewaySettings, PaymentGateway
+from workers.transport.http import HttpClient
 
 LATENCY_SECONDS = 0.050
 Call = Callable[[int], Awaitable[None]]

@@ -83,6 +83,8 @@ class LedgerGateway:
             return fault[1]
         return self._done(transaction) if key in self.effects else NotFound()
 
+    async def close(self) -> None: ...
+
     @staticmethod
     def _done(transaction: Transaction) -> Outcome:
         return Confirmed(f"ref-{transaction.id}", transaction.amount, transaction.currency)

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from workers.domain.ports import Clock
-from workers.gateway.http import HttpClient, HttpError
 from workers.telemetry import Telemetry
 from workers.tracing import Span, Value, encode
+from workers.transport.http import HttpClient, HttpError
 
 AT_ONCE = 500
 """Spans of one request, some 200 KB."""

@@ -224,7 +224,7 @@ class WatchedGateway:
         return await self._call("ask", self.gateway.ask, transaction, key)
 
     async def close(self) -> None:
-        await self.gateway.close()  # type: ignore[attr-defined]
+        await self.gateway.close()
 
     async def _call(
         self, verb: str, call: Callable[[Transaction, str], Awaitable[Outcome]], transaction: Transaction, key: str

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 from local.gateway import Ledger, Profile, SimulatedGateway
 from workers.domain.transaction import Transaction
-from workers.gateway.http import HttpClient
 from workers.gateway.limits import BreakerPolicy, Limiter
 from workers.gateway.payments import GatewaySettings, PaymentGateway
 from workers.stores.shares import MemoryShares
+from workers.transport.http import HttpClient
 
 START = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
 ACCOUNT = "DE89370400440532013000"

@@ -21,10 +21,10 @@ from workers.domain.policy import Policy
 from workers.domain.transaction import Status
 from workers.gateway import evidence
 from workers.gateway.evidence import Verb, read
-from workers.gateway.http import Answer
 from workers.gateway.limits import Called, error_of
 from workers.gateway.payments import GatewaySettings, PaymentGateway
 from workers.stores.memory import MemoryStore
+from workers.transport.http import Answer
 
 ONE = transaction()
 JSON = {"content-type": "application/json"}

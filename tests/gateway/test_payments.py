@@ -32,10 +32,10 @@ from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retr
 from workers.domain.transaction import Transaction
 from workers.gateway import evidence
 from workers.gateway.evidence import Verb
-from workers.gateway.http import Answer
 from workers.gateway.limits import BreakerPolicy, Called
 from workers.gateway.payments import GatewaySettings, PaymentGateway
 from workers.tracing import Context, calling
+from workers.transport.http import Answer
 
 ONE = transaction()
 DONE = {"id": "t-1", "status": "confirmed", "reference": "ref-1", "amount": 1234, "currency": "USD"}

@@ -142,7 +142,7 @@ def test_a_lambda_leaves_its_metrics_whoever_calls_it(aws: AwsAccount) -> None:
 def test_the_name_is_the_last_exceptions() -> None:
     log = (
         "Traceback (most recent call last):\n  File ...\nValueError: a\n\nDuring handling of the above exception:\n\n"
-        "Traceback (most recent call last):\n  File ...\nworkers.gateway.http.Broken: odd\n"
+        "Traceback (most recent call last):\n  File ...\nworkers.transport.http.Broken: odd\n"
     )
     assert lambda_errors.exception_name(log) == "Broken"
     assert lambda_errors.exception_name("START\nKey: value") is None

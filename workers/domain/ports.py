@@ -74,6 +74,10 @@ class Gateway(Protocol):
         """What the calls since the last look were like."""
         ...
 
+    async def close(self) -> None:
+        """Give back what it holds open; called once, when the worker ends."""
+        ...
+
 
 class Move(NamedTuple):
     """A change of one transaction: `after` replaces `before` only if `before` still stands (version and token)."""

@@ -27,3 +27,5 @@ class ClosedGateway:
 
     async def ask(self, transaction: Transaction, key: str) -> Outcome:  # noqa: ARG002
         return Retryable("not asked: the gateway's key is not known yet", counts=False)
+
+    async def close(self) -> None: ...

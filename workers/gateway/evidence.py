@@ -21,8 +21,8 @@ from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retr
 from workers.domain.redaction import redact, without_account
 from workers.domain.text import MAX_REFERENCE, words
 from workers.domain.transaction import Transaction
-from workers.gateway.http import Answer, HttpError
 from workers.gateway.limits import Called
+from workers.transport.http import Answer, HttpError
 
 MAX_PAUSE_SECONDS = 60.0
 """The longest Retry-After that is obeyed; the first call after it asks anew."""

@@ -37,9 +37,9 @@ from workers.domain.outcomes import Outcome, Retryable
 from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
 from workers.gateway.evidence import no_answer, read
-from workers.gateway.http import HttpClient, HttpError
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter, Turn
 from workers.tracing import trace_headers
+from workers.transport.http import HttpClient, HttpError
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 

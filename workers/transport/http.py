@@ -336,7 +336,7 @@ class _Connection(asyncio.Protocol):
 class HttpClient:
     """Calls to one origin over a pool of kept-alive connections.
 
-    The pool grows to the number of concurrent calls, which the caller limits (`limits.Guard`).
+    The pool grows to the number of concurrent calls, which the caller limits (`workers.gateway.limits.Guard`).
 
     Args:
         url: `http(s)://host[:port][/prefix]`; each path is appended to it.

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.support import SECRET, RawServer, client, http, quietly, raw_server, saying, until
-from workers.gateway.http import (
+from workers.transport.http import (
     IDLE_SECONDS,
     MAX_HEAD_BYTES,
     Answer,
