@@ -51,16 +51,16 @@ class Telemetry:
         lines = []
         last, by = None, quoted(run)
         for record in records:  # by hand, and what neighbours share is made once: this runs for every transaction
-            id_, _, _, _, _, _, status, attempt, *_, history = record
-            at, _, _, _, _, _, why, _, _ = history[-1]
+            status, attempt, history = record.status, record.attempt, record.history
+            at, why = history[-1].at, history[-1].why
             shared = at, status, attempt, why
             if shared != last:
                 last = shared
                 head = f'{{"at":"{to_text(at)}","tx":'
                 tail = f',"status":"{status}","attempt":{attempt},"why":{quoted(why)},"run":{by}'
                 plain = attempt == 1 and status in _FINAL
-            line = head + quoted(id_) + tail
-            if len(history) > 1 and (took := at - history[-2][0]) >= SLOW:
+            line = head + quoted(record.id) + tail
+            if len(history) > 1 and (took := at - history[-2].at) >= SLOW:
                 line += f',"ms":{took // _MS}'
             if not plain:
                 line += f',"trace":"{trace_id(record)}"'

@@ -11,7 +11,7 @@ from datetime import datetime
 from workers.domain.outcomes import NotFound, NotTried, Unknown, admitted
 from workers.domain.policy import Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
-from workers.domain.transaction import CANARY, Status, Transaction, make
+from workers.domain.transaction import CANARY, Status, Transaction
 from workers.domain.transitions import Answer, decide, may_resend, may_send
 
 
@@ -89,7 +89,7 @@ class Confirmer:
         """Ask or send for one held transaction, and decide what follows. Never raises for a gateway's fault."""
         answer = await self._answer(record, stop_at)
         after = decide(record, answer, self.clock.now(), self.policy, self.chance.random())
-        return make(Move, (record, after))
+        return Move(record, after)
 
     async def _answer(self, record: Transaction, stop_at: datetime | None) -> Answer:
         key = record.id  # one key for all attempts: the gateway itself refuses a second effect
@@ -114,7 +114,7 @@ class Confirmer:
                 outcome = admitted(await self.gateway.confirm(record, key))
                 if isinstance(outcome, NotFound):
                     outcome = Unknown("confirm answered 'not found', which only ask may")
-                return make(Answer, (outcome, self.by, False))
+                return Answer(outcome, self.by)
         except (Exception, asyncio.CancelledError) as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise  # it is we who are to end
@@ -123,8 +123,7 @@ class Confirmer:
 
     def _until(self, record: Transaction, stop_at: datetime | None) -> datetime | None:
         """The last moment for a call of a batch that must end; None for a worker that renews its leases."""
-        lease_until = self.lease_of(record)
-        if stop_at is None or lease_until is None:
+        if stop_at is None or (lease_until := self.lease_of(record)) is None:
             return None
         return min(lease_until, stop_at) - self.policy.call_timeout
 

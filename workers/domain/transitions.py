@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from workers.domain.history import told
+from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_NAME, words
-from workers.domain.transaction import HistoryEntry, Status, Transaction, make, to_text, utc
+from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
 
 
 class Refused(Exception):  # noqa: N818 - the word for it: the table refuses the event
@@ -229,22 +230,38 @@ def doubted(record: Transaction, now: datetime, policy: Policy) -> Transaction:
     return record._replace(first_sent_at=utc(since), last_sent_at=now)
 
 
+@inlined
 def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction | None:
-    """CONFIRMED, if the answer is the evidence for it: done, with the right amount. As `_moved`, spelled out."""
-    outcome, by, asked = event
+    """CONFIRMED, if the answer is the evidence for it: done, with the right amount. As `_moved`, in half the time."""
+    outcome = event.outcome
     if not isinstance(outcome, Confirmed):
         return None
-    reference, moved, moved_currency = outcome
-    (id_, account, amount, currency, created_at, deadline, was, attempt, _due_at, _lease_until, token, first, last,
-     _settled_at, _reference, _reason, _owner, _review_by, version, tries, questions, history) = record  # fmt: skip
-    if moved != amount or moved_currency != currency:
+    if outcome.amount != record.amount or outcome.currency != record.currency:
         return None
-    line = make(HistoryEntry, (now, by, was, _CONFIRMED, attempt, token, HAD_DONE_IT if asked else CONFIRMED, 1, None))
-    return make(
-        Transaction,
-        (id_, account, amount, currency, created_at, deadline, _CONFIRMED, attempt, None, None, None, first, last,
-         now, reference, None, None, None, version + 1, tries, questions, (*history, line)),
-    )  # fmt: skip
+    line = HistoryEntry(
+        at=now,
+        by=event.by,
+        was=record.status,
+        now=_CONFIRMED,
+        attempt=record.attempt,
+        token=record.token,
+        why=HAD_DONE_IT if event.asked else CONFIRMED,
+        times=1,
+        since=None,
+    )
+    return record._replace(
+        status=_CONFIRMED,
+        next_attempt_at=None,
+        lease_until=None,
+        token=None,
+        settled_at=now,
+        gateway_reference=outcome.reference,
+        reason=None,
+        owner=None,
+        review_by=None,
+        version=record.version + 1,
+        history=(*record.history, line),
+    )
 
 
 def _answer(case: _Case, event: Answer) -> Transaction:
