@@ -12,7 +12,7 @@ CONFIRMING, TRANSITIONS = "tests/domain/test_confirming.py::", "tests/domain/tes
 PAYMENTS, LIMITS, HTTP = (
     "tests/gateway/test_payments.py::",
     "tests/gateway/test_limits.py::",
-    "tests/gateway/test_http.py::",
+    "tests/transport/test_http.py::",
 )
 STORE, DYNAMODB, POSTGRES = (f"tests/contract/test_{name}.py::" for name in ("store", "dynamodb", "postgres"))
 HANDLERS, SERVICE = "tests/serverless/test_handlers.py::", "tests/service/test_service.py::"
