@@ -28,14 +28,14 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 # A venv of its own: checkov pins packages that ours need in other versions
-$(CHECKOV): policies/checkov.lock
+$(CHECKOV): delivery/policies/checkov.lock
 	@echo "Installing checkov into .venv-checkov (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear .venv-checkov
-	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r policies/checkov.lock
+	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r delivery/policies/checkov.lock
 	@touch $@
 
 demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions each, faults, a verdict (ALTERNATIVE=one)
-	@$(PY) -m local demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
+	@$(PY) -m demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -44,8 +44,8 @@ check: $(READY) $(CHECKOV) ## lint, format check, strict types, the policy pack 
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(PY) -W ignore -m policies.graph
-	@$(PY) -W ignore -m policies.scan $(CHECKOV)
+	@$(PY) -W ignore -m delivery.policies.graph
+	@$(PY) -W ignore -m delivery.policies.scan $(CHECKOV)
 
 format: $(READY) ## let ruff format and mend the code
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
@@ -63,26 +63,26 @@ shell: $(READY) ## a shell on the local AWS: type pulumi, aws and confirm as you
 	@$(PY) -m local shell --stack $(STACK)
 
 pipeline: $(READY) ## azure-pipelines.yml on the local AWS: all stages for STACK, asks before it applies (APPROVE=yes)
-	@$(PY) -m local pipeline --stack $(STACK) $(if $(TESTS),--tests "$(TESTS)")
+	@$(PY) -m delivery.azure_runner --stack $(STACK) $(if $(TESTS),--tests "$(TESTS)")
 
 bench: $(READY) ## count and time what a transaction costs in both, against targets (ALTERNATIVE=one, ARGS=--strict)
 	@$(PY) -m benchmarks $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE)) $(ARGS)
 
-diagrams: $(READY) ## draw diagrams/*.svg and *.png anew from their data
-	@$(PY) -m diagrams
+diagrams: $(READY) ## draw analysis/diagrams/*.svg and *.png anew from their data
+	@$(PY) -m analysis.diagrams
 
 docs: $(READY) ## renew the parts of docs/ that the code tells
-	@$(PY) -m local.reference
+	@$(PY) -m analysis.reference
 
 cost: $(READY) ## what a month of STACK costs on AWS with VOLUME transactions, beside the other alternative
-	@$(PY) -m costs --stack $(STACK) --volume $(VOLUME) $(ARGS)
+	@$(PY) -m analysis.costs --stack $(STACK) --volume $(VOLUME) $(ARGS)
 
 LOCK := -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 lock: $(READY) ## refresh requirements.lock from pyproject.toml, the image's from workers/requirements.in, the pipeline's tools
 	@$(PY) -m pip install --quiet uv
 	@$(PY) $(LOCK) pyproject.toml --all-extras -o requirements.lock
 	@$(PY) $(LOCK) workers/requirements.in -c requirements.lock --python-version 3.13 -o workers/requirements.lock
-	@$(PY) $(LOCK) pipelines/tools.in -o pipelines/tools.lock
+	@$(PY) $(LOCK) delivery/pipeline/tools.in -o delivery/pipeline/tools.lock
 
 clean: ## remove all that the project made in this folder, and stop what runs
 	@if [ -x $(PY) ]; then $(PY) -m local clean; fi

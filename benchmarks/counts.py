@@ -27,11 +27,11 @@ from unittest.mock import patch
 
 from botocore.exceptions import ClientError
 
+from analysis.costs.models import PLAN_AND_REPORT_SECONDS, batch_seconds
+from benchmarks.table import make_table
 from benchmarks.units import Item, Units, item_bytes, page_units, read_units, write_units
 from components.settings import Settings, parse
-from costs.models import PLAN_AND_REPORT_SECONDS, batch_seconds
 from local.emulator import Emulator
-from tests.contract.conftest import make_table
 from workers.clock import SystemClock
 from workers.config import read_lambda
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable

@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="for each row (4)")
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-m", "local.gateway", "--port", "0", "--ledger", f"{folder}/ledger", "--profile", "flat"]
+        command = ["-m", "gateway_simulator", "--port", "0", "--ledger", f"{folder}/ledger", "--profile", "flat"]
         gateway = subprocess.Popen(
             [sys.executable, *command, "--lifeline"],
             cwd=Path(__file__).parent.parent,

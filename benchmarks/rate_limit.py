@@ -34,11 +34,11 @@ from rich.table import Table
 from benchmarks.counts import INDEX, SetClock, records
 from benchmarks.postgres import Figure, Say
 from benchmarks.queue import ENVIRONMENT, Queue, Worker, child, open_queue, server
+from benchmarks.table import make_table
 from local.emulator import Emulator
 from local.errors import LocalError
 from local.postgres import Postgres
 from local.processes import HOST
-from tests.contract.conftest import make_table
 from workers.domain.policy import Policy
 from workers.stores.dynamodb import DynamoDbStore
 

@@ -484,7 +484,7 @@ KEYS: tuple[Key, ...] = (
         "Templates of fault experiments (FIS): off, on, or even-in-prod, where they strike real payments.",
         "off, on or even-in-prod", _choice(*FaultExperiments)),
     Key("permissionsBoundary", "string", "",
-        "ARN of the permissions boundary that every role gets; the output permissionsBoundary of bootstrap/.",
+        "ARN of the permissions boundary that every role gets; the output permissionsBoundary of delivery/bootstrap/.",
         "the ARN of a policy, or nothing", _text(r"|arn:[a-z-]+:iam::\d{12}:policy/\S+"),
         "arn:aws:iam::123456789012:policy/pipeline-confirm-dev-boundary"),
     Key("monthlyBudget", "integer", 0, "US dollars a month for this stack, with alerts to alarmEmail; 0 for no budget.",

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable
-from importlib import import_module
-from types import FrameType
-from typing import NoReturn
 
-from local import shell, waterfall
-from local.errors import LocalError
-from local.processes import ROOT, explain
+from local import console, shell
+from local.processes import ROOT
 from local.stack import LocalAws, clean
 
 
@@ -52,52 +47,22 @@ def main(arguments: list[str]) -> int:
     help_of = {name: function.__doc__ for name, function in COMMANDS.items()}
     help_of |= {
         "shell": "a shell in which you type what you will type on AWS",
-        "pipeline": "azure-pipelines.yml, stage by stage, on the local AWS",
-        "demo": "confirm 6,919 real transactions and show the verdict",
-        "trace": "a transaction's trace as a waterfall, here and as a picture",
         "clean": "end what runs and remove all that the local AWS made",
     }
     for name, text in help_of.items():
         command = commands.add_parser(name, help=text, description=text)
-        if name == "demo":
-            command.add_argument("--alternative", choices=["serverless", "fargate"], help="one of them only")
-        elif name == "trace":
-            command.add_argument("transaction", help="its id")
-        elif name != "clean":
+        if name != "clean":
             command.add_argument("--stack", default="serverless", help="a stack with a Pulumi.STACK.yaml")
-            if name == "pipeline":
-                command.add_argument("--tests", help="pytest's arguments; '' for all tests")
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
-    try:
+
+    def run() -> int:
         if chosen.command == "clean":
             clean(ROOT / ".local")
             return 0
-        if chosen.command == "trace":
-            return waterfall.main(ROOT / ".local" / "traces", chosen.transaction)
-        if chosen.command == "demo":
-            every = import_module("local.demo").ALTERNATIVES
-            return int(import_module("local.demo").main([chosen.alternative] if chosen.alternative else list(every)))
-        if chosen.command == "pipeline":
-            given = {} if chosen.tests is None else {"tests": chosen.tests}
-            return int(import_module("local.pipeline").main(chosen.stack, **given))
         with LocalAws(chosen.stack) as aws:
             return COMMANDS[chosen.command](aws)
-    except LocalError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {explain(error, chosen.command)}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    return 1
 
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave through every `finally`, once: a second signal must not cut the leaving short."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    sys.exit(128 + number)
+    return console.run(run, chosen.command)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ You are on the local AWS, stack {stack}. What you type here is what you will typ
   pulumi preview --save-plan p.json                ... and `pulumi up --plan p.json`
   pulumi stack output                              names and addresses
   confirm status                                   what is pending, confirmed, in review
-  python -m local trace TRANSACTION                its trace as a waterfall (on AWS: X-Ray)
+  python -m demo.trace TRANSACTION                 its trace as a waterfall (on AWS: X-Ray)
   aws dynamodb list-tables                         the AWS CLI, if you have it
 
 Config changes stay in {program} (git sees nothing of them).

@@ -57,7 +57,7 @@ OVERRIDES: Mapping[str, Value] = {
     # A Lambda or a task is one process of some 50 MB here, and the machine may have two cores.
     "backlogPerTask": 800,
     "mapConcurrency": 4,
-    "traceSampling": 100,  # `python -m local trace` shows whichever transaction you ask for
+    "traceSampling": 100,  # `python -m demo.trace` shows whichever transaction you ask for
     "minTasks": 1,
     "maxTasks": 4,
     "databaseInstances": 1,
@@ -73,8 +73,10 @@ LEASES: Mapping[str, int] = {"serverless": 30, "fargate": 15}
 SCHEDULER_SPEED = 6.0
 """How much faster than on AWS the Scheduler's clock runs."""
 
-LINKED = ("__main__.py", "Pulumi.yaml", "components", "workers", "policies")
+LINKED = ("__main__.py", "Pulumi.yaml", "components", "workers", "delivery")
 """What the program directory shows of the repository, where it exists."""
+
+POLICIES = "delivery/policies"
 
 RECORDED_ONLY = "CONFIRM_RECORDED_ONLY"
 """Names the file to which the provider writes what it only records: JSON Lines of {"type", "name"}."""
@@ -240,7 +242,7 @@ class LocalAws:
     @property
     def under_policies(self) -> tuple[str, ...]:
         """Arguments that put a `pulumi preview` or `up` under the policy pack, where the program has one."""
-        return ("--policy-pack", "policies") if (self.program / "policies").exists() else ()
+        return ("--policy-pack", POLICIES) if (self.program / POLICIES).exists() else ()
 
     def recorded_only(self) -> list[str]:
         """What of the stack the emulator does not have, or has only on paper: a line for each kind."""
@@ -369,7 +371,7 @@ class LocalAws:
         port = kept_port(folder / "port")
         self.gateway_url = f"http://{HOST}:{port}"
         return Child(
-            "local.gateway",
+            "gateway_simulator",
             ["--port", str(port), "--ledger", str(folder / "ledger.jsonl"), *self._gateway_arguments],
             environment={k: v for k, v in os.environ.items() if not is_foreign(k)},
             folder=folder,
@@ -547,7 +549,7 @@ def clean(folder: Path) -> None:
         end(owner, seconds=30)
     for name, module in (
         ("aws", "local.overlay"),
-        ("gateway", "local.gateway"),
+        ("gateway", "gateway_simulator"),
         ("traces", "local.collector"),
         ("postgres", "local.postgres"),
     ):

@@ -20,7 +20,7 @@ from local.postgres import Postgres
 
 TESTS = Path(__file__).parent
 RECORDINGS = "CONFIRM_RECORDINGS"
-"""`KEPT` of local/recording.py, which takes a while to import."""
+"""`KEPT` of analysis/graph.py, which takes a while to import."""
 
 # The same examples in each run, however slow the machine is: what fails is the change's doing
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -1,4 +1,4 @@
-"""What must be in an account before the pipeline can deploy to it: made once, by a person, with the program bootstrap/.
+"""What must be in an account before the pipeline can deploy to it: made once, by a person, with delivery/bootstrap/.
 
 settings.py     its configuration
 backend.py      where Pulumi keeps the state, and the key of its secrets

@@ -33,7 +33,7 @@ class Identity(pulumi.ComponentResource):
     AWS is told by a token which service connection asks, and nothing more: IAM reads `aud` and `sub` of a provider like
     this one, and Azure's `sub` names organization, project and connection. The branch stands in claims that IAM does
     not read. So what main may and what every branch may are two connections here, with a role each, and the branch is
-    held by Azure's branch control on the connection (pipelines/gates.py looks that it is there).
+    held by Azure's branch control on the connection (delivery/pipeline/gates.py looks that it is there).
     """
 
     roles: Mapping[str, aws.iam.Role]

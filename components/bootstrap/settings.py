@@ -1,4 +1,4 @@
-"""The configuration of bootstrap/: checked together, before anything is made."""
+"""The configuration of delivery/bootstrap/: checked together, before anything is made."""
 
 from __future__ import annotations
 

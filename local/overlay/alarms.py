@@ -4,7 +4,7 @@ Gaps: ministack compares the points of *all* dimensions of a metric, looks only 
 DatapointsToAlarm nor TreatMissingData, and so never leaves ALARM by itself; it forgets metric math. Here an alarm sees
 the points of its own dimensions, in `EvaluationPeriods` periods that end now, and is looked at whenever a metric
 arrives and every 2 s. Periods are divided by the Scheduler's speed, so that an alarm of minutes clears within a demo's
-seconds. Metric math is that of local/scaling.py. Composite alarms are ministack's own. Alarms on anomaly bands stay as
+seconds. Metric math is that of scaling.py. Composite alarms are ministack's own. Alarms on anomaly bands stay as
 ministack has them.
 """
 
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from local.scaling import compute
+from local.overlay.scaling import compute
 
 logger = logging.getLogger("overlay.alarms")
 

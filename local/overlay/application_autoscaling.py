@@ -2,7 +2,7 @@
 
 Gap: ministack has no such service. Here are targets, policies, scheduled actions and their tags, and a clock that does
 what AWS's does each minute, by the Scheduler's speed: it keeps a service between its minimum and maximum, lets target
-tracking policies follow their metric, and step scaling policies the alarms whose action they are (local/scaling.py
+tracking policies follow their metric, and step scaling policies the alarms whose action they are (scaling.py
 decides). Scheduled actions are kept and not run. AWS shows the alarms of a target tracking policy in CloudWatch; here
 they are not visible.
 """
@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from local import scaling
-from local.scaling import MathError, Moves, Step, Tracking, Value
+from local.overlay import scaling
+from local.overlay.scaling import MathError, Moves, Step, Tracking, Value
 
 logger = logging.getLogger("overlay.application_autoscaling")
 

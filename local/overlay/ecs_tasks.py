@@ -111,7 +111,7 @@ class Container:
     def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Its process group is its own, so that all that it starts ends with it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-SE", str(ROOT / "local" / "contain.py"), *command],
+            [sys.executable, "-SE", str(ROOT / "local" / "overlay" / "contain.py"), *command],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.PIPE,

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from analysis.graph import Recorded
 from cli import main
-from local.recording import Recorded
 from tests.access.world import OPERATORS, World, until
 from tests.fakes import run
 from tests.service.harness import Place

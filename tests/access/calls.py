@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from local.authorization import Document, Question, takes
-from local.recording import ACCOUNT, REGION, Record, Recorded
+from analysis.graph import ACCOUNT, REGION, Record, Recorded
+from tests.access.authorization import Document, Question, takes
 
 HERE = f"{REGION}:{ACCOUNT}"
 RECORDED: Mapping[str, Mapping[str, Any]] = json.loads(
@@ -21,7 +21,7 @@ RECORDED: Mapping[str, Mapping[str, Any]] = json.loads(
 )["calls"]
 
 STACKS = {operation: call for operation, call in RECORDED.items() if call["stacks"] != "bootstrap"}
-"""Without what bootstrap/ alone calls: a person applies that, not the pipeline."""
+"""Without what delivery/bootstrap/ alone calls: a person applies that, not the pipeline."""
 
 # --- the resources of a stack
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis.graph import ACCOUNT, record
+from analysis.permissions import CANARY
 from local.emulator import REGION, Emulator
 from local.overlay.access import LOG
-from local.permissions import CANARY
 from local.postgres import Postgres
 from local.processes import HOST
-from local.recording import ACCOUNT, record
 from tests.access.alternatives import Fargate, Serverless
 from tests.access.world import MASTER
 from tests.service.conftest import place_on, service_postgres

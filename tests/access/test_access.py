@@ -16,11 +16,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.authorization import Principal, Question, ask
+from analysis.graph import ACCOUNT, REGION
+from analysis.permissions import grants, unseen
 from local.overlay.access import Check, statements
-from local.permissions import grants, unseen
-from local.recording import ACCOUNT, REGION
 from tests.access.alternatives import Fargate, Serverless
+from tests.access.authorization import Principal, Question, ask
 from tests.access.world import OPERATORS, World, until
 from tests.fakes import run
 from tests.service.conftest import store_in
@@ -192,7 +192,7 @@ def _each_is_used(world: World, checks: Sequence[Check], proven: set[tuple[str, 
             if (role, statement["Sid"]) == AFTER_A_FAILURE or statement["Effect"] == "Deny":
                 continue
             if unseen(role, statement["Sid"]):
-                assert not hits, f"{role} {statement['Sid']} is used: take it from UNSEEN in local/permissions.py"
+                assert not hits, f"{role} {statement['Sid']} is used: take it from UNSEEN in analysis/permissions.py"
                 continue
             idle += [(role, action) for action in set(statement["Action"]) - {check.action for check in hits}]
             idle += [(role, one) for one in statement["Resource"] if not any(on(one, check) for check in hits)]

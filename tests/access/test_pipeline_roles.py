@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 
+from analysis.graph import ACCOUNT, Record, record, record_bootstrap
 from components.bootstrap.permissions import APPLY
-from local.authorization import Document, Principal, Question, Unanswerable, ask, kind, knows, level, managed, takes
-from local.recording import ACCOUNT, Record, record, record_bootstrap
+from tests.access.authorization import (
+    Document,
+    Principal,
+    Question,
+    Unanswerable,
+    ask,
+    kind,
+    knows,
+    level,
+    managed,
+    takes,
+)
 from tests.access.calls import CALLS, HERE, MORE, PARTS, STEPS, TYPES, Stack, action, given, questions, worn
 from tests.access.calls import STACKS as CALLED
 from tests.program.conftest import FARGATE, SERVERLESS

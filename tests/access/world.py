@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import boto3
 import pytest
 
+from analysis.graph import ACCOUNT, Record, Recorded
 from components import artifact
 from local.emulator import REGION, Emulator
 from local.overlay.access import Check
-from local.recording import ACCOUNT, Record, Recorded
 
 T = TypeVar("T")
 ROLE, POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"

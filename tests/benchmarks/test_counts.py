@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from analysis.costs.models import ASSUMED
 from benchmarks.__main__ import Check, work_of
 from benchmarks.counts import Meter, Step, written
 from benchmarks.stack import Execution, Logs, StackCounts
 from benchmarks.units import Item, Units
-from costs.models import ASSUMED
 from tests.fakes import START, payment
 from workers.domain.outcomes import Confirmed, Outcome, Retryable
 from workers.domain.policy import Policy

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.exits import Exit
-from local import cdnow
+from demo import cdnow
 from tests.cli.conftest import MemoryCli
 
 

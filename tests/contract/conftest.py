@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from benchmarks.table import make_table as make_table
 from local.postgres import Postgres
 from tests.conftest import AwsAccount
 from tests.fakes import FakeClock, run
@@ -23,30 +24,6 @@ from workers.stores.postgres import SESSION, PostgresStore
 
 POLICY = Policy(max_attempts=4)
 SHARDS = 3
-
-
-def make_table(client: Any) -> str:
-    """A table as components/serverless/datastore.py declares it."""
-    name = f"transactions-{uuid.uuid4().hex[:8]}"
-    client.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[
-            {"AttributeName": key, "AttributeType": "S"} for key in ("id", "pending_shard", "next_attempt_at")
-        ],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "pending",
-                "KeySchema": [
-                    {"AttributeName": "pending_shard", "KeyType": "HASH"},
-                    {"AttributeName": "next_attempt_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-        ],
-    )
-    return name
 
 
 @pytest.fixture

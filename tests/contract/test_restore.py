@@ -16,9 +16,9 @@ from typing import Any, Protocol, cast
 import asyncpg
 import pytest
 
-from local.gateway.ledger import Ledger
+from demo.verdict import Effect, Verdict, judge
+from gateway_simulator.ledger import Ledger
 from local.postgres import Postgres
-from local.verdict import Effect, Verdict, judge
 from tests.conftest import AwsAccount
 from tests.contract.conftest import POLICY, SHARDS, make_table
 from tests.fakes import FakeClock, payments, run

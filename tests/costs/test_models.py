@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from costs.models import (
+from analysis.costs.models import (
     ASSUMED,
     CLAIM_MOVES_KEY,
     COUNTED_LOAD,
@@ -27,7 +27,7 @@ from costs.models import (
     serverless,
     total,
 )
-from costs.prices import MILLION, PRICES, Mark
+from analysis.costs.prices import MILLION, PRICES, Mark
 from tests.fakes import START, payment
 from workers.domain.transaction import HistoryEntry, Status
 from workers.telemetry import Telemetry

@@ -35,7 +35,7 @@ _DEMO = Unplayed(
     _MINUTES,
     (
         "tests/local/test_plain_cli.py::test_every_transaction_is_final_with_its_effect_once",
-        "tests/local/test_verdict.py::test_a_clean_run_holds_and_adds_up",
+        "tests/demo/test_verdict.py::test_a_clean_run_holds_and_adds_up",
     ),
 )
 _PIPELINE = Unplayed(

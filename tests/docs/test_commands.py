@@ -48,7 +48,7 @@ SAID = {
         ("tests/cli/test_postgres.py::test_canaries_come_as_their_own_role",),
     ),
     "pulumi stack import": Unplayed("what we decided against"),
-    "python -m local.cdnow > purchases.csv": Unplayed(
+    "python -m demo.cdnow > purchases.csv": Unplayed(
         "the same without a shell", ("tests/cli/test_cdnow.py::test_what_it_writes_is_what_import_takes",)
     ),
     **dict.fromkeys(

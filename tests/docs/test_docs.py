@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import typer
 
+from analysis import reference
+from analysis.costs import graph, plot
+from analysis.costs.__main__ import SMALLEST
+from analysis.costs.models import COUNTED_LOAD, Model, break_even, total
+from analysis.costs.prices import MILLION
 from cli.main import app
 from components.settings import KEYS, PROJECT, SettingsError, parse
-from costs import graph, plot
-from costs.__main__ import SMALLEST
-from costs.models import COUNTED_LOAD, Model, break_even, total
-from costs.prices import MILLION
-from local import reference
 from tests.docs.markdown import ROOT, Document, documents
 
 DOCS = documents()
@@ -50,7 +50,7 @@ def test_the_spanish_readme_has_the_same_code() -> None:
 
 @READMES
 def test_the_diagrams_are_shown(readme: Document) -> None:
-    shown = set(re.findall(r"!\[.+?\]\(diagrams/(\w+)\.png\)", readme.text))
+    shown = set(re.findall(r"!\[.+?\]\(analysis/diagrams/(\w+)\.png\)", readme.text))
     assert shown == {"serverless", "fargate", "life", "network", "pipeline"}
 
 

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from local.faults import FAULTS, Fault
-from local.watched import in_prod
+from analysis.faults import FAULTS, Fault
+from analysis.watched import in_prod
 from tests.docs.markdown import ROOT
 
 ASKED_FOR = (

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from local.gateway import Ledger, Profile, SimulatedGateway
+from gateway_simulator import Ledger, Profile, SimulatedGateway
 from workers.domain.transaction import Transaction
 from workers.gateway.limits import BreakerPolicy, Limiter
 from workers.gateway.payments import GatewaySettings, PaymentGateway

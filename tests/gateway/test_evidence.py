@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from local.gateway import PROFILES, Fault
-from local.gateway.server import Request
+from gateway_simulator import PROFILES, Fault
+from gateway_simulator.server import Request
 from tests.fakes import Even
 from tests.gateway.support import HandClock, quietly, simulated, transaction
 from workers.domain.confirming import Confirmer

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costs.models import COUNTED_LOAD
-from local.gateway import PROFILES, Fault, Ledger, SimulatedGateway
+from analysis.costs.models import COUNTED_LOAD
+from gateway_simulator import PROFILES, Fault, Ledger, SimulatedGateway
 from tests.gateway.support import (
     ACCOUNT,
     SECRET,

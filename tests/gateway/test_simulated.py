@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from cli.reconcile import effects
+from gateway_simulator import PROFILES, Fault, Ledger, Profile, ProfileError, decide
 from local.errors import LocalError
-from local.gateway import PROFILES, Fault, Ledger, Profile, ProfileError, decide
 from tests.gateway.support import ACCOUNT, client, get, quietly, simulated, until
 
 BODY = {"id": "t-1", "account": ACCOUNT, "amount": 1234, "currency": "USD"}
@@ -350,9 +350,9 @@ def test_two_gateways_never_share_a_ledger(tmp_path: Path) -> None:
 
 @contextmanager
 def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`python -m local.gateway` and its URL; ended with the block."""
+    """`python -m gateway_simulator` and its URL; ended with the block."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "local.gateway", "--port", "0", "--lifeline", *arguments],
+        [sys.executable, "-m", "gateway_simulator", "--port", "0", "--lifeline", *arguments],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

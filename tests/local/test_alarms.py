@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from analysis.graph import Record, Recorded, record
 from local.emulator import REGION
 from local.provider.session import Session
-from local.recording import Record, Recorded, record
 from tests.conftest import AwsAccount
 from tests.local.provider.test_on_emulator import Stack
 

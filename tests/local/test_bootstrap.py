@@ -1,4 +1,4 @@
-"""bootstrap/ on the local AWS; and then the plain `pulumi` with its bucket as backend and its key for secrets."""
+"""delivery/bootstrap/ on the local AWS; then the plain `pulumi` with its bucket as backend and its key for secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM = "import pulumi\npulumi.export('secret', pulumi.Output.secret('s3cret')
 
 def test_the_backend_and_the_key_are_fit_for_pulumi(tmp_path: Path) -> None:
     """Steps 3 and 4 of docs/pipeline.md."""
-    with LocalAws("dev", root=ROOT / "bootstrap", folder=tmp_path / "local", gateway=False) as aws:
+    with LocalAws("dev", root=ROOT / "delivery" / "bootstrap", folder=tmp_path / "local", gateway=False) as aws:
         (tmp_path / "bootstrap").symlink_to(aws.program)
         (tmp_path / "state").mkdir()
         flags = {f"PULUMI_OPTION_{flag}": "true" for flag in FLAGS}

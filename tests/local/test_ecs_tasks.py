@@ -352,7 +352,7 @@ def test_tasks_end_with_the_emulator_and_come_back_with_its_state(tmp_path: Path
 
 def contain(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-SE", str(ROOT / "local" / "contain.py"), sys.executable, "-c", code],
+        [sys.executable, "-SE", str(ROOT / "local" / "overlay" / "contain.py"), sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -369,7 +369,7 @@ def test_a_container_ends_as_its_command_does(code: str, wanted: int) -> None:
 
 def test_a_program_that_is_not_there_is_named() -> None:
     held = subprocess.Popen(
-        [sys.executable, str(ROOT / "local" / "contain.py"), "no-such-program"],
+        [sys.executable, str(ROOT / "local" / "overlay" / "contain.py"), "no-such-program"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from analysis.watched import settings
 from components.observability.drawing import search_expression
 from components.observability.table import Metric, Search, ours
+from demo.dashboard import Source
 from local import overlay
-from local.dashboard import Source
 from local.errors import LocalError
 from local.overlay import alarms, embedded_metrics, lambda_errors, scheduler
-from local.watched import settings
 from tests.conftest import AwsAccount
 from workers.domain.ports import Desk
 from workers.measures import by_currency

@@ -24,11 +24,11 @@ from typing import Any
 import pytest
 
 from cli.exits import Exit
-from local import cdnow, chaos
-from local.demo.serverless import open_store
+from demo import cdnow, chaos
+from demo.serverless import open_store
+from demo.verdict import Effect, Verdict, judge
 from local.processes import ROOT
 from local.stack import LocalAws
-from local.verdict import Effect, Verdict, judge
 from tests.docs.aws_cli import call_of, filled, play
 from tests.docs.shown import parts, shown, typed
 from workers.domain.transaction import Status, Transaction

@@ -19,14 +19,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from analysis.graph import ROOT, Record, record
+from analysis.watched import CONFIG
 from cli import main
 from cli.exits import Exit
 from components.settings import parse
 from local.emulator import REGION
 from local.postgres import Postgres
 from local.provider.session import Session
-from local.recording import ROOT, Record, record
-from local.watched import CONFIG
 from tests.conftest import AwsAccount
 from tests.docs.aws_cli import call_of, filled
 from tests.fakes import payment, run

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from local.scaling import (
+from local.overlay.scaling import (
     MathError,
     Moves,
     Step,

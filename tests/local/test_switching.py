@@ -23,9 +23,9 @@ import pytest
 
 from cli.exits import Exit
 from components.fargate.datastore import DATABASE
-from local import cdnow
-from local.demo.scenario import ask_gateway
-from local.demo.serverless import open_store
+from demo import cdnow
+from demo.scenario import ask_gateway
+from demo.serverless import open_store
 from local.postgres import Postgres
 from local.stack import PROJECT, LocalAws
 from tests.docs.shown import shown, typed

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-from local.pipeline import model
-from local.pipeline.model import Stage, Step
-from local.pipeline.reading import read
-from local.pipeline.running import PREDEFINED, Runner, Workspace
+from delivery.azure_runner import model
+from delivery.azure_runner.model import Stage, Step
+from delivery.azure_runner.reading import read
+from delivery.azure_runner.running import PREDEFINED, Runner, Workspace
 
 
 @dataclass

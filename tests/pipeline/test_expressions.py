@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from delivery.azure_runner.expressions import FUNCTIONS, evaluate
 from local.errors import LocalError
-from local.pipeline.expressions import FUNCTIONS, evaluate
 
 NAMES = {"parameters": {"alternative": "fargate", "rollback": False}, "variables": {"Build.Reason": "Manual"}}
 

@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 import yaml
 
+from analysis.diagrams.pipeline import DIAGRAM
 from components.bootstrap.settings import ENVIRONMENTS
-from diagrams.pipeline import DIAGRAM
-from local.pipeline import CONNECTIONS, FILE, load, model
-from local.pipeline.here import DIFFERENCES, Here
-from local.pipeline.reading import read
-from local.pipeline.running import PREDEFINED, TASKS
+from delivery.azure_runner import CONNECTIONS, FILE, load, model
+from delivery.azure_runner.here import DIFFERENCES, Here
+from delivery.azure_runner.reading import read
+from delivery.azure_runner.running import PREDEFINED, TASKS
+from delivery.pipeline import stacks
+from delivery.pipeline.__main__ import COMMANDS, parser
 from local.processes import ROOT
-from pipelines import stacks
-from pipelines.__main__ import COMMANDS, parser
 
 RUNS = [
     {"alternative": alternative, "promoteTo": to, "rollback": rollback}
     for alternative, to, rollback in product(("serverless", "fargate"), ENVIRONMENTS, (False, True))
 ]
-DRIFT = ROOT / "pipelines" / "drift.yml"
-REQUEST = ROOT / "pipelines" / "pull-request.yml"
+DRIFT = ROOT / "delivery" / "pipeline" / "drift.yml"
+REQUEST = ROOT / "delivery" / "pipeline" / "pull-request.yml"
 PIPELINES = (FILE, DRIFT, REQUEST)
 every = pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(map(str, run.values())))
 
@@ -42,8 +42,8 @@ def pipeline(run: Mapping[str, Any]) -> model.Pipeline:
 # --- the published schema
 
 UNKNOWN_TO_THE_SCHEMA = ("AWSShellScript@1", "PublishCodeCoverageResults@2")
-"""The first is an extension's (AWS Toolkit), of the second the schema knows the name alone: local/pipeline/model.py has
-their inputs."""
+"""The first is an extension's (AWS Toolkit), of the second the schema knows the name alone: model.py of the
+runner has their inputs."""
 
 
 def known_alone(node: Any) -> Any:
@@ -103,7 +103,7 @@ def test_each_run_is_in_order(run: Mapping[str, Any]) -> None:
 @every
 def test_the_stacks_are_those_that_are_validated(run: Mapping[str, Any]) -> None:
     planned = [
-        re.findall(r"pulumi preview .*--policy-pack policies .*--stack (\S+)", step.script.replace("\\\n", ""))
+        re.findall(r"pulumi preview .*--policy-pack delivery/policies .*--stack (\S+)", step.script.replace("\\\n", ""))
         for stage, _, step in pipeline(run).steps()
         if stage.name.startswith("Plan_") and "pulumi preview" in step.script
     ]
@@ -154,8 +154,8 @@ def test_each_step_calls_a_command_with_what_it_takes(file: Path) -> None:
     for _, _, step in (one for run in runs[file] for one in model.build(file.name, read(file, run)).steps()):
         for line in step.script.replace("\\\n", " ").splitlines():
             words = shlex.split(line)
-            if "pipelines" in words:
-                given = parser().parse_args(words[words.index("pipelines") + 1 :])
+            if "delivery.pipeline" in words:
+                given = parser().parse_args(words[words.index("delivery.pipeline") + 1 :])
                 called.add(given.command)
     wanted = {FILE: set(COMMANDS) - {"comment"}, DRIFT: {"cli", "drift"}, REQUEST: {"comment", "plan", "use-image"}}
     assert called >= wanted[file]
@@ -223,7 +223,7 @@ def test_no_variable_of_a_group_is_read_by_a_shell(file: Path) -> None:
 
 
 def test_no_secret_and_no_key_is_in_the_files() -> None:
-    for file in [FILE, *(ROOT / "pipelines").glob("*.yml")]:
+    for file in [FILE, *(ROOT / "delivery" / "pipeline").glob("*.yml")]:
         assert not re.search(r"AKIA|SECRET_ACCESS|password|ACCESS_KEY", file.read_text())
 
 
@@ -254,7 +254,7 @@ def test_versions_are_those_of_the_project() -> None:
 
 
 def test_the_tools_are_pinned_with_hashes() -> None:
-    folder = ROOT / "pipelines"
+    folder = ROOT / "delivery" / "pipeline"
     wanted = re.findall(r"^([\w-]+==[\w.]+)$", (folder / "tools.in").read_text(), re.MULTILINE)
     lock = (folder / "tools.lock").read_text()
     pinned = re.findall(r"^([\w.-]+==[\w.]+)[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)

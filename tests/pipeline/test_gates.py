@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from local.pipeline.azure import Azure, approval, branch_control
+from delivery.azure_runner.azure import Azure, approval, branch_control
+from delivery.pipeline import gates
+from delivery.pipeline.__main__ import main
+from delivery.pipeline.azure import VERSION, Project
+from delivery.pipeline.errors import Refused
 from local.processes import ROOT
-from pipelines import gates
-from pipelines.__main__ import main
-from pipelines.azure import VERSION, Project
-from pipelines.errors import Refused
 from tests.docs.shown import shown
 
 OURS = "refs/heads/main"
@@ -147,7 +147,10 @@ def test_what_the_run_uses_must_be_there_and_the_rest_may_come_later(azure: Azur
     ("changes", "said"),
     [
         ({"BUILD_SOURCEBRANCH": "refs/heads/mine"}, "found refs/heads/mine (Manual); allowed: refs/heads/main"),
-        ({"BUILD_SOURCEBRANCH": "refs/pull/7/merge", "BUILD_REASON": "PullRequest"}, "pipelines/pull-request.yml"),
+        (
+            {"BUILD_SOURCEBRANCH": "refs/pull/7/merge", "BUILD_REASON": "PullRequest"},
+            "delivery/pipeline/pull-request.yml",
+        ),
         ({"BUILD_REASON": "PullRequest"}, f"found {OURS} (PullRequest)"),
         ({"BUILD_SOURCEBRANCH": ""}, "found no branch"),
         ({"SYSTEM_DEFINITIONID": ""}, "does not say which pipeline it is"),

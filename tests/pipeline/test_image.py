@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import image
-from pipelines.__main__ import main
-from pipelines.errors import Refused
+from delivery.pipeline import image
+from delivery.pipeline.__main__ import main
+from delivery.pipeline.errors import Refused
 from tests.pipeline.test_steps import Clone, clone
 
 __all__ = ["clone"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import plan
-from pipelines.errors import Refused
-from pipelines.plan import REFERENCE, SIGNATURE, UNKNOWN, Change
+from delivery.pipeline import plan
+from delivery.pipeline.errors import Refused
+from delivery.pipeline.plan import REFERENCE, SIGNATURE, UNKNOWN, Change
 
 
 def made(*resources: tuple[str, str, list[str], dict[str, Any] | None]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from delivery.azure_runner.reading import read
 from local.errors import LocalError
-from local.pipeline.reading import read
 
 
 def pipeline(folder: Path, text: str, **templates: str) -> Path:

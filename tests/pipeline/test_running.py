@@ -13,7 +13,7 @@ from textwrap import indent
 
 import pytest
 
-from local.pipeline.running import answer_on_terminal
+from delivery.azure_runner.running import answer_on_terminal
 from local.processes import ROOT, command_of
 from tests.pipeline.support import Stub, run
 

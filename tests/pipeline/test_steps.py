@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from components import artifact
+from delivery.pipeline import comment, drift, shell, verify
+from delivery.pipeline.__main__ import main
+from delivery.pipeline.errors import Refused
 from local.processes import ROOT
-from pipelines import comment, drift, shell, verify
-from pipelines.__main__ import main
-from pipelines.errors import Refused
 
 PULUMI = """#!/bin/sh
 case "$1 $2" in

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from delivery.pipeline import supply_chain
+from delivery.pipeline.errors import Refused
 from local.processes import ROOT
-from pipelines import supply_chain
-from pipelines.errors import Refused
 
 
 class Tools:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from delivery.pipeline import build, shell
+from delivery.pipeline.__main__ import main
 from local.stack import LocalAws
-from pipelines import build, shell
-from pipelines.__main__ import main
 
 PROGRAM = """
 import pulumi

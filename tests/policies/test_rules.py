@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from local.recording import Record
-from policies import graph
-from policies.__main__ import message, plain, policies
-from policies.checks import ANY_RESOURCE, listed, statements
-from policies.kinds import POLICIES
-from policies.model import FRAMEWORKS, UNKNOWN, Level, Rule, View
-from policies.rules import RULES
+from analysis.graph import Record
+from delivery.policies import graph
+from delivery.policies.__main__ import message, plain, policies
+from delivery.policies.checks import ANY_RESOURCE, listed, statements
+from delivery.policies.kinds import POLICIES
+from delivery.policies.model import FRAMEWORKS, UNKNOWN, Level, Rule, View
+from delivery.policies.rules import RULES
 from tests.program.conftest import STACKS, records  # noqa: F401 - a fixture
 
 each = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

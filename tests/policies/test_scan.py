@@ -7,9 +7,9 @@ from datetime import date
 
 import pytest
 
-from local.recording import Record
-from policies.plan_json import plan, terraform_type, values
-from policies.scan import MOST_SKIPS, SHARES, STACKS, Result, Skip, judge, read, skips
+from analysis.graph import Record
+from delivery.policies.plan_json import plan, terraform_type, values
+from delivery.policies.scan import MOST_SKIPS, SHARES, STACKS, Result, Skip, judge, read, skips
 from tests.program.conftest import records  # noqa: F401 - a fixture
 
 TODAY = date(2026, 11, 24)

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from local.recording import Record, record
+from analysis.graph import Record, record
 
 LAYER = "arn:aws:lambda:us-east-1:901920570463:layer:aws-otel-collector-arm64-ver-0-117-0:1"
 BOUNDARY = "arn:aws:iam::123456789012:policy/pipeline-confirm-dev-boundary"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from local.recording import Record, Recorded
+from analysis.graph import Record, Recorded
 from tests.program.invariants import (
     ONE_OFF,
     Complaints,

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.graph import PROVIDER, Record, Recorded
 from components.protection import HOLDERS, SPARED
 from components.settings import PROJECT, RETENTION_DAYS
 from components.tags import COMPONENT, takes_tags
-from local.recording import PROVIDER, Record, Recorded
 from workers.domain.transaction import CANARY
 
 Complaints = Iterator[str]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.graph import ROOT
 from components import artifact
-from local.recording import ROOT
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from analysis.graph import Record, record
 from components.worker import METRIC_NAMESPACE
-from local.recording import Record, record
 from tests.fakes import START
 from workers import config as worker_config
 

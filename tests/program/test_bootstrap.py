@@ -1,4 +1,4 @@
-"""bootstrap/: the backend, and what the pipeline's roles may; held to the program, the local provider, and a linter."""
+"""delivery/bootstrap/: the backend, and what the pipeline's roles may; held to program, provider and a linter."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pulumi
 import pytest
 
+from analysis.graph import ACCOUNT, ARNS, REGION, Record, record_bootstrap
 from components.bootstrap import permissions, settings
 from components.bootstrap.permissions import APPLY, PROGRAM_ROLES
 from components.bootstrap.settings import ROLES
-from local.pipeline import CONNECTIONS
+from delivery.azure_runner import CONNECTIONS
 from local.provider import catalogue
 from local.provider.model import Resource
-from local.recording import ACCOUNT, ARNS, REGION, Record, record_bootstrap
 from tests.program import conftest
 from workers.domain.transaction import CANARY
 from workers.service.__main__ import CANARY_USER

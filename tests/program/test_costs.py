@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from analysis.costs import graph, models
+from analysis.costs.__main__ import SMALLEST, main
+from analysis.costs.advice import RULES, Advice, advice
+from analysis.costs.graph import TYPES, Priced, UnpricedError, priced, runs_per_hour
+from analysis.costs.models import break_even, month
+from analysis.costs.prices import HOURS, MILLION, PRICES, price
+from analysis.graph import PROJECT, Record, stack_config
 from components.settings import Settings, parse
-from costs import graph, models
-from costs.__main__ import SMALLEST, main
-from costs.advice import RULES, Advice, advice
-from costs.graph import TYPES, Priced, UnpricedError, priced, runs_per_hour
-from costs.models import break_even, month
-from costs.prices import HOURS, MILLION, PRICES, price
-from local.recording import PROJECT, Record, stack_config
 from tests.docs.shown import recipe, shown
 from tests.program.conftest import SERVERLESS, STACKS
 
@@ -50,7 +50,9 @@ def test_no_row_waits_for_a_type_that_no_stack_has(records: dict[str, Record]) -
 def test_a_type_without_a_row_is_an_error_by_its_name(records: dict[str, Record]) -> None:
     record = copy.deepcopy(records["dev"])
     record.resources.append(replace(record.resources[-1], type="aws:ec2/instance:Instance"))
-    with pytest.raises(UnpricedError, match=r"aws:ec2/instance:Instance: add a row to TYPES in costs/graph\.py"):
+    with pytest.raises(
+        UnpricedError, match=r"aws:ec2/instance:Instance: add a row to TYPES in analysis/costs/graph\.py"
+    ):
         priced("dev", settings("dev"), record)
 
 
@@ -266,7 +268,7 @@ def test_the_command_prints_both_bills_and_draws_them(
     picture = tmp_path / "cost.png"
     with shown("docs/costs.md", "What it costs", only=("make ",)) as page:
         _python, module, name, *arguments = recipe(next(page))
-    assert (module, name) == ("-m", "costs")
+    assert (module, name) == ("-m", "analysis.costs")
     assert main([*arguments, "--plot", str(picture)]) == 0
     said = capsys.readouterr().out
     rows = {line.strip().split("  ")[0]: line.split()[-2:] for line in said.splitlines() if line.startswith("  ")}

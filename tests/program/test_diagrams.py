@@ -9,10 +9,10 @@ from typing import TypeGuard
 import pytest
 from PIL import Image
 
-from diagrams import draw, pictures
-from diagrams.model import Box, Diagram, Group, Node
+from analysis.diagrams import draw, pictures
+from analysis.diagrams.model import Box, Diagram, Group, Node
+from analysis.graph import Record, Recorded
 from local.provider.awsx import nat_gateways, plan, zone_count
-from local.recording import Record, Recorded
 from tests.docs.markdown import ROOT
 from workers.domain.transaction import Status
 from workers.domain.transitions import TABLE
@@ -36,7 +36,7 @@ def node_of(diagram: Diagram, record: Record, resource: Recorded) -> Shown | Non
         for node in (*diagram.nodes, *diagram.groups)
         if any(fnmatchcase(name_of(resource), one) for one in node.shows)
     ]
-    assert len(shown) <= 1, f"{name_of(resource)} is drawn {len(shown)} times in diagrams/{diagram.name}.py"
+    assert len(shown) <= 1, f"{name_of(resource)} is drawn {len(shown)} times in analysis/diagrams/{diagram.name}.py"
     if shown:
         return shown[0]
     parent = next((one for one in record.resources if one.urn == resource.parent), None)
@@ -53,8 +53,8 @@ def drawn(recorded: Record) -> Iterator[tuple[Recorded, Shown | None]]:
 def test_every_resource_is_drawn(recorded: Record) -> None:
     missing = [name_of(resource) for resource, node in drawn(recorded) if node is None]
     assert not missing, (
-        f"not drawn: {missing}. Add each to `shows` of the node in diagrams/{recorded.alternative}.py (or "
-        f"diagrams/shared.py) that a reader would look for it at, or give it a node; then `make diagrams`"
+        f"not drawn: {missing}. Add each to `shows` of the node in analysis/diagrams/{recorded.alternative}.py (or "
+        f"analysis/diagrams/shared.py) that a reader would look for it at, or give it a node; then `make diagrams`"
     )
 
 
@@ -94,9 +94,9 @@ def test_every_arrow_is_in_the_program_and_every_link_is_an_arrow(alternative: s
         if record.alternative == alternative:
             used |= links(record)
     undrawn = {pair: used[pair] for pair in used.keys() - arrows(diagram)}
-    assert not undrawn, f"links without an arrow in diagrams/{alternative}.py: {undrawn}"
+    assert not undrawn, f"links without an arrow in analysis/diagrams/{alternative}.py: {undrawn}"
     untrue = arrows(diagram) - used.keys()
-    assert not untrue, f"arrows in diagrams/{alternative}.py that the program does not have: {untrue}"
+    assert not untrue, f"arrows in analysis/diagrams/{alternative}.py that the program does not have: {untrue}"
 
 
 def test_the_life_is_the_table_of_transitions() -> None:
@@ -123,7 +123,7 @@ def test_the_network_is_that_of_production(stack: str, records: dict[str, Record
     patterns = [pattern for shown in (*diagram.nodes, *diagram.groups) for pattern in shown.shows]
     third = {"private-3", "public-3", "ec2/eip:Eip egress-3"}  # zones beyond two look like the others
     missing = [name for name in in_the_network(record) - third if not any(fnmatchcase(name, one) for one in patterns)]
-    assert not missing, f"not in diagrams/network.py: {missing}"
+    assert not missing, f"not in analysis/diagrams/network.py: {missing}"
     vpc = record.one(VPC, "vpc").inputs
     if zone_count(vpc) == len(pictures.network.ZONES):
         assert nat_gateways(vpc, zone_count(vpc)) == sum("NAT" in node.title for node in diagram.nodes)
@@ -138,7 +138,7 @@ def test_a_diagram_stands_by_itself(diagram: Diagram, records: dict[str, Record]
     names |= set().union(*(in_the_network(record) for record in records.values()))
     patterns = [pattern for shown in (*diagram.nodes, *diagram.groups) for pattern in shown.shows]
     idle = [one for one in patterns if not any(fnmatchcase(name, one) for name in names)]
-    assert not idle, f"diagrams/{diagram.name}.py shows what no stack has: {idle}"
+    assert not idle, f"analysis/diagrams/{diagram.name}.py shows what no stack has: {idle}"
     beyond = {node.id for node in diagram.nodes if not node.shows} | {"nat"}  # an address: the route is awsx's
     inner = [one for one in diagram.edges if one.outside and not {one.start, one.end} & beyond]
     assert not inner, f"arrows that the program could show: {inner}"
@@ -148,6 +148,6 @@ def test_a_diagram_stands_by_itself(diagram: Diagram, records: dict[str, Record]
 def test_the_files_are_todays(diagram: Diagram) -> None:
     picture = draw.svg(diagram)
     hint = "run `make diagrams` and commit what it wrote"
-    assert (ROOT / f"diagrams/{diagram.name}.svg").read_text() == picture, hint
-    with Image.open(ROOT / f"diagrams/{diagram.name}.png") as image:
+    assert (ROOT / f"analysis/diagrams/{diagram.name}.svg").read_text() == picture, hint
+    with Image.open(ROOT / f"analysis/diagrams/{diagram.name}.png") as image:
         assert image.info["svg"] == draw.digest(picture), hint

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from analysis.graph import Record
 from components.protection import HOLDERS
 from components.settings import ENVIRONMENTS, Environment, parse
-from local.recording import Record
 from tests.program.invariants import MASK
 from tests.program.test_settings import LEAST
 

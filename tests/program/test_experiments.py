@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.recording import Record
+from analysis.graph import Record
 from tests.docs.markdown import ROOT
 
 TEMPLATE = "aws:fis/experimentTemplate:ExperimentTemplate"

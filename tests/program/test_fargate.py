@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
+from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from components import alternatives, artifact, iam, nonce
 from components.account import Place
 from components.fargate.compute import repository_arn
 from components.fargate.scaling import per_task, publisher_minutes, scale_out_seconds
 from components.settings import ALTERNATIVES, parse
-from local.recording import ACCOUNT, PROJECT, REGION, ROOT, Record, record
-from local.scaling import Tracking, compute, track
+from local.overlay.scaling import Tracking, compute, track
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
 from workers.canary import Canary

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from local.recording import LEAST, PROVIDER, Record
+from analysis.graph import LEAST, PROVIDER, Record
 from tests.program.fargate_invariants import FARGATE_INVARIANTS
 from tests.program.invariants import INVARIANTS, WILDCARDS, Invariant
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from analysis.graph import ROOT, Record, Recorded
+from analysis.watched import CANARY, metrics_of, settings, table
 from components.fargate import observability as of_fargate
 from components.observability.table import Alarm, Graph, Missing, Page, Row, Search, Table, TableError
 from components.serverless import observability as of_serverless
 from components.settings import Environment
 from components.worker import METRIC_NAMESPACE
-from local.recording import ROOT, Record, Recorded
-from local.watched import CANARY, metrics_of, settings, table
 from tests.program.observed import AWS, emitted
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"

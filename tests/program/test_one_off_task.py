@@ -12,9 +12,9 @@ import boto3
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
+from analysis.graph import ROOT
 from components import one_off_task
 from components.one_off_task import TaskError, _Provider, run
-from local.recording import ROOT
 
 ARN = "arn:aws:ecs:us-east-1:123456789012:task/cluster/abc123"
 PROPS: dict[str, Any] = {

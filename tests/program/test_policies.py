@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from analysis.graph import ACCOUNT, Record
 from components import iam, network
 from components.settings import INTERFACE_ENDPOINTS
-from local.recording import ACCOUNT, Record
 from tests.program.invariants import NETWORK_FAULTS, WILDCARDS
 from workers.domain.transaction import CANARY
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from analysis.graph import record
 from components.fargate.datastore import RESTORED_BY as OF_CLUSTER
 from components.serverless.datastore import RESTORED_BY as OF_TABLE
 from components.settings import SettingsError
-from local.recording import record
 
 TABLE, CLUSTER = "aws:dynamodb/table:Table", "aws:rds/cluster:Cluster"
 TYPE = {"serverless": TABLE, "fargate": CLUSTER}

@@ -11,6 +11,7 @@ import pulumi
 import pytest
 import yaml
 
+from analysis.graph import ACCOUNT, PROJECT, ROOT, record, stack_config
 from components import settings
 from components.backup import LEAST_DAYS
 from components.serverless.rules import BATCH_OVERHEAD, ID_BYTES, PAYLOAD_LIMIT, RESULT_BYTES
@@ -23,7 +24,6 @@ from components.settings import (
     SettingsError,
     parse,
 )
-from local.recording import ACCOUNT, PROJECT, ROOT, record, stack_config
 from tests.program.conftest import LAYER
 
 CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from statelint.linter import Linter
 
+from analysis.graph import Record
 from components.serverless import state_machine
 from components.serverless.rules import (
     BATCH_OVERHEAD,
@@ -24,7 +25,6 @@ from components.serverless.rules import (
 )
 from components.serverless.state_machine import LOCK_ID, MAX_LOOPS, Parts, definition
 from components.settings import Settings, parse
-from local.recording import Record
 from tests.conftest import AwsAccount
 from workers.domain.confirming import Tally
 

@@ -7,9 +7,9 @@ from typing import Any
 import pulumi
 import pytest
 
+from analysis.graph import record
 from components import switching
 from components.switching import SwitchRefused
-from local.recording import record
 
 HELD = {"alternative": "serverless", "environment": "dev", "tableName": "transactions-1"}
 

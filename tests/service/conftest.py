@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from local.gateway import PROFILES, Ledger, SimulatedGateway
+from gateway_simulator import PROFILES, Ledger, SimulatedGateway
 from local.postgres import Postgres
 from local.processes import HOST
 from tests.fakes import run

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.graph import record
 from components.queries import QUERIES
-from local.insights import QueryError, rows
-from local.recording import record
+from tests.telemetry.insights import QueryError, rows
 
 FUNCTIONS = {
     "abs", "avg", "bin", "ceil", "coalesce", "concat", "count", "count_distinct", "datefloor", "dateceil", "earliest",

@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from components.queries import QUERIES as SAVED
 from components.queries import TRANSACTION, Query
-from local.insights import rows
 from local.processes import ROOT
+from tests.telemetry.insights import rows
 from tests.telemetry.secrets import found
 from tests.telemetry.worlds import SAMPLING, World
 from workers.tracing import Context, samples, trace_id
