@@ -1,7 +1,7 @@
 """What the program is made of: bills of materials, known vulnerabilities, licences, secrets, the Dockerfile.
 
-The tools are pinned, with hashes, in tools.lock, and live in a virtual environment of their own (`.tools`). Every check is
-a test case of the report supply-chain.xml, and what it found is a file beside it.
+The tools are pinned, with hashes, in tools.lock, and live in a virtual environment of their own (`.tools`). Every check
+is a test case of the report supply-chain.xml, and what it found is a file beside it.
 """
 
 from __future__ import annotations
