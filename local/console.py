@@ -14,8 +14,8 @@ from local.processes import explain
 
 def run(command: Callable[[], int], doing: str) -> int:
     """Run it; its exit code. `doing` is what is said not to go where the system refuses something."""
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGHUP, leave)
     try:
         return command()
     except LocalError as error:
@@ -27,7 +27,7 @@ def run(command: Callable[[], int], doing: str) -> int:
     return 1
 
 
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+def leave(number: int, _frame: FrameType | None) -> NoReturn:
     """Leave through every `finally`, once: a second signal must not cut the leaving short."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

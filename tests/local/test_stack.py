@@ -200,10 +200,10 @@ def test_a_second_process_uses_the_first_ones_services(running: LocalAws, repo: 
 HOLD = """
 import json, sys
 from pathlib import Path
-from local.__main__ import _leave
+from local.console import leave
 from local.stack import LocalAws
 import signal
-signal.signal(signal.SIGTERM, _leave)
+signal.signal(signal.SIGTERM, leave)
 with LocalAws("serverless", root=Path(sys.argv[1]), gateway=False, providers={}) as aws:
     aws.client("sqs").create_queue(QueueName="kept")
     print(json.dumps([child.pid for child in reversed(aws._children)]), flush=True)

@@ -167,7 +167,7 @@ def test_each_step_calls_a_command_with_what_it_takes(file: Path) -> None:
 def test_nothing_starts_before_azure_was_asked_for_its_gates() -> None:
     build = pipeline({"alternative": "fargate"}).stages[0]
     first, *others = build.jobs
-    assert "pipelines gates" in first.steps[-1].script
+    assert "delivery.pipeline gates" in first.steps[-1].script
     assert first.steps[-1].env == {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}
     ready = {first.name}
     for job in others:
@@ -229,7 +229,7 @@ def test_no_secret_and_no_key_is_in_the_files() -> None:
 
 def test_steps_that_only_show_in_a_pull_request_do() -> None:
     steps = model.build(REQUEST.name, read(REQUEST, {})).steps()
-    comments = [step for _, _, step in steps if "pipelines comment" in step.script]
+    comments = [step for _, _, step in steps if "delivery.pipeline comment" in step.script]
     assert [step.condition for step in comments] == ["and(succeeded(), eq(variables['Build.Reason'], 'PullRequest'))"]
     assert comments[0].env == {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}
 
