@@ -399,7 +399,7 @@ async def claim_seconds(connection: asyncpg.Connection, place: tuple[object, str
     transaction = connection.transaction()
     await transaction.start()
     began = time.perf_counter()
-    rows = await _prepared[connection].fetch(*CLAIM, *place, None, False, None)
+    rows = await _prepared[connection].fetch(*CLAIM, *place, None, False, None, None, None)
     taken = time.perf_counter() - began
     await transaction.rollback()
     if len(rows) != CLAIM[3]:

@@ -43,7 +43,7 @@ def loop(batch: int, limit: int | None = None) -> str:
         SQL["claim"],
         [
             *("NULL", "a_token", "'bound'", str(batch), "interval '60 s'", "interval '0'", "8", "interval '1 day'"),
-            *("'desk'", "hint_due_at", "hint_id", "NULL", "false", "NULL"),
+            *("'desk'", "hint_due_at", "hint_id", "NULL", "false", "NULL", "NULL", "NULL"),
         ],
     )
     settle = with_values(SQL["settle"], ["a_document", "'bound'", "'desk'"])

@@ -242,23 +242,6 @@ def test_text_that_a_store_can_not_hold_stops_no_other_move(store: Store, clock:
         assert found.sent_earlier
 
 
-def test_what_came_in_after_shadow_modes_last_look_is_marked_when_it_ends(store: Store, clock: FakeClock) -> None:
-    """And what was marked before is marked once more: others may have sent until now, so the grace begins now."""
-    gateway = LedgerGateway()
-    shadow = under(SHADOW, store)
-    run(store.add([payment("early")]))
-    assert run(shadow.doubt()) == 1
-    clock.advance(3600)
-    run(store.add([payment("p-0", created_at=clock.now())]))
-    run(gateway.confirm(payment("p-0"), "p-0"))  # by the old job, in its last second
-    assert run(store.doubt(again=True)) == 2
-    assert find(store, "early").last_sent_at == clock.now()
-    work(store, gateway, clock)
-    assert find(store).status is Status.CONFIRMED
-    assert find(store, "early").status is Status.PENDING, "it may still appear"
-    assert gateway.effects == {"p-0": 1}
-
-
 def test_what_is_brought_in_again_after_a_restore_was_sent_since_the_restores_moment(
     store: Store, clock: FakeClock
 ) -> None:

@@ -332,26 +332,6 @@ def test_an_operator_redrives_by_the_function_and_what_he_gives_it_is_bounded(
     assert again.deadline < datetime.now(UTC) + timedelta(days=367)
 
 
-def test_a_row_that_somebody_holds_keeps_the_note_of_shadow_mode_and_stops_no_worker(
-    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It could not be marked: whoever starts next looks again."""
-    monkeypatch.setattr(postgres, "LEAVE_TRIES", 2)
-    store = store_of(database, clock)
-    run(store.enter_shadow())
-    run(store.add(list(payments(3))))
-
-    async def leave() -> None:
-        async with database.pool.acquire() as other, other.transaction():
-            await other.execute("SELECT FROM transactions WHERE id = 'p-1' FOR UPDATE")
-            assert await store.leave_shadow() >= 2
-        assert await store.leave_shadow() >= 1
-        assert await store.leave_shadow() == 0
-
-    run(leave())
-    assert all(find(store, f"p-{n}").sent_earlier for n in range(3))
-
-
 def test_the_workers_login_can_not_become_the_owner_of_the_shares(database: Database) -> None:
     async def attempt() -> None:
         connection = await asyncpg.connect(database.postgres.url(), server_settings={"search_path": database.schema})

@@ -26,6 +26,8 @@ class Policy:
     """Shadow mode: others may send, and may have sent, whatever the record says. So each is asked, none is sent."""
     restored_to: datetime | None = None
     """The moment that the datastore was set back to: what comes in now may have been sent at any time since then."""
+    others_until: datetime | None = None
+    """When shadow mode was left: what was there by then may have been sent by others until then, whatever it says."""
     review_within: timedelta = timedelta(hours=24)
     review_owner: str = "payment-operations"
 

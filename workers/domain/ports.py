@@ -202,11 +202,11 @@ class Store(Claims, Protocol):
 
     async def desk(self) -> Desk: ...
 
-    async def doubt(self, *, again: bool = False) -> int:
+    async def doubt(self) -> int:
         """Mark all that wait, for their turn or for a person, as possibly sent since they came about; how many.
 
-        In shadow mode and after a restore, others may have sent what the record calls never sent. Marked ones stay so;
-        `again` marks them once more, when others have just ended: the grace period begins now.
+        In shadow mode and after a restore, others may have sent what the record calls never sent. Marked ones stay so.
+        No claim needs it, in shadow mode or after it (`Policy.others_until`): it is for whoever else reads the record.
         """
         ...
 

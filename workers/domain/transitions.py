@@ -147,7 +147,7 @@ def is_late(record: Transaction, now: datetime, policy: Policy) -> bool:
 
     It was never sent by its deadline; or possibly sent, and `patience` has passed since.
     """
-    never_sent = record.status is Status.PENDING and not record.sent_earlier and not policy.only_ask
+    never_sent = record.status is Status.PENDING and not record.sent_earlier and not _others_sent(record, policy)
     return now >= (record.deadline if never_sent else record.deadline + policy.patience)
 
 
@@ -215,19 +215,42 @@ def _possibly_sent(record: Transaction, now: datetime, policy: Policy) -> Transa
         return doubted(record, now, policy)
     if record.status is Status.PROCESSING:
         # Whoever held it may have sent until its lease ended, and said nothing since.
-        return record._replace(last_sent_at=record.lease_until)
-    return record._replace(last_sent_at=record.last_sent_at or now) if record.sent_earlier else record
+        record = record._replace(last_sent_at=record.lease_until)
+    elif record.sent_earlier:
+        record = record._replace(last_sent_at=record.last_sent_at or now)
+    if policy.others_until is None or not _others_sent(record, policy):
+        return record
+    own = record.last_sent_at  # an attempt of ours since then is not forgotten
+    record = doubted(record, min(policy.others_until, now), policy)
+    return record._replace(last_sent_at=max(time for time in (own, record.last_sent_at) if time))
+
+
+def _others_sent(record: Transaction, policy: Policy) -> bool:
+    """Whether others may have sent it: in shadow mode, and what came about, or in, before that was left.
+
+    Where its history does not say when it came in, that may have been before.
+    """
+    if policy.only_ask or policy.others_until is None:
+        return policy.only_ask
+    arrived = _arrived(record)
+    return arrived is None or min(arrived, record.created_at) <= policy.others_until + policy.clock_skew
+
+
+def _arrived(record: Transaction) -> datetime | None:
+    """When it came in: `created_at` is what its producer says of it."""
+    first = record.history[0] if record.history else None
+    return first.at if first and first.was is None and first.now is Status.PENDING else None
 
 
 def doubted(record: Transaction, now: datetime, policy: Policy) -> Transaction:
-    """The record, of which somebody else may have sent at any time since it was created: it is asked before it is sent.
+    """The record, of which somebody else may have sent at any time since it came about: it is asked before it is sent.
 
     So it is in shadow mode, and after a restore: what became of it since then, the gateway alone knows. What was
     brought in again after a restore may say that it was created now, so there the moment of the restore counts too.
     """
     now = utc(now)
-    since = min(time for time in (record.first_sent_at, record.created_at, policy.restored_to, now) if time)
-    return record._replace(first_sent_at=utc(since), last_sent_at=now)
+    times = (record.first_sent_at, record.created_at, _arrived(record), policy.restored_to, now)
+    return record._replace(first_sent_at=utc(min(time for time in times if time)), last_sent_at=now)
 
 
 @inlined

@@ -27,6 +27,7 @@ from workers.clock import SystemClock
 from workers.collector import Collector
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
+from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.transaction import from_text, to_text
 from workers.gateway.api_key import ApiKey, KeyUnreadable
@@ -34,7 +35,7 @@ from workers.gateway.closed import ClosedGateway
 from workers.gateway.limits import Limiter
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
-from workers.serverless.run_lock import LockLost, RunLock
+from workers.serverless.run_lock import LockLost, RunLock, Taken
 from workers.stores.dynamodb import Due, DynamoDbStore
 from workers.stores.shares import DynamoDbShares
 from workers.telemetry import Metrics, Telemetry, told
@@ -47,6 +48,8 @@ SAMPLE = 10
 """Of a batch so many are timed: logs are billed by the byte."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of an invocation's time to settle in: no call to the gateway begins that could eat into it."""
+DOUBT_SHARE = 4
+"""Of an invocation's time, the part that marking takes in shadow mode."""
 TRACES_SECONDS = 2.0
 """For a collector in a layer, which answers when X-Ray has answered it; the batch is settled and told by then."""
 
@@ -125,7 +128,7 @@ def s3() -> Any:
 
 
 @told
-def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "last"} -> {"bucket", "key", ...}.
 
     `last` is what the loop before reported, empty before the first. Each takes the run lock; where another run holds
@@ -134,9 +137,10 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
     """
     config, lock, now, began = app().config, app().lock, app().clock.now(), time_ns()
     run, loop = str(event["run"]), int(event["last"].get("loop", 0))
-    ours = lock.take(run, now, now + config.run_lease, in_shadow=config.policy.only_ask)
-    if ours:
-        _doubt(now, run, after_shadow=ours.after_shadow)
+    policy = config.policy
+    ours = lock.take(run, now, now + config.run_lease, in_shadow=policy.only_ask, restored_to=policy.restored_to)
+    if ours and policy.only_ask:
+        _doubt(now, run, timedelta(milliseconds=context.get_remaining_time_in_millis()))
     whole = _run({**event["last"], "run": run})
     due = _look(now, run[:8], whole if ours else None)
     if not ours:
@@ -144,7 +148,8 @@ def plan(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG
     parts = list(_parts(due.ids, config.batch_size))
     key = f"plans/{run}/{loop}.jsonl"
     if parts:
-        common = {"run": run, "trace": str(whole), "planned": to_text(now), "mode": _mode()}
+        others = {name: to_text(time) for name, time in ours._asdict().items() if time}
+        common = {"run": run, "trace": str(whole), "planned": to_text(now), "mode": _mode(), **others}
         lines = (json.dumps({**common, "batch": n, "ids": ids}) for n, ids in enumerate(parts))
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
         _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
@@ -170,10 +175,11 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     Where the gateway's key can't be read, what no call helps any more goes to its desk first; for the rest it raises.
     Of a run that lost its lock, or was ended, nothing more is tried: another one plans what is left.
     """
-    config, telemetry, clock = app().config, app().telemetry, app().clock
+    telemetry, clock = app().telemetry, app().clock
     run = f"{str(event['run'])[:8]}/{event['batch']}"
-    # a batch that was planned in another mode waits for a plan of this one: that marks what others may have sent
-    if event.get("mode", _mode()) != _mode() or not _keep_lock(event, run):
+    # a batch that was planned in another mode, or does not say in which, waits for a plan of this one: that knows until
+    # when others may have sent
+    if event.get("mode") != _mode() or not _keep_lock(event, run):
         return asdict(Tally(not_tried=len(event["ids"])))
     # before the key is read: that may take its time
     stop_at = clock.now() + timedelta(milliseconds=context.get_remaining_time_in_millis()) - SETTLE_RESERVE
@@ -184,14 +190,14 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     except KeyUnreadable as error:
         through, keyless = ClosedGateway(), error
     began, whole = time_ns(), _run(event)
-    watch = _watch(run, whole)
+    watch, policy = _watch(run, whole), _policy(event)
     worker = Confirmer(
-        WatchedStore(app().store, watch),
+        WatchedStore(replace(app().store, policy=policy), watch),
         WatchedGateway(through, watch),
         clock,
         random.SystemRandom(),
         lambda: secrets.token_hex(8),
-        config.policy,
+        policy,
         f"run-{run}",
     )
     ids = [str(id_) for id_ in event["ids"]]
@@ -281,18 +287,22 @@ def _mode() -> str:
     return "shadow" if app().config.policy.only_ask else "confirm"
 
 
-def _doubt(now: datetime, run: str, *, after_shadow: bool) -> None:
+def _policy(event: Mapping[str, Any]) -> Policy:
+    """The policy, with what the batch's plan knew of shadow mode."""
+    known = Taken(*(from_text(event[name]) if name in event else None for name in Taken._fields))
+    policy = app().config.policy
+    return replace(policy, others_until=known.others_until, restored_to=known.restored_to or policy.restored_to)
+
+
+def _doubt(now: datetime, run: str, left: timedelta) -> None:
     """In shadow mode others send, and what was restored was sent: nothing that a record says of sending is believed.
 
-    The first run that may send marks all that waits once more, what came in since shadow mode's last look with it.
+    A claim sees to that itself; this is for whoever else reads what waits. So it ends in time for the plan, however
+    much that is: the marks stay, and the next plan goes on.
     """
-    store, lock = app().store, app().lock
-    if app().config.policy.only_ask or after_shadow:
-        marked = app().loop.run_until_complete(store.doubt(again=after_shadow))
-        if after_shadow:
-            lock.left_shadow(run)
-        if marked:
-            app().telemetry.event("possibly sent by others", now, run=run[:8], transactions=marked)
+    marked = app().loop.run_until_complete(app().store.doubt(until=now + left / DOUBT_SHARE))
+    if marked:
+        app().telemetry.event("possibly sent by others", now, run=run[:8], transactions=marked)
 
 
 def _parts(ids: Sequence[str], most: int) -> Iterator[Sequence[str]]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from workers.domain.transaction import to_text
+from workers.domain.transaction import from_text, to_text
 
 KEY = {"id": {"S": "#run"}}
 """No transaction's id begins with #."""
@@ -24,13 +24,20 @@ KEY = {"id": {"S": "#run"}}
 
 SHADOW = "shadow"
 """Of the lock's item: a run in shadow mode was here, and no other since."""
+SINCE = "shadow_since"
+"""The same, with the earliest moment that the table was set back to, or none: by the time that somebody sends again the
+settings have forgotten it. Runs of the version before take the first note away, and leave this one."""
+LEFT_AT, LEFT_SINCE = "shadow_left_at", "shadow_left_since"
+"""When the first run after shadow mode began, and what shadow mode's note had said."""
 
 
 class Taken(NamedTuple):
     """The lock is ours."""
 
-    after_shadow: bool
-    """Whether this is the first run that may send since one in shadow mode."""
+    others_until: datetime | None = None
+    """When shadow mode was left: others may have sent until then. None: it never was."""
+    restored_to: datetime | None = None
+    """The moment that the table had been set back to by then."""
 
 
 class LockLost(Exception):  # noqa: N818 - what happened
@@ -46,26 +53,42 @@ class RunLock:
     renewed: dict[str, datetime] = field(default_factory=dict)
     """When this worker last renewed it, by run."""
 
-    def take(self, run: str, now: datetime, until: datetime, *, in_shadow: bool = False) -> Taken | None:
+    def take(
+        self,
+        run: str,
+        now: datetime,
+        until: datetime,
+        *,
+        in_shadow: bool = False,
+        restored_to: datetime | None = None,
+    ) -> Taken | None:
         """Hold the lock until `until`, unless another run holds it: None.
 
         It is ours already in a later loop, or where the answer to a first try was lost. A run in shadow mode leaves a
-        note of that, which `left_shadow` takes away.
+        note of that; the first that may send turns it into the moment at which shadow mode was left, which stays.
         """
         condition = "attribute_not_exists(lease_until) OR lease_until < :now OR run = :run"
         values: dict[str, datetime | dict[str, Any]] = {":until": until, ":now": now}
+        note = ""
         if in_shadow:
-            values[":yes"] = {"BOOL": True}
-        note = f", {SHADOW} = :yes" if in_shadow else ""
+            values |= {":yes": {"BOOL": True}, ":since": restored_to or {"S": ""}}
+            note = f", {SHADOW} = :yes, {SINCE} = if_not_exists({SINCE}, :since)"
         try:
             item = self._update(run, f"SET run = :run, lease_until = :until{note}", values, condition)
+            if in_shadow:
+                known = _moment(item, SINCE)
+                if restored_to and (known is None or restored_to < known):
+                    self._update(run, f"SET {SINCE} = :since", {":since": restored_to})
+            elif SHADOW in item or SINCE in item:
+                item = self._leave_shadow(run, now, item.get(SINCE, {"S": ""}))
         except LockLost:
             return None
-        return Taken(after_shadow=SHADOW in item and not in_shadow)
+        return Taken(_moment(item, LEFT_AT), _moment(item, LEFT_SINCE))
 
-    def left_shadow(self, run: str) -> None:
-        """What waits is marked: nobody needs to know any more that shadow mode was here."""
-        self._update(run, f"REMOVE {SHADOW}", {})
+    def _leave_shadow(self, run: str, now: datetime, since: dict[str, Any]) -> Mapping[str, Any]:
+        """In one step, so that nobody ever finds neither the note nor the moment."""
+        change = f"SET {LEFT_AT} = :now, {LEFT_SINCE} = :since REMOVE {SHADOW}, {SINCE}"
+        return self._update(run, change, {":now": now, ":since": since})
 
     def give_back(self, run: str) -> None:
         """Let the next run begin at once. Nothing to do where the lock is no longer ours."""
@@ -116,3 +139,8 @@ class RunLock:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 raise LockLost(f"the run lock of {self.table} is no longer held by {run}") from None
             raise
+
+
+def _moment(item: Mapping[str, Any], name: str) -> datetime | None:
+    text = item.get(name, {}).get("S")
+    return from_text(text) if text else None

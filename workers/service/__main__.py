@@ -26,7 +26,7 @@ from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
 from workers.domain.confirming import Confirmer
 from workers.domain.ports import Gateway
-from workers.domain.transaction import Transaction
+from workers.domain.transaction import Transaction, to_text
 from workers.gateway.api_key import ApiKey
 from workers.gateway.closed import ClosedGateway
 from workers.gateway.limits import Limiter
@@ -124,7 +124,7 @@ class Service:
             asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
             asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._measure, self._sing)),
             asyncio.create_task(self._keep(SEND_EVERY, self.traces.send)),
-            asyncio.create_task(self._keep_doubting()),
+            asyncio.create_task(self._keep_mode()),
         ]
         pipeline = asyncio.create_task(self.pipeline.run(self._stopping))
         try:
@@ -153,12 +153,17 @@ class Service:
         async with self.pool.acquire() as connection:
             await check(connection)
 
-    async def _keep_doubting(self) -> None:
-        """In shadow mode, at once and each minute: nothing that a record says of sending is believed, for others send,
-        and what was restored was sent since. What waits on a desk is among it. A claim marks what it takes itself."""
+    async def _keep_mode(self) -> None:
+        """At once and each minute. In shadow mode nothing that a record says of sending is believed, for others send,
+        and what was restored was sent since. What waits on a desk is among it. A claim marks what it takes itself.
+
+        Whoever sends looks whether a worker in shadow mode, which a deployment ends later, has left its note once more.
+        """
         while True:
             if self.config.policy.only_ask:
                 await self._aside(self._doubt)
+            elif not self._stopping.is_set():  # one that ends may be followed by shadow mode, whose note must stay
+                await self._aside(self._leave_shadow)
             await asyncio.sleep(self.config.metrics_every.total_seconds())
 
     async def _doubt(self) -> None:
@@ -166,8 +171,9 @@ class Service:
             self._event("possibly sent by others", transactions=marked)
 
     async def _leave_shadow(self) -> None:
-        if not self.config.policy.only_ask and (marked := await self.store.leave_shadow()):
-            self._event("possibly sent by others", transactions=marked)
+        known = self.store.policy.others_until
+        if not self.config.policy.only_ask and (until := await self.store.leave_shadow()) and until != known:
+            self._event("shadow mode left", until=to_text(until))
 
     def _make_confirmer(self) -> Confirmer:
         gateway: Gateway = self._gateway if self._opened else ClosedGateway()

@@ -236,19 +236,24 @@ class DynamoDbStore:
         waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
         return Desk(len(keys), _first_time(keys), desk_of(waiting).at_risk)
 
-    async def doubt(self, *, again: bool = False) -> int:
-        now, marked = self.clock.now(), 0
-        waiting = self._walk((*self._shards, REVIEW_SHARD, CANARIES_SHARD), KEYS_PER_CALL)
-        while keys := await waiting.take(KEYS_PER_CALL):
-            moves = []
-            for item in (await self._items([id_ for _, id_ in keys], consistent=False)).values():
-                with contextlib.suppress(Unreadable):  # a desk's matter, and marked when it is put there
-                    record = parse(item)
-                    if _waits(record) and (again or _in_doubt(record)):
-                        after = doubted(record, now, self.policy)
-                        moves.append(Move(record, after._replace(version=record.version + 1)))
-            marked += sum(await self.settle(moves))
+    async def doubt(self, *, until: datetime | None = None) -> int:
+        """Those on a desk first: they change the least. Looks no further once it is `until`."""
+        marked = 0
+        for shards in ((REVIEW_SHARD, CANARIES_SHARD), self._shards):
+            waiting = self._walk(shards, KEYS_PER_CALL)
+            while (until is None or self.clock.now() < until) and (keys := await waiting.take(KEYS_PER_CALL)):
+                marked += await self._doubt([id_ for _, id_ in keys])
         return marked
+
+    async def _doubt(self, ids: Sequence[str]) -> int:
+        now, moves = self.clock.now(), []
+        for item in (await self._items(ids, consistent=False)).values():
+            with contextlib.suppress(Unreadable):  # a desk's matter, and marked when it is put there
+                record = parse(item)
+                if _waits(record) and _in_doubt(record):
+                    after = doubted(record, now, self.policy)
+                    moves.append(Move(record, after._replace(version=record.version + 1)))
+        return sum(await self.settle(moves))
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
         item = (await self._items([id], consistent=True)).get(id)

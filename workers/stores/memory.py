@@ -108,9 +108,9 @@ class MemoryStore:
     async def desk(self) -> Desk:
         return desk_of(await self.review(len(self.records)))
 
-    async def doubt(self, *, again: bool = False) -> int:
+    async def doubt(self) -> int:
         waiting = [r for r in self.records.values() if r.status in (Status.PENDING, Status.REVIEW)]
-        found = [r for r in waiting if again or not (r.first_sent_at and r.last_sent_at)]
+        found = [r for r in waiting if not (r.first_sent_at and r.last_sent_at)]
         self.records.update((record.id, doubted(record, self.clock.now(), self.policy)) for record in found)
         return len(found)
 

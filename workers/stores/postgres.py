@@ -6,12 +6,11 @@ a claim has them in SQL, since the rows are there: the conformance suite holds b
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import nan
 from operator import itemgetter
@@ -62,8 +61,6 @@ POISON = (
 """What a single row does to a whole statement: the others must not wait for its mending."""
 DOUBTED = 5_000
 """Rows of one statement of `doubt`."""
-LEAVE_TRIES = 50
-"""Of `leave_shadow`, a tenth of a second apart: no worker waits longer for it."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -239,33 +236,32 @@ class PostgresStore:
             lines.setdefault(row["transaction_id"], []).extend(_lines(row))
         return [_with(row, lines.get(row["id"], [])) for row in rows]
 
-    async def doubt(self, *, again: bool = False) -> int:
+    async def doubt(self) -> int:
         marked, more = 0, DOUBTED
-        before = (self._now() or await self.pool.fetchval(_NOW)) if again else None
         while more == DOUBTED:  # in parts, so that nobody waits for long
-            more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED, self.policy.restored_to, before)
+            more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED, self.policy.restored_to)
             marked += more
         return marked
 
     async def enter_shadow(self) -> int:
         """As `doubt`, by a worker in shadow mode: the first that sends again will know that one was here."""
-        await self.pool.execute("INSERT INTO shadow_mode DEFAULT VALUES ON CONFLICT DO NOTHING")
+        await self.pool.execute(_ENTER, self.policy.restored_to)
         return await self.doubt()
 
-    async def leave_shadow(self) -> int:
-        """By a worker that sends, before its first claim: where one in shadow mode was here, all that waits is marked
-        once more, what came in since its last look with it."""
-        if not await self.pool.fetchval("SELECT EXISTS (SELECT FROM shadow_mode)"):
-            return 0
-        began = self._now() or await self.pool.fetchval(_NOW)
-        marked = await self.doubt(again=True)
-        for _ in range(LEAVE_TRIES):  # rows that somebody held just then were passed over
-            if not await self.pool.fetchval(_UNMARKED, began):
-                await self.pool.execute("DELETE FROM shadow_mode")
-                break
-            await asyncio.sleep(0.1)
-            marked += await self.doubt(again=True)
-        return marked  # where somebody holds one for long, whoever starts next looks again
+    async def leave_shadow(self) -> datetime | None:
+        """By a worker that sends, before its first claim and now and then: its claims take what was there when shadow
+        mode was left, whoever left it, for possibly sent until then. That moment is given back.
+
+        So nothing needs to be marked: not what somebody holds just then, nor what a producer commits only later.
+        """
+        if await self.pool.fetchval("DELETE FROM shadow_mode RETURNING true") and self.clock:
+            await self.pool.execute("UPDATE shadow_left SET left_at = $1", self.clock.now())
+        row = await self.pool.fetchrow("SELECT left_at, since FROM shadow_left")
+        if row is None:
+            return None
+        since = min((time for time in (self.policy.restored_to, row["since"]) if time), default=None)
+        self.policy = replace(self.policy, others_until=row["left_at"], restored_to=since)
+        return self.policy.others_until
 
     # --- parts
 
@@ -301,6 +297,7 @@ class PostgresStore:
             policy.only_ask,
             policy.restored_to,
             policy.patience if late else None,
+            policy.others_until,
         )
         claimed = _claimed(rows, token, by, policy)
         if claimed.desked:
@@ -355,8 +352,8 @@ class PostgresStore:
         )
         return [await self._whole(row) for row in await self._rows([row["id"] for row in rows])]
 
-    def _late(self, late: bool) -> tuple[timedelta | None, bool]:
-        return self.policy.patience if late else None, self.policy.only_ask
+    def _late(self, late: bool) -> tuple[timedelta | None, bool, datetime | None]:
+        return self.policy.patience if late else None, self.policy.only_ask, self.policy.others_until
 
     @property
     def _skew(self) -> timedelta:
@@ -452,14 +449,12 @@ _OF_A_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
-_NOW = "SELECT date_trunc('milliseconds', now())"
-"""As records keep it: what is marked now is not marked before now."""
-_UNMARKED = """
-SELECT EXISTS (SELECT FROM transactions WHERE due_at IS NOT NULL AND status = 'PENDING'
-                  AND (first_sent_at IS NULL OR last_sent_at IS NULL OR last_sent_at < $1))
-    OR EXISTS (SELECT FROM transactions WHERE review_by IS NOT NULL
-                  AND (first_sent_at IS NULL OR last_sent_at IS NULL OR last_sent_at < $1))
+_ENTER = """
+INSERT INTO shadow_mode AS known (since) VALUES ($1::timestamptz)
+ON CONFLICT (only_one) DO UPDATE SET since = excluded.since
+WHERE excluded.since < known.since OR known.since IS NULL AND excluded.since IS NOT NULL
 """
+"""A restore's moment is kept until shadow mode is left: by then the settings have forgotten it."""
 
 
 def _readable(*columns: str) -> str:

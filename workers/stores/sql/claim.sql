@@ -9,13 +9,17 @@
 -- 31 ms instead of 1.6 (measured); a sweep from the very left, each second, finds retries and latecomers.
 --
 -- The rules are those of workers/domain/transitions.py; $13 is shadow mode, where others may send until now,
--- and may have since $14 (nothing: since the row was created).
+-- and may have since $14 (nothing: since the row came about). $16 is when shadow mode was left (nothing: there was none):
+-- of what was there by then, others may have sent until then.
 WITH clock AS (
     SELECT now, date_part('epoch', now) AS at
     FROM (SELECT date_trunc('milliseconds', coalesce($1::timestamptz, now())) AS now) AS truncated
 ), picked AS MATERIALIZED (
     SELECT t.ctid AS place, t.attempt, t.token, t.lease_until,
            t.claimed_at, t.claimed_by, t.taken_over, clock.now, clock.at,
+           CASE WHEN $13::boolean THEN clock.now
+                WHEN least(t.created_at, t.arrived_at) <= $16::timestamptz + $6::interval
+                    THEN least($16::timestamptz, clock.now) END AS others_until,
            CASE
                WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
                WHEN least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
@@ -24,7 +28,8 @@ WITH clock AS (
                WHEN t.lease_until IS NOT NULL THEN
                    CASE WHEN t.attempt >= 2 * $7::int
                        THEN t.attempt || ' workers took it and none of them came back' END
-               WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT $13::boolean THEN
+               WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT $13::boolean
+                 AND (least(t.created_at, t.arrived_at) <= $16::timestamptz + $6::interval) IS NOT TRUE THEN
                    CASE WHEN t.attempt >= $7::int THEN t.attempt || ' attempts used up without an end'
                         WHEN t.deadline <= clock.now THEN 'deadline passed before it could be sent' END
            END AS desk
@@ -37,6 +42,7 @@ WITH clock AS (
       AND ($15::interval IS NULL  -- else those alone that no call helps any more (transitions.is_late)
            OR t.deadline <= clock.now - CASE
                WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT $13::boolean
+                AND (least(t.created_at, t.arrived_at) <= $16::timestamptz + $6::interval) IS NOT TRUE
                    THEN interval '0' ELSE $15::interval END)
     ORDER BY t.due_at, t.id
     LIMIT $4::int
@@ -53,14 +59,16 @@ WITH clock AS (
         taken_over    = p.lease_until IS NOT NULL,
         first_sent_at = CASE
             WHEN p.desk LIKE 'unreadable:%' THEN t.created_at  -- by the words above
-            WHEN $13::boolean THEN least(t.first_sent_at, t.created_at, $14::timestamptz, p.now)
+            WHEN p.others_until IS NOT NULL THEN
+                least(t.first_sent_at, t.created_at, greatest(t.arrived_at, '1970-01-01'), $14::timestamptz,
+                      p.others_until)
             WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, p.now)
             ELSE t.first_sent_at END,
         last_sent_at  = CASE
             WHEN $13::boolean OR p.desk LIKE 'unreadable:%' THEN p.now
-            WHEN p.lease_until IS NOT NULL THEN p.lease_until
-            WHEN t.first_sent_at IS NOT NULL THEN coalesce(t.last_sent_at, p.now)
-            ELSE t.last_sent_at END,
+            WHEN p.lease_until IS NOT NULL THEN greatest(p.lease_until, p.others_until)
+            WHEN t.first_sent_at IS NOT NULL THEN greatest(coalesce(t.last_sent_at, p.now), p.others_until)
+            ELSE greatest(t.last_sent_at, p.others_until) END,
         tries         = t.tries + CASE WHEN p.desk IS NULL AND p.lease_until IS NOT NULL THEN 1 ELSE 0 END,
         reason        = p.desk,
         owner         = CASE WHEN p.desk IS NULL THEN t.owner ELSE $9::text END,

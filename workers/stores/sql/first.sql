@@ -9,6 +9,7 @@ WHERE t.due_at IS NOT NULL
   AND ($6::interval IS NULL
        OR t.deadline <= clock.now - CASE
            WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT $7::boolean
+            AND (least(t.created_at, t.arrived_at) <= $8::timestamptz + $2::interval) IS NOT TRUE
                THEN interval '0' ELSE $6::interval END)
 ORDER BY t.due_at, t.id
 LIMIT 1
