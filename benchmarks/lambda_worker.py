@@ -29,6 +29,7 @@ def main() -> None:
     for line in sys.stdin:
         batch = json.loads(line)
         event = {"run": "bench", "batch": batch["number"], "planned": to_text(datetime.now(UTC)), "ids": batch["ids"]}
+        event["mode"] = "confirm"
         with contextlib.redirect_stdout(io.StringIO()):
             counts = handlers.confirm(event, CONTEXT)
         print(json.dumps({**counts, "asked": asked["shares"]}), file=sys.stderr, flush=True)

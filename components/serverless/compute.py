@@ -141,7 +141,7 @@ class Compute(pulumi.ComponentResource):
             ),
             self._use_key("SealPlans", "s3", "kms:GenerateDataKey"),
             *([self._send_canaries()] if self._settings.canary else []),
-            # that others may have sent what waits: in shadow mode, and by the first run after it (DynamoDbStore.doubt)
+            # that others may have sent what waits: in shadow mode (DynamoDbStore.doubt)
             Statement(sid="MarkAsPossiblySent", actions=("dynamodb:PartiQLUpdate",), resources=(self._args.table_arn,)),
         ]
 

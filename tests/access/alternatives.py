@@ -19,11 +19,11 @@ from tests.service.harness import Place
 from workers.clock import SystemClock
 from workers.domain.policy import Policy
 from workers.domain.transaction import Transaction, to_text
-from workers.serverless.run_lock import KEY, SHADOW
 from workers.stores.dynamodb import DynamoDbStore
 
 TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
 CLUSTER = "access"
+SHADOW = {"GATEWAY_MODE": "shadow"}
 
 
 @dataclass
@@ -126,13 +126,13 @@ class Serverless(World):
     def batch_of_a_lost_run(self) -> None:
         """Without ids, of a plan so old that the run lock needs to be renewed."""
         name = self.record.one("aws:lambda/function:Function", "confirm").outputs["name"]
-        batch = {"run": "lost", "batch": 0, "planned": "2026-01-05T09:00:00.000Z", "ids": []}
+        batch = {"run": "lost", "batch": 0, "planned": "2026-01-05T09:00:00.000Z", "mode": "confirm", "ids": []}
         self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(batch).encode())
 
     def begin_batch(self, *ids: str) -> None:
         """A batch of a plan made just now; its end is not waited for."""
         name = self.record.one("aws:lambda/function:Function", "confirm").outputs["name"]
-        batch = {"run": "alone", "batch": 0, "planned": to_text(datetime.now(UTC)), "ids": ids}
+        batch = {"run": "alone", "batch": 0, "planned": to_text(datetime.now(UTC)), "mode": "confirm", "ids": ids}
         client = self.client("lambda")
         client.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(batch).encode())
 
@@ -141,10 +141,16 @@ class Serverless(World):
         group = self.record.outputs["logGroups"][function]
         return len(self.client("logs").describe_log_streams(logGroupName=group)["logStreams"])
 
-    def after_shadow(self) -> None:
-        """The next run is the first that may send since one in shadow mode."""
-        table = self.record.outputs["tableName"]
-        self.client("dynamodb").put_item(TableName=table, Item={**KEY, SHADOW: {"BOOL": True}})
+    @contextlib.contextmanager
+    def in_shadow(self) -> Iterator[None]:
+        """Plan marks what waits, and what is on a desk; Confirm, which is in no shadow mode, lets its batches be."""
+        client, name = self.client("lambda"), self.record.one("aws:lambda/function:Function", "plan").outputs["name"]
+        given = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": given | SHADOW})
+        try:
+            yield
+        finally:
+            client.update_function_configuration(FunctionName=name, Environment={"Variables": given})
 
     def free(self) -> None:
         """No run holds the lock, whatever became of the last one."""

@@ -406,9 +406,18 @@ def test_the_workers_role_can_do_all_that_a_worker_does(database: Database, cloc
 async def _plan(connection: asyncpg.Connection, limit: int) -> dict[str, Any]:
     """Of a claim."""
     first = ["NULL::timestamptz", "'t'", "'w'", str(limit), "interval '60 s'", "interval '0'", "8", "interval '1 day'"]
-    values = [*first, "'o'", "'-infinity'::timestamptz", "''", "NULL::text[]", "false", "NULL::timestamptz"]
+    values = [
+        *first,
+        "'o'",
+        "'-infinity'::timestamptz",
+        "''",
+        "NULL::text[]",
+        "false",
+        "NULL::timestamptz",
+        "NULL::timestamptz",
+    ]
     types = "timestamptz, text, text, int, interval, interval, int, interval, text, timestamptz, text, text[], boolean"
-    types += ", timestamptz"
+    types += ", timestamptz, timestamptz"
     return await _explain(connection, "claim", types, values)
 
 

@@ -140,32 +140,137 @@ def marked(capsys: pytest.CaptureFixture[str]) -> list[int]:
     return [line["transactions"] for line in emitted(capsys) if line.get("event") == "possibly sent by others"]
 
 
-def test_in_shadow_mode_a_plan_marks_what_waits_and_so_does_the_first_plan_after_it(
+def set_mode(monkeypatch: pytest.MonkeyPatch, mode: str, **changes: str) -> None:
+    """As a deployment does."""
+    for name, value in {"GATEWAY_MODE": mode, **changes}.items():
+        monkeypatch.setenv(name, value)
+    handlers.app.cache_clear()
+
+
+def planned(run: str) -> list[dict[str, Any]]:
+    """The batches of a run of its own, which gives the lock back."""
+    found = plan(run)
+    handlers.app().lock.give_back(run)
+    return batches(found) if found["batches"] else []
+
+
+def confirmed(lines: list[dict[str, Any]]) -> int:
+    app = handlers.app()
+    app.lock.take(lines[0]["run"], app.clock.now(), app.clock.now() + app.config.run_lease)
+    return sum(handlers.confirm(line, CONTEXT)["confirmed"] for line in lines)
+
+
+def records() -> dict[str, Transaction]:
+    return {record.id: record for record in asyncio.run(handlers.app().store.everything())}
+
+
+def test_in_shadow_mode_a_plan_marks_what_waits_and_the_first_plan_after_it_keeps_the_moment(
     gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def records() -> list[Transaction]:
-        return asyncio.run(handlers.app().store.everything())
-
+    """What came in after shadow mode's last look is asked about first too, for as long as it waits."""
     add(2)
-    plan("1" * 8)
-    assert not any(record.sent_earlier for record in records())
-    handlers.app().lock.give_back("1" * 8)
+    [line] = planned("1" * 8)
+    assert not {"others_until", "restored_to"} & set(line), "there was no shadow mode"
+    assert not any(record.sent_earlier for record in records().values())
     capsys.readouterr()
-    monkeypatch.setenv("GATEWAY_MODE", "shadow")
-    handlers.app.cache_clear()
-    plan("2" * 8)
+    set_mode(monkeypatch, "shadow")
+    planned("2" * 8)
     assert marked(capsys) == [2]
-    assert {(record.status, record.sent_earlier) for record in records()} == {(Status.PENDING, True)}
-    handlers.app().lock.give_back("2" * 8)
+    assert {(record.status, record.sent_earlier) for record in records().values()} == {(Status.PENDING, True)}
     add(3)  # one comes in after the last look
-    monkeypatch.setenv("GATEWAY_MODE", "confirm")
-    handlers.app.cache_clear()
-    plan("3" * 8)
-    assert marked(capsys) == [3]
-    assert all(record.sent_earlier for record in records())
-    handlers.app().lock.give_back("3" * 8)
-    plan("4" * 8)
-    assert marked(capsys) == []
+    gateway.effects["p-002"] = 1  # and the old job pays it, under a key of its own
+    before = records()
+    set_mode(monkeypatch, "confirm")
+    [line] = planned("3" * 8)
+    assert (marked(capsys), records()) == ([], before), "nothing needs to be marked"
+    [again] = planned("4" * 8)
+    assert again["others_until"] == line["others_until"]
+    assert confirmed([again]) == 1
+    assert gateway.effects == {"p-002": 1}
+    assert {verb for verb, _ in gateway.calls} == {"ask"}
+
+
+def test_what_a_run_in_shadow_mode_holds_and_what_the_index_does_not_show_yet_is_asked_about(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever could not have been marked at that moment: the old job pays it in its last second."""
+    set_mode(monkeypatch, "shadow", LEASE_SECONDS="0", CLOCK_SKEW_SECONDS="0")
+    planned("1" * 8)
+    add(2)
+    app = handlers.app()
+    [held] = app.loop.run_until_complete(app.store.claim(token="dead", by="w0", limit=1, ids=["p-000"])).held
+    gateway.effects |= {"p-000": 1, "p-001": 1}
+    set_mode(monkeypatch, "confirm", LEASE_SECONDS="60")
+    [line] = planned("3" * 8)
+    assert confirmed([{**line, "ids": ["p-000", "p-001"]}]) == 2
+    assert gateway.effects == {"p-000": 1, "p-001": 1}
+    assert held.lease_until is not None
+    assert records()["p-000"].last_sent_at == max(datetime.fromisoformat(line["others_until"]), held.lease_until)
+
+
+def test_the_first_run_after_shadow_mode_is_not_held_up_by_how_much_waits(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300,000 took longer to mark than a function lives, and the next run began anew."""
+    set_mode(monkeypatch, "shadow")
+    planned("1" * 8)
+    set_mode(monkeypatch, "confirm")
+    add(150)
+    client, calls = handlers.app().store.client, []
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+    lines = planned("2" * 8)
+    assert len(lines) == 3, "a full plan"
+    assert all("others_until" in line for line in lines)
+    assert {"BatchExecuteStatement", "BatchGetItem"}.isdisjoint(calls), "what waits is neither read nor written"
+
+
+def test_marking_leaves_the_plan_its_time(gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In shadow mode: it goes on with the next one."""
+    set_mode(monkeypatch, "shadow")
+    add(2)
+    left = SimpleNamespace(get_remaining_time_in_millis=lambda: 0)
+    assert handlers.plan({"run": "1" * 8, "last": {}}, left)["batches"] == 1
+    assert not any(record.sent_earlier for record in records().values())
+
+
+def test_a_restores_moment_outlives_the_settings(gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be given later, or given anew: the earliest counts, until shadow mode was entered and left once more."""
+    add(1)
+    moments = [None, "2026-01-05T09:00:00.000Z", "2026-01-04T09:00:00.000Z", "2026-01-06T09:00:00.000Z", None]
+    for n, moment in enumerate(moments):
+        set_mode(monkeypatch, "shadow", RESTORED_TO=moment or "")
+        planned(f"{n}" * 8)
+    set_mode(monkeypatch, "confirm", RESTORED_TO="")
+    [line] = planned("5" * 8)
+    assert line["restored_to"] == "2026-01-04T09:00:00.000Z"
+    policy = handlers._policy(line)
+    assert (policy.restored_to, policy.others_until) == (
+        datetime.fromisoformat(line["restored_to"]),
+        datetime.fromisoformat(line["others_until"]),
+    )
+    set_mode(monkeypatch, "shadow")
+    planned("6" * 8)
+    set_mode(monkeypatch, "confirm")
+    [again] = planned("7" * 8)
+    assert "restored_to" not in again
+    assert again["others_until"] > line["others_until"]
+
+
+def test_a_run_of_the_version_before_takes_no_moment_away(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It removes the note that it knows, once it has marked what waits; and in shadow mode it leaves that one alone."""
+    add(1)
+    set_mode(monkeypatch, "shadow")
+    planned("1" * 8)
+    app = handlers.app()
+    app.store.client.update_item(TableName=app.config.table, Key=KEY, UpdateExpression="REMOVE shadow")
+    set_mode(monkeypatch, "confirm")
+    [line] = planned("2" * 8)
+    change = {"UpdateExpression": "SET shadow = :yes", "ExpressionAttributeValues": {":yes": {"BOOL": True}}}
+    handlers.app().store.client.update_item(TableName=app.config.table, Key=KEY, **change)
+    [again] = planned("3" * 8)
+    assert again["others_until"] > line["others_until"]
 
 
 def test_a_batch_that_was_planned_in_shadow_mode_is_sent_by_nobody(
@@ -178,6 +283,8 @@ def test_a_batch_that_was_planned_in_shadow_mode_is_sent_by_nobody(
     [line] = batches(plan())
     monkeypatch.setenv("GATEWAY_MODE", "confirm")
     handlers.app.cache_clear()
+    assert handlers.confirm(line, CONTEXT)["not_tried"] == 2
+    del line["mode"]  # as of a version before it
     assert handlers.confirm(line, CONTEXT)["not_tried"] == 2
     assert gateway.calls == []
 

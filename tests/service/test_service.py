@@ -384,10 +384,11 @@ def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: Postg
         assert not worker.events("stopped")
 
 
-def test_in_shadow_mode_it_marks_what_waits_and_so_does_the_first_worker_after_it(
+def test_in_shadow_mode_it_marks_what_waits_and_the_first_worker_after_it_knows_until_when(
     place: Place, store: PostgresStore, gateway: Gateway
 ) -> None:
-    """The row that is not due yet, and the one that comes in after shadow mode has looked: it asks about both first."""
+    """The row that is not due yet, the one that comes in after shadow mode has looked, and the one that a producer
+    began before and commits after: it asks about each first. What comes in later is sent without a question."""
     add(store, 1)
     run(store.pool.execute("UPDATE transactions SET due_at = now() + interval '1 hour'"))
     with place.worker(GATEWAY_MODE="shadow") as worker:
@@ -397,10 +398,41 @@ def test_in_shadow_mode_it_marks_what_waits_and_so_does_the_first_worker_after_i
     assert (marked.status, marked.sent_earlier) == (Status.PENDING, True)
     assert marked.first_sent_at == marked.created_at
     add(store, 1, start=1)
+    producer = run(store.pool.acquire())
+    transaction = producer.transaction()
+    run(transaction.start())
+    run(producer.execute("INSERT INTO transactions (id, account, amount, currency) VALUES ('late', 'a', 1, 'USD')"))
     run(store.pool.execute("UPDATE transactions SET due_at = now()"))
     with place.worker() as worker:
-        assert worker.await_event("possibly sent by others")["transactions"] == 2
-        wait(all_final(store, 2))
+        until = worker.await_event("shadow mode left")["until"]
+        run(transaction.commit())
+        wait(all_final(store, 3))
+        asked = gateway.ledger.stats()["answers"]["ask not_found"]
+        assert asked >= 3
+        late = run(store.find("late"))
+        assert late is not None
+        assert late.history[0].at < datetime.fromisoformat(until)
+        add(store, 5, start=2)
+        wait(all_final(store, 8))
+        assert gateway.ledger.stats()["answers"]["ask not_found"] == asked
+    run(store.pool.release(producer))
+    assert gateway.ledger.stats()["answers"]["confirm 200"] == 8
+    once_each(gateway, store)
+
+
+def test_a_worker_in_shadow_mode_that_lives_on_beside_the_first_that_sends_is_left_once_more(
+    place: Place, store: PostgresStore, gateway: Gateway
+) -> None:
+    """A rolling deployment: it leaves its note each minute, until it is ended."""
+    add(store, 2)
+    with place.worker("shadow", GATEWAY_MODE="shadow") as shadow:
+        wait(lambda: bool(run(store.pool.fetchval("SELECT EXISTS (SELECT FROM shadow_mode)"))))
+        with place.worker("sends") as sends:
+            first = sends.await_event("shadow mode left")
+            again = sends.await_event("shadow mode left", count=2)
+            assert again["until"] > first["until"]
+            shadow.process.send_signal(signal.SIGTERM)
+            assert shadow.process.wait(30) == 0
+            wait(all_final(store, 2))
     assert gateway.ledger.stats()["answers"]["ask not_found"] >= 2
-    assert gateway.ledger.stats()["answers"]["confirm 200"] == 2
-    assert run(store.leave_shadow()) == 0
+    once_each(gateway, store)
