@@ -314,8 +314,10 @@ def test_the_tests_that_the_restore_page_names_are_there() -> None:
         for file in (
             "tests/contract/test_evidence.py",
             "tests/contract/test_restore.py",
+            "tests/contract/test_shadow.py",
             "tests/local/test_plain_cli.py",
             "tests/program/test_restore.py",
+            "tests/serverless/test_handlers.py",
             "tests/service/test_point_in_time.py",
         )
         for name in re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.MULTILINE)
