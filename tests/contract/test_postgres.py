@@ -406,18 +406,10 @@ def test_the_workers_role_can_do_all_that_a_worker_does(database: Database, cloc
 async def _plan(connection: asyncpg.Connection, limit: int) -> dict[str, Any]:
     """Of a claim."""
     first = ["NULL::timestamptz", "'t'", "'w'", str(limit), "interval '60 s'", "interval '0'", "8", "interval '1 day'"]
-    values = [
-        *first,
-        "'o'",
-        "'-infinity'::timestamptz",
-        "''",
-        "NULL::text[]",
-        "false",
-        "NULL::timestamptz",
-        "NULL::timestamptz",
-    ]
+    values = [*first, "'o'", "'-infinity'::timestamptz", "''", "NULL::text[]", "false", "NULL::timestamptz"]
+    values += ["NULL::interval", "NULL::timestamptz"]
     types = "timestamptz, text, text, int, interval, interval, int, interval, text, timestamptz, text, text[], boolean"
-    types += ", timestamptz, timestamptz"
+    types += ", timestamptz, interval, timestamptz"
     return await _explain(connection, "claim", types, values)
 
 
@@ -523,8 +515,12 @@ def test_what_is_held_is_found_by_its_id(database: Database, statement: str, typ
 @pytest.mark.parametrize(
     ("statement", "types", "values"),
     [
-        ("doubt", "timestamptz, int, timestamptz, timestamptz", "NULL, 5000, NULL, NULL"),
-        ("first", "timestamptz, interval, timestamptz, text, text[]", "NULL, '0 s', '-infinity', '', NULL"),
+        ("doubt", "timestamptz, int, timestamptz", "NULL, 5000, NULL"),
+        (
+            "first",
+            "timestamptz, interval, timestamptz, text, text[], interval, boolean, timestamptz",
+            "NULL, '0 s', '-infinity', '', NULL, '1 d', false, NULL",
+        ),
         (
             "set_aside",
             "timestamptz, text, interval, text, text, text, interval",

@@ -271,6 +271,26 @@ def test_past_its_deadline_it_is_asked_about_before_it_lies_on_a_desk(
     assert (find(store, "never").reason or "").endswith("gateway knows nothing of it")
 
 
+def test_past_its_deadline_it_waits_for_a_gateway_that_can_be_asked(
+    store: Store, clock: FakeClock, gateway: OldJob
+) -> None:
+    """What was never sent goes to a desk without one; of this nobody knows that."""
+    run(store.add([payment("p-0", hours=1)]))
+    enter(store)
+    if isinstance(store, PostgresStore):
+        run(store.pool.execute("UPDATE transactions SET first_sent_at = NULL, last_sent_at = NULL"))
+    gateway.pays()
+    sending = leave(store, clock)
+    clock.advance(3600)
+    gateway.is_ready = False
+    work(sending, gateway, clock)
+    assert (find(store).status, find(store).version) == (Status.PENDING, 1), "no claim in vain"
+    gateway.is_ready = True
+    work(sending, gateway, clock)
+    assert find(store).status is Status.CONFIRMED
+    assert gateway.effects == {"p-0": 1}
+
+
 def test_what_is_brought_in_again_is_counted_from_the_restores_moment_after_shadow_mode_too(
     store: Store, clock: FakeClock
 ) -> None:
