@@ -98,6 +98,8 @@ class Recorded:
     ignore_changes: list[str]
     replace_on_changes: list[str]
     retain_on_delete: bool
+    at_the_top_before: bool
+    """Whether the engine takes one that has no parent for this one (an alias)."""
 
     def __str__(self) -> str:
         return f"{self.type} {self.name}"
@@ -283,6 +285,7 @@ class _Monitor(mocks.MockMonitor):
                 ignore_changes=list(request.ignoreChanges),
                 replace_on_changes=list(request.replaceOnChanges),
                 retain_on_delete=request.retainOnDelete,
+                at_the_top_before=any(alias.spec.noParent for alias in request.aliases),
             )
         )
         return response

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.account import Place
-from components.settings import Settings
+from components.foundation import Foundation
 
 ALERTS = (("FORECASTED", 100), ("ACTUAL", 80), ("ACTUAL", 100))
 """Which figure of the month, and at how much percent of the budget."""
@@ -16,10 +16,13 @@ ALERTS = (("FORECASTED", 100), ("ACTUAL", 80), ("ACTUAL", 100))
 
 @dataclass(frozen=True, slots=True)
 class BudgetArgs:
-    settings: Settings
     place: Place
     us_dollars: int
     email: str
+
+    @classmethod
+    def of(cls, base: Foundation, us_dollars: int, email: str) -> BudgetArgs:
+        return cls(base.place, us_dollars, email)
 
 
 class Budget(pulumi.ComponentResource):

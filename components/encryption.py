@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
+from components.foundation import Foundation
 from components.settings import Settings
 
 # Administration without use: nobody decrypts by it.
@@ -56,6 +57,10 @@ class EncryptionArgs:
     place: Place
     data_services: Sequence[str]
     """The AWS services that may use the data key on our behalf."""
+
+    @classmethod
+    def of(cls, base: Foundation, data_services: Sequence[str]) -> EncryptionArgs:
+        return cls(base.settings, base.place, data_services)
 
 
 class Encryption(pulumi.ComponentResource):

@@ -15,6 +15,9 @@ import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
+from components.encryption import Encryption
+from components.foundation import Foundation
+from components.observability.component import Observability
 from components.settings import Settings
 
 STOPS = ("oldest-pending", "in-review")
@@ -51,6 +54,12 @@ class ExperimentsArgs:
     rows: Sequence[Experiment]
     alarms: Mapping[str, aws.cloudwatch.MetricAlarm]
     log_key_arn: pulumi.Input[str]
+
+    @classmethod
+    def of(
+        cls, base: Foundation, encryption: Encryption, observability: Observability, rows: Sequence[Experiment]
+    ) -> ExperimentsArgs:
+        return cls(base.settings, base.place, rows, observability.alarms, encryption.log_key.arn)
 
 
 class Experiments(pulumi.ComponentResource):

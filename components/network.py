@@ -11,6 +11,7 @@ import pulumi_awsx as awsx
 
 from components import iam
 from components.account import Place
+from components.foundation import Outputs
 from components.settings import NatStrategy, Settings
 
 ENDPOINT_ACTIONS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
@@ -124,6 +125,7 @@ class Network(pulumi.ComponentResource):
         if wanted.interface_endpoints:
             self._interface_endpoints(args, workers.id)
         self.log_group = self._flow_logs(args)
+        self.outputs: Outputs = {"vpcId": self.vpc_id, "egressAddresses": self.egress_addresses}
         self.register_outputs({"vpcId": self.vpc_id, "egressAddresses": self.egress_addresses})
 
     def _interface_endpoints(self, args: NetworkArgs, workers_id: pulumi.Output[str]) -> None:

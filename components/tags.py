@@ -35,9 +35,10 @@ async def _tag(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformRe
 
 
 def component_of(urn: str) -> str | None:
-    """The component that the resource of this URN is, or is in: `network` for all below the network's."""
+    """The innermost component that the resource of this URN is, or is in: `network` for all below the network's,
+    `backup` for what is in the backup of the datastore."""
     types = urn.split("::")[2].split("$") if urn else []
-    return next((kind.split(":")[1] for kind in types if kind.startswith(f"{PROJECT}:")), None)
+    return next((kind.split(":")[1] for kind in reversed(types) if kind.startswith(f"{PROJECT}:")), None)
 
 
 @cache

@@ -13,24 +13,31 @@ import pulumi_awsx as awsx
 
 from components import account, artifact, iam, worker
 from components.account import Place
+from components.encryption import Encryption
 from components.fargate import containers
-from components.fargate.datastore import CANARY, DATABASE, SERVICE
+from components.fargate.containers import MIGRATIONS, SERVICE_NAME, WORKER
+from components.fargate.datastore import CANARY, DATABASE, OPERATOR, SERVICE, AuroraDatastore
+from components.fargate.observability import DEPLOYMENT_ALARMS, METRICS_SECONDS, FargateObservability, Metrics
 from components.fargate.rules import STOP_MARGIN
+from components.fargate.scaling import Scaling, ScalingArgs
+from components.foundation import Foundation, Outputs, inside
 from components.iam import Statement
+from components.network import Network
 from components.nonce import Nonce
+from components.observability.component import alarm_name
 from components.one_off_task import OneOffTask, OneOffTaskArgs
+from components.operators import Operators, OperatorsArgs
+from components.queries import Queries, QueriesArgs
 from components.settings import Settings
 
-SERVICE_NAME = "worker"
 POLL_SECONDS = 1
-METRICS_SECONDS = 15
 HEARTBEAT = "/tmp/heartbeat"  # noqa: S108 - in the container's own scratch volume
 KEPT_IMAGES = 20  # enough to go back to
 TASKS = "ecs-tasks.amazonaws.com"
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeArgs:
+class FargateComputeArgs:
     settings: Settings
     place: Place
     subnet_ids: pulumi.Input[Sequence[str]]
@@ -46,16 +53,46 @@ class ComputeArgs:
     """What must be there before the migrations run."""
     deployment_alarms: Mapping[str, pulumi.Resource]
     """By name: while one is raised, a deployment is rolled back."""
+    metrics: Metrics
+    """What the service scales by."""
     data_key_arn: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
+    @classmethod
+    def of(
+        cls,
+        base: Foundation,
+        encryption: Encryption,
+        network: Network,
+        datastore: AuroraDatastore,
+        observability: FargateObservability,
+    ) -> FargateComputeArgs:
+        alarms, publisher = observability.alarms, observability.publisher
+        return cls(
+            settings=base.settings,
+            place=base.place,
+            subnet_ids=network.subnet_ids,
+            security_group_id=network.security_group_id,
+            database_host=datastore.host,
+            database_port=datastore.port,
+            database_resource_id=datastore.cluster.cluster_resource_id,
+            database_secret_arn=datastore.secret_arn,
+            database_ready=datastore.instances,
+            publisher_login=publisher.login.arn if publisher else None,
+            deployment_alarms={alarm_name(row, base.place): alarms[row] for row in DEPLOYMENT_ALARMS},
+            metrics=observability.metrics,
+            data_key_arn=encryption.data_key.arn,
+            log_key_arn=encryption.log_key.arn,
+        )
 
-class Compute(pulumi.ComponentResource):
+
+class FargateCompute(pulumi.ComponentResource):
     """What runs.
 
     Creates: the secret for the gateway's API key (its value is put there by hand, never by Pulumi), the repository of
-    the workers' image (and the image, unless settings name one), log groups, the cluster with its capacity providers,
-    the task definitions with their roles, the run of the migrations, and the service.
+    the workers' image (and the image, unless settings name one), log groups and the saved queries over these, the
+    cluster with its capacity providers, the task definitions with their roles, the run of the migrations, the service
+    with its scaling, and the policy of the operators.
     """
 
     log_groups: Mapping[str, aws.cloudwatch.LogGroup]
@@ -67,7 +104,7 @@ class Compute(pulumi.ComponentResource):
     migrations: OneOffTask
     service: aws.ecs.Service
 
-    def __init__(self, name: str, args: ComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: FargateComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # The token and names of both alternatives' compute: on a switch the gateway's key stays as it is.
         super().__init__("confirm-transactions:compute:Compute", name, {}, opts)
         self._args = args
@@ -87,6 +124,19 @@ class Compute(pulumi.ComponentResource):
         self.migrations = self._migrations(capacity)
         self.task_definition, grants = self._worker()
         self.service = self._service([capacity, *grants])
+        Scaling("scaling", ScalingArgs(args.settings, args.place, args.metrics, self.service), inside(self))
+        operators = Operators("operators", OperatorsArgs([self._operators_may()]), inside(self))
+        groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)}
+        Queries("queries", QueriesArgs(args.place, groups), inside(self))
+        self.outputs: Outputs = {
+            "clusterName": self.cluster.name,
+            "serviceName": self.service.name,
+            "taskDefinitionArn": self.task_definition.arn,
+            "repositoryUrl": self.repository.repository_url,
+            "operatorPolicyArn": operators.policy.arn,
+            "logGroups": {name: group.name for name, group in groups.items()},
+            "gatewayKeySecretArn": self.gateway_key.arn,
+        }
         self.register_outputs({"clusterName": self.cluster.name, "serviceName": self.service.name})
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
@@ -217,6 +267,14 @@ class Compute(pulumi.ComponentResource):
             "DATABASE_NAME": DATABASE,
         }
 
+    def _user(self, name: str) -> pulumi.Output[str]:
+        """The ARN of a user of the database who logs in by IAM."""
+        return pulumi.Output.concat(self._place.arn("rds-db", "dbuser:"), self._args.database_resource_id, "/", name)
+
+    def _operators_may(self) -> Statement:
+        """What the command `confirm` needs of AWS; the rest is the database's to say (0003_operator.sql)."""
+        return Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(self._user(OPERATOR),))
+
     def _role(self, name: str, description: str, may: Sequence[Statement]) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
         return iam.role(
             name,
@@ -320,13 +378,10 @@ class Compute(pulumi.ComponentResource):
             ],
         )
 
-        def user(name: str) -> pulumi.Output[str]:
-            return pulumi.Output.concat(place.arn("rds-db", "dbuser:"), self._args.database_resource_id, "/", name)
-
-        canaries = [Statement(sid="SendCanaries", actions=("rds-db:connect",), resources=(user(CANARY),))]
+        canaries = [Statement(sid="SendCanaries", actions=("rds-db:connect",), resources=(self._user(CANARY),))]
         task, task_grant, role, grant, word = self._roles(
             [
-                Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(user(SERVICE),)),
+                Statement(sid="LogInToTheDatabase", actions=("rds-db:connect",), resources=(self._user(SERVICE),)),
                 *(canaries if settings.canary else []),
                 *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, place),
             ]

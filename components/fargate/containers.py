@@ -14,6 +14,8 @@ from components.settings import ServiceSettings
 
 USER = "10001"  # of workers/Dockerfile; no such user exists outside the image
 WORKER, COLLECTOR, MIGRATIONS = "worker", "collector", "migrations"
+SERVICE_NAME = "worker"
+"""Of the service, as scaling, alarms and deployments know it before it is there."""
 ENTRY_POINTS: Mapping[str, tuple[str, ...]] = {
     # exec form: no shell stands between ECS and the process, and SIGTERM arrives
     WORKER: ("python", "-m", "workers.service"),

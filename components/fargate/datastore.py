@@ -11,6 +11,10 @@ import pulumi_aws as aws
 
 from components import iam, worker
 from components.account import Place
+from components.backup import Backup, BackupArgs
+from components.encryption import Encryption
+from components.foundation import Foundation, Outputs, inside
+from components.network import Network
 from components.settings import Insights, Restore, Settings
 
 ENGINE = "aurora-postgresql"
@@ -52,7 +56,7 @@ REBOOT = ("shared_preload_libraries",)
 
 
 @dataclass(frozen=True, slots=True)
-class DatastoreArgs:
+class AuroraDatastoreArgs:
     settings: Settings
     place: Place
     vpc_id: pulumi.Input[str]
@@ -62,12 +66,24 @@ class DatastoreArgs:
     key_arn: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
+    @classmethod
+    def of(cls, base: Foundation, encryption: Encryption, network: Network) -> AuroraDatastoreArgs:
+        return cls(
+            settings=base.settings,
+            place=base.place,
+            vpc_id=network.vpc_id,
+            subnet_ids=network.subnet_ids,
+            workers_group_id=network.security_group_id,
+            key_arn=encryption.data_key.arn,
+            log_key_arn=encryption.log_key.arn,
+        )
 
-class Datastore(pulumi.ComponentResource):
+
+class AuroraDatastore(pulumi.ComponentResource):
     """The database of the fargate alternative.
 
     Creates: a security group, a subnet group, parameter groups, a log group, the Aurora Serverless v2 cluster with its
-    managed master secret, and its instances.
+    managed master secret, its instances, and where the environment has it the backup.
     """
 
     cluster: aws.rds.Cluster
@@ -79,7 +95,7 @@ class Datastore(pulumi.ComponentResource):
     """The writer: claims go nowhere else."""
     port: pulumi.Output[int]
 
-    def __init__(self, name: str, args: DatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: AuroraDatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # The token of both alternatives' datastore
         super().__init__("confirm-transactions:datastore:Datastore", name, {}, opts)
         self._args = args
@@ -98,6 +114,21 @@ class Datastore(pulumi.ComponentResource):
         self.secret_arn = self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
         self.host = self.cluster.endpoint
         self.port = self.cluster.port
+        if args.settings.sizing.vault_days:
+            arn = self.cluster.arn
+            Backup(
+                "backup",
+                BackupArgs(args.settings, args.place, arn, copying(arn, args.place), args.key_arn),
+                inside(self),
+            )
+        self.outputs: Outputs = {
+            "databaseHost": self.host,
+            "databasePort": self.port,
+            "databaseName": DATABASE,
+            "databaseUser": SERVICE,
+            "databaseClusterId": self.cluster.cluster_identifier,
+            "databaseSecretArn": self.secret_arn,
+        }
         self.register_outputs({"host": self.host})
 
     def _security_group(self) -> aws.ec2.SecurityGroup:

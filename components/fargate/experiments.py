@@ -7,19 +7,20 @@ than a worker that handles money should have. Their tests freeze and slow worker
 from __future__ import annotations
 
 import pulumi
-import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
 from components.experiments import Experiment, cut, network_faults
-from components.fargate.datastore import Datastore
+from components.fargate.compute import FargateCompute
+from components.fargate.datastore import AuroraDatastore
 from components.network import Network
 
 
 def experiments(
-    place: Place, network: Network, datastore: Datastore, cluster: aws.ecs.Cluster, service: aws.ecs.Service
+    place: Place, network: Network, datastore: AuroraDatastore, compute: FargateCompute
 ) -> tuple[Experiment, ...]:
     """One row each; a failover needs a second instance."""
+    cluster, service = compute.cluster, compute.service
     subnets = network.subnet_ids.apply(lambda ids: [place.arn("ec2", f"subnet/{id_}") for id_ in ids])
 
     def stopped(name: str, select: str, description: str) -> Experiment:

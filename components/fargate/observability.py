@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.account import Place
+from components.encryption import Encryption
+from components.fargate.containers import SERVICE_NAME
+from components.fargate.datastore import AuroraDatastore
+from components.fargate.deployments import Deployments, DeploymentsArgs
+from components.fargate.publisher import Publisher, PublisherArgs, publisher_minutes
+from components.foundation import Foundation, inside
+from components.network import Network
 from components.observability import shared
+from components.observability.component import Observability, WatchArgs
 from components.observability.table import (
     MINUTE,
     Alarm,
@@ -31,6 +40,8 @@ ANY_DEADLOCK = 0.001
 """A second. Aurora reports an average: a single one within a minute is 0.017, which no threshold of 1 ever sees."""
 POOL = 5
 """Connections of a task at most (workers/service)."""
+METRICS_SECONDS = 15
+"""How often a worker reports the backlog."""
 DEPLOYMENT_ALARMS = ("oldest-pending",)
 """While one of these is raised, a deployment under way is rolled back. One that is raised before the deployment starts
 is left out by ECS, so that a mend can always go out."""
@@ -100,6 +111,83 @@ class Metrics:
     @property
     def _service(self) -> dict[str, pulumi.Input[str]]:
         return {"ClusterName": self.sources.cluster, "ServiceName": self.sources.service}
+
+
+@dataclass(frozen=True, slots=True)
+class FargateObservabilityArgs:
+    settings: Settings
+    place: Place
+    subnet_ids: pulumi.Input[Sequence[str]]
+    security_group_id: pulumi.Input[str]
+    cluster_arn: pulumi.Input[str]
+    instances: Sequence[pulumi.Input[str]]
+    data_key_arn: pulumi.Input[str]
+    log_key_arn: pulumi.Input[str]
+
+    @classmethod
+    def of(
+        cls, base: Foundation, encryption: Encryption, network: Network, datastore: AuroraDatastore
+    ) -> FargateObservabilityArgs:
+        return cls(
+            settings=base.settings,
+            place=base.place,
+            subnet_ids=network.subnet_ids,
+            security_group_id=network.security_group_id,
+            cluster_arn=datastore.cluster.arn,
+            instances=[instance.identifier for instance in datastore.instances],
+            data_key_arn=encryption.data_key.arn,
+            log_key_arn=encryption.log_key.arn,
+        )
+
+
+class FargateObservability(Observability):
+    """Alarms and dashboard of the table below.
+
+    Creates: what counts failed deployments; where no task need run, the publisher of the backlog.
+    """
+
+    metrics: Metrics
+    publisher: Publisher | None = None
+
+    def __init__(self, name: str, args: FargateObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        settings, place = args.settings, args.place
+        if settings.service.min_tasks == 0:
+            self.publisher = Publisher(
+                "publisher",
+                PublisherArgs(
+                    settings=settings,
+                    place=place,
+                    cluster_arn=args.cluster_arn,
+                    subnet_ids=args.subnet_ids,
+                    security_group_id=args.security_group_id,
+                    data_key_arn=args.data_key_arn,
+                    log_key_arn=args.log_key_arn,
+                ),
+                inside(self),
+            )
+        deployments = Deployments(
+            "deployments",
+            DeploymentsArgs(settings, place, place.prefix, SERVICE_NAME, args.log_key_arn),
+            inside(self),
+        )
+        publisher = self.publisher
+        self.metrics = Metrics(
+            settings,
+            Sources(
+                cluster=place.prefix,
+                service=SERVICE_NAME,
+                database=place.identifier,
+                instances=args.instances,
+                deployment_rule=deployments.rule.name,
+                publisher=publisher.function.name if publisher else None,
+                dead_letter_queue=publisher.dead_letters.name if publisher else None,
+                schedule_group=publisher.group.name if publisher else None,
+            ),
+        )
+        report_seconds = publisher_minutes(settings) * MINUTE if publisher else METRICS_SECONDS
+        watched = table(settings, self.metrics, report_seconds)
+        self._watch(WatchArgs(settings, place, watched, notes(settings), args.log_key_arn))
 
 
 def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:

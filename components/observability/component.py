@@ -1,4 +1,4 @@
-"""The component that makes alarms, pages and the dashboard of a table."""
+"""The component that makes alarms, pages and the dashboard of a table; each alternative has its own, with its table."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
+from components.foundation import Outputs
 from components.observability.drawing import dashboard
 from components.observability.table import RUNBOOKS, Alarm, Formula, Page, Row, Search, Severity, Table, TableError
 from components.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class ObservabilityArgs:
+class WatchArgs:
     settings: Settings
     place: Place
     table: Table
@@ -28,7 +29,7 @@ class ObservabilityArgs:
 
 
 class Observability(pulumi.ComponentResource):
-    """Alarms and dashboard.
+    """Alarms and dashboard. What an alternative's own makes of it calls `_watch` once, with its table.
 
     Creates: a topic for pages and one for notices, their e-mail subscriptions where settings have an address, an
     alarm for each row of the table that has one, a composite alarm for each page, the dashboard.
@@ -39,9 +40,12 @@ class Observability(pulumi.ComponentResource):
     notices: aws.sns.Topic
     alarms: Mapping[str, aws.cloudwatch.MetricAlarm]
     dashboard: aws.cloudwatch.Dashboard
+    outputs: Outputs
 
-    def __init__(self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:observability:Observability", name, {}, opts)
+
+    def _watch(self, args: WatchArgs) -> None:
         self._args, self._mine = args, pulumi.ResourceOptions(parent=self)
         place, table = args.place, args.table
         self.topic, self.notices = self._topic("alarms"), self._topic("notices")
@@ -54,6 +58,11 @@ class Observability(pulumi.ComponentResource):
             dashboard_body=pulumi.Output.json_dumps(dashboard(table, args.settings, place.region, arns, args.notes)),
             opts=self._mine,
         )
+        self.outputs = {
+            "alarmTopicArn": self.topic.arn,
+            "noticeTopicArn": self.notices.arn,
+            "dashboardName": self.dashboard.dashboard_name,
+        }
         self.register_outputs({"topicArn": self.topic.arn, "noticesArn": self.notices.arn})
 
     def _topic(self, name: str) -> aws.sns.Topic:

@@ -11,9 +11,14 @@ import pulumi_aws as aws
 from components import artifact, iam, worker
 from components.account import Place
 from components.bucket import seal
+from components.encryption import Encryption
+from components.foundation import Foundation, Outputs, inside
 from components.iam import Statement
+from components.network import Network
+from components.operators import Operators, OperatorsArgs
+from components.queries import Queries, QueriesArgs
 from components.serverless import state_machine
-from components.serverless.datastore import INDEX
+from components.serverless.datastore import INDEX, DynamoDbDatastore
 from components.settings import Settings
 
 RUNTIME = "python3.13"
@@ -27,7 +32,7 @@ SINGLE_RUN = 2  # Plan and Report work once at a time behind the run lock; one m
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeArgs:
+class ServerlessComputeArgs:
     settings: Settings
     place: Place
     table_name: pulumi.Input[str]
@@ -38,13 +43,29 @@ class ComputeArgs:
     data_key_arn: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
+    @classmethod
+    def of(
+        cls, base: Foundation, encryption: Encryption, network: Network, datastore: DynamoDbDatastore
+    ) -> ServerlessComputeArgs:
+        return cls(
+            settings=base.settings,
+            place=base.place,
+            table_name=datastore.table_name,
+            table_arn=datastore.table_arn,
+            index_arn=datastore.index_arn,
+            subnet_ids=network.subnet_ids,
+            security_group_id=network.security_group_id,
+            data_key_arn=encryption.data_key.arn,
+            log_key_arn=encryption.log_key.arn,
+        )
 
-class Compute(pulumi.ComponentResource):
+
+class ServerlessCompute(pulumi.ComponentResource):
     """What runs.
 
     Creates: the bucket for plans, the secret for the gateway's API key (its value is put there by hand, never by
-    Pulumi), three Lambdas with log groups, the state machine with its log group, the schedule with its dead-letter
-    queue, and a role for each.
+    Pulumi), three Lambdas with log groups and the saved queries over these, the state machine with its log group, the
+    schedule with its dead-letter queue, a role for each, and the policy of the operators.
     """
 
     functions: Mapping[str, aws.lambda_.Function]
@@ -56,7 +77,7 @@ class Compute(pulumi.ComponentResource):
     schedule: aws.scheduler.Schedule
     dead_letters: aws.sqs.Queue
 
-    def __init__(self, name: str, args: ComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: ServerlessComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:compute:Compute", name, {}, opts)
         self._args = args
         self._place = args.place
@@ -79,6 +100,20 @@ class Compute(pulumi.ComponentResource):
         self.machine = self._state_machine()
         self.dead_letters = worker.dead_letter_queue(self)
         self.group, self.schedule = self._schedule()
+        operators = Operators("operators", OperatorsArgs(self._operators_may()), inside(self))
+        groups = {function: self.log_groups[function] for function in FUNCTIONS}
+        Queries("queries", QueriesArgs(args.place, groups), inside(self))
+        self.outputs: Outputs = {
+            "planBucket": self.bucket.bucket,
+            "stateMachineArn": self.machine.arn,
+            "scheduleName": self.schedule.name,
+            "scheduleGroup": self.group.name,
+            "deadLetterQueueUrl": self.dead_letters.url,
+            "operatorPolicyArn": operators.policy.arn,
+            "logGroups": {name: group.name for name, group in self.log_groups.items()},
+            "functions": {name: function.name for name, function in self.functions.items()},
+            "gatewayKeySecretArn": self.gateway_key.arn,
+        }
         self.register_outputs({"stateMachineArn": self.machine.arn, "bucket": self.bucket.bucket})
 
     # -- storage and logs
@@ -174,6 +209,46 @@ class Compute(pulumi.ComponentResource):
 
     def _report_may(self) -> list[Statement]:
         return [self._read_index(), self._lock(), self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt")]
+
+    # -- what people may do
+
+    def _operators_may(self) -> list[Statement]:
+        """What the command `confirm` calls."""
+        executions = self.machine.name.apply(lambda name: self._place.arn("states", f"execution:{name}:*"))
+        return [
+            Statement(
+                sid="ReadTransactions",
+                actions=("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Scan"),
+                resources=(self._args.table_arn,),
+            ),
+            Statement(sid="ReadTheIndex", actions=("dynamodb:Query",), resources=(self._args.index_arn,)),
+            # IAM cannot tell a redrive from another change: who came is in the history, and in CloudTrail's data events
+            Statement(
+                sid="ImportAndRedrive",
+                actions=("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+                resources=(self._args.table_arn,),
+            ),
+            # canaries are in no book, and the run lock is no transaction: whatever else a person's role may
+            Statement(
+                sid="NotTheSystemsOwn",
+                actions=("dynamodb:PartiQLInsert",),
+                resources=(self._args.table_arn,),
+                conditions={"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["canary-*", "#*"]}},
+                effect="Deny",
+            ),
+            Statement(
+                sid="OpenTheTable",
+                actions=("kms:Decrypt",),
+                resources=(self._args.data_key_arn,),
+                conditions=iam.through("dynamodb", self._place),
+            ),
+            Statement(sid="FindTheLastRun", actions=("states:ListExecutions",), resources=(self.machine.arn,)),
+            Statement(
+                sid="ReadRuns",
+                actions=("states:DescribeExecution", "states:GetExecutionHistory"),
+                resources=(executions,),
+            ),
+        ]
 
     # -- functions
 

@@ -10,6 +10,9 @@ import pulumi_aws as aws
 
 from components import iam
 from components.account import Place
+from components.backup import Backup, BackupArgs
+from components.encryption import Encryption
+from components.foundation import Foundation, Outputs, inside
 from components.settings import Restore, Settings
 
 INDEX = "pending"
@@ -22,15 +25,20 @@ RESTORED_BY = ("restoreBackupArn", "restoreDateTime", "restoreSourceName", "rest
 
 
 @dataclass(frozen=True, slots=True)
-class DatastoreArgs:
+class DynamoDbDatastoreArgs:
     settings: Settings
+    place: Place
     key_arn: pulumi.Input[str]
 
+    @classmethod
+    def of(cls, base: Foundation, encryption: Encryption) -> DynamoDbDatastoreArgs:
+        return cls(base.settings, base.place, encryption.data_key.arn)
 
-class Datastore(pulumi.ComponentResource):
+
+class DynamoDbDatastore(pulumi.ComponentResource):
     """The DynamoDB table of the serverless alternative.
 
-    Creates: the table with its index; where the environment has it, contributor insights on both.
+    Creates: the table with its index; where the environment has it, contributor insights on both and the backup.
     """
 
     table: aws.dynamodb.Table
@@ -38,7 +46,7 @@ class Datastore(pulumi.ComponentResource):
     table_arn: pulumi.Output[str]
     index_arn: pulumi.Output[str]
 
-    def __init__(self, name: str, args: DatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: DynamoDbDatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:datastore:Datastore", name, {}, opts)
         sizing = args.settings.sizing
         self.table = aws.dynamodb.Table(
@@ -81,6 +89,18 @@ class Datastore(pulumi.ComponentResource):
         if sizing.contributor_insights:
             self._insights("insights")
             self._insights("index-insights", INDEX)
+        if sizing.vault_days:
+            statements = copying(self.table_arn, args.key_arn, args.place)
+            Backup(
+                "backup",
+                BackupArgs(args.settings, args.place, self.table_arn, statements, args.key_arn),
+                inside(self),
+            )
+        self.outputs: Outputs = {
+            "tableName": self.table_name,
+            "pendingIndexName": INDEX,
+            "pendingShards": args.settings.work.pending_shards,
+        }
         self.register_outputs({"tableName": self.table_name, "tableArn": self.table_arn})
 
     def _insights(self, name: str, index: str | None = None) -> None:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.encryption import Encryption
+from components.foundation import Foundation
 from components.observability import shared
+from components.observability.component import Observability, WatchArgs
 from components.observability.table import (
     DAY,
     MINUTE,
@@ -25,6 +28,8 @@ from components.observability.table import (
     billing,
     ours,
 )
+from components.serverless.compute import FUNCTIONS, ServerlessCompute
+from components.serverless.datastore import INDEX, DynamoDbDatastore
 from components.settings import Settings
 
 RUNS, RUN_TIME, STARTS = "Runs", "Time of a run", "What starts runs"
@@ -49,6 +54,38 @@ class Sources:
     table_name: pulumi.Input[str]
     index_name: str
     functions: Mapping[str, pulumi.Input[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerlessObservabilityArgs:
+    base: Foundation
+    sources: Sources
+    log_key_arn: pulumi.Input[str]
+
+    @classmethod
+    def of(
+        cls, base: Foundation, encryption: Encryption, datastore: DynamoDbDatastore, compute: ServerlessCompute
+    ) -> ServerlessObservabilityArgs:
+        sources = Sources(
+            state_machine_arn=compute.machine.arn,
+            schedule_group=compute.group.name,
+            dead_letter_queue=compute.dead_letters.name,
+            table_name=datastore.table_name,
+            index_name=INDEX,
+            functions={name: compute.functions[name].name for name in FUNCTIONS},
+        )
+        return cls(base, sources, encryption.log_key.arn)
+
+
+class ServerlessObservability(Observability):
+    """Alarms and dashboard of the table below."""
+
+    def __init__(
+        self, name: str, args: ServerlessObservabilityArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(name, opts)
+        settings, place = args.base.settings, args.base.place
+        self._watch(WatchArgs(settings, place, table(settings, args.sources), notes(settings), args.log_key_arn))
 
 
 def table(settings: Settings, sources: Sources) -> Table:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
-from components import alternatives, artifact, iam, nonce
+from components import artifact, iam, nonce
 from components.account import Place
 from components.fargate.compute import repository_arn
-from components.fargate.scaling import per_task, publisher_minutes, scale_out_seconds
-from components.settings import ALTERNATIVES, parse
+from components.fargate.publisher import publisher_minutes
+from components.fargate.scaling import per_task, scale_out_seconds
+from components.settings import parse
+from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from local.overlay.scaling import Tracking, compute, track
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
@@ -67,22 +68,6 @@ def test_the_outputs_are_those_that_command_and_demo_read(fargate: Record) -> No
     assert set(fargate.outputs) == OUTPUTS
     assert all(fargate.outputs.values())
     assert set(fargate.outputs["logGroups"]) == {"worker", "migrations"}
-
-
-def test_each_package_is_an_alternative_and_nothing_else_names_them() -> None:
-    """A further alternative is a further package."""
-    assert ALTERNATIVES == ("fargate", "serverless")
-    for name in ALTERNATIVES:
-        assert callable(alternatives.find(name).build)
-    shared = [ROOT / "__main__.py", *(ROOT / "components").glob("*.py")]
-    naming = [
-        path.name
-        for path in shared
-        if re.search(
-            r"import .*components\.(serverless|fargate)|from components\.(serverless|fargate)", path.read_text()
-        )
-    ]
-    assert naming == []
 
 
 def test_a_third_alternative_is_found_without_a_change(tmp_path: Path) -> None:

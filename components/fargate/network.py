@@ -1,0 +1,31 @@
+"""What the fargate alternative asks of the network: a free way to the layers of images, and one to the database."""
+
+from __future__ import annotations
+
+import json
+
+from components import iam
+from components.account import Place
+from components.encryption import Encryption
+from components.fargate.datastore import PORT
+from components.foundation import Foundation
+from components.network import NetworkArgs
+
+
+def network_args(base: Foundation, encryption: Encryption) -> NetworkArgs:
+    """The arguments of the network."""
+    endpoints = {"s3": _image_layers_only(base.place)}
+    return NetworkArgs(base.settings, base.place, encryption.log_key.arn, endpoints, database_port=PORT)
+
+
+def _image_layers_only(place: Place) -> str:
+    """Through the endpoint goes what ECR keeps images' layers in, a bucket of AWS, and nothing else: no data of ours
+    can be carried to another's bucket. Fargate pulls as AWS's principal, so no account is named."""
+    statement = {
+        "Sid": "ImageLayers",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject"],
+        "Resource": f"arn:{place.partition}:s3:::prod-{place.region}-starport-layer-bucket/*",
+    }
+    return json.dumps({"Version": iam.VERSION, "Statement": [statement]})

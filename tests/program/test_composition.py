@@ -1,0 +1,64 @@
+"""`__main__.py` shows what a stack consists of; a part of a component was at the top before, and stays what it is."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from components.settings import ALTERNATIVES
+from components.tags import component_of
+from analysis.graph import PROJECT, ROOT, Record
+
+MOST_LINES = 90
+MAIN = (ROOT / "__main__.py").read_text()
+
+
+def test_the_composition_is_read_in_one_go() -> None:
+    assert len(MAIN.splitlines()) <= MOST_LINES
+
+
+def test_each_alternative_is_composed_there() -> None:
+    (choice,) = (node for node in ast.parse(MAIN).body if isinstance(node, ast.Match))
+    named = {
+        case.pattern.value.value
+        for case in choice.cases
+        if isinstance(case.pattern, ast.MatchValue) and isinstance(case.pattern.value, ast.Constant)
+    }
+    assert named == set(ALTERNATIVES)
+
+
+def test_nothing_shared_knows_an_alternative() -> None:
+    """What is shared stands beside the alternatives' packages, and imports from none of them."""
+    shared = [path for path in (ROOT / "components").glob("*.py") if path.name != "settings.py"]
+    named = [
+        (path.name, node.module)
+        for path in shared
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[1:2] in ([one] for one in ALTERNATIVES)
+    ]
+    assert not named
+
+
+def test_a_part_of_a_component_is_known_from_where_it_was_before(recorded: Record) -> None:
+    """Else a stack that was deployed before would lose it and get another: its vault, its policy, its queue."""
+    parts = {
+        one.name: one
+        for one in recorded.resources
+        if one.type.startswith(f"{PROJECT}:") and "pulumi:pulumi:Stack" not in one.parent
+    }
+    assert {"operators", "queries"} <= set(parts)
+    assert [name for name, part in parts.items() if not part.at_the_top_before] == []
+
+
+@pytest.mark.parametrize(
+    ("types", "component"),
+    [
+        (f"{PROJECT}:network:Network$awsx:ec2:Vpc$aws:ec2/vpc:Vpc", "network"),
+        (f"{PROJECT}:datastore:Datastore$aws:dynamodb/table:Table", "datastore"),
+        (f"{PROJECT}:datastore:Datastore${PROJECT}:backup:Backup$aws:backup/vault:Vault", "backup"),
+        ("aws:iam/role:Role", None),
+    ],
+)
+def test_the_bill_knows_the_innermost_component(types: str, component: str | None) -> None:
+    assert component_of(f"urn:pulumi:stack::{PROJECT}::{types}::name") == component
