@@ -2,7 +2,8 @@
 
 import pulumi
 
-from components import account, fargate, protection, serverless, settings, switching, tags
+from alternatives import settings
+from components import account, fargate, protection, serverless, switching, tags
 from components.budget import Budget, BudgetArgs
 from components.encryption import Encryption, EncryptionArgs
 from components.experiments import Experiments, ExperimentsArgs
@@ -18,6 +19,7 @@ from components.serverless.datastore import DynamoDbDatastore, DynamoDbDatastore
 from components.serverless.experiments import experiments as serverless_experiments
 from components.serverless.network import network_args as serverless_network_args
 from components.serverless.observability import ServerlessObservability, ServerlessObservabilityArgs
+from components.serverless.rules import check_region
 from components.settings import FaultExperiments
 
 config = settings.load()
@@ -31,6 +33,7 @@ options = pulumi.ResourceOptions(providers=[provider])  # of every component: th
 
 def serverless_stack() -> Outputs:
     """DynamoDB, and a scheduled run of Step Functions and Lambda over what is due."""
+    check_region(config, base.place.region)
     encryption = Encryption("encryption", EncryptionArgs.of(base, serverless.DATA_SERVICES), options)
     datastore = DynamoDbDatastore("datastore", DynamoDbDatastoreArgs.of(base, encryption), options)
     # the network's way to DynamoDB leads to this table alone

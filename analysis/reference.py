@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from alternatives import settings
 from analysis import watched
 from analysis.costs import graph, plot
 from analysis.costs.__main__ import curves
 from analysis.costs.models import ACU_RATE, Model, month, total
 from analysis.costs.prices import MILLION
 from analysis.faults import BOTH, FAULTS
+from components.aurora import settings as aurora
 from components.fargate import capacity
-from components.settings import ALTERNATIVES, ENVIRONMENTS, KEYS, Environment, Key, Sizing
+from components.settings import ENVIRONMENTS, Environment, Key
 from delivery.policies.model import FRAMEWORKS
 from delivery.policies.rules import RULES
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
@@ -40,7 +43,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def config_keys() -> str:
     """Every config key."""
-    return table(("key", "what it is", "default", "allowed"), map(_key, KEYS))
+    return table(("key", "what it is", "default", "allowed"), map(_key, settings.KEYS))
 
 
 def _key(key: Key) -> tuple[str, ...]:
@@ -50,9 +53,11 @@ def _key(key: Key) -> tuple[str, ...]:
 
 def environments() -> str:
     """What each environment has, where its config does not say otherwise."""
+    tables: list[Mapping[Environment, Any]] = [ENVIRONMENTS, *(part.sizes for part in settings.PARTS)]
     rows = [
-        (f"`{field.name}`", *(_value(getattr(ENVIRONMENTS[one], field.name)) for one in Environment))
-        for field in fields(Sizing)
+        (f"`{field.name}`", *(_value(getattr(table[one], field.name)) for one in Environment))
+        for table in tables
+        for field in fields(table[Environment.DEV])
     ]
     return table(("", *Environment), rows)
 
@@ -69,7 +74,7 @@ SIZES = ((0.5, 1), (1, 4), (1, 16), (8, 64), (16, 128))
 
 def database_sizes() -> str:
     """What each size of Aurora holds."""
-    ours = {(sizing.min_capacity_units, sizing.max_capacity_units): name.value for name, sizing in ENVIRONMENTS.items()}
+    ours = {(sizing.min_capacity_units, sizing.max_capacity_units): name.value for name, sizing in aurora.SIZES.items()}
     rows = [
         (
             f"{least:g} to {most:g}" + (f" ({ours[least, most]})" if (least, most) in ours else ""),
@@ -183,7 +188,7 @@ def alarms(alternative: str) -> str:
 
 def paging() -> str:
     """What gets a person up, in either alternative."""
-    both = [watched.everything(alternative) for alternative in ALTERNATIVES]
+    both = [watched.everything(alternative) for alternative in settings.NAMES]
     named = {page.name: page for made in both for page in made.pages}
     rows = []
     for page in named.values():
@@ -203,7 +208,7 @@ PICTURE = ROOT / "docs" / "images" / "costs.png"
 def prod_curves() -> Mapping[str, Model]:
     """What prod costs, by volume: each alternative, and the service on the smallest database."""
     changes = {"environment": "prod", "alarmEmail": "on-call@example.com"}
-    return curves({name: graph.of(name, **changes) for name in reversed(ALTERNATIVES)}, **changes)
+    return curves({name: graph.of(name, **changes) for name in reversed(settings.NAMES)}, **changes)
 
 
 def costs() -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from alternatives.settings import parse
 from components.fargate import observability as fargate
+from components.fargate.settings import ServiceSettings
 from components.observability.table import Alarm, Formula, Metric, Row, Search, Table
 from components.serverless import observability as serverless
-from components.settings import CanarySettings, Environment, Settings, parse
+from components.settings import CanarySettings, Environment, Settings
 
 CONFIG = {
     "owner": "payments",
@@ -47,7 +49,7 @@ def _table(chosen: Settings) -> Table:
     if chosen.alternative == "serverless":
         functions = {name: name for name in ("plan", "confirm", "report")}
         return serverless.table(chosen, serverless.Sources("arn:run", "group", "queue", "table", "pending", functions))
-    asleep = ("publisher", "queue", "group") if chosen.service.min_tasks == 0 else ()
+    asleep = ("publisher", "queue", "group") if chosen.part(ServiceSettings).min_tasks == 0 else ()
     sources = fargate.Sources("cluster", "service", "database", ["one"], "rule", *asleep)
     return fargate.table(chosen, fargate.Metrics(chosen, sources), 15)
 

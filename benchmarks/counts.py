@@ -27,10 +27,12 @@ from unittest.mock import patch
 
 from botocore.exceptions import ClientError
 
+from alternatives.settings import parse
 from analysis.costs.models import PLAN_AND_REPORT_SECONDS, batch_seconds
 from benchmarks.table import make_table
 from benchmarks.units import Item, Units, item_bytes, page_units, read_units, write_units
-from components.settings import Settings, parse
+from components.serverless.settings import RunSettings, TableSettings
+from components.settings import Settings
 from local.emulator import Emulator
 from workers.clock import SystemClock
 from workers.config import read_lambda
@@ -355,7 +357,7 @@ def count(progress: Progress, transactions: int = TRANSACTIONS) -> Counts:
                     progress("confirming", base + width * part)
 
                 runs.append(_run(app, meter, clock, settings, confirming))
-                clock.advance(settings.run.period_seconds or 60)
+                clock.advance(settings.part(RunSettings).period_seconds or 60)
             app.loop.close()
             meter.check()
         idle = runs.pop()
@@ -372,7 +374,7 @@ def _app(meter: Meter, clock: SetClock, settings: Settings, table: str) -> handl
 
 def _environment(settings: Settings, table: str) -> dict[str, str]:
     """A Lambda's, as components/compute.py makes it of the settings."""
-    work, gateway, run = settings.work, settings.gateway, settings.run
+    work, gateway, run = settings.work, settings.gateway, settings.part(RunSettings)
     values = {
         "STACK": settings.stack,
         "ALTERNATIVE": settings.alternative,
@@ -380,7 +382,7 @@ def _environment(settings: Settings, table: str) -> dict[str, str]:
         "METRIC_NAMESPACE": "ConfirmTransactions",
         "TABLE_NAME": table,
         "INDEX_NAME": INDEX,
-        "PENDING_SHARDS": work.pending_shards,
+        "PENDING_SHARDS": settings.part(TableSettings).pending_shards,
         "PLAN_BUCKET": table,
         "BATCH_SIZE": work.batch_size,
         "BATCHES_PER_PLAN": run.batches_per_plan,
@@ -434,7 +436,9 @@ def _run(
             run.cpu_seconds += time.process_time() - cpu - (meter.usage.metering_seconds - metering)
             run.confirm += logged
             results.append(result)
-            clock.advance(batch_seconds(len(batch["ids"])) / min(settings.run.map_concurrency, plan["batches"]))
+            clock.advance(
+                batch_seconds(len(batch["ids"])) / min(settings.part(RunSettings).map_concurrency, plan["batches"])
+            )
             progress(len(results) / plan["batches"])
         run.loops += 1
         run.batches += len(results)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.settings import PROJECT, Problem, Settings, SettingsError
+from components.settings import PROJECT, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,6 @@ def place(through: aws.Provider, settings: Settings) -> Place:
 
     Raises:
         pulumi.RunError: the stack's name makes names too long for AWS.
-        SettingsError: what settings name is in another region.
     """
     stack = pulumi.get_stack()
     # the state machine's name may have 80 characters (hard limit) and no others than these
@@ -98,11 +97,6 @@ def place(through: aws.Provider, settings: Settings) -> Place:
         )
     options = pulumi.InvokeOptions(provider=through)
     region = aws.get_region(opts=options).region
-    if layer := settings.functions.collector_layer:
-        theirs = layer.split(":")[3]
-        if theirs != region:
-            allowed = f"a layer in {region}, where this stack is: Lambda takes no other"
-            raise SettingsError((Problem("adotLayer", f'"{layer}"', allowed, layer.replace(theirs, region, 1)),))
     return Place(
         account=aws.get_caller_identity(opts=options).account_id,
         region=region,

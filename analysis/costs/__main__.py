@@ -15,12 +15,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from alternatives.settings import NAMES
 from analysis.costs import graph, plot
 from analysis.costs.advice import advice
 from analysis.costs.graph import Priced, UnpricedError
 from analysis.costs.models import LEAST_ACU, Model, Month, break_even, month
 from analysis.costs.prices import MILLION, PRICES
-from components.settings import ALTERNATIVES, SettingsError
+from components.settings import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 CENT = 0.005
@@ -64,13 +65,13 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"error: {error}", markup=False)
         return 1
     stacks = {own.settings.alternative: own}
-    for other in ALTERNATIVES:
+    for other in NAMES:
         if other not in stacks:
             try:
                 stacks[other] = graph.of(asked.stack, **changes, alternative=other)
             except SettingsError as error:
                 console.print(f"{other} cannot be compared, with this config it is refused:\n{error}\n", markup=False)
-    stacks = dict(sorted(stacks.items(), key=lambda pair: ALTERNATIVES.index(pair[0]), reverse=True))
+    stacks = dict(sorted(stacks.items(), key=lambda pair: NAMES.index(pair[0]), reverse=True))
     file = asked.plot or ROOT / ".local" / "costs" / f"{asked.stack}.png"
     show(console, asked.stack, stacks, own, asked.volume)
     title = f"A month of {own.settings.environment} on AWS, by list price"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from analysis.costs.graph import TYPES, Priced
 from analysis.costs.models import COUNTED_LOAD as LOAD
 from analysis.costs.prices import GB, HOURS, MILLION, price
-from components.settings import Environment, Insights
+from components.aurora.settings import DatabaseSettings, Insights
+from components.settings import Environment
 
 LONG_MONTHS = 12
 """How far the growth of what is kept is looked ahead."""
@@ -55,7 +56,7 @@ def _interface_endpoints(stack: Priced, volume: float) -> Iterator[Advice]:
 
 
 def _insights(stack: Priced, volume: float) -> Iterator[Advice]:
-    database = stack.settings.database
+    database = stack.settings.part(DatabaseSettings)
     if stack.settings.alternative != "fargate" or database.insights is Insights.OFF:
         return
     if database.min_capacity < INSIGHTS_ACU:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from alternatives.settings import parse
 from analysis.costs.models import COUNTED, COUNTED_LOAD, PROD, Env, Load, fargate_use, serverless_use
 from analysis.costs.prices import HOURS, Bill, add, price
 from analysis.graph import PROJECT, Record, Recorded, record, stack_config
-from components.settings import Settings, parse, period_seconds
+from components.serverless.settings import period_seconds
+from components.settings import Settings
 from workers.domain.shares import CALM, SLICE
 
 

@@ -20,6 +20,7 @@ from components.fargate.datastore import CANARY, DATABASE, OPERATOR, SERVICE, Au
 from components.fargate.observability import DEPLOYMENT_ALARMS, METRICS_SECONDS, FargateObservability, Metrics
 from components.fargate.rules import STOP_MARGIN
 from components.fargate.scaling import Scaling, ScalingArgs
+from components.fargate.settings import ServiceSettings
 from components.foundation import Foundation, Outputs, inside
 from components.iam import Statement
 from components.network import Network
@@ -110,6 +111,7 @@ class FargateCompute(pulumi.ComponentResource):
         self._args = args
         self._place = args.place
         self._settings = args.settings
+        self._tasks = args.settings.part(ServiceSettings)
         self._mine = pulumi.ResourceOptions(parent=self)
         self.gateway_key = worker.gateway_key(args.settings, args.data_key_arn, self)
         self.log_groups = {
@@ -119,7 +121,7 @@ class FargateCompute(pulumi.ComponentResource):
         # Container Insights writes here; a group that it makes itself has no key.
         insights = self._log_group("insights", f"/aws/ecs/containerinsights/{args.place.prefix}/performance")
         self.repository = self._repository()
-        self.image = args.settings.service.image or self._built_image()
+        self.image = self._tasks.image or self._built_image()
         self.cluster, capacity = self._cluster(insights)
         self.migrations = self._migrations(capacity)
         self.task_definition, grants = self._worker()
@@ -192,7 +194,7 @@ class FargateCompute(pulumi.ComponentResource):
     def _pull(self, *more: str) -> list[Statement]:
         """What an execution role needs for the image, and for others that are in a registry of ECR."""
         place = self._place
-        images = [repository_arn(self._settings.service.image, place) or self.repository.arn]
+        images = [repository_arn(self._tasks.image, place) or self.repository.arn]
         images += [arn for image in more if (arn := repository_arn(image, place))]
         return [
             Statement(
@@ -241,7 +243,7 @@ class FargateCompute(pulumi.ComponentResource):
         execution_role: aws.iam.Role,
         task_role: aws.iam.Role | None = None,
     ) -> aws.ecs.TaskDefinition:
-        service = self._settings.service
+        service = self._tasks
         return aws.ecs.TaskDefinition(
             name,
             family=f"{self._place.prefix}-{name}",
@@ -373,7 +375,7 @@ class FargateCompute(pulumi.ComponentResource):
             "worker-execution",
             "ECS, to start the workers: image, logs",
             [
-                *self._pull(settings.service.collector_image),
+                *self._pull(self._tasks.collector_image),
                 self._write_logs(containers.WORKER, containers.COLLECTOR),
             ],
         )
@@ -393,7 +395,7 @@ class FargateCompute(pulumi.ComponentResource):
             "DATABASE_USER": SERVICE,
             "DATABASE_AUTH": "iam",
             "POLL_SECONDS": str(POLL_SECONDS),
-            "STOP_SECONDS": str(settings.service.stop_seconds - STOP_MARGIN),
+            "STOP_SECONDS": str(self._tasks.stop_seconds - STOP_MARGIN),
             "HEARTBEAT_FILE": HEARTBEAT,
             "METRICS_SECONDS": str(METRICS_SECONDS),
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{containers.OTLP_PORT}",
@@ -405,8 +407,8 @@ class FargateCompute(pulumi.ComponentResource):
         definition = self._task_definition(
             "worker",
             [
-                containers.worker(self.image, self.log_groups[containers.WORKER].name, environment, settings.service),
-                containers.collector(self.log_groups[containers.COLLECTOR].name, settings.service),
+                containers.worker(self.image, self.log_groups[containers.WORKER].name, environment, self._tasks),
+                containers.collector(self.log_groups[containers.COLLECTOR].name, self._tasks),
             ],
             execution,
             task,
@@ -450,7 +452,7 @@ class FargateCompute(pulumi.ComponentResource):
     # -- service
 
     def _service(self, after: Sequence[pulumi.Resource]) -> aws.ecs.Service:
-        service = self._settings.service
+        service = self._tasks
         weights = {"FARGATE": 100 - service.spot_weight, "FARGATE_SPOT": service.spot_weight}
         return aws.ecs.Service(
             "worker",

@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 
 from components.account import Place
-from components.settings import ServiceSettings
+from components.fargate.settings import ServiceSettings
 
 USER = "10001"  # of workers/Dockerfile; no such user exists outside the image
 WORKER, COLLECTOR, MIGRATIONS = "worker", "collector", "migrations"

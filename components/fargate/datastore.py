@@ -11,11 +11,13 @@ import pulumi_aws as aws
 
 from components import iam, worker
 from components.account import Place
+from components.aurora.settings import DatabaseSettings, Insights
 from components.backup import Backup, BackupArgs
 from components.encryption import Encryption
+from components.fargate.settings import ServiceSettings
 from components.foundation import Foundation, Outputs, inside
 from components.network import Network
-from components.settings import Insights, Restore, Settings
+from components.settings import Restore, Settings
 
 ENGINE = "aurora-postgresql"
 DATABASE = "confirm"
@@ -110,7 +112,8 @@ class AuroraDatastore(pulumi.ComponentResource):
             self,
         )
         self.cluster = self._cluster()
-        self.instances = [self._instance(number) for number in range(1, args.settings.database.instances + 1)]
+        instances = args.settings.part(DatabaseSettings).instances
+        self.instances = [self._instance(number) for number in range(1, instances + 1)]
         self.secret_arn = self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
         self.host = self.cluster.endpoint
         self.port = self.cluster.port
@@ -150,7 +153,7 @@ class AuroraDatastore(pulumi.ComponentResource):
         )
 
     def _cluster(self) -> aws.rds.Cluster:
-        args, database, sizing = self._args, self._args.settings.database, self._args.settings.sizing
+        args, database, sizing = self._args, self._args.settings.part(DatabaseSettings), self._args.settings.sizing
         family = f"{ENGINE}{database.engine_version.split('.')[0]}"
         subnets = aws.rds.SubnetGroup(
             "database", description="Private subnets", subnet_ids=args.subnet_ids, opts=self._mine
@@ -194,7 +197,7 @@ class AuroraDatastore(pulumi.ComponentResource):
             master_user_secret_kms_key_id=args.key_arn,
             iam_database_authentication_enabled=True,
             # Data API, for the one who looks at the backlog while no task runs (compute.py)
-            enable_http_endpoint=args.settings.service.min_tasks == 0,
+            enable_http_endpoint=args.settings.part(ServiceSettings).min_tasks == 0,
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=[self._security_group().id],
             db_cluster_parameter_group_name=parameters.name,
@@ -206,11 +209,11 @@ class AuroraDatastore(pulumi.ComponentResource):
             performance_insights_enabled=database.insights is not Insights.OFF,
             performance_insights_kms_key_id=None if database.insights is Insights.OFF else args.key_arn,
             performance_insights_retention_period=database.insights_days or None,
-            backup_retention_period=sizing.backup_days,
+            backup_retention_period=database.backup_days,
             copy_tags_to_snapshot=True,
             deletion_protection=sizing.deletion_protection,
-            skip_final_snapshot=not sizing.final_snapshot,
-            final_snapshot_identifier=_final_snapshot(named, args.key_arn) if sizing.final_snapshot else None,
+            skip_final_snapshot=not database.final_snapshot,
+            final_snapshot_identifier=_final_snapshot(named, args.key_arn) if database.final_snapshot else None,
             **_restored(args.settings.restore),
             apply_immediately=True,  # what `pulumi up` reports has happened, and does not wait for a night
             opts=pulumi.ResourceOptions(
@@ -223,7 +226,7 @@ class AuroraDatastore(pulumi.ComponentResource):
         )
 
     def _instance(self, number: int) -> aws.rds.ClusterInstance:
-        database = self._args.settings.database
+        database = self._args.settings.part(DatabaseSettings)
         return aws.rds.ClusterInstance(
             f"database-{number}",
             cluster_identifier=self.cluster.cluster_identifier,

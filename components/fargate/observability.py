@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import pulumi
 
 from components.account import Place
+from components.aurora.settings import DatabaseSettings, Insights
 from components.encryption import Encryption
 from components.fargate.containers import SERVICE_NAME
 from components.fargate.datastore import AuroraDatastore
 from components.fargate.deployments import Deployments, DeploymentsArgs
 from components.fargate.publisher import Publisher, PublisherArgs, publisher_minutes
+from components.fargate.settings import ServiceSettings
 from components.foundation import Foundation, inside
 from components.network import Network
 from components.observability import shared
@@ -32,7 +34,7 @@ from components.observability.table import (
     billing,
     ours,
 )
-from components.settings import Insights, Settings
+from components.settings import Settings
 
 WRAPAROUND = 1_000_000_000
 """Transaction ids in use; at 2 billion PostgreSQL refuses to write. Vacuum keeps it under 200 million when it can."""
@@ -54,10 +56,11 @@ SESSIONS, LOOKS = "Aurora: sessions at work", "Looks at the backlog without task
 
 def graphs(settings: Settings, sources: Sources) -> tuple[Graph, ...]:
     """The dashboard, row by row; what a stack does not have is not drawn."""
+    own = settings.part(DatabaseSettings)
     database = [CAPACITY, CONNECTIONS, COMMITS, LOCKS, IDS]
-    if settings.database.instances > 1:
+    if own.instances > 1:
         database.append(LAG)
-    if settings.database.insights is not Insights.OFF:
+    if own.insights is not Insights.OFF:
         database.append(SESSIONS)
     titles = [TASKS, LOAD, DEPLOYMENTS, *database, *([LOOKS] if sources.publisher is not None else [])]
     return (
@@ -152,7 +155,7 @@ class FargateObservability(Observability):
     def __init__(self, name: str, args: FargateObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         settings, place = args.settings, args.place
-        if settings.service.min_tasks == 0:
+        if settings.part(ServiceSettings).min_tasks == 0:
             self.publisher = Publisher(
                 "publisher",
                 PublisherArgs(
@@ -310,7 +313,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
 
 
 def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
-    the, database = metrics.database, settings.database
+    the, database = metrics.database, settings.part(DatabaseSettings)
     lag = Row(
         the("AuroraReplicaLag", "Maximum", "Milliseconds"),
         LAG,
@@ -365,7 +368,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
             CONNECTIONS,
             Alarm(
                 "connections",
-                (settings.service.max_tasks + 2) * (POOL + (settings.canary is not None)) + 20,
+                (settings.part(ServiceSettings).max_tasks + 2) * (POOL + (settings.canary is not None)) + 20,
                 5 * MINUTE,
                 "The database has more connections than all workers together make, with room for people: somebody "
                 "else uses it, or connections are left open.",
@@ -466,6 +469,6 @@ def notes(settings: Settings) -> str:
         "What the service says": "aws ecs describe-services --cluster $(pulumi stack output clusterName) "
         "--services $(pulumi stack output serviceName)",
     }
-    if settings.database.insights is not Insights.OFF:
+    if settings.part(DatabaseSettings).insights is not Insights.OFF:
         commands["What the database waits for"] = "Database Insights, in the console of CloudWatch"
     return shared.notes(commands)

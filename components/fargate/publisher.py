@@ -11,6 +11,7 @@ import pulumi_aws as aws
 
 from components import artifact, iam, worker
 from components.account import Place
+from components.aurora.settings import DatabaseSettings
 from components.fargate.datastore import DATABASE
 from components.iam import Statement
 from components.observability.table import MINUTE
@@ -25,7 +26,7 @@ LOGIN = "publisher-login"
 def publisher_minutes(settings: Settings) -> int:
     """How often the publisher looks. Looking wakes a paused database for a whole pause, at 0.06 US$ an hour: so where
     that may pause it looks every three hours, or three pauses apart, and a transaction waits for that long at most."""
-    pause = settings.database.auto_pause_seconds
+    pause = settings.part(DatabaseSettings).auto_pause_seconds
     return max(ASLEEP_MINUTES, math.ceil(3 * pause / MINUTE)) if pause else 1
 
 

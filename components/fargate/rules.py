@@ -5,16 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from components.aurora import settings as aurora
+from components.aurora.settings import INSIGHTS_DEFAULT_DAYS, DatabaseSettings, Insights
 from components.fargate import capacity
-from components.settings import (
-    CALLS_PER_TRANSACTION,
-    FARGATE_SIZES,
-    INSIGHTS_DEFAULT_DAYS,
-    Insights,
-    NatStrategy,
-    Problem,
-    Settings,
-)
+from components.fargate.settings import FARGATE_SIZES, PART, ServiceSettings
+from components.settings import CALLS_PER_TRANSACTION, AlternativeSettings, NatStrategy, Problem, Settings
 
 LEASE_SECONDS = 90  # shorter than a task's stop, so that what a killed task held comes back at once; renewed as needed
 STOP_MARGIN = 10  # seconds of a task's stop in which it no longer works: the last log lines, the way out
@@ -25,20 +20,20 @@ SPARE_ADDRESSES = 16  # of the private subnets, for the database, endpoints and 
 
 def warnings(s: Settings) -> Iterator[str]:
     """What is allowed and hardly meant."""
-    database = s.database
+    database = s.part(DatabaseSettings)
     if database.insights is not Insights.OFF and database.min_capacity < INSIGHTS_CAPACITY:
         yield (
             f"minCapacityUnits {database.min_capacity:g} with databaseInsights {database.insights}: Database "
             f"Insights wants {INSIGHTS_CAPACITY} ACU or more, and takes part of what smaller ones have. "
             "Set databaseInsights to off, or raise minCapacityUnits"
         )
-    if s.service.min_tasks == 0 and s.environment == "prod":
+    if s.part(ServiceSettings).min_tasks == 0 and s.environment == "prod":
         yield "minTasks 0 in prod: the first transaction after a rest waits for minutes until a task has started"
 
 
 def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
-    if s.canary is not None and s.service.min_tasks == 0:
+    if s.canary is not None and s.part(ServiceSettings).min_tasks == 0:
         yield Problem(
             "canaryMinutes",
             f"{s.canary.minutes} with minTasks 0",
@@ -53,7 +48,8 @@ def contradictions(s: Settings) -> Iterator[Problem]:
 
 def _time(s: Settings) -> Iterator[Problem]:
     """A task that is stopped ends the calls under way; whoever takes over after a kill need not wait for long."""
-    lease, stop, call = s.work.lease_seconds, s.service.stop_seconds, s.gateway.timeout_seconds
+    lease, call = s.work.lease_seconds, s.gateway.timeout_seconds
+    stop = s.part(ServiceSettings).stop_seconds
     if stop - STOP_MARGIN < call:
         yield Problem(
             "stopTimeoutSeconds",
@@ -91,7 +87,7 @@ def _time(s: Settings) -> Iterator[Problem]:
 
 
 def _tasks(s: Settings) -> Iterator[Problem]:
-    service = s.service
+    service = s.part(ServiceSettings)
     memory = FARGATE_SIZES[service.cpu]
     if service.memory_mb not in memory:
         yield Problem(
@@ -135,6 +131,7 @@ def _without_nat(s: Settings) -> Iterator[Problem]:
         key, found, mend = "gatewayCidrs", "gatewayCidrs set", ()
     else:
         return
+    service = s.part(ServiceSettings)
     needed = {
         "ecr.api",
         "ecr.dkr",
@@ -142,7 +139,7 @@ def _without_nat(s: Settings) -> Iterator[Problem]:
         "secretsmanager",
         "sts",
         "xray",
-        *(["rds-data"] if s.service.min_tasks == 0 else []),
+        *(["rds-data"] if service.min_tasks == 0 else []),
     }
     missing = sorted(needed - set(s.network.interface_endpoints))
     if missing:
@@ -152,10 +149,10 @@ def _without_nat(s: Settings) -> Iterator[Problem]:
             "these too: tasks reach ECR, their logs, secrets, STS and X-Ray through endpoints then, or not at all",
             sorted({*s.network.interface_endpoints, *needed}),
         )
-    if ".dkr.ecr." not in s.service.collector_image:
+    if ".dkr.ecr." not in service.collector_image:
         yield Problem(
             key,
-            f'{found}, and collectorImage "{s.service.collector_image}"',
+            f'{found}, and collectorImage "{service.collector_image}"',
             "a way out to any address, or a copy of the collector's image in an ECR repository: "
             "public registries have no endpoint",
             mend,
@@ -169,17 +166,17 @@ def _sizes(memory: tuple[int, ...]) -> str:
 
 
 def _database(s: Settings) -> Iterator[Problem]:
-    database = s.database
+    database, min_tasks = s.part(DatabaseSettings), s.part(ServiceSettings).min_tasks
     pausing = database.min_capacity == 0
     if database.max_capacity < max(database.min_capacity, 0.5):
         least = max(database.min_capacity, 0.5)
         yield Problem(
             "maxCapacityUnits", f'"{database.max_capacity:g}"', f"at least {least:g}, as minCapacityUnits", f"{least:g}"
         )
-    if pausing and s.service.min_tasks > 0:
+    if pausing and min_tasks > 0:
         yield Problem(
             "minCapacityUnits",
-            f'"0" (auto-pause) with minTasks {s.service.min_tasks}',
+            f'"0" (auto-pause) with minTasks {min_tasks}',
             "0.5 or more while tasks run: they poll the database, and with a connection open Aurora never pauses. "
             "To let both sleep, set minTasks to 0",
             "0.5",
@@ -191,11 +188,10 @@ def _database(s: Settings) -> Iterator[Problem]:
             "300 to 86,400 seconds: the idle time after which Aurora pauses",
             300,
         )
-    if database.auto_pause_seconds and (not pausing or s.service.min_tasks > 0):
+    if database.auto_pause_seconds and (not pausing or min_tasks > 0):
         yield Problem(
             "autoPauseSeconds",
-            f'{database.auto_pause_seconds} with minCapacityUnits "{database.min_capacity:g}" and minTasks '
-            f"{s.service.min_tasks}",
+            f'{database.auto_pause_seconds} with minCapacityUnits "{database.min_capacity:g}" and minTasks {min_tasks}',
             "0, unless minCapacityUnits and minTasks are 0: nothing pauses otherwise",
             0,
         )
@@ -217,11 +213,15 @@ def _database(s: Settings) -> Iterator[Problem]:
 
 def _connections(s: Settings) -> Iterator[Problem]:
     """Tasks that would find no connection left."""
-    least = s.database.min_capacity
-    most = max(s.database.max_capacity, least, 0.5)
+    database, service = s.part(DatabaseSettings), s.part(ServiceSettings)
+    least = database.min_capacity
+    most = max(database.max_capacity, least, 0.5)
     each = capacity.CONNECTIONS_PER_TASK + (s.canary is not None)  # which comes as another user
     fit = capacity.tasks(least, most, each)
-    for key, number in (("minTasks", s.service.min_tasks), ("maxTasks", s.service.max_tasks)):
+    for key, number in (
+        ("minTasks", service.min_tasks),
+        ("maxTasks", service.max_tasks),
+    ):
         if number > fit:
             yield Problem(
                 key,
@@ -230,3 +230,6 @@ def _connections(s: Settings) -> Iterator[Problem]:
                 f"a task opens up to {each}, and a deployment runs twice as many for a while",
                 fit,
             )
+
+
+SETTINGS = AlternativeSettings((aurora.PART, PART), LEASE_SECONDS, contradictions, warnings)

@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from components.account import Place
 from components.fargate.observability import Metrics
+from components.fargate.settings import ServiceSettings
 from components.observability.table import MINUTE, Metric
 from components.settings import Settings
 
@@ -38,7 +39,7 @@ class Scaling(pulumi.ComponentResource):
     def __init__(self, name: str, args: ScalingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:scaling:Scaling", name, {}, opts)
         self._args = args
-        service, sources = args.settings.service, args.metrics.sources
+        service, sources = args.settings.part(ServiceSettings), args.metrics.sources
         self.target = aws.appautoscaling.Target(
             "worker",
             service_namespace="ecs",
@@ -53,7 +54,7 @@ class Scaling(pulumi.ComponentResource):
         self.register_outputs({"resourceId": self.target.resource_id})
 
     def _backlog_per_task(self) -> None:
-        metrics, service = self._args.metrics, self._args.settings.service
+        metrics, service = self._args.metrics, self._args.settings.part(ServiceSettings)
         terms: list[Any] = [
             _term("backlog", metrics.ours("Backlog", "Maximum")),
             _term("running", metrics.tasks("RunningTaskCount")),
@@ -156,6 +157,6 @@ def per_task(min_tasks: int, target: int) -> str:
 
 def scale_out_seconds(settings: Settings) -> int:
     """The age that starts more tasks: a fifth of what raises the alarm, at least a minute; a minute from zero."""
-    if settings.service.min_tasks == 0:
+    if settings.part(ServiceSettings).min_tasks == 0:
         return MINUTE
     return max(MINUTE, settings.alarms.oldest_pending_seconds // 5)

@@ -19,6 +19,7 @@ from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
 from components.serverless import state_machine
 from components.serverless.datastore import INDEX, DynamoDbDatastore
+from components.serverless.settings import FunctionSettings, RunSettings, TableSettings
 from components.settings import Settings
 
 RUNTIME = "python3.13"
@@ -255,7 +256,7 @@ class ServerlessCompute(pulumi.ComponentResource):
     def _function(
         self, name: str, description: str, code: pulumi.Archive, may: Sequence[Statement]
     ) -> aws.lambda_.Function:
-        settings, logs = self._settings, self.log_groups[name]
+        functions, logs = self._settings.part(FunctionSettings), self.log_groups[name]
         role, grant = iam.role(
             name,
             "lambda.amazonaws.com",
@@ -273,7 +274,7 @@ class ServerlessCompute(pulumi.ComponentResource):
             description=f"Function {name}: {description[0].lower()}{description[1:]}",
             parent=self,
         )
-        reserved = settings.functions.reserved_concurrency
+        reserved = functions.reserved_concurrency
         if reserved is not None and name != "confirm":
             reserved = SINGLE_RUN
         return aws.lambda_.Function(
@@ -284,9 +285,9 @@ class ServerlessCompute(pulumi.ComponentResource):
             architectures=["arm64"],  # a fifth cheaper than x86_64
             handler=f"workers.serverless.handlers.{name}",
             code=code,
-            layers=[layer] if (layer := settings.functions.collector_layer) else None,
-            memory_size=settings.functions.memory_mb,
-            timeout=settings.functions.timeout_seconds,
+            layers=[layer] if (layer := functions.collector_layer) else None,
+            memory_size=functions.memory_mb,
+            timeout=functions.timeout_seconds,
             reserved_concurrent_executions=reserved,
             environment=aws.lambda_.FunctionEnvironmentArgs(variables=self._environment(name)),
             # Lambda gives itself a grant on the key for the function's role, so the role needs no word on it
@@ -307,19 +308,19 @@ class ServerlessCompute(pulumi.ComponentResource):
 
     def _environment(self, function: str) -> dict[str, pulumi.Input[str]]:
         """What `workers/config.py` reads. At most 4 KB, without any secret."""
-        settings = self._settings
+        settings, run = self._settings, self._settings.part(RunSettings)
         collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OPENTELEMETRY_EXTENSION_LOG_LEVEL": "warn"}
         return {
-            **(collector if settings.functions.collector_layer else {}),
+            **(collector if settings.part(FunctionSettings).collector_layer else {}),
             **worker.environment(settings, self.gateway_key),
             **(worker.canary(settings) if function == "plan" else worker.canary_account(settings)),
             "OTEL_SERVICE_NAME": self._place.prefix,
             "TABLE_NAME": self._args.table_name,
             "INDEX_NAME": INDEX,
-            "PENDING_SHARDS": str(settings.work.pending_shards),
+            "PENDING_SHARDS": str(settings.part(TableSettings).pending_shards),
             "PLAN_BUCKET": self.bucket.bucket,
-            "BATCHES_PER_PLAN": str(settings.run.batches_per_plan),
-            "RUN_LEASE_SECONDS": str(settings.run.lease_seconds),
+            "BATCHES_PER_PLAN": str(run.batches_per_plan),
+            "RUN_LEASE_SECONDS": str(run.lease_seconds),
         }
 
     # -- the run
@@ -424,7 +425,7 @@ class ServerlessCompute(pulumi.ComponentResource):
             "run",
             description="Starts a run; one that finds another under way ends at once",
             group_name=group.name,
-            schedule_expression=self._settings.run.schedule,
+            schedule_expression=self._settings.part(RunSettings).schedule,
             schedule_expression_timezone="UTC",
             flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
             target=aws.scheduler.ScheduleTargetArgs(

@@ -13,6 +13,7 @@ from components.account import Place
 from components.backup import Backup, BackupArgs
 from components.encryption import Encryption
 from components.foundation import Foundation, Outputs, inside
+from components.serverless.settings import TableSettings
 from components.settings import Restore, Settings
 
 INDEX = "pending"
@@ -48,7 +49,7 @@ class DynamoDbDatastore(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: DynamoDbDatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:datastore:Datastore", name, {}, opts)
-        sizing = args.settings.sizing
+        sizing, table = args.settings.sizing, args.settings.part(TableSettings)
         self.table = aws.dynamodb.Table(
             "transactions",
             billing_mode="PAY_PER_REQUEST",
@@ -70,12 +71,12 @@ class DynamoDbDatastore(pulumi.ComponentResource):
                 }
             ],
             server_side_encryption=aws.dynamodb.TableServerSideEncryptionArgs(enabled=True, kms_key_arn=args.key_arn),
-            point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=sizing.point_in_time_recovery),
+            point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=table.point_in_time_recovery),
             deletion_protection_enabled=sizing.deletion_protection,
             warm_throughput=aws.dynamodb.TableWarmThroughputArgs(
-                read_units_per_second=WARM_READ_UNITS, write_units_per_second=sizing.warm_write_units
+                read_units_per_second=WARM_READ_UNITS, write_units_per_second=table.warm_write_units
             )
-            if sizing.warm_write_units
+            if table.warm_write_units
             else None,
             # of canaries alone, a week after they were sent; no other item has the attribute
             ttl=aws.dynamodb.TableTtlArgs(enabled=True, attribute_name=EXPIRES) if args.settings.canary else None,
@@ -86,7 +87,7 @@ class DynamoDbDatastore(pulumi.ComponentResource):
         self.table_name = self.table.name
         self.table_arn = self.table.arn
         self.index_arn = pulumi.Output.concat(self.table.arn, "/index/", INDEX)
-        if sizing.contributor_insights:
+        if table.contributor_insights:
             self._insights("insights")
             self._insights("index-insights", INDEX)
         if sizing.vault_days:
@@ -99,7 +100,7 @@ class DynamoDbDatastore(pulumi.ComponentResource):
         self.outputs: Outputs = {
             "tableName": self.table_name,
             "pendingIndexName": INDEX,
-            "pendingShards": args.settings.work.pending_shards,
+            "pendingShards": table.pending_shards,
         }
         self.register_outputs({"tableName": self.table_name, "tableArn": self.table_arn})
 

@@ -30,6 +30,7 @@ from components.observability.table import (
 )
 from components.serverless.compute import FUNCTIONS, ServerlessCompute
 from components.serverless.datastore import INDEX, DynamoDbDatastore
+from components.serverless.settings import FunctionSettings, RunSettings, TableSettings
 from components.settings import Settings
 
 RUNS, RUN_TIME, STARTS = "Runs", "Time of a run", "What starts runs"
@@ -151,7 +152,8 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
     backlog = ours(settings, "Backlog", "Maximum")
     reports = ours(settings, "Backlog", "SampleCount")
     # alarms look back a day at most; a cron schedule may rest for most of one
-    often = settings.run.period_seconds is None or settings.run.period_seconds <= DAY // 3
+    period = settings.part(RunSettings).period_seconds
+    often = period is None or period <= DAY // 3
     return (
         Row(backlog, "Backlog"),
         Row(
@@ -244,7 +246,7 @@ def _functions(settings: Settings, sources: Sources) -> tuple[Row, ...]:
             CALL_TIME,
             Alarm(
                 "function-slow",
-                settings.functions.timeout_seconds * 900,
+                settings.part(FunctionSettings).timeout_seconds * 900,
                 5 * MINUTE,
                 "A batch took nine tenths of the function's time limit. Lower batchSize, or raise "
                 "lambdaTimeoutSeconds and with it leaseSeconds.",
@@ -328,7 +330,7 @@ def _dynamodb(sources: Sources) -> tuple[Row, ...]:
 
 def silence_seconds(settings: Settings) -> int:
     """Three periods of the schedule, at least 5 minutes, in whole minutes; a day for cron schedules."""
-    period = settings.run.period_seconds
+    period = settings.part(RunSettings).period_seconds
     return DAY if period is None else max(5 * MINUTE, math.ceil(3 * period / MINUTE) * MINUTE)
 
 
@@ -338,7 +340,7 @@ def notes(settings: Settings) -> str:
         "What is open, and what waits for a person": "confirm status --all",
         "What happened to a transaction": "confirm show ID",
     }
-    if settings.sizing.contributor_insights:
+    if settings.part(TableSettings).contributor_insights:
         commands["Which keys DynamoDB throttles"] = (
             "aws dynamodb describe-contributor-insights --table-name $(pulumi stack output tableName)"
         )

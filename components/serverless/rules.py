@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from components.settings import CALLS_PER_TRANSACTION, GatewaySettings, NatStrategy, Problem, Settings
+from components.serverless.settings import PART, FunctionSettings, RunSettings
+from components.settings import (
+    CALLS_PER_TRANSACTION,
+    AlternativeSettings,
+    GatewaySettings,
+    NatStrategy,
+    Problem,
+    Settings,
+    SettingsError,
+)
 
 LEASE_SECONDS = 180  # outlives a Lambda call of 120 s with room for the clocks
 
@@ -28,7 +37,7 @@ MOST_CANARY_MINUTES = 480  # an alarm looks back over a day at most (hard limit)
 
 def warnings(settings: Settings) -> Iterator[str]:
     """What shares a right that it does not need."""
-    if settings.functions.collector_layer:
+    if settings.part(FunctionSettings).collector_layer:
         yield (
             "adotLayer: the collector's process has the rights of the function that it runs in, the gateway's key "
             "among them: Lambda has one role for all that runs there. Leave it out unless spans must pass a collector"
@@ -38,7 +47,7 @@ def warnings(settings: Settings) -> Iterator[str]:
 def contradictions(s: Settings) -> Iterator[Problem]:
     """The rules, one after the other."""
     yield from _endpoints(s)
-    batch, run = s.work.batch_size, s.run
+    batch, run = s.work.batch_size, s.part(RunSettings)
 
     largest = (PAYLOAD_LIMIT - BATCH_OVERHEAD) // ID_BYTES
     if batch > largest:
@@ -61,7 +70,7 @@ def contradictions(s: Settings) -> Iterator[Problem]:
 
     yield from _too_large(s)
     yield from _too_slow(s)
-    reserved = s.functions.reserved_concurrency
+    reserved = s.part(FunctionSettings).reserved_concurrency
     if reserved is not None and reserved < run.map_concurrency:
         yield Problem(
             "lambdaReservedConcurrency",
@@ -90,13 +99,14 @@ def contradictions(s: Settings) -> Iterator[Problem]:
 
 def _too_large(s: Settings) -> Iterator[Problem]:
     """Plan holds the keys of a full plan, and has read them in half of its time."""
-    functions, planned = s.functions, s.work.batch_size * s.run.batches_per_plan
+    functions, run = s.part(FunctionSettings), s.part(RunSettings)
+    planned = s.work.batch_size * run.batches_per_plan
     holds = (functions.memory_mb - PLAN_BASE_MB) * 1_000_000 / PLAN_KEY_BYTES
     reads = functions.timeout_seconds / 2 * functions.memory_mb / 1_769 / PLAN_KEY_SECONDS
     if planned > (most := int(min(holds, reads))):
         yield Problem(
             "batchesPerPlan",
-            f"{s.run.batches_per_plan} of {s.work.batch_size} transactions, that is {planned:,} in a plan",
+            f"{run.batches_per_plan} of {s.work.batch_size} transactions, that is {planned:,} in a plan",
             f"at most {most:,} in all: a function of {functions.memory_mb} MB (lambdaMemoryMb) holds no more, or reads "
             f"no more in half of its {functions.timeout_seconds} s. The next loop plans the rest",
             max(1, most // s.work.batch_size),
@@ -107,7 +117,7 @@ def _endpoints(s: Settings) -> Iterator[Problem]:
     """What is reached through an endpoint inside, or not at all. Lambda's own X-Ray daemon needs no way out of ours."""
     cidrs, no_nat = bool(s.network.gateway_cidrs), s.network.nat_strategy is NatStrategy.NONE
     needed = {"secretsmanager": "the gateway's key"} if cidrs else {}
-    if s.functions.collector_layer and (cidrs or no_nat):
+    if s.part(FunctionSettings).collector_layer and (cidrs or no_nat):
         needed["xray"] = "X-Ray, by adotLayer's collector,"
     missing = sorted(set(needed) - set(s.network.interface_endpoints))
     if missing:
@@ -132,8 +142,8 @@ def batch_seconds(batch_size: int, gateway: GatewaySettings, map_concurrency: in
 
 def _too_slow(s: Settings) -> Iterator[Problem]:
     """A batch fits into its Lambda call, that into an Express child, and the lease outlives both."""
-    batch, gateway, concurrency = s.work.batch_size, s.gateway, s.run.map_concurrency
-    timeout, lease = s.functions.timeout_seconds, s.work.lease_seconds
+    batch, gateway, concurrency = s.work.batch_size, s.gateway, s.part(RunSettings).map_concurrency
+    timeout, lease = s.part(FunctionSettings).timeout_seconds, s.work.lease_seconds
     need = batch_seconds(batch, gateway, concurrency)
     limit = EXPRESS_LIMIT - LAMBDA_RETRY_WAITS
     express = (
@@ -168,3 +178,18 @@ def _fitting(batch: int, gateway: GatewaySettings, map_concurrency: int, limit: 
     """The largest batch, up to `batch`, that needs at most `limit` seconds; 1 where none does."""
     sizes = range(batch, 0, -1)
     return next((size for size in sizes if batch_seconds(size, gateway, map_concurrency) <= limit), 1)
+
+
+def check_region(settings: Settings, region: str) -> None:
+    """Lambda takes layers of its own region alone, and which that is AWS says.
+
+    Raises:
+        SettingsError: the layer is in another region.
+    """
+    layer = settings.part(FunctionSettings).collector_layer
+    if layer and (theirs := layer.split(":")[3]) != region:
+        allowed = f"a layer in {region}, where this stack is: Lambda takes no other"
+        raise SettingsError((Problem("adotLayer", f'"{layer}"', allowed, layer.replace(theirs, region, 1)),))
+
+
+SETTINGS = AlternativeSettings((PART,), LEASE_SECONDS, contradictions, warnings)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.serverless.rules import EXPRESS_LIMIT
+from components.serverless.settings import FunctionSettings, RunSettings
 from components.settings import Settings
 
 LOCK_ID = "#run"
@@ -83,10 +84,10 @@ class Parts:
 
 def definition(parts: Parts, settings: Settings) -> dict[str, object]:
     """The state machine, as a dict that `json.dumps` (or `Output.json_dumps`) turns into its definition."""
-    run = settings.run
+    run = settings.part(RunSettings)
     waves = math.ceil(run.batches_per_plan / run.map_concurrency)
     # Only a stuck run gets there: every batch of every loop at the Express limit.
-    longest = MAX_LOOPS * (waves * EXPRESS_LIMIT + 2 * settings.functions.timeout_seconds)
+    longest = MAX_LOOPS * (waves * EXPRESS_LIMIT + 2 * settings.part(FunctionSettings).timeout_seconds)
     return {
         "Comment": "Confirm pending transactions: plan, confirm each once, report, again while work is left",
         "StartAt": "Plan",

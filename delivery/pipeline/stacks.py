@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import yaml
 
-from components import settings
+from alternatives.settings import parse
 from components.bootstrap.settings import ENVIRONMENTS
+from components.settings import PROJECT, SettingsError
 from delivery.pipeline import shell
 from delivery.pipeline.errors import Refused
 
-PREFIX = f"{settings.PROJECT}:"
+PREFIX = f"{PROJECT}:"
 
 
 def environments(to: str, rollback: bool) -> tuple[str, ...]:
@@ -42,9 +43,9 @@ def _mistake(stack: str) -> str:
         )
     try:
         config = (yaml.safe_load(file.read_text()) or {}).get("config") or {}
-        settings.parse({key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)})
+        parse({key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)})
     except (yaml.YAMLError, AttributeError) as error:
         return f"{file.name}: found no YAML with a section `config:` ({error})"
-    except settings.SettingsError as error:
+    except SettingsError as error:
         return f"{file.name}: {error}"
     return ""

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import typer
 
+from alternatives.settings import KEYS, parse
 from analysis import reference
 from analysis.costs import graph, plot
 from analysis.costs.__main__ import SMALLEST
 from analysis.costs.models import COUNTED_LOAD, Model, break_even, total
 from analysis.costs.prices import MILLION
 from cli.main import app
-from components.settings import KEYS, PROJECT, SettingsError, parse
+from components.settings import PROJECT, SettingsError
 from tests.docs.markdown import ROOT, Document, documents
 
 DOCS = documents()

@@ -47,7 +47,8 @@ LAYERS = (
     Layer("workers", frozenset({"workers"}), others=frozenset(IN_THE_IMAGE)),
     Layer("components", frozenset({"components"})),
     Layer("cli", frozenset({"cli", "workers"}), never=PULUMI),
-    Layer("delivery/pipeline", frozenset({"delivery.pipeline", "components"})),
+    Layer("alternatives", frozenset({"alternatives", "components"}), never=PULUMI - {"pulumi"}),
+    Layer("delivery/pipeline", frozenset({"delivery.pipeline", "alternatives", "components"})),
     Layer("delivery/policies", frozenset({"delivery.policies", "analysis.graph"})),
     Layer("delivery/bootstrap", frozenset({"components"})),
     Layer(
@@ -56,7 +57,7 @@ LAYERS = (
     ),
     Layer(
         "analysis",
-        frozenset({"analysis", "components", "delivery.policies", "local.provider", "workers"}),
+        frozenset({"analysis", "alternatives", "components", "delivery.policies", "local.provider", "workers"}),
         computes=True,  # it runs the program
     ),
     Layer("local", frozenset({"local"}), computes=True),
@@ -64,7 +65,9 @@ LAYERS = (
     Layer("demo", frozenset({"demo", "analysis", "cli", "local", "workers"})),
     Layer(
         "benchmarks",
-        frozenset({"benchmarks", "analysis", "cli", "components", "gateway_simulator", "local", "workers"}),
+        frozenset(
+            {"benchmarks", "alternatives", "analysis", "cli", "components", "gateway_simulator", "local", "workers"}
+        ),
     ),
 )
 
@@ -137,6 +140,9 @@ def test_each_package_is_in_the_table() -> None:
         ("components", "importlib.import_module(f'workers.{name}')"),
         ("components", "import cli.main"),
         ("components", "from local.stack import PROJECT"),
+        ("components", "from alternatives import ALTERNATIVES"),
+        ("alternatives", "from local import stack"),
+        ("alternatives", "import pulumi_aws"),
         ("cli", "from local import stack"),
         ("cli", "from components.settings import PROJECT"),
         ("cli", "import pulumi_aws as aws"),

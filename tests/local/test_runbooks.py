@@ -19,11 +19,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from alternatives.settings import parse
 from analysis.graph import ROOT, Record, record
 from analysis.watched import CONFIG
 from cli import main
 from cli.exits import Exit
-from components.settings import parse
 from local.emulator import REGION
 from local.postgres import Postgres
 from local.provider.session import Session

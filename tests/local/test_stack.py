@@ -405,7 +405,7 @@ def test_the_copy_follows_the_tracked_file_and_keeps_what_the_user_set(repo: Pat
 
 @pytest.mark.parametrize(("alternative", "lease"), [("serverless", 30), ("fargate", 15)])
 def test_the_overrides_satisfy_the_settings(alternative: str, lease: int) -> None:
-    from components.settings import parse
+    from alternatives.settings import parse
 
     config = yaml.safe_load((ROOT / f"Pulumi.{alternative}.yaml").read_text())["config"]
     own = {key.rpartition(":")[2]: value for key, value in config.items() if key.startswith(stack.PROJECT)}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from alternatives.settings import parse
 from analysis.graph import Record
-from components.settings import parse
 from tests.program.conftest import LAYER
 from workers import config as worker_config
 from workers.canary import Canary

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from alternatives.settings import parse
 from analysis.costs import graph, models
 from analysis.costs.__main__ import SMALLEST, main
 from analysis.costs.advice import RULES, Advice, advice
@@ -17,7 +18,7 @@ from analysis.costs.graph import TYPES, Priced, UnpricedError, priced, runs_per_
 from analysis.costs.models import break_even, month
 from analysis.costs.prices import HOURS, MILLION, PRICES, price
 from analysis.graph import PROJECT, Record, stack_config
-from components.settings import Settings, parse
+from components.settings import Settings
 from tests.docs.shown import recipe, shown
 from tests.program.conftest import SERVERLESS, STACKS
 

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from alternatives.settings import parse
 from analysis.graph import Record
 from components.protection import HOLDERS
-from components.settings import ENVIRONMENTS, Environment, parse
+from components.settings import ENVIRONMENTS, Environment
 from tests.program.invariants import MASK
 from tests.program.test_settings import LEAST
 

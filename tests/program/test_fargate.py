@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
+from alternatives.settings import parse
+from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from components import artifact, iam, nonce
 from components.account import Place
 from components.fargate.compute import repository_arn
 from components.fargate.publisher import publisher_minutes
 from components.fargate.scaling import per_task, scale_out_seconds
-from components.settings import parse
-from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from local.overlay.scaling import Tracking, compute, track
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
@@ -68,30 +68,6 @@ def test_the_outputs_are_those_that_command_and_demo_read(fargate: Record) -> No
     assert set(fargate.outputs) == OUTPUTS
     assert all(fargate.outputs.values())
     assert set(fargate.outputs["logGroups"]) == {"worker", "migrations"}
-
-
-def test_a_third_alternative_is_found_without_a_change(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    for name in ("__main__.py", "Pulumi.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "components", tmp_path / "components", ignore=shutil.ignore_patterns("__pycache__"))
-    third = tmp_path / "components" / "third"
-    third.mkdir()
-    (third / "__init__.py").touch()
-    (third / "rules.py").write_text(
-        "LEASE_SECONDS = 33\ndef contradictions(s):\n    yield from ()\ndef warnings(s):\n    yield 'hello'\n"
-    )
-    script = (
-        "from components.settings import parse, warnings\n"
-        f"s = parse({CONFIG | {'alternative': 'third'}!r})\n"
-        "print(s.alternative, s.work.lease_seconds, *warnings(s))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, env={"PATH": ""}
-    )
-    assert done.stdout.split() == ["third", "33", "hello"]
 
 
 # -- datastore

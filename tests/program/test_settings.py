@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulumi
 import pytest
 import yaml
 
+from alternatives.settings import KEYS, NAMES, PARTS, parse, warnings
 from analysis.graph import ACCOUNT, PROJECT, ROOT, record, stack_config
-from components import settings
+from components.aurora.settings import DatabaseSettings, Insights
 from components.backup import LEAST_DAYS
+from components.fargate.settings import FARGATE_SIZES, ServiceSettings
 from components.serverless.rules import BATCH_OVERHEAD, ID_BYTES, PAYLOAD_LIMIT, RESULT_BYTES
-from components.settings import (
-    ENVIRONMENTS,
-    KEYS,
-    Environment,
-    Insights,
-    NatStrategy,
-    SettingsError,
-    parse,
-)
+from components.serverless.settings import SIZES, FunctionSettings, RunSettings, TableSettings, period_seconds
+from components.settings import ENVIRONMENTS, Environment, NatStrategy, Problem, SettingsError
 from tests.program.conftest import LAYER
 
 CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 LEAST = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}
 
 
-def problems(**changes: object) -> list[settings.Problem]:
+def problems(**changes: object) -> list[Problem]:
     with pytest.raises(SettingsError) as caught:
         parse(LEAST | changes)
     return list(caught.value.problems)
@@ -38,8 +33,12 @@ def problems(**changes: object) -> list[settings.Problem]:
 
 def test_three_keys_are_enough() -> None:
     parsed = parse(LEAST)
-    assert (parsed.environment, parsed.work.pending_shards, parsed.network.nat_strategy) == ("dev", 4, "single")
-    assert parsed.functions.reserved_concurrency is None
+    assert (parsed.environment, parsed.part(TableSettings).pending_shards, parsed.network.nat_strategy) == (
+        "dev",
+        4,
+        "single",
+    )
+    assert parsed.part(FunctionSettings).reserved_concurrency is None
     assert parsed.gateway.url == "https://payments.example.com"
 
 
@@ -54,7 +53,7 @@ def test_prod_gets_what_its_environment_has() -> None:
     parsed = parse(LEAST | {"environment": "prod", "alarmEmail": "a@example.com"})
     assert parsed.network.nat_strategy is NatStrategy.ONE_PER_ZONE
     assert parsed.sizing.deletion_protection
-    assert parsed.functions.reserved_concurrency == parsed.run.map_concurrency
+    assert parsed.part(FunctionSettings).reserved_concurrency == parsed.part(RunSettings).map_concurrency
     assert parsed.log_retention_days == 365
 
 
@@ -66,8 +65,12 @@ def test_what_is_set_wins_over_the_environment() -> None:
         | {"lambdaReservedConcurrency": -1}
     )
     assert parsed.network.nat_strategy is NatStrategy.SINGLE
-    assert (parsed.work.pending_shards, parsed.log_retention_days, parsed.network.availability_zones) == (7, 400, 3)
-    assert parsed.functions.reserved_concurrency is None
+    assert (
+        parsed.part(TableSettings).pending_shards,
+        parsed.log_retention_days,
+        parsed.network.availability_zones,
+    ) == (7, 400, 3)
+    assert parsed.part(FunctionSettings).reserved_concurrency is None
 
 
 WRONG: list[tuple[str, object]] = [
@@ -414,7 +417,7 @@ def test_the_edges_of_fargate_that_are_still_allowed() -> None:
 
 def test_each_size_of_fargate_is_one_that_aws_has() -> None:
     """As AWS's page "Task CPU and memory" has it: least and most, in MB, for each CPU."""
-    sizes = {cpu: (memory[0], memory[-1], len(memory)) for cpu, memory in settings.FARGATE_SIZES.items()}
+    sizes = {cpu: (memory[0], memory[-1], len(memory)) for cpu, memory in FARGATE_SIZES.items()}
     assert sizes == {
         256: (512, 2_048, 3),
         512: (1_024, 4_096, 4),
@@ -428,9 +431,13 @@ def test_each_size_of_fargate_is_one_that_aws_has() -> None:
 
 def test_keys_of_the_other_alternative_stay_in_the_file_and_are_checked() -> None:
     both = LEAST | {"mapConcurrency": 5, "maxTasks": 4}
-    assert parse(both).run.map_concurrency == parse(both | {"alternative": "fargate"}).run.map_concurrency == 5
-    assert parse(both).service.max_tasks == 4
-    for alternative in settings.ALTERNATIVES:
+    assert (
+        parse(both).part(RunSettings).map_concurrency
+        == parse(both | {"alternative": "fargate"}).part(RunSettings).map_concurrency
+        == 5
+    )
+    assert parse(both).part(ServiceSettings).max_tasks == 4
+    for alternative in NAMES:
         found = problems(alternative=alternative, mapConcurrency=0, maxTasks="many")
         assert {problem.key for problem in found} == {"mapConcurrency", "maxTasks"}
 
@@ -442,20 +449,20 @@ def test_a_lease_is_the_alternatives_own_unless_set() -> None:
 
 def test_what_is_hardly_meant_is_warned_of() -> None:
     def said(**changes: object) -> str:
-        return "\n".join(settings.warnings(parse(FARGATE | {"alarmEmail": "a@example.com"} | changes)))
+        return "\n".join(warnings(parse(FARGATE | {"alarmEmail": "a@example.com"} | changes)))
 
     assert said() == said(environment="prod") == ""
     assert "Database Insights wants 2 ACU or more" in said(databaseInsights="standard")
     assert said(databaseInsights="standard", minCapacityUnits="2") == ""
     assert "minTasks 0 in prod" in said(environment="prod", minTasks=0)
-    assert settings.warnings(parse(LEAST)) == ()
-    (warning,) = settings.warnings(parse(LEAST | {"adotLayer": LAYER}))
+    assert warnings(parse(LEAST)) == ()
+    (warning,) = warnings(parse(LEAST | {"adotLayer": LAYER}))
     assert "has the rights of the function that it runs in, the gateway's key among them" in warning
 
 
 def test_capacities_come_in_halves_as_text_or_number() -> None:
     for given, wanted in (("0.5", 0.5), (0.5, 0.5), ("3", 3.0), (3, 3.0), ("2.0", 2.0), ("auto", 0.5)):
-        assert parse(FARGATE | {"minCapacityUnits": given}).database.min_capacity == wanted
+        assert parse(FARGATE | {"minCapacityUnits": given}).part(DatabaseSettings).min_capacity == wanted
 
 
 def test_several_contradictions_come_together() -> None:
@@ -538,7 +545,7 @@ ORDER: dict[str, Callable[[Any], float]] = {
     "availability_zones": float,
     "nat_strategy": lambda value: list(NatStrategy).index(value),
     "pending_shards": float,
-    "schedule": lambda value: -(settings.period_seconds(value) or 0),
+    "schedule": lambda value: -(period_seconds(value) or 0),
     "reserve_concurrency": float,
     "log_retention_days": float,
     "mask_logs": float,
@@ -563,23 +570,35 @@ ORDER: dict[str, Callable[[Any], float]] = {
 """What stronger means for each value of an environment."""
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(settings.Sizing)])
-def test_prod_is_never_weaker(field: str) -> None:
-    dev, staging, prod = (ORDER[field](getattr(ENVIRONMENTS[name], field)) for name in Environment)
+TABLES: tuple[Mapping[Environment, Any], ...] = (ENVIRONMENTS, *(part.sizes for part in PARTS))
+
+
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [(table, field.name) for table in TABLES for field in dataclasses.fields(table[Environment.DEV])],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_prod_is_never_weaker(table: Mapping[Environment, Any], field: str) -> None:
+    dev, staging, prod = (ORDER[field](getattr(table[name], field)) for name in Environment)
     assert dev <= staging <= prod
 
 
+def test_each_part_has_sizes_for_each_environment() -> None:
+    assert len(PARTS) == 3
+    assert all(set(table) == set(Environment) for table in TABLES)
+
+
 def test_runs_come_as_often_as_the_environment_says_and_by_setting() -> None:
-    for name, sizing in ENVIRONMENTS.items():
+    for name, sizing in SIZES.items():
         mail = {"alarmEmail": "on-call@example.com"}
-        assert parse(LEAST | mail | {"environment": name.value}).run.schedule == sizing.schedule
-    assert parse(LEAST | {"schedule": "rate(5 minutes)"}).run.schedule == "rate(5 minutes)"
+        assert parse(LEAST | mail | {"environment": name.value}).part(RunSettings).schedule == sizing.schedule
+    assert parse(LEAST | {"schedule": "rate(5 minutes)"}).part(RunSettings).schedule == "rate(5 minutes)"
 
 
 def test_prod_loses_nothing_by_mistake() -> None:
     prod = ENVIRONMENTS[Environment.PROD]
     assert prod.deletion_protection
-    assert prod.point_in_time_recovery
+    assert SIZES[Environment.PROD].point_in_time_recovery
     assert prod.nat_strategy is NatStrategy.ONE_PER_ZONE
     assert prod.vault_locked
     assert prod.vault_days

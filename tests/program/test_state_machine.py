@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from statelint.linter import Linter
 
+from alternatives.settings import parse
 from analysis.graph import Record
 from components.serverless import state_machine
 from components.serverless.rules import (
@@ -23,8 +24,9 @@ from components.serverless.rules import (
     PAYLOAD_LIMIT,
     RUN_OVERHEAD,
 )
+from components.serverless.settings import RunSettings
 from components.serverless.state_machine import LOCK_ID, MAX_LOOPS, Parts, definition
-from components.settings import Settings, parse
+from components.settings import Settings
 from tests.conftest import AwsAccount
 from workers.domain.confirming import Tally
 
@@ -241,7 +243,7 @@ def test_a_run_with_work_is_3_more_beside_its_children() -> None:
 
 
 def test_a_backlog_costs_at_most_12_transitions_per_thousand() -> None:
-    run = settings().run
+    run = settings().part(RunSettings)
     for loops in (1, 5, MAX_LOOPS):
         transactions = loops * run.batches_per_plan * settings().work.batch_size
         spent = Walk(machine(), [run.batches_per_plan] * loops).transitions()

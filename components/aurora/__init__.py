@@ -1,0 +1,1 @@
+"""Aurora PostgreSQL, for the alternatives that keep their transactions there."""
