@@ -189,7 +189,7 @@ FAULTS = (
         (
             STORE + "test_a_lease_holds_for_every_clock_within_the_allowed_skew",
             POSTGRES + "test_the_databases_own_clock_counts",
-            "tests/service/test_clock.py::test_a_clock_that_jumps_moves_no_lease",
+            "tests/database/test_clock.py::test_a_clock_that_jumps_moves_no_lease",
             LIMITS + "test_a_clock_set_back_makes_nobody_wait",
         ),
         ("lost-fences",),
@@ -238,8 +238,8 @@ FAULTS = (
         "The credentials of the task's role are not renewed",
         "New connections to the database log in with the last token, then wait; those that stand work on",
         (
-            "tests/service/test_losses.py::test_while_no_token_can_be_signed_the_last_one_is_good_for_its_time",
-            "tests/service/test_losses.py::test_a_token_that_cannot_be_signed_is_waited_out_as_a_database_that_is_away",
+            "tests/database/test_losses.py::test_while_no_token_can_be_signed_the_last_one_is_good_for_its_time",
+            "tests/database/test_losses.py::test_a_token_that_cannot_be_signed_is_waited_out_as_a_database_that_is_away",
         ),
         ("database-lost", "oldest-pending"),
         ("fargate",),

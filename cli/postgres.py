@@ -21,8 +21,9 @@ import asyncpg
 from cli.exits import Exit, Trouble
 from cli.target import Database, Desk, Entry, InState, Run, Target
 from workers.config import DatabaseConfig
+from workers.database.connection import CONNECT_SECONDS, is_here, tls_of
+from workers.database.login import iam_token
 from workers.domain.transaction import Status
-from workers.service.database import CONNECT_SECONDS, iam_token, is_here, tls_of
 from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
 
 CONNECTIONS = 4

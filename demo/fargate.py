@@ -13,10 +13,10 @@ from demo import chaos
 from demo.scenario import Scenario
 from local.postgres import Postgres, crash
 from local.stack import LocalAws
+from workers.database.connection import LOST
 from workers.domain.policy import Policy
 from workers.domain.ports import Backlog
 from workers.domain.transaction import Transaction
-from workers.service.database import LOST
 from workers.stores.postgres import PostgresStore
 
 T = TypeVar("T")

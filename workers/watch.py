@@ -18,10 +18,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
-from workers.domain.ports import Claimed, Claims, Clock, Gateway, Move
+from workers.domain.ports import Claimed, Claims, Clock, Gateway, Move, Source
 from workers.domain.redaction import redact
 from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
@@ -276,16 +276,6 @@ class WatchedStore:
         won = await self.store.settle(moves)
         self.watch.settled(moves, won, began)
         return won
-
-
-class Source(Protocol):
-    """Where the service's stream comes from and goes to; each call waits out a lost database by itself."""
-
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed: ...
-
-    async def settle(self, moves: Sequence[Move]) -> list[bool]: ...
-
-    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]: ...
 
 
 @dataclass

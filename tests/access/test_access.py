@@ -26,8 +26,8 @@ from tests.access.world import OPERATORS, World, until
 from tests.fakes import run
 from tests.service.conftest import store_in
 from tests.telemetry.gateway import LeakyGateway, Reply
+from workers.database.login import iam_token
 from workers.domain.transaction import CANARY, Transaction
-from workers.service.database import iam_token
 
 Statements = Sequence[dict[str, Any]]
 

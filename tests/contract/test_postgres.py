@@ -15,10 +15,10 @@ import pytest
 from tests.contract.conftest import POLICY, Database
 from tests.contract.test_store import answer, claim, done, find
 from tests.fakes import FakeClock, payment, payments, run
+from workers.database.connection import FreshPlans
 from workers.domain.outcomes import Confirmed, Retryable
 from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
-from workers.service.database import FreshPlans
 from workers.stores import postgres
 from workers.stores.postgres import SESSION, SQL, PostgresStore
 

@@ -22,9 +22,9 @@ from tests.service.conftest import Gateway
 from tests.service.harness import ENVIRONMENT, Place
 from tests.service.test_service import add, once_each, statuses
 from workers.config import ServiceConfig, read_service
+from workers.database.connection import open_pool
 from workers.gateway.api_key import KeyUnreadable
 from workers.service.__main__ import Service
-from workers.service.database import open_pool
 from workers.stores.postgres import PostgresStore
 
 

@@ -187,6 +187,26 @@ class Shares(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Where the service's stream comes from and goes to; each call waits out a lost datastore by itself."""
+
+    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
+        """Lease up to `limit` that are due, the longest due first.
+
+        `sweep` looks at all that is due, what came in late too; `beside` is a claim while another one is on its way;
+        `late` as in `Claims.claim`.
+        """
+        ...
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        """As `Claims.settle`."""
+        ...
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        """As `Store.extend`."""
+        ...
+
+
 class Store(Claims, Protocol):
     """A datastore. One conformance suite holds for every adapter (tests/contract/)."""
 

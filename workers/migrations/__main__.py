@@ -21,8 +21,8 @@ import boto3
 from botocore.config import Config
 
 from workers.config import ConfigError, DatabaseConfig, Values, database
+from workers.database.connection import LOST, tls_of
 from workers.migrations import migrate
-from workers.service.database import LOST, tls_of
 from workers.telemetry import Telemetry
 
 TRIES = 30  # a new cluster's endpoint may take a minute to resolve

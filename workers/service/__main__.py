@@ -24,6 +24,11 @@ from workers import measures
 from workers.canary import Canaries
 from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
+from workers.database.clock import DatabaseClock
+from workers.database.connection import LOST, open_pool
+from workers.database.listener import listen
+from workers.database.login import Passwords, iam_token
+from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
 from workers.domain.ports import Gateway
 from workers.domain.transaction import Transaction, to_text
@@ -32,7 +37,6 @@ from workers.gateway.closed import ClosedGateway
 from workers.gateway.limits import Limiter
 from workers.gateway.shadow import gateway_of
 from workers.migrations import check
-from workers.service.database import LOST, Database, DatabaseClock, Passwords, iam_token, listen, open_pool
 from workers.service.identity import PATIENCE, Identity
 from workers.service.pipeline import Pipeline, Totals
 from workers.service.traces import SEND_EVERY, Traces
@@ -86,7 +90,7 @@ class Service:
         """What is in trouble beside the payments, told already."""
         self._finals: list[float] = []
         self.store = PostgresStore(pool, config.policy)
-        self.database = Database(
+        self.database = RetryingSource(
             self.store,
             telemetry,
             self.clock,

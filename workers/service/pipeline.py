@@ -20,10 +20,9 @@ from time import monotonic
 
 from workers.domain.confirming import Confirmer, Tally, of_desked, tally
 from workers.domain.outcomes import NotTried
-from workers.domain.ports import Move
+from workers.domain.ports import Move, Source
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, decide
-from workers.watch import Source
 
 WINDOW = 8
 """Batches held at most: called, done and being settled."""

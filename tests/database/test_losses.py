@@ -13,9 +13,10 @@ import pytest
 from botocore.exceptions import CredentialRetrievalError
 
 from tests.fakes import FakeClock, run
+from workers.database import login
+from workers.database.login import NotSigned, Passwords
+from workers.database.source import RetryingSource
 from workers.domain.ports import Claimed
-from workers.service import database
-from workers.service.database import Database, NotSigned, Passwords
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedSource
 
@@ -56,10 +57,10 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
 
 
-def a_database(*turns: Callable[[], Awaitable[list[bool]]]) -> Database:
+def a_database(*turns: Callable[[], Awaitable[list[bool]]]) -> RetryingSource:
     telemetry = Telemetry("", "fargate", "fargate", "test")
     store: Any = Store(*turns)
-    return Database(store, telemetry, FakeClock(), lambda: "", "w", patience=timedelta(minutes=1))
+    return RetryingSource(store, telemetry, FakeClock(), lambda: "", "w", patience=timedelta(minutes=1))
 
 
 def test_a_loss_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +109,7 @@ def test_an_older_connection_that_fails_late_is_no_new_loss(capsys: pytest.Captu
 def test_a_claim_is_made_as_the_stream_asks_for_it() -> None:
     database = a_database()
     source = WatchedSource(database, Watch(database.telemetry, database.clock, "w"))
-    how = {"token": "", "by": "w", "limit": 5}
+    how = {"token": "", "by": "w", "limit": 5, "late": False}
     run(source.claim(5, sweep=True))
     run(source.claim(5, beside=True))
     assert cast(Any, database.store).asked == ["sweep", {**how, "beside": False}, {**how, "beside": True}]
@@ -134,7 +135,7 @@ AWAY = CredentialRetrievalError(provider="container-role", error_msg="timed out"
 def test_while_no_token_can_be_signed_the_last_one_is_good_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The credentials of the task's role may be away: a connection lost meanwhile must not end the worker."""
     time = [1000.0]
-    monkeypatch.setattr(database, "monotonic", lambda: time[0])
+    monkeypatch.setattr(login, "monotonic", lambda: time[0])
     signer = Signer()
     password = Passwords(signer)
     assert [run(password()), run(password())] == ["token-1", "token-2"]

@@ -9,8 +9,8 @@ import pytest
 
 from tests.contract.conftest import Database, database
 from tests.fakes import run
-from workers.service import database as module
-from workers.service.database import DatabaseClock
+from workers.database import clock as module
+from workers.database.clock import DatabaseClock
 
 __all__ = ["database"]
 
