@@ -235,6 +235,26 @@ FAULTS = (
         ("oldest-pending",),
     ),
     Fault(
+        "A clock was hours ahead, and dated a lease or a next turn in the far future",
+        "It is not believed: workers look for such each minute, take them over and ask first; the fence holds",
+        (
+            STORE + "test_a_turn_or_a_lease_that_a_wrong_clock_dated_is_not_waited_for",
+            STORE + "test_a_worker_whose_clock_is_hours_behind_doubles_nothing",
+            "tests/service/test_beside.py::test_a_turn_too_far_ahead_is_called_forward_and_told",
+        ),
+        ("oldest-pending",),
+    ),
+    Fault(
+        "The number of shards of the index is lowered while work is open, or a producer writes under a higher one",
+        "All shards that were ever in use are read, and the others one after the other",
+        (
+            DYNAMODB + "test_lowering_the_shards_strands_nothing",
+            DYNAMODB + "test_what_came_under_a_number_of_shards_that_nobody_remembers_is_found",
+        ),
+        ("oldest-pending",),
+        ("serverless",),
+    ),
+    Fault(
         "The credentials of the task's role are not renewed",
         "New connections to the database log in with the last token, then wait; those that stand work on",
         (

@@ -21,7 +21,7 @@ from cli.exits import Exit, Trouble
 from cli.target import Desk, Entry, InState, Run, Table, Target
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
-from workers.domain.ports import Added
+from workers.domain.ports import Added, Backlog
 from workers.domain.transaction import CANARY, Status, Transaction, from_text, is_canary
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore, StoreError
@@ -84,6 +84,10 @@ class OperatorsStore(DynamoDbStore):
     async def send(self, canary: Transaction) -> None:
         await self._check_clock()
         await super().send(canary)
+
+    async def backlog(self) -> Backlog:
+        await self.learn_shards()  # what was written under more of them is open work too
+        return await super().backlog()
 
     async def _check_clock(self) -> None:
         # any call would do; who sends canaries and who operates may both make this one

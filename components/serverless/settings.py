@@ -114,7 +114,7 @@ KEYS: tuple[Key, ...] = (
         "1 to 1,000 batches", integer(1, 1_000)),
     Key("batchesPerPlan", "integer", 500, "Batches per loop of a run.",
         "1 to 10,000 batches", integer(1, 10_000)),
-    Key("pendingShards", "integer", 0, "Shards of the pending index; 0 for the environment's own. Only ever raise it.",
+    Key("pendingShards", "integer", 0, "Shards of the pending index; 0 for the environment's own. May be lowered.",
         f"1 to 100 shards, or {BY_ENVIRONMENT}", integer(1, 100, special=(0,))),
     Key("lambdaMemoryMb", "integer", 512, "Memory of each Lambda, and with it its share of a CPU (1,769 MB are one).",
         "128 to 10,240 MB", integer(128, 10_240)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import sys
 import time
@@ -90,6 +91,22 @@ def test_import_status_and_show_on_a_real_table(stack: dict[str, Any], run: Conf
     assert "5.99 EUR" in out
     code, out, err = run("show", "order-6OO")
     assert (code, "nearest ids are order-" in err) == (Exit.ERROR, True)
+
+
+def test_status_counts_what_came_under_more_shards(
+    stack: dict[str, Any], aws: AwsAccount, run: Confirm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They were lowered since: the run lock's item remembers, and nothing is called final that is open."""
+    file = tmp_path / "pay.csv"
+    file.write_text("\n".join([HEADER, *[f"order-{n},acc-1,{n},EUR" for n in range(20)]]))
+    outputs = Path(os.environ["CONFIRM_OUTPUTS"])
+    outputs.write_text(json.dumps({**stack, "pendingShards": 50}))
+    assert run("import", str(file))[0] == Exit.OK
+    outputs.write_text(json.dumps(stack))
+    item = {"id": {"S": "#run"}, "shards": {"N": "50"}}
+    aws.client("dynamodb").put_item(TableName=stack["tableName"], Item=item)
+    code, out, _ = run("status", "--json")
+    assert (code, json.loads(out)["open"]) == (Exit.NOT_YET_FINAL, 20)
 
 
 @pytest.mark.parametrize(("off", "said"), [(600, "600 s ahead of AWS's"), (-600, "600 s behind AWS's")])

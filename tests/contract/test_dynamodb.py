@@ -16,9 +16,10 @@ from tests.contract.conftest import POLICY, SHARDS
 from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer
-from workers.domain.outcomes import Unknown
+from workers.domain.outcomes import Retryable, Unknown
+from workers.domain.ports import Move
 from workers.domain.transaction import Status, to_text
-from workers.domain.transitions import Refused
+from workers.domain.transitions import Answer, Refused, decide
 from workers.stores.dynamodb import PAGE, DynamoDbStore, StoreError, to_item
 
 Make = Callable[[Any], DynamoDbStore]
@@ -371,6 +372,63 @@ def test_never_due_looks_at_each_shard_in_its_time(dynamodb: Make, clock: FakeCl
         found |= set(run(store.never_due()))
         clock.advance(60)
     assert len(found) == SHARDS * 4
+
+
+def test_lowering_the_shards_strands_nothing(dynamodb: Make, clock: FakeClock) -> None:
+    """Producers wrote under the higher number, and some go on for a while."""
+    many = replace(dynamodb(plain), shards=10)
+    run(many.learn_shards(keep=True))  # a plan
+    run(many.add(list(payments(30))))
+    few = replace(many, shards=2, used=0)
+    run(few.learn_shards(keep=True))
+    assert (run(few.backlog()).open, len(run(few.due(100)).ids)) == (30, 30)
+    later = replace(many, shards=1, used=0)
+    run(later.learn_shards())
+    assert run(later.doubt()) == 30
+    assert len(run(later.claim(token="t", by="w", limit=100)).held) == 30
+    assert run(later.backlog()).open == 30
+
+
+def test_what_came_under_a_number_of_shards_that_nobody_remembers_is_found(
+    dynamodb: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer that is ahead of the deployment; a table from before the number was remembered."""
+    monkeypatch.setattr("workers.stores.dynamodb.MOST_SHARDS", 8)
+    store = replace(dynamodb(plain), shards=2)
+    run(replace(store, shards=8).add(list(payments(30))))
+    planned: set[str] = set()
+    for _ in range(60):
+        planned |= {*run(store.due(100)).ids, *run(store.never_due())}
+        clock.advance(60)
+    assert len(planned) == 30
+    told = replace(store, used=0)
+    run(told.learn_shards())
+    assert run(told.backlog()).open == 30
+
+
+def test_looking_for_what_is_never_due_costs_two_reads_of_nothing(dynamodb: Make, clock: FakeClock) -> None:
+    clients: list[Client] = []
+
+    def counted(client: Any) -> Client:
+        clients.append(Client(client, lambda _, call, arguments: call(**arguments)))
+        return clients[0]
+
+    store = dynamodb(counted)
+    run(store.add(list(payments(20))))
+    clients[0].calls.clear()
+    assert run(store.never_due()) == ()
+    assert clients[0].calls == ["query", "query"]
+
+
+def test_many_turns_too_far_ahead_are_found_as_fast_as_they_are_planned(dynamodb: Make, clock: FakeClock) -> None:
+    store = replace(dynamodb(plain), shards=1)
+    run(store.add([payment(f"p-{n}") for n in range(3 * PAGE)]))
+    ahead = FakeClock(clock.now() + timedelta(hours=9))
+    for record in claim(store, limit=3 * PAGE):
+        after = decide(record, Answer(Retryable("busy"), "w"), ahead.now(), POLICY)
+        assert run(store.settle([Move(record, after)])) == [True]
+    assert run(store.due(9)).ids == ()
+    assert len(run(store.never_due(1_000))) == 3 * PAGE
 
 
 def test_a_batch_of_100_costs_nine_calls(dynamodb: Make, clock: FakeClock) -> None:

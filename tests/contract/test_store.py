@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -15,9 +16,11 @@ from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Desk, Move, Store
-from workers.domain.transaction import HistoryEntry, Status, Transaction
+from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.domain.transitions import Answer, Refused, decide
+from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.memory import MemoryStore
+from workers.stores.postgres import PostgresStore
 
 LEASE_OVER = POLICY.lease.total_seconds() + 3
 
@@ -293,6 +296,96 @@ def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clo
     assert late() == ({"sent", "crashed"}, set())
     assert find(store, "young").attempt == 0
     assert run(store.settle([answer(crashed, clock, done(crashed))])) == [False]
+
+
+FOREVER = datetime(9998, 12, 31, tzinfo=UTC)
+
+
+async def rewrite(store: Store, id_: str, **times: Any) -> None:
+    """What a worker leaves behind whose clock was wrong."""
+    match store:
+        case MemoryStore():
+            store.records[id_] = store.records[id_]._replace(**times)
+        case DynamoDbStore():
+            for name, time in times.items():
+                store.client.update_item(
+                    TableName=store.table,
+                    Key={"id": {"S": id_}},
+                    UpdateExpression=f"SET {name} = :time",
+                    ExpressionAttributeValues={":time": {"S": to_text(time)}},
+                )
+        case PostgresStore():
+            for name, time in times.items():
+                column = "due_at" if name == "next_attempt_at" else name
+                await store.pool.execute(f"UPDATE transactions SET {column} = $1 WHERE id = $2", time, id_)
+
+
+async def look_ahead(store: Store) -> Claimed:
+    """What each alternative's workers do once a minute."""
+    match store:
+        case PostgresStore():
+            await store.recall()
+        case DynamoDbStore():
+            ids = set((await store.due(9)).ids)
+            for seconds in range(30):  # another shard at another time
+                later = FakeClock(store.clock.now() + timedelta(seconds=seconds))
+                ids |= set(await replace(store, clock=later).never_due())
+            return await store.claim(token="t2", by="w2", limit=9, ids=sorted(ids))
+    return await store.claim(token="t2", by="w2", limit=9)
+
+
+@pytest.mark.parametrize("ahead", [FOREVER, START + timedelta(hours=5)], ids=["for ever", "hours"])
+def test_a_turn_or_a_lease_that_a_wrong_clock_dated_is_not_waited_for(
+    store: Store, clock: FakeClock, ahead: datetime
+) -> None:
+    run(store.add([payment("turn", hours=48), payment("lease", hours=48), payment("fine", hours=48)]))
+    [held] = claim(store, ids=["lease"])
+    [fine] = claim(store, ids=["fine"])
+    run(rewrite(store, "turn", next_attempt_at=ahead))
+    run(rewrite(store, "lease", lease_until=ahead, first_sent_at=ahead))
+    taken = run(look_ahead(store)).held
+    assert {one.id for one in taken} == {"turn", "lease"}, "and a lease that stands is left alone"
+    assert find(store, "fine").token == fine.token
+    assert run(store.settle([answer(held, clock, done(held))])) == [False], "the fence holds"
+    assert [one.sent_earlier for one in sorted(taken)] == [True, False], "what was held is asked about first"
+
+    gateway, by_id = LedgerGateway(), {one.id: one for one in taken}
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t3", POLICY, "w2")
+    moves = [run(confirmer.conclude(record)) for record in by_id.values()]
+    assert run(store.settle(moves)) == [True, True]
+    assert find(store, "turn").status is Status.CONFIRMED
+    assert gateway.effects == {"turn": 1}
+    for _ in range(3):  # the grace period begins when it was asked, not in the year of that clock
+        clock.advance(POLICY.grace.total_seconds() + 1)
+        run(store.settle([run(confirmer.conclude(record)) for record in claim(store, "t4", ids=["lease"])]))
+    assert find(store, "lease").status is Status.CONFIRMED
+    assert gateway.effects == {"turn": 1, "lease": 1}
+
+
+def test_a_worker_whose_clock_is_behind_takes_no_lease_that_stands(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0")]))
+    clock.advance(3_700)
+    [record] = claim(store)
+    clock.advance(-3_600)
+    assert run(look_ahead(store)) == ([], [])
+    clock.advance(3_600)
+    assert run(store.settle([answer(record, clock, done(record))])) == [True]
+
+
+def test_a_worker_whose_clock_is_hours_behind_doubles_nothing(store: Store, clock: FakeClock) -> None:
+    """It takes a lease that stands for one that nobody writes. Whoever held it has called already, and settles late."""
+    gateway = LedgerGateway()
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t9", POLICY, "w2")
+    run(store.add([payment("p-0", hours=48)]))
+    clock.advance(36_000)
+    [record] = claim(store)
+    called = run(confirmer.conclude(record))
+    clock.advance(-30_000)
+    [stolen] = run(look_ahead(store)).held
+    assert run(store.settle([run(confirmer.conclude(stolen))])) == [True]
+    clock.advance(30_000)
+    assert run(store.settle([called])) == [False]
+    assert (gateway.effects, find(store).status) == ({"p-0": 1}, Status.CONFIRMED)
 
 
 def test_text_of_any_kind_comes_back_as_it_went(store: Store, clock: FakeClock) -> None:

@@ -22,6 +22,7 @@ from workers.domain.transitions import (
     Redrive,
     Refused,
     SetAside,
+    claimable,
     decide,
     may_resend,
     may_send,
@@ -66,6 +67,29 @@ def test_an_expired_lease_is_taken_over_and_the_taker_must_ask() -> None:
     assert (record.status, record.attempt, record.token) == (Status.PROCESSING, 2, "t2")
     assert record.sent_earlier
     assert record.last_sent_at == START + POLICY.lease, "the crashed worker may have sent until its lease ended"
+
+
+def test_the_key_window_of_what_was_sent_in_the_future_begins_when_it_came_about() -> None:
+    """A clock was ahead: when it was really sent nobody knows, so it may have been at any time."""
+    record = pending()._replace(
+        first_sent_at=START + timedelta(hours=30), last_sent_at=START, deadline=START + timedelta(hours=99)
+    )
+    assert may_resend(record, START + timedelta(hours=23), POLICY)
+    assert not may_resend(record, START + timedelta(hours=24), POLICY)
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_no_turn_that_is_written_is_taken_for_one_of_a_wrong_clock(shadow: bool) -> None:
+    """By a worker whose own clock is behind by what is allowed."""
+    policy = replace(POLICY, only_ask=shadow)
+    for outcome in (Unknown("?"), Retryable("?"), Retryable("?", counts=False), NotFound(), NotTried("?")):
+        for tries in range(12):
+            for asked in (False, True):
+                record = held()._replace(tries=tries, last_sent_at=START if asked else None)
+                after = decide(record, Answer(outcome, "w", asked), START + timedelta(seconds=1), policy, 0.999)
+                if after.status is Status.PENDING:
+                    seen_at = START + timedelta(seconds=1) - policy.clock_skew
+                    assert not claimable(after, seen_at, policy) or (after.next_attempt_at or START) <= seen_at
 
 
 def test_what_is_not_due_is_not_claimed() -> None:

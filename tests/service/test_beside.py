@@ -223,3 +223,20 @@ def test_what_is_late_reaches_a_desk_though_there_was_never_a_key(
     assert failures(capsys) == {"the gateway's key could not be read": 1}
     assert statuses(store) == {"REVIEW": 10, "PENDING": 2}
     once_each(gateway, store)
+
+
+def test_a_turn_too_far_ahead_is_called_forward_and_told(
+    place: Place, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database's clock was wrong for a while: nothing waits for the year that it showed."""
+
+    async def go() -> None:
+        async with serving(config_of(place), Key()):
+            await confirmed(store, 3)
+
+    add(store, 3)
+    run(store.pool.execute("UPDATE transactions SET due_at = '9998-01-01'"))
+    run(go())
+    once_each(gateway, store)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["transactions"] for line in lines if line.get("event") == "due too far ahead"] == [3]

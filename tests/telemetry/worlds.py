@@ -222,7 +222,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
             world.documents += [plan, json.dumps(event), json.dumps(handlers.report(event, CONTEXT))]
             time.sleep(0.06)
         for secret in world.secrets[::5]:
-            failing = SimpleNamespace(due=_raising(f"could not reach {secret.text} again"))
+            failing = SimpleNamespace(learn_shards=_raising(f"could not reach {secret.text} again"))
             patch.setattr(handlers, "app", lambda failing=failing: dataclasses.replace(app, store=failing))
             try:
                 handlers.plan({"run": RUN, "last": {}}, CONTEXT)
@@ -254,7 +254,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
 
 
 def _raising(text: str) -> Callable[..., Any]:
-    async def fail(*_: object) -> Any:
+    async def fail(*_: object, **__: object) -> Any:
         raise RuntimeError(text)
 
     return fail

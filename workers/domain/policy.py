@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+LONGEST_LEASE = timedelta(hours=2)
+"""No lease lasts longer: settings allow an hour, and clocks differ by less than another (AWS refuses whoever is minutes
+off). One that ends later was dated by a clock that was wrong, and is not believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -40,6 +44,11 @@ class Policy:
     def patience(self) -> timedelta:
         """How long past its deadline a question is repeated that did not get through."""
         return self.retry_cap + self.grace
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """No turn is written that lies further ahead: one that does was dated by a clock that was wrong."""
+        return self.retry_cap + self.grace + self.clock_skew
 
     def backoff(self, tries: int, chance: float) -> timedelta:
         """The delay after so many tries (1, 2, ...), of whatever kind: exponential with full jitter.

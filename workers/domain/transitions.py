@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from workers.domain.history import told
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
-from workers.domain.policy import Policy
+from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
@@ -134,11 +134,18 @@ def decide(record: Transaction, event: Event, now: datetime, policy: Policy, cha
 
 
 def claimable(record: Transaction, now: datetime, policy: Policy) -> bool:
-    """PENDING and due, or PROCESSING under a lease that is over for every clock within the allowed skew."""
+    """PENDING and due, or PROCESSING under a lease that is over for every clock within the allowed skew.
+
+    What lies further ahead than we ever write was dated by a clock that was wrong, and would wait for it, be it for
+    ever: it is not believed. Should it be our own clock that is wrong, hours behind, a lease that stands is taken over.
+    Then the fence stops its holder, and whoever took it asks first, waits out the grace period and sends nothing twice.
+    """
     if record.status is Status.PENDING:
-        return record.next_attempt_at is not None and record.next_attempt_at <= now
+        due = record.next_attempt_at
+        return due is not None and (due <= now or due > now + policy.longest_wait)
     if record.status is Status.PROCESSING:
-        return record.lease_until is not None and record.lease_until + policy.clock_skew < now
+        until = record.lease_until
+        return until is not None and (until + policy.clock_skew < now or until > now + LONGEST_LEASE)
     return False
 
 
@@ -165,7 +172,10 @@ def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
     if record.last_sent_at is None or not may_send(record, policy):
         return False
     settled_down = record.last_sent_at + policy.grace <= now
-    remembered = now + policy.call_timeout < (record.first_sent_at or record.created_at) + policy.key_window
+    first = record.first_sent_at
+    if first is None or first > now + policy.clock_skew:  # by a clock that was ahead: then it may have been at any time
+        first = record.created_at
+    remembered = now + policy.call_timeout < first + policy.key_window
     return settled_down and remembered and now < record.deadline
 
 
@@ -198,6 +208,7 @@ def _claim(case: _Case, event: Claim) -> Transaction:
         TAKEN_OVER if crashed else CLAIMED,
         attempt=min(record.attempt, policy.most_claims) + 1,
         token=event.token,
+        next_attempt_at=min(record.next_attempt_at or now, now),
         lease_until=now + policy.lease,
         first_sent_at=record.first_sent_at or now,
         tries=record.tries + crashed,
@@ -339,7 +350,11 @@ def _retry(case: _Case, event: Answer, reason: str, *, counts: bool, sent: bool)
 
 
 def _not_found(case: _Case, event: Answer) -> Transaction:
-    record, now, policy = case.record, case.now, case.policy
+    now, policy = case.now, case.policy
+    if case.record.last_sent_at and case.record.last_sent_at > now + policy.clock_skew:
+        # by a clock that was ahead: it was sent before now, so the grace period begins now and not when that time comes
+        case = case._replace(record=case.record._replace(last_sent_at=now))
+    record = case.record
     if now < case.settled_down:
         due = case.settled_down
         if policy.only_ask:

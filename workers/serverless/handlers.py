@@ -139,6 +139,7 @@ def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
     run, loop = str(event["run"]), int(event["last"].get("loop", 0))
     policy = config.policy
     ours = lock.take(run, now, now + config.run_lease, in_shadow=policy.only_ask, restored_to=policy.restored_to)
+    app().loop.run_until_complete(app().store.learn_shards(keep=True))
     if ours and policy.only_ask:
         _doubt(now, run, timedelta(milliseconds=context.get_remaining_time_in_millis()))
     whole = _run({**event["last"], "run": run})
@@ -164,6 +165,7 @@ def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "batches": len(parts),
         "transactions": len(due.ids),
         "more": due.more,
+        "shards": app().store.used,
         "locked_out": False,
     }
 
@@ -243,6 +245,7 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
     names = Tally.__slots__
     total = Tally(*(sum(int(result.get(name, 0)) for result in results) for name in names))
     failed = sum(1 for result in results if result.get("failed"))
+    store.used = max(store.used, int(event["plan"].get("shards", 0)))
     left = app().loop.run_until_complete(store.due(app().config.batch_size))
     whole = _run(event)
     if failed:
@@ -339,7 +342,10 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     most = config.batch_size * config.batches_per_plan
     due = app().loop.run_until_complete(store.due(most))
     if len(due.ids) < most:
-        due = replace(due, ids=(due.ids + app().loop.run_until_complete(store.never_due()))[:most])
+        ahead = app().loop.run_until_complete(store.never_due(most - len(due.ids)))
+        if ahead:
+            telemetry.event("due too far ahead", now, run=run, transactions=len(ahead))
+        due = replace(due, ids=tuple(dict.fromkeys(due.ids + ahead)))
     desk = app().loop.run_until_complete(store.desk())
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
     telemetry.metrics(

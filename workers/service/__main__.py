@@ -127,6 +127,7 @@ class Service:
             asyncio.create_task(self._keep(BEAT_SECONDS, self._renew)),
             asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
             asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._measure, self._sing)),
+            asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._recall)),
             asyncio.create_task(self._keep(SEND_EVERY, self.traces.send)),
             asyncio.create_task(self._keep_mode()),
         ]
@@ -173,6 +174,11 @@ class Service:
     async def _doubt(self) -> None:
         if marked := await self.store.enter_shadow():
             self._event("possibly sent by others", transactions=marked)
+
+    async def _recall(self) -> None:
+        if called := await self.store.recall():
+            self._event("due too far ahead", transactions=called)
+            self.pipeline.wake.set()
 
     async def _leave_shadow(self) -> None:
         known = self.store.policy.others_until

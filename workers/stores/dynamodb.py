@@ -17,13 +17,13 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.canary import KEPT
-from workers.domain.policy import Policy
+from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
@@ -36,8 +36,12 @@ TRIES = 6  # of what DynamoDB throttled or left unprocessed, with doubled waits 
 REVIEW_SHARD = "review"
 CANARIES_SHARD = "canaries"
 """For canaries in REVIEW: on no desk, and the index holds keys alone, which do not tell them from payments."""
-LONGEST_LEASE = timedelta(hours=12)
-"""No worker takes a longer one: what says so is not believed."""
+RUN_ITEM = "#run"
+"""Of the run lock (workers/serverless/run_lock.py) ..."""
+SHARDS = "shards"
+"""... where Plan keeps the most shards that were ever in use."""
+MOST_SHARDS = 100
+"""That settings allow."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
 PAGE = 40
@@ -84,11 +88,15 @@ class DynamoDbStore:
     table: str
     index: str
     shards: int
-    """Of the index. An index partition takes 1,000 writes a second; may grow, never shrink, while work is open."""
+    """Of the index, that are written to. An index partition takes 1,000 writes a second."""
     clock: Clock
     policy: Policy
     canary_account: str | None = None
     """Whose canaries are, where the worker knows it: what looks like one, of another account, goes to a desk."""
+
+    used: int = 0
+    """The most that were ever written to, as far as is known (`learn_shards`): all of them are read, so that lowering
+    their number strands nothing."""
 
     # --- the contract ------------------------------------------------------------------------------------------------
 
@@ -288,19 +296,60 @@ class DynamoDbStore:
         keys = await self._walk(self._shards, limit + 1, to_text(self.clock.now())).take(limit + 1)
         return Due(tuple(id_ for _, id_ in keys[:limit]), _first_time(keys), len(keys) > limit)
 
-    async def never_due(self) -> tuple[str, ...]:
-        """Ids of what would not come up, for its key is no time and lies behind those that are due.
+    async def never_due(self, most: int = PAGE) -> tuple[str, ...]:
+        """Up to `most` ids of what would not come up.
 
-        Looks at the last keys of one shard, another one at another time: one read, so that a run can afford it.
+        Its key is no time, or lies further ahead than any turn that we write (transitions.claimable), or its shard is
+        none that is read. Looks at the end of one shard, and at one that nobody should have written to; at others at
+        another time: two reads, which a run can afford. A shard in which something is found is read from then on.
         """
-        now = to_text(self.clock.now())
-        shard = self._shards[zlib.crc32(now.encode()) % self.shards]
-        keys, _ = await self._page(shard, "next_attempt_at > :now", now, PAGE, backwards=True)
-        return tuple(id_ for text, id_ in keys if _time(text) is None)
+        now = self.clock.now()
+        until, turn = to_text(now + self.policy.longest_wait), zlib.crc32(to_text(now).encode())
+        own = self._shards
+        keys, after = await self._page(own[turn % len(own)], "next_attempt_at > :now", until, PAGE, backwards=True)
+        while after is not None and len(keys) < most:
+            page, after = await self._page(
+                own[turn % len(own)], "next_attempt_at > :now", until, most - len(keys), after, backwards=True
+            )
+            keys += page
+        if others := range(len(own), MOST_SHARDS):
+            other = others[turn % len(others)]
+            found, _ = await self._page(str(other), None, None, PAGE)
+            if found:
+                await self._keep_shards(other + 1)
+                keys = [*found, *keys]
+        return tuple(id_ for _, id_ in keys[:most])
+
+    async def learn_shards(self, *, keep: bool = False) -> None:
+        """How many shards were ever in use, of which some may hold what came in then.
+
+        `keep` is for Plan: where more are in use now, the table remembers that.
+        """
+        item = (await self._items([RUN_ITEM], consistent=False)).get(RUN_ITEM, {})
+        self.used = max(self.used, min(_number(item.get(SHARDS)) or 0, MOST_SHARDS))
+        if keep and self.shards > (_number(item.get(SHARDS)) or 0):
+            await self._keep_shards(self.shards)
+
+    async def _keep_shards(self, number: int) -> None:
+        self.used = max(self.used, number)
+        try:
+            await asyncio.to_thread(
+                self.client.update_item,
+                TableName=self.table,
+                Key={"id": {"S": RUN_ITEM}},
+                UpdateExpression="SET #shards = :number",
+                ConditionExpression="attribute_not_exists(#shards) OR #shards < :number",
+                ExpressionAttributeNames={"#shards": SHARDS},
+                ExpressionAttributeValues={":number": {"N": str(number)}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            pass  # somebody was faster
+        except (BotoCoreError, ClientError) as error:
+            raise StoreError(f"{self.table}: {error}") from error
 
     @property
     def _shards(self) -> tuple[str, ...]:
-        return tuple(str(n) for n in range(self.shards))
+        return tuple(str(n) for n in range(max(self.shards, self.used)))
 
     async def _desk(self, limit: int) -> list[Key]:
         """(until when, id) of up to `limit` on a desk, the nearest deadlines first."""

@@ -145,6 +145,15 @@ class PostgresStore:
         claimed, self.hint = await self._claim(token, by, limit, self.hint, None)
         return claimed
 
+    async def recall(self) -> int:
+        """Make due what would wait longer than any turn that we write, for a clock was wrong; how many. Nothing else
+        looks for them: a claim ends its search at what is due."""
+        called, more = 0, DOUBTED
+        while more == DOUBTED:
+            more = await self.pool.fetchval(SQL["recall"], self._now(), self.policy.longest_wait, DOUBTED)
+            called += more
+        return called
+
     async def held(self, token: str) -> list[Transaction]:
         """What stands under `token`: the fruit of a claim whose answer was lost with its connection."""
         query = f"{_SELECT} WHERE due_at IS NOT NULL AND token = $1 ORDER BY due_at, id"

@@ -37,7 +37,8 @@ WITH clock AS (
     WHERE t.due_at IS NOT NULL
       AND t.due_at <= clock.now
       AND (t.due_at, t.id) > ($10::timestamptz, $11::text)
-      AND (t.lease_until IS NULL OR t.lease_until < clock.now - $6::interval)
+      AND (t.lease_until IS NULL OR t.lease_until < clock.now - $6::interval
+           OR t.lease_until > clock.now + interval '2 hours')  -- LONGEST_LEASE
       AND ($12::text[] IS NULL OR t.id = ANY ($12::text[]))
       AND ($15::interval IS NULL  -- else those alone that no call helps any more (transitions.is_late)
            OR t.deadline <= clock.now - CASE

@@ -3,7 +3,8 @@ SELECT t.due_at, t.id
 FROM transactions t, (SELECT date_trunc('milliseconds', coalesce($1::timestamptz, now())) AS now) AS clock
 WHERE t.due_at IS NOT NULL
   AND t.due_at <= clock.now
-  AND (t.lease_until IS NULL OR t.lease_until < clock.now - $2::interval)
+  AND (t.lease_until IS NULL OR t.lease_until < clock.now - $2::interval
+       OR t.lease_until > clock.now + interval '2 hours')  -- LONGEST_LEASE
   AND (t.due_at, t.id) > ($3::timestamptz, $4::text)
   AND ($5::text[] IS NULL OR t.id = ANY ($5::text[]))
   AND ($6::interval IS NULL

@@ -11,7 +11,8 @@ WITH clock AS (
     WHERE t.id = $2::text
       AND t.due_at IS NOT NULL
       AND t.due_at <= clock.now
-      AND (t.lease_until IS NULL OR t.lease_until < clock.now - $3::interval)
+      AND (t.lease_until IS NULL OR t.lease_until < clock.now - $3::interval
+       OR t.lease_until > clock.now + interval '2 hours')  -- LONGEST_LEASE
     FOR UPDATE OF t SKIP LOCKED
 ), changed AS (
     UPDATE transactions t
