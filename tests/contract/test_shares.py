@@ -182,3 +182,44 @@ def test_a_worker_may_take_shares_and_never_give_them_back(database: Database, p
     ):
         with pytest.raises(asyncpg.PostgresError):
             run(as_worker(statement))
+
+
+async def _two_over_the_top(database: Database) -> list[object]:
+    """Two that ask for the top of the clock's face from both sides, while a third holds both rows for a moment."""
+    top = FIRST // 64 * 64 + 64
+    at = START + timedelta(seconds=((top - 1) - NOW / SLICE) * SLICE + SLICE / 2)
+    ask = "SELECT slice FROM take_shares($1, $2, $3, $3, $3)"
+    async with database.pool.acquire() as holder, database.pool.acquire() as a, database.pool.acquire() as b:
+        for one in (a, b):
+            await one.execute("SET deadlock_timeout = '10ms'")
+        async with holder.transaction():
+            await holder.execute("SELECT FROM rate_limit_shares WHERE hand IN (0, 62) FOR UPDATE")
+            first, second = (
+                asyncio.ensure_future(one.fetch(ask, at, slices, [1, 1]))
+                for one, slices in ((a, [top - 2, top]), (b, [top, top + 62]))
+            )
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = ANY ($1::int[])"
+            pids = [one.get_server_pid() for one in (a, b)]
+            async with asyncio.timeout(60):
+                while await holder.fetchval(waiting, pids) < 2:
+                    await asyncio.sleep(0.01)
+        return list(await asyncio.gather(first, second, return_exceptions=True))
+
+
+def test_two_who_reach_over_the_top_of_the_clocks_face_do_not_wait_for_each_other(database: Database) -> None:
+    answers = run(_two_over_the_top(database))
+    assert not [answer for answer in answers if isinstance(answer, BaseException)]
+
+
+def test_when_the_databases_clock_is_set_back_shares_of_the_clock_before_are_used_up_first(
+    database: Database, clock: FakeClock
+) -> None:
+    """Who has not heard of it yet still calls by them: for as long as they reach, nobody gets others."""
+    shares = PostgresShares(database.pool, clock)
+    run(shares.take([Ask(number, PARTS) for number in range(FIRST, FIRST + 64)], NOW))
+    clock.advance(-3_600)
+    back = slice_at(clock.now().timestamp())
+    before = run(shares.take([Ask(number, PARTS) for number in range(back, back + 64)], NOW)).before
+    assert {of.taken >= PARTS for number, of in before.items() if back <= number < back + 64} == {True}
+    clock.advance(64 * SLICE)
+    assert run(shares.take([Ask(back + 64, PARTS)], NOW)).before[back + 64] == Slice()
