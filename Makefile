@@ -5,6 +5,8 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE
 STACK ?= serverless
 VOLUME ?= 1M
+# of preview, up, destroy and shell: `real` takes the plugins of your own Pulumi home (docs/adr/0006-local-aws.md)
+PROVIDERS ?= local
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
@@ -51,16 +53,16 @@ format: $(READY) ## let ruff format and mend the code
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 preview: $(READY) ## pulumi preview of STACK on the local AWS
-	@$(PY) -m local preview --stack $(STACK)
+	@$(PY) -m local preview --stack $(STACK) --providers $(PROVIDERS)
 
 up: $(READY) ## pulumi up of STACK on the local AWS
-	@$(PY) -m local up --stack $(STACK)
+	@$(PY) -m local up --stack $(STACK) --providers $(PROVIDERS)
 
 destroy: $(READY) ## pulumi destroy of STACK on the local AWS
-	@$(PY) -m local destroy --stack $(STACK)
+	@$(PY) -m local destroy --stack $(STACK) --providers $(PROVIDERS)
 
 shell: $(READY) ## a shell on the local AWS: type pulumi, aws and confirm as you will on AWS
-	@$(PY) -m local shell --stack $(STACK)
+	@$(PY) -m local shell --stack $(STACK) --providers $(PROVIDERS)
 
 pipeline: $(READY) ## azure-pipelines.yml on the local AWS: all stages for STACK, asks before it applies (APPROVE=yes)
 	@$(PY) -m delivery.azure_runner --stack $(STACK) $(if $(TESTS),--tests "$(TESTS)")

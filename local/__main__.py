@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable
 
 from local import console, shell
+from local.engine.home import PROVIDERS, real_providers
 from local.processes import ROOT
 from local.stack import LocalAws, clean
+
+REAL = ROOT / ".local" / "real"
+"""A state of its own: what the real providers and the stand-ins keep of a resource differs."""
 
 
 def preview(aws: LocalAws) -> int:
@@ -53,13 +57,17 @@ def main(arguments: list[str]) -> int:
         command = commands.add_parser(name, help=text, description=text)
         if name != "clean":
             command.add_argument("--stack", default="serverless", help="a stack with a Pulumi.STACK.yaml")
+            command.add_argument("--providers", choices=["local", "real"], default="local", help="ADR 6 tells of both")
     chosen = parser.parse_args(arguments)
 
     def run() -> int:
         if chosen.command == "clean":
-            clean(ROOT / ".local")
+            for folder in (REAL, ROOT / ".local"):
+                clean(folder)
             return 0
-        with LocalAws(chosen.stack) as aws:
+        real = chosen.providers == "real"
+        providers = real_providers() if real else PROVIDERS
+        with LocalAws(chosen.stack, folder=REAL if real else None, providers=providers) as aws:
             return COMMANDS[chosen.command](aws)
 
     return console.run(run, chosen.command)

@@ -11,6 +11,7 @@ Everything lives in `.local`, which git ignores:
     .local/aws, .local/gateway                the emulator's and the simulated gateway's state and logs
     .local/traces                             the collector's: the spans of Lambdas and tasks
     .local/postgres                           PostgreSQL, which the emulator starts for an Aurora cluster
+    .local/real                               all this once more, for the real providers (PROVIDERS=real)
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class LocalAws:
         gateway_arguments: Sequence[str] = (),
         scheduler_speed: float = SCHEDULER_SPEED,
         finder: Finder | None = None,
-        providers: Mapping[str, str] = engine_home.PROVIDERS,
+        providers: engine_home.Providers = engine_home.PROVIDERS,
         say: Say = say_on_stderr,
     ) -> None:
         """`folder` is `.local` of the repository `root` unless given. Nothing happens before `start()`."""

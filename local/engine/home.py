@@ -18,8 +18,11 @@ from shlex import quote
 from local.errors import LocalError
 from local.processes import ROOT, explain
 
-PROVIDERS: Mapping[str, str] = {"aws": "local.provider.aws", "awsx": "local.provider.awsx"}
-"""Package of the engine → the module that serves it."""
+Providers = Mapping[str, "str | Path"]
+"""Package of the engine → the module that serves it, or the plugin's own program."""
+
+PROVIDERS: Providers = {"aws": "local.provider.aws", "awsx": "local.provider.awsx"}
+"""The stand-ins."""
 
 PASSPHRASE = "local"  # noqa: S105 - of secrets in the state of the local AWS, which hold nothing real
 
@@ -29,7 +32,7 @@ class EngineHome:
     """The folders of one clone's engine, below `.local`."""
 
     folder: Path
-    providers: Mapping[str, str]
+    providers: Providers
 
     @property
     def bin(self) -> Path:
@@ -53,7 +56,30 @@ class EngineHome:
         }
 
 
-def prepare(folder: Path, pulumi: Path, providers: Mapping[str, str] = PROVIDERS) -> EngineHome:
+def real_providers(environment: Mapping[str, str] = os.environ) -> Providers:
+    """The plugins that `pulumi plugin install` has put into the user's own Pulumi home, in the versions of the SDK.
+
+    With them the engine needs no stand-ins: AWS's provider goes where AWS_ENDPOINT_URL says, as every SDK does.
+
+    Raises:
+        LocalError: one is missing; how to get it.
+    """
+    home = Path(environment.get("PULUMI_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".pulumi")
+    pins = {name: version(f"pulumi_{name}") for name in PROVIDERS}
+    found = {
+        name: home / "plugins" / f"resource-{name}-v{pin}" / f"pulumi-resource-{name}" for name, pin in pins.items()
+    }
+    if missing := [name for name, plugin in found.items() if not os.access(plugin, os.X_OK)]:
+        commands = " && ".join(f"pulumi plugin install resource {name} {pins[name]}" for name in missing)
+        raise LocalError(
+            f"PROVIDERS=real wants the real providers' plugins in {home / 'plugins'}; {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not there. Where the internet can be reached: {commands} "
+            "(about 1 GB). Without PROVIDERS=real the stand-ins do the same, and need no plugin."
+        )
+    return found
+
+
+def prepare(folder: Path, pulumi: Path, providers: Providers = PROVIDERS) -> EngineHome:
     """Make the home in `folder` for this `pulumi`, or bring it up to date. Cheap when nothing changed."""
     home = EngineHome(folder.resolve(), providers)
     try:
@@ -70,7 +96,11 @@ def prepare(folder: Path, pulumi: Path, providers: Mapping[str, str] = PROVIDERS
                 shutil.rmtree(left)
         for name, place in wanted.items():
             place.mkdir(parents=True, exist_ok=True)
-            _launcher(place / f"pulumi-resource-{name}", f"local.engine.plugin {providers[name]}")
+            program, served = place / f"pulumi-resource-{name}", providers[name]
+            if isinstance(served, Path):
+                _script(program, f"exec {quote(str(served))}")
+            else:
+                _launcher(program, f"local.engine.plugin {served}")
     except OSError as error:
         raise LocalError(explain(error, f"make the engine's home in {folder}")) from error
     return home
@@ -98,7 +128,11 @@ def _place(source: Path, target: Path) -> None:
 def _launcher(file: Path, module: str) -> None:
     """A script that runs our module with this very Python, wherever the engine starts it."""
     path = f"PYTHONPATH={quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    text = f'#!/bin/sh\n{path} exec {quote(sys.executable)} -m {module} "$@"\n'
+    _script(file, f"{path} exec {quote(sys.executable)} -m {module}")
+
+
+def _script(file: Path, command: str) -> None:
+    text = f'#!/bin/sh\n{command} "$@"\n'
     if file.exists() and file.read_text() == text:
         return
     file.write_text(text)

@@ -1,10 +1,9 @@
 """Application autoscaling for ECS services: its API, and what follows from it.
 
-Gap: ministack has no such service. Here are targets, policies, scheduled actions and their tags, and a clock that does
-what AWS's does each minute, by the Scheduler's speed: it keeps a service between its minimum and maximum, lets target
-tracking policies follow their metric, and step scaling policies the alarms whose action they are (scaling.py
-decides). Scheduled actions are kept and not run. AWS shows the alarms of a target tracking policy in CloudWatch; here
-they are not visible.
+Gap: ministack has no such service. Here are targets, policies and tags, and a clock that does what AWS's does each
+minute, by the Scheduler's speed: it keeps a service between its minimum and maximum, lets target tracking policies
+follow their metric, and step scaling policies the alarms whose action they are (scaling.py decides). AWS shows the
+alarms of a target tracking policy in CloudWatch; here they are not visible. Scheduled actions are refused by name.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ SEEN_SECONDS = 20.0
 COOLDOWN = 300
 """AWS's default for ECS, in seconds."""
 
+KEPT = ("targets", "policies", "tags")
 KEPT_ACTIVITIES = 200
 
 Key = tuple[str, str, str]
@@ -59,21 +59,20 @@ class Books:
 
         self.targets = AccountRegionScopedDict()
         self.policies = AccountRegionScopedDict()
-        self.actions = AccountRegionScopedDict()
         self.tags = AccountRegionScopedDict()
         self.activities: list[dict[str, Any]] = []
 
     # --- what ministack expects of a service's module
 
     def get_state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("targets", "policies", "actions", "tags")}
+        return {name: getattr(self, name) for name in KEPT}
 
     def load_persisted_state(self, data: Mapping[str, Any]) -> None:
         for name, kept in data.items():
             getattr(self, name).update(kept)
 
     def reset(self) -> None:
-        for name in ("targets", "policies", "actions", "tags"):
+        for name in KEPT:
             getattr(self, name).clear()
         self.activities.clear()
 
@@ -92,9 +91,6 @@ class Books:
             "PutScalingPolicy": self.put_policy,
             "DeleteScalingPolicy": self.delete_policy,
             "DescribeScalingPolicies": self.describe_policies,
-            "PutScheduledAction": self.put_action,
-            "DeleteScheduledAction": self.delete_action,
-            "DescribeScheduledActions": self.describe_actions,
             "DescribeScalingActivities": self.describe_activities,
             "TagResource": self.tag,
             "UntagResource": self.untag,
@@ -123,9 +119,8 @@ class Books:
         if not target:
             raise RequestError("ObjectNotFoundException", f"No scalable target found for {' '.join(key)}")
         self.tags.pop(target["ScalableTargetARN"], None)
-        for store in (self.policies, self.actions):  # they go with it
-            for name in [name for name in store if name[:3] == key]:
-                del store[name]
+        for name in [name for name in self.policies if name[:3] == key]:  # they go with it
+            del self.policies[name]
         return {}
 
     def describe_targets(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,26 +160,6 @@ class Books:
             policy for key, policy in self.policies.items() if matches(key, given) and (not wanted or key[3] in wanted)
         ]
         return {"ScalingPolicies": found}
-
-    def put_action(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        key = key_of(given)
-        self.need_target(key)
-        name = given["ScheduledActionName"]
-        made = {"ScheduledActionARN": f"{arn_of('scheduledAction', key)}:scheduledActionName/{name}"}
-        self.actions[(*key, name)] = {"CreationTime": time.time(), **given, **made}
-        return {}
-
-    def delete_action(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        if not self.actions.pop((*key_of(given), given["ScheduledActionName"]), None):
-            raise RequestError("ObjectNotFoundException", f"No scheduled action named {given['ScheduledActionName']}")
-        return {}
-
-    def describe_actions(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        wanted = given.get("ScheduledActionNames") or ()
-        found = [
-            action for key, action in self.actions.items() if matches(key, given) and (not wanted or key[3] in wanted)
-        ]
-        return {"ScheduledActions": found}
 
     def describe_activities(self, given: Mapping[str, Any]) -> dict[str, Any]:
         from ministack.core.responses import get_account_id, get_region

@@ -18,7 +18,6 @@ ONE = {
     "ScalableDimension": "{scalableDimension}",
 }
 POLICY = {**TARGET, "PolicyName": "{name}"}
-ACTION = {**TARGET, "ScheduledActionName": "{name}"}
 
 
 def _upper(value: Any, rename: Mapping[str, str]) -> Any:
@@ -100,27 +99,5 @@ RESOURCES = (
         name=Name(prefix="", limit=256),
         outputs={"arn": "PolicyARN", "alarmArns": "Alarms[].AlarmARN"},
         drift=False,
-    ),
-    Resource(
-        "aws:appautoscaling/scheduledAction:ScheduledAction",
-        "application-autoscaling",
-        create=Call("put_scheduled_action", rename={"name": "ScheduledActionName"}),
-        upsert=True,
-        replaces=("serviceNamespace", "resourceId", "scalableDimension"),
-        id="{name}",
-        read=Read(
-            "describe_scheduled_actions",
-            {
-                "ServiceNamespace": "{serviceNamespace}",
-                "ScheduledActionNames": ["{name}"],
-                "ResourceId": "{resourceId}",
-            },
-            "ScheduledActions[0]",
-        ),
-        delete=Call("delete_scheduled_action", where=ACTION),
-        name=Name(prefix="", limit=256),
-        outputs={"arn": "ScheduledActionARN"},
-        drift=False,
-        note="kept on record; the local clock does not run it",
     ),
 )

@@ -177,31 +177,6 @@ RESOURCES = (
         drift=False,
     ),
     Resource(
-        "aws:cloudwatch/logMetricFilter:LogMetricFilter",
-        "logs",
-        create=Call(
-            "put_metric_filter",
-            rename={
-                "name": "filterName",
-                "pattern": "filterPattern",
-                "metricTransformation": "metricTransformations",
-                "metricTransformation.name": "metricName",
-                "metricTransformation.namespace": "metricNamespace",
-                "metricTransformation.value": "metricValue",
-            },
-        ),
-        upsert=True,
-        replaces=("logGroupName",),
-        id="{name}",
-        read=Read(
-            "describe_metric_filters", {"logGroupName": "{logGroupName}", "filterNamePrefix": "{name}"}, "metricFilters"
-        ),
-        delete=Call("delete_metric_filter", where={"logGroupName": "{logGroupName}", "filterName": "{name}"}),
-        name=Name(prefix="", limit=512),
-        note="the emulator keeps the filter and makes no metric of it",
-        drift=False,
-    ),
-    Resource(
         "aws:cloudwatch/queryDefinition:QueryDefinition",
         id="{name}",
         name=Name(prefix="", limit=255),

@@ -334,27 +334,6 @@ RESOURCES = (
         drift=False,
     ),
     Resource(
-        "aws:ec2/vpcEndpointRouteTableAssociation:VpcEndpointRouteTableAssociation",
-        "ec2",
-        create=Call(
-            "modify_vpc_endpoint",
-            takes=("vpcEndpointId", "routeTableId"),
-            rename={"routeTableId": "AddRouteTableIds"},
-        ),
-        id="a-{vpcEndpointId}{routeTableId}",
-        read=Read(
-            "describe_vpc_endpoints",
-            {"VpcEndpointIds": ["{vpcEndpointId}"]},
-            "VpcEndpoints[0]",
-            exists=lambda found, scope: scope["routeTableId"] in found.get("RouteTableIds", []),
-        ),
-        delete=Call(
-            "modify_vpc_endpoint",
-            where={"VpcEndpointId": "{vpcEndpointId}", "RemoveRouteTableIds": ["{routeTableId}"]},
-        ),
-        drift=False,
-    ),
-    Resource(
         "aws:ec2/flowLog:FlowLog",
         "ec2",
         create=Call(

@@ -105,15 +105,4 @@ RESOURCES = (
         name=Name("statementId", "statementIdPrefix", limit=100),
         drift=False,
     ),
-    Resource(
-        "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
-        "lambda",
-        create=Call("put_function_event_invoke_config"),
-        upsert=True,
-        replaces=("functionName", "qualifier"),
-        id="{functionName}",
-        read=Read("get_function_event_invoke_config", INVOKED),
-        delete=Call("delete_function_event_invoke_config", where=INVOKED),
-        drift=False,
-    ),
 )

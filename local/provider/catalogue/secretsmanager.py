@@ -30,18 +30,4 @@ RESOURCES = (
         outputs={"arn": "ARN"},
         handled=("recoveryWindowInDays", "forceOverwriteReplicaSecret"),
     ),
-    Resource(
-        "aws:secretsmanager/secretVersion:SecretVersion",
-        "secretsmanager",
-        create=Call("put_secret_value", takes=("secretId", "secretString", "secretBinary", "versionStages")),
-        id=lambda response, scope: f"{scope['secretId']}|{response['VersionId']}",
-        read=Read("describe_secret", {"SecretId": "{secretId}"}, exists=lambda found, _: "DeletedDate" not in found),
-        delete=None,  # a version goes with its secret
-        outputs={
-            "arn": "{secretId}",
-            "secretArn": "{secretId}",
-            "versionId": lambda _, scope: scope["id"].rpartition("|")[2],
-        },
-        drift=False,
-    ),
 )

@@ -96,5 +96,4 @@ RESOURCES = (
         },
     ),
     _attribute("QueuePolicy", "Policy"),
-    _attribute("RedrivePolicy", "RedrivePolicy"),
 )

@@ -258,7 +258,6 @@ def test_scaling_of_a_service(stack: Stack, aws: AwsAccount) -> None:
     assert queries[0]["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "A", "Value": "b"}]
     adjustments = found[steps["arn"]]["StepScalingPolicyConfiguration"]["StepAdjustments"]
     assert adjustments[1] == {"MetricIntervalLowerBound": 60.0, "ScalingAdjustment": 100}
-    stack.make("aws:appautoscaling/scheduledAction:ScheduledAction", **key, name="night", schedule="cron(0 1 * * ? *)")
     stack.life(token).delete(identity, state)
     assert stack.life(token).read(identity, state, news) is None
 

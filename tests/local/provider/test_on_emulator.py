@@ -114,7 +114,6 @@ def test_tags_are_set_changed_and_removed(stack: Stack, aws: AwsAccount) -> None
         ("aws:iam/role:Role", {"assumeRolePolicy": '{"Version": "2012-10-17", "Statement": []}'}),
         ("aws:ec2/vpc:Vpc", {"cidrBlock": "10.0.0.0/16"}),
         ("aws:s3/bucket:Bucket", {}),
-        ("aws:ssm/parameter:Parameter", {"type": "String", "value": "x"}),
     ):
         identity, state, inputs = stack.make(token, **given, tags={"old": "1", "kept": "1"})
         news = {**inputs, "tags": {"project": "test", "kept": "2"}}
@@ -130,10 +129,8 @@ def tags_of(aws: AwsAccount, token: str, identity: str) -> dict[str, str]:
             pairs = aws.client("iam").list_role_tags(RoleName=identity)["Tags"]
         case "ec2":
             pairs = aws.client("ec2").describe_vpcs(VpcIds=[identity])["Vpcs"][0]["Tags"]
-        case "s3":
-            pairs = aws.client("s3").get_bucket_tagging(Bucket=identity)["TagSet"]
         case _:
-            pairs = aws.client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId=identity)["TagList"]
+            pairs = aws.client("s3").get_bucket_tagging(Bucket=identity)["TagSet"]
     return {pair["Key"]: pair["Value"] for pair in pairs}
 
 
