@@ -14,8 +14,6 @@ from local.errors import LocalError
 from tests.docs.markdown import ROOT
 from tests.docs.shown import recipe, shown
 
-PAGE, HEADING = "docs/adr/0006-local-aws.md", "The real provider on the emulator"
-
 
 def plugin(home: Path, name: str) -> Path:
     """A program in the place of the plugin, which says what it was started with."""
@@ -28,7 +26,7 @@ def plugin(home: Path, name: str) -> Path:
 
 
 def test_without_the_plugins_the_commands_of_the_page_end_with_how_to_get_them(tmp_path: Path) -> None:
-    with shown(PAGE, HEADING, only=("make ",)) as page:
+    with shown("docs/adr/0006-local-aws.md", "The real provider on the emulator", only=("make ",)) as page:
         for command in page:
             words = recipe(command)
             alone = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI")}
@@ -43,8 +41,10 @@ def test_without_the_plugins_the_commands_of_the_page_end_with_how_to_get_them(t
 
 
 def test_the_page_installs_the_versions_of_the_sdk() -> None:
-    with shown(PAGE, HEADING, only=("pulumi plugin ",)) as page:
-        assert list(page) == [f"pulumi plugin install resource {name} {version(f'pulumi_{name}')}" for name in PROVIDERS]
+    with shown("docs/adr/0006-local-aws.md", "The real provider on the emulator", only=("pulumi plugin ",)) as page:
+        assert list(page) == [
+            f"pulumi plugin install resource {name} {version(f'pulumi_{name}')}" for name in PROVIDERS
+        ]
 
 
 def test_just_what_is_missing_is_named(tmp_path: Path) -> None:
