@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.docs.markdown import ROOT
+from tests.docs.markdown import ROOT, documents
 
 PACKAGES = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"tests"})
 OURS = {*PACKAGES, "tests", "__main__"}
@@ -177,6 +178,24 @@ def test_the_contributors_table_has_these_layers() -> None:
     for row, layer in zip(rows, LAYERS, strict=True):
         assert set(_named(row)[1]) == {one.replace(".", "/") for one in layer.may} - {layer.folder}
         assert ("itself" in row) == (layer.folder.replace("/", ".") in layer.may)
+
+
+def test_the_drawing_of_the_layout_is_the_tree() -> None:
+    """All that stands at the top with a purpose of its own is in it, and nothing that is not there."""
+    page = documents()["docs/architecture.md"].section("What lies where")
+    parents, drawn = [""], set()
+    for line in page.blocks[0].text.splitlines():
+        name, indent = line.split()[0], len(line) - len(line.lstrip())
+        path = f"{parents[0] if not indent else parents[-1]}{name}"
+        assert list(ROOT.glob(path)), f"{path} is drawn and not there"
+        assert len(line.split()) > 2, f"{path} has no words"
+        drawn.add(path.rstrip("/"))
+        if not indent:
+            parents = ["", name]
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {line.partition("/")[0] for line in tracked.splitlines() if "/" in line and not line.startswith(".")}
+    assert folders - drawn == set()
+    assert {name for name in drawn if "/" not in name and (ROOT / name).is_dir()} == folders
 
 
 def _named(row: str) -> list[list[str]]:
