@@ -447,6 +447,14 @@ def test_a_lock_that_lapsed_is_taken(gateway: LedgerGateway) -> None:
     assert lock()["run"] == RUN
 
 
+def test_a_lock_whose_lease_a_wrong_clock_dated_is_taken(gateway: LedgerGateway) -> None:
+    """No run takes as long; until then nothing would be confirmed."""
+    add(1)
+    hold("another", handlers.app().clock.now() + timedelta(days=1))
+    assert plan()["batches"] == 1
+    assert lock()["run"] == RUN
+
+
 def test_a_plan_whose_answer_was_lost_is_made_again(gateway: LedgerGateway) -> None:
     add(1)
     first, again = plan(), plan()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from workers.domain.policy import LONGEST_LEASE
 from workers.domain.transaction import from_text, to_text
 
 KEY = {"id": {"S": "#run"}}
@@ -67,8 +68,10 @@ class RunLock:
         It is ours already in a later loop, or where the answer to a first try was lost. A run in shadow mode leaves a
         note of that; the first that may send turns it into the moment at which shadow mode was left, which stays.
         """
-        condition = "attribute_not_exists(lease_until) OR lease_until < :now OR run = :run"
-        values: dict[str, datetime | dict[str, Any]] = {":until": until, ":now": now}
+        # a lease beyond what any run takes was dated by a wrong clock: waiting for its end would stop all
+        free = "attribute_not_exists(lease_until) OR lease_until < :now OR lease_until > :beyond"
+        condition = f"{free} OR run = :run"
+        values: dict[str, datetime | dict[str, Any]] = {":until": until, ":now": now, ":beyond": now + LONGEST_LEASE}
         note = ""
         if in_shadow:
             values |= {":yes": {"BOOL": True}, ":since": restored_to or {"S": ""}}
