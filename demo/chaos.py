@@ -24,17 +24,6 @@ def below(parent: int, word: str) -> list[int]:
     return sorted(named - {above for pid, above in pairs if pid in named})
 
 
-def containers_of(tasks: Path, name: str) -> dict[str, int]:
-    """Process ids of the containers of that name, by task id. `tasks` is `LocalAws.tasks`."""
-    found = {}
-    for note in tasks.glob(f"*/{name}/pid"):
-        try:
-            found[note.parent.parent.name] = int(note.read_text())
-        except (OSError, ValueError):  # it has just ended, or is about to start
-            continue
-    return found
-
-
 def kill(pid: int) -> bool:
     """SIGKILL: no handler, no goodbye. False where it had ended by itself."""
     try:

@@ -37,7 +37,7 @@ from local.emulator import REGION, Emulator
 from local.engine import home as engine_home
 from local.engine.cli import Finder, Say, say_on_stderr
 from local.errors import LocalError
-from local.postgres import Postgres, crash, require_port
+from local.postgres import Postgres, require_port
 from local.processes import HOST, ROOT, Child, command_of, end, explain, kept_port
 
 PROJECT = "confirm-transactions"
@@ -279,10 +279,6 @@ class LocalAws:
     def tasks(self) -> Path:
         """Where the running ECS tasks have their folders: TASK-ID/CONTAINER/pid, and the container's own tmp."""
         return self.folder / "aws" / "tmp" / "tasks"
-
-    def crash_database(self) -> None:
-        """What a failover looks like: all connections break, and a moment later a server answers again."""
-        crash(self.folder / "postgres")
 
     def client(self, service: str) -> Any:
         """A boto3 client of the stack's account and region."""

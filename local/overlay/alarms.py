@@ -10,17 +10,13 @@ ministack has them.
 
 from __future__ import annotations
 
-import logging
 import operator
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from local.overlay.clock import SPEED, every
 from local.overlay.scaling import compute
-
-logger = logging.getLogger("overlay.alarms")
 
 LOOK_SECONDS = 2.0
 
@@ -37,14 +33,13 @@ def apply() -> None:
     from ministack.services import cloudwatch
 
     original = cloudwatch._evaluate_alarm
-    speed = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
 
     def values_of(metric: Mapping[str, Any], statistic: str, period: float, count: int) -> list[float | None]:
-        key = (metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(_dimensions(metric)))
+        key = (metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(dimensions_of(metric)))
         points = cloudwatch._metrics.get(key) or []
         return [
             cloudwatch._stat_value(cloudwatch._calc_stats(group), statistic, group) if group else None
-            for group in grouped(points, time.time(), period / speed, count)
+            for group in grouped(points, time.time(), period / SPEED, count)
         ]
 
     def evaluate(alarm: dict[str, Any]) -> None:
@@ -85,21 +80,7 @@ def apply() -> None:
 
     cloudwatch._evaluate_alarm = evaluate
     cloudwatch._put_metric_alarm = put_metric_alarm
-    threading.Thread(target=_look_forever, args=(cloudwatch,), name="alarms", daemon=True).start()
-
-
-def _look_forever(cloudwatch: Any) -> None:
-    from ministack.core.responses import set_request_account_id, set_request_region
-
-    while True:
-        time.sleep(LOOK_SECONDS)
-        for account, region in {(key[0], key[1]) for key in list(cloudwatch._alarms._data)}:
-            set_request_account_id(account)
-            set_request_region(region)
-            try:
-                cloudwatch._evaluate_all_alarms()
-            except Exception:
-                logger.exception("alarms of %s in %s", account, region)
+    every(LOOK_SECONDS, "alarms", lambda: cloudwatch._alarms, lambda _, alarm: evaluate(alarm))
 
 
 def grouped(
@@ -124,6 +105,7 @@ def judge(values: Sequence[float | None], alarm: Mapping[str, Any]) -> str | Non
     return "ALARM" if breaching >= needed else "OK"
 
 
-def _dimensions(alarm: Mapping[str, Any]) -> dict[str, str]:
-    raw = alarm.get("Dimensions") or {}
+def dimensions_of(metric: Mapping[str, Any]) -> dict[str, str]:
+    """Of an alarm or a metric, whichever of its two ways ministack keeps them in."""
+    raw = metric.get("Dimensions") or {}
     return dict(raw) if isinstance(raw, Mapping) else {item["Name"]: item["Value"] for item in raw}

@@ -9,26 +9,20 @@ alarms of a target tracking policy in CloudWatch; here they are not visible. Sch
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from local.overlay import scaling
+from local.overlay.alarms import dimensions_of
+from local.overlay.clock import MINUTE, SPEED, every
 from local.overlay.scaling import MathError, Moves, Step, Tracking, Value
-
-logger = logging.getLogger("overlay.application_autoscaling")
 
 NAME = "application-autoscaling"
 MODULE = "application_autoscaling"
 """Of the file that keeps its state."""
-
-PERIOD = 60.0
-"""Seconds between two looks, by the Scheduler's clock; AWS's alarms of scaling policies have such periods."""
 
 SEEN_SECONDS = 20.0
 """How long a point counts at least: a worker sends one each 15 s, however fast the Scheduler's clock is."""
@@ -197,22 +191,10 @@ class Books:
 class Autoscaler:
     """Moves the desired count of the services that are registered."""
 
-    def __init__(self, books: Books, speed: float) -> None:
-        self.books, self.speed = books, speed
+    def __init__(self, books: Books) -> None:
+        self.books = books
         self._moves: dict[tuple[str, str, str], Moves] = {}
         self._values: dict[tuple[str, str, str], list[Value]] = {}
-
-    def look_forever(self) -> None:
-        from ministack.core.responses import request_scope
-
-        while True:
-            time.sleep(PERIOD / self.speed)
-            for (account, region, key), target in list(self.books.targets._data.items()):
-                try:
-                    with request_scope(account, region):
-                        self.look(tuple(key), target)
-                except Exception:
-                    logger.exception("scaling %s of %s in %s", key, account, region)
 
     def look(self, key: Key, target: Mapping[str, Any]) -> None:
         """One service: what its policies ask for, within its bounds."""
@@ -223,7 +205,7 @@ class Autoscaler:
         service = ecs._services.get(f"{cluster}/{name}")
         if key[0] != "ecs" or not service or service["status"] != "ACTIVE":
             return
-        capacity, now = int(service["desiredCount"]), time.monotonic() * self.speed
+        capacity, now = int(service["desiredCount"]), time.monotonic() * SPEED
         asked: dict[str, int] = {}
         for policy_key, policy in list(self.books.policies.items()):
             if policy_key[:3] == key:
@@ -294,9 +276,8 @@ class Autoscaler:
         """Of the last period."""
         from ministack.services import cloudwatch
 
-        dimensions = {one["Name"]: one["Value"] for one in metric.get("Dimensions") or ()}
-        key = (metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(dimensions))
-        since = time.time() - max(PERIOD / self.speed, SEEN_SECONDS)
+        key = (metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(dimensions_of(metric)))
+        since = time.time() - max(MINUTE, SEEN_SECONDS)
         points = [point for point in cloudwatch._metrics.get(key) or () if point["Timestamp"] > since]
         if not points:
             return None
@@ -333,9 +314,8 @@ def alarm_breach(policy_arn: str) -> float | None:
     for alarm in list(cloudwatch._alarms.values()):
         if alarm["StateValue"] != "ALARM" or policy_arn not in (alarm.get("AlarmActions") or ()):
             continue
-        raw = alarm.get("Dimensions") or {}
-        dimensions = dict(raw) if isinstance(raw, Mapping) else {one["Name"]: one["Value"] for one in raw}
-        points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(dimensions)))
+        key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(dimensions_of(alarm)))
+        points = cloudwatch._metrics.get(key)
         if not points:
             return 0.0
         statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
@@ -416,5 +396,5 @@ def apply() -> None:
     }
     app._state_map[MODULE] = MODULE
     app._loaded_modules[MODULE] = books
-    autoscaler = Autoscaler(books, float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1")))
-    threading.Thread(target=autoscaler.look_forever, name="autoscaler", daemon=True).start()
+    autoscaler = Autoscaler(books)
+    every(MINUTE, "autoscaler", lambda: books.targets, lambda key, target: autoscaler.look(tuple(key), target))

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from local.overlay import access
+from local.overlay.clock import MINUTE, SPEED, every
 from local.processes import HOST, ROOT
 
 logger = logging.getLogger("overlay.ecs_tasks")
@@ -575,9 +576,6 @@ def _in_background(function: Any, *arguments: Any) -> None:
     spawn_background(function, *arguments, thread_name=f"ecs-{function.__name__}")
 
 
-SPEED = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
-
-
 def apply() -> None:
     """Put the engine where ministack looks for Docker."""
     from ministack.core.responses import request_scope
@@ -655,7 +653,7 @@ def apply() -> None:
     ecs._delete_service = ecs._ACTION_MAP["DeleteService"] = delete
     ecs._restore_state = restored
     ecs.reset = wiped
-    threading.Thread(target=_count_forever, name="task-metrics", daemon=True).start()
+    every(MINUTE, "task-metrics", lambda: ecs._services, _count)
 
 
 def _failed_deployments(record: Mapping[str, Any]) -> set[str]:
@@ -684,28 +682,18 @@ def stop_all() -> None:
                 container.kill()
 
 
-def _count_forever() -> None:
+def _count(_: str, service: Mapping[str, Any]) -> None:
     """ContainerInsights has a point of each service a minute; so has this, by the Scheduler's clock."""
-    from ministack.core.responses import request_scope
     from ministack.services import cloudwatch, ecs
 
-    while True:
-        time.sleep(60 / SPEED)
-        try:
-            for (account, region, _), service in list(ecs._services._data.items()):
-                with request_scope(account, region):
-                    cluster = ecs._clusters.get(service["clusterArn"].rsplit("/", 1)[-1]) or {}
-                    watched = {
-                        one["value"] for one in cluster.get("settings") or () if one["name"] == "containerInsights"
-                    }
-                    if service["status"] != "ACTIVE" or not watched & {"enabled", "enhanced"}:
-                        continue
-                    dimensions = {"ClusterName": cluster["clusterName"], "ServiceName": service["serviceName"]}
-                    for name, value in (
-                        ("RunningTaskCount", service["runningCount"]),
-                        ("PendingTaskCount", service["pendingCount"]),
-                        ("DesiredTaskCount", service["desiredCount"]),
-                    ):
-                        cloudwatch.record_metric("ECS/ContainerInsights", name, value, "Count", dimensions)
-        except Exception:
-            logger.exception("counting tasks")
+    cluster = ecs._clusters.get(service["clusterArn"].rsplit("/", 1)[-1]) or {}
+    watched = {one["value"] for one in cluster.get("settings") or () if one["name"] == "containerInsights"}
+    if service["status"] != "ACTIVE" or not watched & {"enabled", "enhanced"}:
+        return
+    dimensions = {"ClusterName": cluster["clusterName"], "ServiceName": service["serviceName"]}
+    for name, value in (
+        ("RunningTaskCount", service["runningCount"]),
+        ("PendingTaskCount", service["pendingCount"]),
+        ("DesiredTaskCount", service["desiredCount"]),
+    ):
+        cloudwatch.record_metric("ECS/ContainerInsights", name, value, "Count", dimensions)

@@ -6,36 +6,21 @@ Only `ApproximateNumberOfMessagesVisible`, the one that alarms are put on.
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
-logger = logging.getLogger("overlay.queue_metrics")
+from local.overlay.clock import MINUTE, every
 
 
 def apply() -> None:
     """Count the messages of all queues every minute."""
     from ministack.services import cloudwatch, sqs
 
-    seconds = 60 / float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
-    threading.Thread(target=_count_forever, args=(cloudwatch, sqs, seconds), name="queue-metrics", daemon=True).start()
+    def count(_: str, queue: Mapping[str, Any]) -> None:
+        now = time.time()
+        visible = sum(message["visible_at"] <= now for message in list(queue["messages"]))
+        dimensions = {"QueueName": queue["name"]}
+        cloudwatch.record_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", visible, "Count", dimensions)
 
-
-def _count_forever(cloudwatch: Any, sqs: Any, seconds: float) -> None:
-    from ministack.core.responses import set_request_account_id, set_request_region
-
-    while True:
-        time.sleep(seconds)
-        try:
-            for (account, region, _), queue in list(sqs._queues._data.items()):
-                set_request_account_id(account)
-                set_request_region(region)
-                now = time.time()
-                visible = sum(message["visible_at"] <= now for message in list(queue["messages"]))
-                dimensions = {"QueueName": queue["name"]}
-                name = "ApproximateNumberOfMessagesVisible"
-                cloudwatch.record_metric("AWS/SQS", name, visible, "Count", dimensions)
-        except Exception:
-            logger.exception("counting messages")
+    every(MINUTE, "queue-metrics", lambda: sqs._queues, count)

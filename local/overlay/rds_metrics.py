@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from local.overlay.clock import MINUTE, every
 from local.overlay.rds_postgres import FOLDER, POSTGRES
 from local.postgres import Postgres
 
@@ -28,38 +27,32 @@ FROM pg_stat_database WHERE datname = $1
 
 def apply() -> None:
     """Look at the database of each cluster every minute."""
-    if folder := os.environ.get(FOLDER):
-        seconds = 60 / float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
-        threading.Thread(target=_look_forever, args=(Path(folder), seconds), name="rds-metrics", daemon=True).start()
-
-
-def _look_forever(folder: Path, seconds: float) -> None:
-    from ministack.core.responses import set_request_account_id, set_request_region
+    if not (folder := os.environ.get(FOLDER)):
+        return
     from ministack.services import cloudwatch, rds
 
     deadlocks: dict[str, int] = {}
-    while True:
-        time.sleep(seconds)
-        for (account, region, name), cluster in list(rds._clusters._data.items()):
-            if not str(cluster.get("Engine", "")).endswith(POSTGRES):
-                continue
-            try:
-                found = asyncio.run(_look(folder, cluster))
-            except Exception as error:  # it is down, or just begins
-                logger.debug("%s: %s", name, error)
-                continue
-            if found is None:
-                continue
-            connections, ended, ids = found
-            set_request_account_id(account)
-            set_request_region(region)
-            for metric, value, unit in (
-                ("DatabaseConnections", connections, "Count"),
-                ("MaximumUsedTransactionIDs", ids, "Count"),
-                ("Deadlocks", max(ended - deadlocks.get(name, ended), 0) / seconds, "Count/Second"),
-            ):
-                cloudwatch.record_metric("AWS/RDS", metric, value, unit, {"DBClusterIdentifier": name})
-            deadlocks[name] = ended
+
+    def look(name: str, cluster: Mapping[str, Any]) -> None:
+        if not str(cluster.get("Engine", "")).endswith(POSTGRES):
+            return
+        try:
+            found = asyncio.run(_look(Path(folder), cluster))
+        except Exception as error:  # it is down, or just begins
+            logger.debug("%s: %s", name, error)
+            return
+        if found is None:
+            return
+        connections, ended, ids = found
+        for metric, value, unit in (
+            ("DatabaseConnections", connections, "Count"),
+            ("MaximumUsedTransactionIDs", ids, "Count"),
+            ("Deadlocks", max(ended - deadlocks.get(name, ended), 0) / MINUTE, "Count/Second"),
+        ):
+            cloudwatch.record_metric("AWS/RDS", metric, value, unit, {"DBClusterIdentifier": name})
+        deadlocks[name] = ended
+
+    every(MINUTE, "rds-metrics", lambda: rds._clusters, look)
 
 
 async def _look(folder: Path, cluster: Mapping[str, Any]) -> Any:

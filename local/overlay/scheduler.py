@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextvars
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.overlay import access
+from local.overlay.clock import SPEED
 
 logger = logging.getLogger("overlay.scheduler")
 
@@ -45,7 +45,6 @@ def apply() -> None:
     """Change the Scheduler's clock and the way it calls targets; EventBridge's rules keep theirs."""
     from ministack.services import eventbridge, scheduler
 
-    speed = float(os.environ.get("CONFIRM_SCHEDULER_SPEED", "1"))
     ticking = threading.local()
     tick, rate, invoke = scheduler._tick_schedules, eventbridge._parse_rate_seconds, eventbridge._invoke_target
 
@@ -58,14 +57,14 @@ def apply() -> None:
 
     def parse_rate(expression: str) -> float | None:
         seconds: float | None = rate(expression)
-        return seconds / speed if seconds is not None and getattr(ticking, "here", False) else seconds
+        return seconds / SPEED if seconds is not None and getattr(ticking, "here", False) else seconds
 
     def invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
         if not getattr(ticking, "here", False):
             invoke(target, event, rule, view)
             return
         delivery = contextvars.copy_context().run  # a new thread has none of the schedule's account and region
-        threading.Thread(target=delivery, args=(deliver, target, rule["Arn"], speed), daemon=True).start()
+        threading.Thread(target=delivery, args=(deliver, target, rule["Arn"], SPEED), daemon=True).start()
 
     scheduler._SCHEDULE_TICK_INTERVAL = TICK_SECONDS
     scheduler._tick_schedules = tick_schedules
