@@ -275,11 +275,6 @@ class LocalAws:
         """The stack's config as it is here, keys as in the file."""
         return dict(_read(self.program / f"Pulumi.{self.stack}.yaml").get("config") or {})
 
-    @property
-    def tasks(self) -> Path:
-        """Where the running ECS tasks have their folders: TASK-ID/CONTAINER/pid, and the container's own tmp."""
-        return self.folder / "aws" / "tmp" / "tasks"
-
     def client(self, service: str) -> Any:
         """A boto3 client of the stack's account and region."""
         import boto3
