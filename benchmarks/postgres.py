@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from importlib.metadata import version
 
 import asyncpg
@@ -32,8 +33,10 @@ from benchmarks.samples import Samples
 from local.errors import LocalError
 from local.processes import HOST, ROOT
 from workers.domain.policy import Policy
+from workers.domain.ports import Look
 from workers.migrations import migrate
-from workers.stores.postgres import SESSION, SQL, START, PostgresStore
+from workers.stores.postgres import SESSION, START, PostgresStore
+from workers.stores.statements import CLAIM, Place, Wanted
 
 ROUNDS = 5
 COUNT = 60_000
@@ -280,7 +283,24 @@ async def latency(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]:
 # --- (e): what a claim costs as things grow
 
 CLAIMS = 60
-CLAIM = (None, "token", "bench", 100, Policy().lease, Policy().lease * 0, 8, Policy().review_within, "desk")
+WANTED = Wanted(
+    now=None,
+    token="token",  # noqa: S106 - of a claim
+    by="bench",
+    limit=100,
+    lease=Policy().lease,
+    skew=timedelta(),
+    max_attempts=8,
+    review_within=Policy().review_within,
+    owner="desk",
+    after_due_at=START.due_at,
+    after_id=START.id,
+    ids=None,
+    only_ask=False,
+    restored_to=None,
+    late=None,
+    others_until=None,
+)
 SETTLED = """
 INSERT INTO transactions (id, account, amount, currency, status, due_at, settled_at, gateway_reference)
 SELECT 's-' || n, 'account', n, 'USD', 'CONFIRMED', NULL, now(), 'ref' FROM generate_series(1, $1::int) n
@@ -339,7 +359,7 @@ async def old_snapshot(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]
     hint = await connection.fetchrow(
         "SELECT due_at, id FROM transactions WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT 1"
     )
-    place = (hint["due_at"], hint["id"])
+    place = Place(hint["due_at"], hint["id"])
     after = Samples.of([await claim_seconds(connection, place) * 1000 for _ in range(CLAIMS)][5:])
     plain = Samples.of([await claim_seconds(connection, START) * 1000 for _ in range(7)])
     store.hint = place
@@ -371,12 +391,11 @@ async def _late_ones(store: PostgresStore, connection: asyncpg.Connection) -> in
         """
     )
 
-    async def claim(token: str) -> set[str]:
-        return {record.id for record in (await store.claim_next(token=token, by="bench", limit=10)).held}
+    async def claim(token: str, look: Look) -> set[str]:
+        return {record.id for record in (await store.claim_next(token=token, by="bench", limit=10, look=look)).held}
 
-    first = await claim("first")
-    store.sweep()
-    return len({"late", "retry"} & (await claim("second") - first))
+    first = await claim("first", Look.ONWARD)
+    return len({"late", "retry"} & (await claim("second", Look.SWEEP) - first))
 
 
 async def schema(queue: Queue, name: str) -> asyncpg.Connection:
@@ -392,18 +411,18 @@ async def schema(queue: Queue, name: str) -> asyncpg.Connection:
 _prepared: dict[asyncpg.Connection, asyncpg.prepared_stmt.PreparedStatement] = {}
 
 
-async def claim_seconds(connection: asyncpg.Connection, place: tuple[object, str]) -> float:
+async def claim_seconds(connection: asyncpg.Connection, place: Place) -> float:
     """Of one claim, rolled back."""
     if connection not in _prepared:
-        _prepared[connection] = await connection.prepare(SQL["claim"])
+        _prepared[connection] = await connection.prepare(CLAIM.text)
     transaction = connection.transaction()
     await transaction.start()
     began = time.perf_counter()
-    rows = await _prepared[connection].fetch(*CLAIM, *place, None, False, None, None, None)
+    rows = await _prepared[connection].fetch(*WANTED._replace(after_due_at=place.due_at, after_id=place.id))
     taken = time.perf_counter() - began
     await transaction.rollback()
-    if len(rows) != CLAIM[3]:
-        raise LocalError(f"A claim brought {len(rows)} of {CLAIM[3]}: the figures don't count.")
+    if len(rows) != WANTED.limit:
+        raise LocalError(f"A claim brought {len(rows)} of {WANTED.limit}: the figures don't count.")
     return taken
 
 

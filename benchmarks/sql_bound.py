@@ -8,27 +8,24 @@ the document of moves made by the loop itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from workers.stores.postgres import SQL
+from workers.stores.statements import CLAIM, SETTLE, names, put_in
 
 _COMMENT = re.compile(r"--[^\n]*")
-_PARAMETER = re.compile(r"\$(\d+)")
 _CLAIMED = "FROM changed"
-_COUNTED = "SELECT count(*) FROM settled"
+_COUNTED = "SELECT count(*) AS number FROM settled"
 
 
-def with_values(sql: str, values: Sequence[str]) -> str:
-    """The statement with `values` for $1, $2, ... and without its comments.
+def with_values(sql: str, values: Mapping[str, str]) -> str:
+    """The statement with `values` for its `:names` and without its comments.
 
     Raises:
-        ValueError: it has another number of parameters.
+        ValueError: it has other parameters.
     """
-    sql = _COMMENT.sub("", sql).strip()
-    found = {int(number) for number in _PARAMETER.findall(sql)}
-    if found != set(range(1, len(values) + 1)):
-        raise ValueError(f"the statement's parameters are {sorted(found)}, the values {len(values)}")
-    return _PARAMETER.sub(lambda match: values[int(match[1]) - 1], sql)
+    if names(sql) != set(values):
+        raise ValueError(f"the statement's parameters are {sorted(names(sql))}, the values {sorted(values)}")
+    return _COMMENT.sub("", put_in(sql, values.__getitem__)).strip()
 
 
 def loop(batch: int, limit: int | None = None) -> str:
@@ -40,13 +37,27 @@ def loop(batch: int, limit: int | None = None) -> str:
         ValueError: a statement is not of the form that this module knows how to chain.
     """
     claim = with_values(
-        SQL["claim"],
-        [
-            *("NULL", "a_token", "'bound'", str(batch), "interval '60 s'", "interval '0'", "8", "interval '1 day'"),
-            *("'desk'", "hint_due_at", "hint_id", "NULL", "false", "NULL", "NULL", "NULL"),
-        ],
+        CLAIM.sql,
+        {
+            "now": "NULL",
+            "token": "a_token",
+            "by": "'bound'",
+            "limit": str(batch),
+            "lease": "interval '60 s'",
+            "skew": "interval '0'",
+            "max_attempts": "8",
+            "review_within": "interval '1 day'",
+            "owner": "'desk'",
+            "after_due_at": "hint_due_at",
+            "after_id": "hint_id",
+            "ids": "NULL",
+            "only_ask": "false",
+            "restored_to": "NULL",
+            "late": "NULL",
+            "others_until": "NULL",
+        },
     )
-    settle = with_values(SQL["settle"], ["a_document", "'bound'", "'desk'"])
+    settle = with_values(SETTLE.sql, {"moves": "a_document", "by": "'bound'", "owner": "'desk'"})
     changes, _, columns = claim.rpartition("\nSELECT ")
     if not columns.endswith(_CLAIMED) or not settle.endswith(_COUNTED):
         raise ValueError("claim.sql or settle.sql ends otherwise than benchmarks/sql_bound.py expects")

@@ -21,7 +21,7 @@ from time import time_ns
 from typing import NamedTuple
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
-from workers.domain.ports import Claimed, Claims, Clock, Gateway, Move, Source
+from workers.domain.ports import Claimed, Claims, Clock, Gateway, Look, Move, Source
 from workers.domain.redaction import redact
 from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
@@ -285,9 +285,9 @@ class WatchedSource:
     source: Source
     watch: Watch
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         began = time_ns()
-        claimed = await self.source.claim(limit, sweep=sweep, beside=beside, late=late)
+        claimed = await self.source.claim(limit, look)
         self.watch.claimed(claimed, began)
         return claimed
 

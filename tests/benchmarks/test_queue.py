@@ -86,9 +86,10 @@ def test_both_alternatives_are_measured_or_one(
 
 
 def test_values_take_the_places_of_parameters() -> None:
-    assert with_values("SELECT $2, $1, $2 -- but not $3", ["a", "b"]) == "SELECT b, a, b"
-    with pytest.raises(ValueError, match=r"parameters are \[1, 3\], the values 2"):
-        with_values("SELECT $1, $3", ["a", "b"])
+    given = {"one": "a", "two": "b"}
+    assert with_values("SELECT :two, :one::text, :two -- but not :three", given) == "SELECT b, a::text, b"
+    with pytest.raises(ValueError, match=r"parameters are \['one', 'three'\], the values \['one', 'two'\]"):
+        with_values("SELECT :one, :three", given)
 
 
 def test_the_bound_is_made_of_the_workers_own_statements() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -17,10 +18,13 @@ from tests.contract.test_store import answer, claim, done, find
 from tests.fakes import FakeClock, payment, payments, run
 from workers.database.connection import FreshPlans
 from workers.domain.outcomes import Confirmed, Retryable
+from workers.domain.ports import Look
 from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
 from workers.stores import postgres
-from workers.stores.postgres import SESSION, SQL, PostgresStore
+from workers.stores import statements as sql
+from workers.stores.postgres import SESSION, PostgresStore
+from workers.stores.statements import Statement
 
 
 def store_of(database: Database, clock: FakeClock | None = None) -> PostgresStore:
@@ -133,8 +137,7 @@ def test_the_hint_passes_what_lies_before_it_until_the_sweep(database: Database,
     run(store.add([payment("z-new", created_at=clock.now())]))
     assert {r.id for r in run(store.claim_next(token="t2", by="w", limit=9)).held} >= {"z-new"}
     assert "0-late" not in {r.id for r in run(store.claim_next(token="t3", by="w", limit=9)).held}
-    store.sweep()
-    assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9)).held}
+    assert "0-late" in {r.id for r in run(store.claim_next(token="t4", by="w", limit=9, look=Look.SWEEP)).held}
 
 
 def test_claims_at_once_share_nothing(database: Database, clock: FakeClock) -> None:
@@ -142,7 +145,8 @@ def test_claims_at_once_share_nothing(database: Database, clock: FakeClock) -> N
     run(store.add(list(payments(8))))
 
     async def two() -> list[set[str]]:
-        claims = (store.claim_next(token=f"t{n}", by="w", limit=3, beside=bool(n)) for n in range(2))
+        looks = enumerate((Look.ONWARD, Look.BESIDE))
+        claims = (store.claim_next(token=f"t{n}", by="w", limit=3, look=look) for n, look in looks)
         return [{record.id for record in claimed.held} for claimed in await asyncio.gather(*claims)]
 
     one, other = run(two())
@@ -157,19 +161,19 @@ def test_a_claim_beside_begins_a_stretch_ahead_and_another_one_when_that_is_done
     store = store_of(database, clock)
     run(store.add([payment(f"p-{n:02}", created_at=clock.now()) for n in range(13)]))
 
-    def claim(*, beside: bool = False) -> list[int]:
-        held = run(store.claim_next(token=f"t{clock.now()}", by="w", limit=2, beside=beside)).held
+    def claim(look: Look = Look.ONWARD) -> list[int]:
+        held = run(store.claim_next(token=f"t{clock.now()}", by="w", limit=2, look=look)).held
         return sorted(int(record.id.removeprefix("p-")) for record in held)
 
     assert claim() == [0, 1]
-    assert claim(beside=True) == [6, 7], "four are left to the others"
+    assert claim(Look.BESIDE) == [6, 7], "four are left to the others"
     assert claim() == [2, 3]
-    assert claim(beside=True) == [8, 9]
+    assert claim(Look.BESIDE) == [8, 9]
     assert claim() == [4, 5]
-    assert claim(beside=True) == [10, 11], "a stretch ahead again"
-    assert claim(beside=True) == [12]
+    assert claim(Look.BESIDE) == [10, 11], "a stretch ahead again"
+    assert claim(Look.BESIDE) == [12]
     run(store.add([payment("p-13", created_at=clock.now())]))
-    assert claim(beside=True) == [13]
+    assert claim(Look.BESIDE) == [13]
 
 
 def test_a_claim_beside_begins_with_the_others_where_there_is_less_than_a_stretch(
@@ -178,7 +182,7 @@ def test_a_claim_beside_begins_with_the_others_where_there_is_less_than_a_stretc
     store = store_of(database, clock)
     run(store.add(list(payments(3))))
     assert len(run(store.claim_next(token="t1", by="w", limit=2)).held) == 2
-    assert len(run(store.claim_next(token="t2", by="w", limit=2, beside=True)).held) == 1
+    assert len(run(store.claim_next(token="t2", by="w", limit=2, look=Look.BESIDE)).held) == 1
 
 
 def test_a_claim_brings_times_as_they_are_stored(database: Database, clock: FakeClock) -> None:
@@ -405,21 +409,37 @@ def test_the_workers_role_can_do_all_that_a_worker_does(database: Database, cloc
 
 async def _plan(connection: asyncpg.Connection, limit: int) -> dict[str, Any]:
     """Of a claim."""
-    first = ["NULL::timestamptz", "'t'", "'w'", str(limit), "interval '60 s'", "interval '0'", "8", "interval '1 day'"]
-    values = [*first, "'o'", "'-infinity'::timestamptz", "''", "NULL::text[]", "false", "NULL::timestamptz"]
-    values += ["NULL::interval", "NULL::timestamptz"]
-    types = "timestamptz, text, text, int, interval, interval, int, interval, text, timestamptz, text, text[], boolean"
-    types += ", timestamptz, interval, timestamptz"
-    return await _explain(connection, "claim", types, values)
+    values = {
+        "token": "'t'",
+        "by": "'w'",
+        "limit": str(limit),
+        "lease": "interval '60 s'",
+        "skew": "interval '0'",
+        "max_attempts": "8",
+        "review_within": "interval '1 day'",
+        "owner": "'o'",
+        "after_due_at": "'-infinity'::timestamptz",
+        "after_id": "''",
+        "only_ask": "false",
+    }
+    return await _explain(connection, sql.CLAIM, values)
 
 
-async def _explain(connection: asyncpg.Connection, statement: str, types: str, values: list[str]) -> dict[str, Any]:
+def _arguments(statement: Statement[Any, Any], values: Mapping[str, str]) -> str:
+    """NULL for those that are not given."""
+    assert set(values) <= set(statement.parameters._fields)
+    return ", ".join(values.get(name, "NULL") for name in statement.parameters._fields)
+
+
+async def _explain(
+    connection: asyncpg.Connection, statement: Statement[Any, Any], values: Mapping[str, str]
+) -> dict[str, Any]:
     for name, value in SESSION.items():
         await connection.execute(f"SET {name} = '{value}'")
-    await connection.execute(f"PREPARE explained ({types}) AS {SQL[statement]}")
+    await connection.execute(f"PREPARE explained AS {statement.text}")
     try:
         row = await connection.fetchval(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({', '.join(values)})"
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({_arguments(statement, values)})"
         )
     finally:
         await connection.execute("DEALLOCATE explained")
@@ -452,8 +472,8 @@ def test_a_claim_keeps_to_its_index_at_a_million_rows(database: Database) -> Non
                 for limit in (100, 900):
                     plan = await _plan(connection, limit)
                     found.append((_nodes(plan), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]))
-                place = ["NULL::timestamptz", "now() - interval '50 min'", "''", "1000"]
-                ahead = await _explain(connection, "ahead", "timestamptz, timestamptz, text, int", place)
+                place = {"after_due_at": "now() - interval '50 min'", "after_id": "''", "number": "1000"}
+                ahead = await _explain(connection, sql.AHEAD, place)
                 assert {node.get("Index Name") for node in _nodes(ahead)} == {None, "transactions_due"}
                 assert ahead["Actual Rows"] == 1
                 assert ahead["Shared Hit Blocks"] + ahead["Shared Read Blocks"] < 2_500, "its stretch alone"
@@ -490,18 +510,23 @@ async def _grow(connection: Any, prefix: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "types"), [("settle", "text, text, text"), ("extend", "timestamptz, interval, text[], text[]")]
+    ("statement", "values"),
+    [
+        (sql.SETTLE, {"moves": "'[]'", "by": "'w'", "owner": "'o'"}),
+        (sql.EXTEND, {"lease": "'60 s'", "ids": "'{}'", "tokens": "'{}'"}),
+    ],
 )
-def test_what_is_held_is_found_by_its_id(database: Database, statement: str, types: str) -> None:
+def test_what_is_held_is_found_by_its_id(
+    database: Database, statement: Statement[Any, Any], values: Mapping[str, str]
+) -> None:
     """Without the session's settings the planner reads a table of some thousands from end to end, for each batch."""
 
     async def plan() -> str:
         async with database.pool.acquire() as connection:
             await _grow(connection, "p-", 20_000)
             await connection.execute("ANALYZE transactions")
-            await connection.execute(f"PREPARE one ({types}) AS {SQL[statement]}")
-            values = "'[]', 'w', 'o'" if statement == "settle" else "NULL, '60 s', '{}', '{}'"
-            lines = await connection.fetch(f"EXPLAIN EXECUTE one ({values})")
+            await connection.execute(f"PREPARE one AS {statement.text}")
+            lines = await connection.fetch(f"EXPLAIN EXECUTE one ({_arguments(statement, values)})")
             await connection.execute("DEALLOCATE one")
             return "\n".join(line[0] for line in lines)
 
@@ -513,31 +538,37 @@ def test_what_is_held_is_found_by_its_id(database: Database, statement: str, typ
 
 
 @pytest.mark.parametrize(
-    ("statement", "types", "values"),
+    ("statement", "values"),
     [
-        ("doubt", "timestamptz, int, timestamptz", "NULL, 5000, NULL"),
+        (sql.DOUBT, {"limit": "5000"}),
         (
-            "first",
-            "timestamptz, interval, timestamptz, text, text[], interval, boolean, timestamptz",
-            "NULL, '0 s', '-infinity', '', NULL, '1 d', false, NULL",
+            sql.FIRST,
+            {"skew": "'0 s'", "after_due_at": "'-infinity'", "after_id": "''", "late": "'1 d'", "only_ask": "false"},
         ),
         (
-            "set_aside",
-            "timestamptz, text, interval, text, text, text, interval",
-            "NULL, 'p', '0 s', 'w', 'y', 'o', '1 d'",
+            sql.SET_ASIDE,
+            {
+                "id": "'p'",
+                "skew": "'0 s'",
+                "by": "'w'",
+                "why": "'y'",
+                "owner": "'o'",
+                "review_within": "'1 d'",
+            },
         ),
+        (sql.RECALL, {"longest_wait": "'1 h'", "limit": "5000"}),
     ],
 )
 def test_what_is_seldom_asked_for_reads_no_table_from_end_to_end(
-    database: Database, statement: str, types: str, values: str
+    database: Database, statement: Statement[Any, Any], values: Mapping[str, str]
 ) -> None:
     async def plan() -> str:
         async with database.pool.acquire() as connection:
             await _grow(connection, "p-", 20_000)
             await connection.execute("UPDATE transactions SET due_at = NULL, status = 'CONFIRMED', settled_at = now()")
             await connection.execute("ANALYZE transactions")
-            await connection.execute(f"PREPARE one ({types}) AS {SQL[statement]}")
-            lines = await connection.fetch(f"EXPLAIN EXECUTE one ({values})")
+            await connection.execute(f"PREPARE one AS {statement.text}")
+            lines = await connection.fetch(f"EXPLAIN EXECUTE one ({_arguments(statement, values)})")
             await connection.execute("DEALLOCATE one")
             return "\n".join(line[0] for line in lines)
 
@@ -664,7 +695,7 @@ def test_migrations_do_not_wait_for_ever_for_a_lock_that_any_login_may_hold(data
 
 def test_migrations_only_add() -> None:
     assert {m.name: unsafe(m.sql) for m in migrations()} == {m.name: [] for m in migrations()}
-    for sql in (
+    for statement in (
         "ALTER TABLE transactions DROP COLUMN reason",
         "ALTER TABLE transactions RENAME token TO t",
         "ALTER TABLE history ALTER COLUMN why TYPE varchar(9)",
@@ -673,7 +704,7 @@ def test_migrations_only_add() -> None:
         "REVOKE UPDATE ON transactions FROM confirm_worker",
         "DROP INDEX transactions_due",
     ):
-        assert unsafe(sql), sql
+        assert unsafe(statement), statement
     assert not unsafe("ALTER TABLE transactions ADD COLUMN later text NOT NULL DEFAULT ''")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -18,7 +19,7 @@ from workers.domain.outcomes import Confirmed, NotTried
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, to_text
 from workers.domain.transitions import Answer, decide
-from workers.stores import postgres
+from workers.stores import statements
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import PostgresStore
 
@@ -259,9 +260,9 @@ def test_a_row_given_back_while_a_claim_looks_at_it_is_left_alone_and_stops_nobo
 ) -> None:
     """A late worker gives it back between a claim's snapshot and its locks: what was locked is not what was seen."""
     gate = 8_152_436
-    sql = postgres.SQL["claim"].replace(") AS truncated", f", pg_advisory_xact_lock_shared({gate})) AS truncated")
-    assert sql != postgres.SQL["claim"]
-    monkeypatch.setattr(postgres, "SQL", {**postgres.SQL, "claim": sql})
+    gated = statements.CLAIM.sql.replace(") AS truncated", f", pg_advisory_xact_lock_shared({gate})) AS truncated")
+    assert gated != statements.CLAIM.sql
+    monkeypatch.setattr(statements, "CLAIM", replace(statements.CLAIM, sql=gated))
     store = PostgresStore(database.pool, POLICY, clock)
     run(store.add([payment("p-0", hours=0.1), payment("fine")]))
 

@@ -16,7 +16,7 @@ from tests.fakes import FakeClock, run
 from workers.database import login
 from workers.database.login import NotSigned, Passwords
 from workers.database.source import RetryingSource
-from workers.domain.ports import Claimed
+from workers.domain.ports import Claimed, Look
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedSource
 
@@ -31,9 +31,6 @@ class Store:
     def __init__(self, *turns: Callable[[], Awaitable[list[bool]]]) -> None:
         self.pool, self._turns = Pool(), iter(turns)
         self.asked: list[object] = []
-
-    def sweep(self) -> None:
-        self.asked.append("sweep")
 
     async def claim_next(self, **how: object) -> Claimed:
         self.asked.append(how)
@@ -109,10 +106,9 @@ def test_an_older_connection_that_fails_late_is_no_new_loss(capsys: pytest.Captu
 def test_a_claim_is_made_as_the_stream_asks_for_it() -> None:
     database = a_database()
     source = WatchedSource(database, Watch(database.telemetry, database.clock, "w"))
-    how = {"token": "", "by": "w", "limit": 5, "late": False}
-    run(source.claim(5, sweep=True))
-    run(source.claim(5, beside=True))
-    assert cast(Any, database.store).asked == ["sweep", {**how, "beside": False}, {**how, "beside": True}]
+    for look in Look:
+        run(source.claim(5, look))
+    assert cast(Any, database.store).asked == [{"token": "", "by": "w", "limit": 5, "look": look} for look in Look]
 
 
 class Signer:

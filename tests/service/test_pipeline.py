@@ -14,7 +14,7 @@ from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.outcomes import Confirmed, NotFound, Outcome
 from workers.domain.policy import Policy
-from workers.domain.ports import Claimed, Move
+from workers.domain.ports import Claimed, Look, Move
 from workers.domain.transaction import Status, Transaction
 from workers.service.pipeline import AHEAD, Pipeline
 from workers.stores.memory import MemoryStore
@@ -29,10 +29,10 @@ class Memory:
     store: MemoryStore
     claims: int = 0
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         self.claims += 1
         await asyncio.sleep(0)  # the callers have nothing yet, and wait
-        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=late)
+        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=look is Look.LATE)
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         return await self.store.settle(moves)
@@ -236,8 +236,8 @@ class Watched(Memory):
 
     gateway: Overlapping = field(default_factory=Overlapping)
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
-        claimed = await super().claim(limit, sweep=sweep, beside=beside)
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
+        claimed = await super().claim(limit, look)
         if any(int(record.id.removeprefix("p-")) >= CALLERS for record in claimed.held):
             self.gateway.claimed_next.set()
         return claimed
@@ -266,13 +266,13 @@ class Gated(Memory):
     may_claim: asyncio.Event = field(default_factory=asyncio.Event)
     may_settle: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
-        self.claiming.append(beside)
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
+        self.claiming.append(look is Look.BESIDE)
         try:
             await self.may_claim.wait()
-            return await super().claim(limit, sweep=sweep, beside=beside)
+            return await super().claim(limit, look)
         finally:
-            self.claiming.remove(beside)
+            self.claiming.remove(look is Look.BESIDE)
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         self.sizes.append(len(moves))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from workers.database.connection import LOST
-from workers.domain.ports import Claimed, Clock, Move
+from workers.domain.ports import Claimed, Clock, Look, Move
 from workers.domain.transaction import Transaction
 from workers.stores.postgres import PostgresStore
 from workers.telemetry import Telemetry
@@ -35,7 +35,7 @@ class RetryingSource:
     _told: int = 0
     """Losses and their ends told so far."""
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         """As `PostgresStore.claim_next`; where an answer is lost, what it had sent to desks is in the history alone."""
         token = self.new_token()
         tried = False
@@ -45,9 +45,7 @@ class RetryingSource:
             if tried and (held := await self.store.held(token)):
                 return Claimed(held, [])  # the statement had got through, only its answer had not
             tried = True
-            if sweep:
-                self.store.sweep()
-            return await self.store.claim_next(token=token, by=self.by, limit=limit, beside=beside, late=late)
+            return await self.store.claim_next(token=token, by=self.by, limit=limit, look=look)
 
         return await self._write(once)
 

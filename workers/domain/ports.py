@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from workers.domain.outcomes import Outcome
@@ -187,15 +188,24 @@ class Shares(Protocol):
         ...
 
 
+class Look(Enum):
+    """Where a claim of the stream looks for work."""
+
+    ONWARD = "onward"
+    """From where the last one ended: what lies before that waits for the next sweep."""
+    SWEEP = "sweep"
+    """From the very beginning: retries, latecomers and expired leases are there."""
+    BESIDE = "beside"
+    """While another claim is on its way: ahead of it."""
+    LATE = "late"
+    """Everywhere, for those alone that no call helps any more (`Claims.claim`)."""
+
+
 class Source(Protocol):
     """Where the service's stream comes from and goes to; each call waits out a lost datastore by itself."""
 
-    async def claim(self, limit: int, *, sweep: bool = False, beside: bool = False, late: bool = False) -> Claimed:
-        """Lease up to `limit` that are due, the longest due first.
-
-        `sweep` looks at all that is due, what came in late too; `beside` is a claim while another one is on its way;
-        `late` as in `Claims.claim`.
-        """
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
+        """Lease up to `limit` that are due, the longest due first."""
         ...
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:

@@ -20,7 +20,7 @@ from time import monotonic
 
 from workers.domain.confirming import Confirmer, Tally, of_desked, tally
 from workers.domain.outcomes import NotTried
-from workers.domain.ports import Move, Source
+from workers.domain.ports import Look, Move, Source
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, decide
 
@@ -136,7 +136,7 @@ class Pipeline:
             elif not self.confirmer().gateway.ready():
                 # claims nothing that could not be called, but for what no call helps any more
                 if (now := loop.time()) >= looked:
-                    came = await self._claim_batch(late=True)
+                    came = await self._claim_batch(Look.LATE)
                     took = loop.time() - now
                     looked = now if came else loop.time() + max(poll, LATE_SHARE * took)
                     if came:
@@ -145,9 +145,10 @@ class Pipeline:
             else:
                 self.wake.clear()
                 now = loop.time()
-                if sweep := now - swept >= poll:
-                    swept = now
-                if not await self._claim_batch(sweep=sweep):
+                look = Look.ONWARD
+                if now - swept >= poll:
+                    swept, look = now, Look.SWEEP
+                if not await self._claim_batch(look):
                     await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
 
     async def _claim_more(self, stop: asyncio.Event) -> None:
@@ -158,15 +159,15 @@ class Pipeline:
             elif not self._has_room():
                 await self._room.wait()
             elif self.confirmer().gateway.ready():
-                await self._claim_batch(beside=True)
+                await self._claim_batch(Look.BESIDE)
             else:
                 self._more.clear()
 
-    async def _claim_batch(self, *, sweep: bool = False, beside: bool = False, late: bool = False) -> int:
+    async def _claim_batch(self, look: Look) -> int:
         """How many came: those that went to desks are among them."""
         loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
         began = loop.time()
-        held, desked = await self.source.claim(limit, sweep=sweep, beside=beside, late=late)
+        held, desked = await self.source.claim(limit, look)
         self.totals.claim_seconds += loop.time() - began
         if desked:
             self.totals.tally += of_desked(desked)

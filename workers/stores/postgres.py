@@ -13,21 +13,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import nan
-from operator import itemgetter
-from pathlib import Path
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from workers.domain.history import told
+from workers.domain.inlined import inlined
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
-from workers.domain.transaction import HistoryEntry, Status, Transaction, make, utc
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Look, Move
+from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, SetAside, decide
+from workers.stores import statements as sql
 from workers.stores.memory import same_content
+from workers.stores.statements import ClaimedRow, Place, Shared, Stored, StoredLine
 
-SQL: Mapping[str, str] = {file.stem: file.read_text() for file in (Path(__file__).parent / "sql").glob("*.sql")}
-START = (datetime.min.replace(tzinfo=UTC), "")
+START = Place(datetime.min.replace(tzinfo=UTC), "")
 """Before every row of the queue."""
 
 SESSION = {
@@ -45,10 +46,7 @@ STRETCH = 10
 """Batches: so far ahead of the others a claim beside begins, and so many are claimed there. But for these the longest
 due come first."""
 
-Place = tuple[datetime, str]
-"""(due_at, id): where in the queue a claim ended."""
-_PLACE = itemgetter(7, 0)
-"""Of a row of claim.sql, its due_at in seconds: None where it went to a desk."""
+_FURTHEST = attrgetter("due_at", "id")
 
 POISON = (
     asyncpg.DataError,  # a number out of its range, text that PostgreSQL has not (a NUL)
@@ -62,6 +60,17 @@ POISON = (
 DOUBTED = 5_000
 """Rows of one statement of `doubt`."""
 _LOG = logging.getLogger(__name__)
+
+
+class _Wanted(NamedTuple):
+    """What a claim asks for, on its way through the layers below."""
+
+    token: str
+    by: str
+    limit: int
+    after: Place = START
+    ids: Sequence[str] | None = None
+    late: bool = False
 
 
 @dataclass
@@ -85,13 +94,10 @@ class PostgresStore:
 
     async def add(self, transactions: Sequence[Transaction]) -> Added:
         first = {t.id: t for t in reversed(transactions)}  # of several with one id the first counts
-        rows = [
-            (t.id, t.account, t.amount, t.currency, utc(t.created_at), utc(t.deadline))
-            for t in reversed(first.values())
-        ]
+        rows = list(reversed(first.values()))
         inserted, refused = await self._insert(rows)
         others = [id_ for id_ in first if id_ not in inserted and id_ not in refused]
-        present = {r.id: r for r in map(_record, await self._rows(others))}
+        present = {row.id: _record(row) for row in await sql.ROWS.all(self.pool, sql.Ids(others))}
         new: list[str] = []
         already: list[str] = []
         conflicting: list[str] = []
@@ -105,44 +111,56 @@ class PostgresStore:
             (already if same_content(old, transaction) else conflicting).append(transaction.id)
         return Added(tuple(new), tuple(already), tuple(conflicting), tuple(refused))
 
-    async def _insert(self, rows: Sequence[tuple[Any, ...]]) -> tuple[set[str], list[str]]:
+    async def _insert(self, rows: Sequence[Transaction]) -> tuple[set[str], list[str]]:
         """The ids that were new, and those that the table refuses: a statement that fails is taken apart."""
         if not rows:
             return set(), []
+        arrivals = sql.Arrivals(
+            now=self._now(),
+            ids=[row.id for row in rows],
+            accounts=[row.account for row in rows],
+            amounts=[row.amount for row in rows],
+            currencies=[row.currency for row in rows],
+            created_at=[utc(row.created_at) for row in rows],
+            deadlines=[utc(row.deadline) for row in rows],
+        )
         try:
-            found = await self.pool.fetch(SQL["add"], self._now(), *_columns(rows, 6))
+            found = await sql.ADD.all(self.pool, arrivals)
         except Exception as error:
             if not any(
                 isinstance(one, _OF_A_ROW) for one in (error, error.__cause__)
             ):  # the command `confirm` rewords it
                 raise
             if len(rows) == 1:
-                return set(), [rows[0][0]]
+                return set(), [rows[0].id]
             half = len(rows) // 2
             inserted, refused = await self._insert(rows[:half])
             more, others = await self._insert(rows[half:])
             return inserted | more, refused + others
-        return {row["id"] for row in found}, []
+        return {row.id for row in found}, []
 
     async def claim(
         self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
     ) -> Claimed:
-        claimed, _ = await self._claim(token, by, limit, START, ids, late=late)
-        claimed.held.sort(key=lambda record: (record.next_attempt_at or START[0], record.id))
+        wanted = _Wanted(token, by, limit, ids=ids, late=late)
+        claimed, _ = await self._claim(wanted)
+        claimed.held.sort(key=lambda record: (record.next_attempt_at or START.due_at, record.id))
         return claimed
 
-    async def claim_next(self, *, token: str, by: str, limit: int, beside: bool = False, late: bool = False) -> Claimed:
-        """As `claim`, but from where the last one ended: what lies before it waits for the next `sweep`.
+    async def claim_next(self, *, token: str, by: str, limit: int, look: Look = Look.ONWARD) -> Claimed:
+        """As `claim`, for a stream: where it looks for work is the port's matter (`workers.domain.ports.Source`).
 
-        One more may be on its way `beside`, in a stretch of its own ahead of the others: else they would step over each
-        other's rows (10 % of a claim's time at batches of 100, 19 % at 500, measured). What is `late` is looked for
-        everywhere.
+        A claim begins where the last one ended. Beside it goes one in a stretch of its own ahead of the others: else
+        they would step over each other's rows (10 % of a claim's time at batches of 100, 19 % at 500, measured).
         """
-        if late:
+        wanted = _Wanted(token, by, limit)
+        if look is Look.LATE:
             return await self.claim(token=token, by=by, limit=limit, late=True)
-        if beside:
-            return await self._claim_beside(token, by, limit)
-        claimed, self.hint = await self._claim(token, by, limit, self.hint, None)
+        if look is Look.BESIDE:
+            return await self._claim_beside(wanted)
+        if look is Look.SWEEP:
+            self.hint = START
+        claimed, self.hint = await self._claim(wanted._replace(after=self.hint))
         return claimed
 
     async def recall(self) -> int:
@@ -150,23 +168,23 @@ class PostgresStore:
         looks for them: a claim ends its search at what is due."""
         called, more = 0, DOUBTED
         while more == DOUBTED:
-            more = await self.pool.fetchval(SQL["recall"], self._now(), self.policy.longest_wait, DOUBTED)
+            ahead = sql.TooFarAhead(self._now(), self.policy.longest_wait, DOUBTED)
+            more = (await sql.RECALL.one(self.pool, ahead)).number
             called += more
         return called
 
     async def held(self, token: str) -> list[Transaction]:
         """What stands under `token`: the fruit of a claim whose answer was lost with its connection."""
-        query = f"{_SELECT} WHERE due_at IS NOT NULL AND token = $1 ORDER BY due_at, id"
-        return [_record(row) for row in await self.pool.fetch(query, token)]
-
-    def sweep(self) -> None:
-        """Let the next claim begin at the very left: retries, latecomers and expired leases are there."""
-        self.hint = START
+        return [_record(row) for row in await sql.HELD.all(self.pool, sql.Token(token))]
 
     async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
-        ids, tokens = [t.id for t in transactions], [t.token for t in transactions]
-        rows = await self.pool.fetch(SQL["extend"], self._now(), self.policy.lease, ids, tokens)
-        renewed = {row["id"]: row["lease_until"] for row in rows}
+        leases = sql.Leases(
+            now=self._now(),
+            lease=self.policy.lease,
+            ids=[t.id for t in transactions],
+            tokens=[t.token for t in transactions],
+        )
+        renewed = {row.id: row.lease_until for row in await sql.EXTEND.all(self.pool, leases)}
         return [t._replace(lease_until=renewed[t.id]) for t in transactions if t.id in renewed]
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
@@ -182,8 +200,8 @@ class PostgresStore:
             return [False]
 
     async def _settle(self, moves: Sequence[Move]) -> list[bool]:
-        by, owner = moves[0].after.history[-1].by, self.policy.review_owner
-        if await self.pool.fetchval(SQL["settle"], _document(moves), by, owner) == len(moves):
+        ended = sql.Ended(_document(moves), by=moves[0].after.history[-1].by, owner=self.policy.review_owner)
+        if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):
             return [True] * len(moves)
         won = await self._written(moves)
         return [move.before.id in won for move in moves]
@@ -199,62 +217,55 @@ class PostgresStore:
             await self._settle([Move(before, instead)])
 
     async def backlog(self) -> Backlog:
-        row = await self.pool.fetchrow(SQL["backlog"], self._now())
-        assert row is not None  # noqa: S101 - aggregates always give a row
-        return Backlog(row["open"], row["due"], row["oldest_due_at"], row["review"])
+        found = await sql.BACKLOG.one(self.pool, sql.Now(self._now()))
+        return Backlog(open=found.open, due=found.due, oldest_due_at=found.oldest_due_at, review=found.review)
 
     async def desk(self) -> Desk:
-        rows = await self.pool.fetch(SQL["desk"])
-        at_risk = {row["currency"]: int(row["amount"]) for row in rows}
-        return Desk(sum(row["waiting"] for row in rows), min((r["first"] for r in rows), default=None), at_risk)
+        rows = await sql.DESK.all(self.pool, sql.Nothing())
+        return Desk(
+            count=sum(row.waiting for row in rows),
+            first_review_by=min((row.first for row in rows if row.first), default=None),
+            at_risk={row.currency: int(row.amount) for row in rows},
+        )
 
     async def find(self, id: str) -> Transaction | None:  # noqa: A002
-        rows = await self._rows([id])
-        return await self._whole(rows[0]) if rows else None
+        row = await sql.ROWS.first(self.pool, sql.Ids([id]))
+        return await self._whole(row) if row else None
 
     async def review(self, limit: int = 100) -> list[Transaction]:
-        query = f"{_SELECT} WHERE review_by IS NOT NULL AND NOT is_canary(id, amount, currency)"
-        query += " ORDER BY review_by, id LIMIT $1"
-        return [await self._whole(row) for row in await self.pool.fetch(query, limit)]
+        return [await self._whole(row) for row in await sql.REVIEW.all(self.pool, sql.Limit(limit))]
 
     async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
         before = await self.find(id)
         if before is None:
             raise Refused(f"there is no transaction {id}")
-        now = self._now() or await self.pool.fetchval("SELECT now()")
+        now = self._now() or (await sql.TIME.one(self.pool, sql.Nothing())).now
         after = decide(before, Redrive(by, approved_by, why), now, self.policy)
         line = after.history[-1]
-        done = await self.pool.fetchval(
-            "SELECT redrive_transaction($1, $2, $3, $4, $5, $6)",
-            id,
-            before.version,
-            line.at,
-            after.deadline,
-            line.by,
-            line.why,
-        )
-        if done is None:
+        again = sql.Again(id=id, version=before.version, at=line.at, deadline=after.deadline, by=line.by, why=line.why)
+        if (await sql.REDRIVE.one(self.pool, again)).id is None:
             raise Refused(f"{id} was changed by somebody else just now; look again")
         return after
 
     async def everything(self) -> list[Transaction]:
         """The whole table: for a verdict or an export, never for the work itself (it reads every row)."""
-        rows = await self.pool.fetch(_SELECT)
+        rows = await sql.EVERY_ROW.all(self.pool, sql.Nothing())
         lines: dict[str, list[HistoryEntry]] = {}
-        for row in await self.pool.fetch(f"{_LINES} ORDER BY transaction_id, version"):
-            lines.setdefault(row["transaction_id"], []).extend(_lines(row))
-        return [_with(row, lines.get(row["id"], [])) for row in rows]
+        for row in await sql.EVERY_LINE.all(self.pool, sql.Nothing()):
+            lines.setdefault(row.transaction_id, []).extend(_lines(row))
+        return [_with(row, lines.get(row.id, [])) for row in rows]
 
     async def doubt(self) -> int:
         marked, more = 0, DOUBTED
         while more == DOUBTED:  # in parts, so that nobody waits for long
-            more = await self.pool.fetchval(SQL["doubt"], self._now(), DOUBTED, self.policy.restored_to)
+            doubtful = sql.Doubtful(self._now(), DOUBTED, self.policy.restored_to)
+            more = (await sql.DOUBT.one(self.pool, doubtful)).number
             marked += more
         return marked
 
     async def enter_shadow(self) -> int:
         """As `doubt`, by a worker in shadow mode: the first that sends again will know that one was here."""
-        await self.pool.execute(_ENTER, self.policy.restored_to)
+        await sql.ENTER_SHADOW.all(self.pool, sql.Since(self.policy.restored_to))
         return await self.doubt()
 
     async def leave_shadow(self) -> datetime | None:
@@ -263,13 +274,13 @@ class PostgresStore:
 
         So nothing needs to be marked: not what somebody holds just then, nor what a producer commits only later.
         """
-        if await self.pool.fetchval("DELETE FROM shadow_mode RETURNING true") and self.clock:
-            await self.pool.execute("UPDATE shadow_left SET left_at = $1", self.clock.now())
-        row = await self.pool.fetchrow("SELECT left_at, since FROM shadow_left")
-        if row is None:
+        if await sql.LEAVE_SHADOW.first(self.pool, sql.Nothing()) and self.clock:
+            await sql.LEFT_AT.all(self.pool, sql.Time(self.clock.now()))
+        left = await sql.SHADOW_LEFT.first(self.pool, sql.Nothing())
+        if left is None:
             return None
-        since = min((time for time in (self.policy.restored_to, row["since"]) if time), default=None)
-        self.policy = replace(self.policy, others_until=row["left_at"], restored_to=since)
+        since = min((time for time in (self.policy.restored_to, left.since) if time), default=None)
+        self.policy = replace(self.policy, others_until=left.left_at, restored_to=since)
         return self.policy.others_until
 
     # --- parts
@@ -277,72 +288,70 @@ class PostgresStore:
     def _now(self) -> datetime | None:
         return self.clock.now() if self.clock else None
 
-    async def _claim(
-        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None, *, late: bool = False
-    ) -> tuple[Claimed, Place]:
+    async def _claim(self, wanted: _Wanted) -> tuple[Claimed, Place]:
+        """What it brought, and where it ended."""
         try:
-            return await self._claim_whole(token, by, limit, after, ids, late=late)
+            return await self._claim_whole(wanted)
         except POISON as error:
-            _LOG.error("a claim of %d was refused (%s): one row after the other", limit, type(error).__name__)
-            return await self._claim_apart(token, by, limit, after, ids, late=late)
+            _LOG.error("a claim of %d was refused (%s): one row after the other", wanted.limit, type(error).__name__)
+            return await self._claim_apart(wanted)
 
-    async def _claim_whole(
-        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None, *, late: bool
-    ) -> tuple[Claimed, Place]:
-        policy = self.policy
-        rows = await self.pool.fetch(
-            SQL["claim"],
-            self._now(),
-            token,
-            by,
-            limit,
-            policy.lease,
-            self._skew,
-            policy.max_attempts,
-            policy.review_within,
-            policy.review_owner,
-            *after,
-            None if ids is None else list(ids),
-            policy.only_ask,
-            policy.restored_to,
-            policy.patience if late else None,
-            policy.others_until,
+    async def _claim_whole(self, wanted: _Wanted) -> tuple[Claimed, Place]:
+        policy, after = self.policy, wanted.after
+        rows = await sql.CLAIM.all(
+            self.pool,
+            sql.Wanted(
+                now=self._now(),
+                token=wanted.token,
+                by=wanted.by,
+                limit=wanted.limit,
+                lease=policy.lease,
+                skew=self._skew,
+                max_attempts=policy.max_attempts,
+                review_within=policy.review_within,
+                owner=policy.review_owner,
+                after_due_at=after.due_at,
+                after_id=after.id,
+                ids=wanted.ids,
+                only_ask=policy.only_ask,
+                restored_to=policy.restored_to,
+                late=self._late(wanted),
+                others_until=policy.others_until,
+            ),
         )
-        claimed = _claimed(rows, token, by, policy)
+        claimed = _claimed(rows, wanted.token, wanted.by, policy)
         if claimed.desked:
-            rows = [row for row in rows if _PLACE(row)[0] is not None]
+            rows = [row for row in rows if row.due_at is not None]
         if rows:
-            due_at, id_ = max(map(_PLACE, rows))
-            after = datetime.fromtimestamp(due_at, UTC), id_
+            due_at, id_ = max(map(_FURTHEST, rows))
+            after = Place(datetime.fromtimestamp(due_at, UTC), id_)
         return claimed, after
 
-    async def _claim_apart(
-        self, token: str, by: str, limit: int, after: Place, ids: Sequence[str] | None, *, late: bool
-    ) -> tuple[Claimed, Place]:
+    async def _claim_apart(self, wanted: _Wanted) -> tuple[Claimed, Place]:
         """As a claim that a row refuses: in ever smaller parts until that row is alone, which goes to a desk."""
         held: list[Transaction] = []
         desked: list[Transaction] = []
-        size = limit
-        while (left := limit - len(held) - len(desked)) > 0:
+        size, after = wanted.limit, wanted.after
+        while (left := wanted.limit - len(held) - len(desked)) > 0:
             size = max(1, min(size, left))
             try:
-                part, after = await self._claim_whole(token, by, size, after, ids, late=late)
+                part, after = await self._claim_whole(wanted._replace(limit=size, after=after))
             except POISON:
                 if size > 1:
                     size //= 2
                     continue
-                row = await self.pool.fetchrow(SQL["first"], self._now(), self._skew, *after, ids, *self._late(late))
-                if row is None:  # somebody else has seen to it
+                place = await self._first_of(wanted._replace(after=after))
+                if place is None:  # somebody else has seen to it
                     break
                 part = Claimed([], [])
                 try:  # the row that was in the way may have been another's meanwhile
-                    part, _ = await self._claim_whole(token, by, 1, after, [row["id"]], late=late)
+                    part, _ = await self._claim_whole(wanted._replace(limit=1, after=after, ids=[place.id]))
                 except POISON as error:
                     with contextlib.suppress(*POISON):
-                        desked += await self._set_aside(row["id"], by, error)
+                        desked += await self._set_aside(place.id, wanted.by, error)
                 held += part.held
                 desked += part.desked
-                after = row["due_at"], row["id"]
+                after = place
                 continue
             held += part.held
             desked += part.desked
@@ -351,53 +360,69 @@ class PostgresStore:
             size *= 2
         return Claimed(held, desked), after
 
+    async def _first_of(self, wanted: _Wanted) -> Place | None:
+        """The first row that a claim would take."""
+        policy = self.policy
+        first = sql.FirstOf(
+            now=self._now(),
+            skew=self._skew,
+            after_due_at=wanted.after.due_at,
+            after_id=wanted.after.id,
+            ids=wanted.ids,
+            late=self._late(wanted),
+            only_ask=policy.only_ask,
+            others_until=policy.others_until,
+        )
+        return await sql.FIRST.first(self.pool, first)
+
     async def _set_aside(self, id_: str, by: str, error: Exception) -> list[Transaction]:
         """Move a row that no claim can take to a desk; none where somebody else has it."""
         policy = self.policy
         why = f"a claim of it was refused ({type(error).__name__}): its row, or its history, is not as we write it"
         _LOG.error("%s: %s", id_, why)
-        rows = await self.pool.fetch(
-            SQL["set_aside"], self._now(), id_, self._skew, by, why, policy.review_owner, policy.review_within
+        aside = sql.Aside(
+            now=self._now(),
+            id=id_,
+            skew=self._skew,
+            by=by,
+            why=why,
+            owner=policy.review_owner,
+            review_within=policy.review_within,
         )
-        return [await self._whole(row) for row in await self._rows([row["id"] for row in rows])]
+        moved = [row.id for row in await sql.SET_ASIDE.all(self.pool, aside)]
+        return [await self._whole(row) for row in await sql.ROWS.all(self.pool, sql.Ids(moved))]
 
-    def _late(self, late: bool) -> tuple[timedelta | None, bool, datetime | None]:
-        return self.policy.patience if late else None, self.policy.only_ask, self.policy.others_until
+    def _late(self, wanted: _Wanted) -> timedelta | None:
+        return self.policy.patience if wanted.late else None
 
     @property
     def _skew(self) -> timedelta:
         """One clock, the database's: no skew. The clock of a test stands for workers' own."""
         return self.policy.clock_skew if self.clock else timedelta()
 
-    async def _claim_beside(self, token: str, by: str, limit: int) -> Claimed:
+    async def _claim_beside(self, wanted: _Wanted) -> Claimed:
         if not self._left:
-            row = await self.pool.fetchrow(SQL["ahead"], self._now(), *self.hint, STRETCH * limit)
-            self._stretch, self._left = tuple(row) if row else self.hint, STRETCH
-        claimed, self._stretch = await self._claim(token, by, limit, self._stretch, None)
-        full = len(claimed.held) + len(claimed.desked) == limit
+            ahead = sql.Ahead(self._now(), self.hint.due_at, self.hint.id, STRETCH * wanted.limit)
+            self._stretch, self._left = await sql.AHEAD.first(self.pool, ahead) or self.hint, STRETCH
+        claimed, self._stretch = await self._claim(wanted._replace(after=self._stretch))
+        full = len(claimed.held) + len(claimed.desked) == wanted.limit
         self._left = self._left - 1 if full else 0
         return claimed
 
-    async def _rows(self, ids: Sequence[str]) -> list[asyncpg.Record]:
-        return list(await self.pool.fetch(f"{_SELECT} WHERE id = ANY ($1::text[])", list(ids)))
-
-    async def _whole(self, row: asyncpg.Record) -> Transaction:
+    async def _whole(self, row: Stored) -> Transaction:
         """The record with all its history, which is kept apart."""
-        rows = await self.pool.fetch(f"{_LINES} WHERE transaction_id = $1 ORDER BY version", row["id"])
-        return _with(row, [line for one in rows for line in _lines(one)])
+        found = await sql.LINES.all(self.pool, sql.Id(row.id))
+        return _with(row, [line for one in found for line in _lines(one)])
 
     async def _written(self, moves: Sequence[Move]) -> set[str]:
         """The ids whose move stands in the history: written just now, or by us before an answer that was lost."""
-        rows = await self.pool.fetch(
-            """
-            SELECT h.transaction_id FROM history h
-            JOIN unnest($1::text[], $2::int[], $3::text[], $4::text[]) AS m (id, version, token, status)
-              ON h.transaction_id = m.id AND h.version = m.version
-            WHERE h.token = m.token AND h.now = m.status
-            """,
-            *_columns(((m.before.id, m.after.version, m.before.token, m.after.status.value) for m in moves), 4),
+        marks = sql.Marks(
+            ids=[move.before.id for move in moves],
+            versions=[move.after.version for move in moves],
+            tokens=[move.before.token for move in moves],
+            statuses=[move.after.status.value for move in moves],
         )
-        return {row["transaction_id"] for row in rows}
+        return {row.id for row in await sql.WRITTEN.all(self.pool, marks)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,49 +433,51 @@ class PostgresCanaries:
 
     async def send(self, canary: Transaction) -> None:
         """Insert it as producers do (docs/producers.md), and have those of last week forgotten."""
-        await self.pool.execute(
-            "INSERT INTO transactions (id, account, amount, currency, created_at, deadline)"
-            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
-            *canary[:6],
+        sent = sql.Canary(
+            id=canary.id,
+            account=canary.account,
+            amount=canary.amount,
+            currency=canary.currency,
+            created_at=canary.created_at,
+            deadline=canary.deadline,
         )
+        await sql.SEND_CANARY.all(self.pool, sent)
         await self.pool.fetchval("SELECT forget_canaries()")
 
     async def look(self, id: str) -> Transaction | None:  # noqa: A002
-        row = await self.pool.fetchrow(f"{_SELECT} WHERE id = $1", id)
+        row = await sql.ROWS.first(self.pool, sql.Ids([id]))
         return _record(row) if row else None
 
 
-def _columns(rows: Any, width: int) -> list[list[Any]]:
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return columns or [[] for _ in range(width)]
-
-
+@inlined
 def _document(moves: Sequence[Move]) -> str:
     """The moves as settle.sql reads them: one group for neighbours that share everything but id and reference."""
     groups: list[dict[str, Any]] = []
     ids: list[str] = []
     references: list[str | None] = []
-    last: tuple[Any, ...] = ()
+    last: Shared | None = None
     for before, after in moves:
-        (id_, _, _, _, _, _, status, attempt, due_at, _, _, first, sent, _, reference, reason, _, review_by, _, tries,
-         asked, history) = after  # fmt: skip
-        at, _, _, _, _, _, why, _, _ = history[-1]
-        given_back, just_sent = attempt < before.attempt, sent != before.last_sent_at
-        tried, questions = tries - before.tries, asked - before.asked
-        shared = (before.token, status, at, why, due_at, reason, review_by, given_back, first is None, just_sent, tried,
-                  questions)  # fmt: skip
+        line = after.history[-1]
+        shared = Shared(
+            token=before.token,
+            status=after.status,
+            at=line.at,
+            why=line.why,
+            due_at=after.next_attempt_at,
+            reason=after.reason,
+            review_by=after.review_by,
+            given_back=after.attempt < before.attempt,
+            unsent=after.first_sent_at is None,
+            sent=after.last_sent_at != before.last_sent_at,
+            tried=after.tries - before.tries,
+            asked=after.asked - before.asked,
+        )
         if shared != last:
             last, ids, references = shared, [], []
-            groups.append({"ids": ids, "refs": references, **dict(zip(_SHARED, shared, strict=True))})
-        ids.append(id_)
-        references.append(reference)
+            groups.append({"ids": ids, "refs": references, **shared._asdict()})
+        ids.append(after.id)
+        references.append(after.gateway_reference)
     return json.dumps(groups, default=datetime.isoformat)
-
-
-_SHARED = (
-    *("token", "status", "at", "why", "due_at", "reason", "review_by", "given_back", "unsent", "sent", "tried"),
-    "asked",
-)
 
 
 _OF_A_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -458,143 +485,141 @@ _OF_A_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
-_ENTER = """
-INSERT INTO shadow_mode AS known (since) VALUES ($1::timestamptz)
-ON CONFLICT (only_one) DO UPDATE SET since = excluded.since
-WHERE excluded.since < known.since OR known.since IS NULL AND excluded.since IS NOT NULL
-"""
-"""A restore's moment is kept until shadow mode is left: by then the settings have forgotten it."""
-
-
-def _readable(*columns: str) -> str:
-    """Times within Python's years, which end at 9999: one that is out of them must not hide the rest of the row."""
-    within = (
-        "CASE WHEN {0} >= '9999-01-01' THEN '9999-01-01' WHEN {0} < '0001-01-02' THEN '0001-01-02' ELSE {0} END AS {0}"
-    )
-    return ", ".join(within.format(column) for column in columns)
-
-
-_SELECT = "SELECT {} FROM transactions".format(  # noqa: S608 - names of ours
-    ", ".join(
-        (
-            *(
-                "id",
-                "account",
-                "amount",
-                "currency",
-                "status",
-                "attempt",
-                "token",
-                "claimed_by",
-                "taken_over",
-                "version",
-            ),
-            *("tries", "asked", "gateway_reference", "reason", "owner"),
-            _readable("created_at", "deadline", "due_at", "lease_until", "claimed_at", "first_sent_at", "last_sent_at"),
-            _readable("arrived_at", "settled_at", "review_by"),
-        )
-    )
-)
-_LINES = "SELECT {} FROM history".format(  # noqa: S608 - names of ours
-    ", ".join(
-        (
-            *("transaction_id", "version", "claimed_by", "taken_over", "token", "claim_attempt", "by", "was", "now"),
-            *("attempt", "why"),
-            _readable("claimed_at", "at"),
-        )
-    )
-)
-
-
-def _claimed(rows: Sequence[Sequence[Any]], token: str, by: str, policy: Policy) -> Claimed:
-    """The rows of claim.sql as transactions. By position: this is the hot path."""
+@inlined
+def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) -> Claimed:
+    """The rows of claim.sql as transactions."""
     held: list[Transaction] = []
     desked: list[Transaction] = []
     if not rows:
         return Claimed(held, desked)
     pending, processing = Status.PENDING, Status.PROCESSING
-    at = datetime.fromtimestamp(rows[0][8], UTC)  # one for all
+    at = datetime.fromtimestamp(rows[0].at, UTC)  # one for all
     until = at + policy.lease
     created_last = ends_last = None
-    due_last, due_at = nan, at
+    due_last: float | None = nan
+    due_at = created_at = deadline = at
     for row in rows:
-        (id_, account, amount, currency, created, ends, attempt, due, _, taken_over, first, sent, version, tries, asked,
-         _, _) = row  # fmt: skip
-        if due != due_last:
-            if due is None:
+        if row.due_at != due_last:
+            if row.due_at is None:
                 desked.append(_desked(row, at, by, policy))
                 continue
-            due_last, due_at = due, datetime.fromtimestamp(due, UTC)
-        if created != created_last:  # neighbours often came together
-            created_last, created_at = created, datetime.fromtimestamp(created, UTC)
-        if ends != ends_last:
-            ends_last, deadline = ends, datetime.fromtimestamp(ends, UTC)
-        was, why = (processing, TAKEN_OVER) if taken_over else (pending, CLAIMED)
-        line = make(HistoryEntry, (at, by, was, processing, attempt, token, why, 1, None))
-        record = make(
-            Transaction,
-            (id_, account, amount, currency, created_at, deadline, processing, attempt, due_at, until, token,
-             first or at, sent, None, None, None, None, None, version, tries, asked, (line,)),
-        )  # fmt: skip
+            due_last, due_at = row.due_at, datetime.fromtimestamp(row.due_at, UTC)
+        if row.created_at != created_last:  # neighbours often came together
+            created_last, created_at = row.created_at, datetime.fromtimestamp(row.created_at, UTC)
+        if row.deadline != ends_last:
+            ends_last, deadline = row.deadline, datetime.fromtimestamp(row.deadline, UTC)
+        line = HistoryEntry(
+            at=at,
+            by=by,
+            was=processing if row.taken_over else pending,
+            now=processing,
+            attempt=row.attempt,
+            token=token,
+            why=TAKEN_OVER if row.taken_over else CLAIMED,
+            times=1,
+            since=None,
+        )
+        record = Transaction(
+            id=row.id,
+            account=row.account,
+            amount=row.amount,
+            currency=row.currency,
+            created_at=created_at,
+            deadline=deadline,
+            status=processing,
+            attempt=row.attempt,
+            next_attempt_at=due_at,
+            lease_until=until,
+            token=token,
+            first_sent_at=row.first_sent_at or at,
+            last_sent_at=row.last_sent_at,
+            settled_at=None,
+            gateway_reference=None,
+            reason=None,
+            owner=None,
+            review_by=None,
+            version=row.version,
+            tries=row.tries,
+            asked=row.asked,
+            history=(line,),
+        )
         held.append(record)
     return Claimed(held, desked)
 
 
-def _desked(row: Sequence[Any], at: datetime, by: str, policy: Policy) -> Transaction:
+@inlined
+def _desked(row: ClaimedRow, at: datetime, by: str, policy: Policy) -> Transaction:
     """A row of claim.sql that went to a desk: its history is that line alone."""
-    (id_, account, amount, currency, created, ends, attempt, _, _, taken_over, first, sent, version, tries, asked, why,
-     token) = row  # fmt: skip
-    was = Status.PROCESSING if taken_over else Status.PENDING
+    line = HistoryEntry(
+        at=at,
+        by=by,
+        was=Status.PROCESSING if row.taken_over else Status.PENDING,
+        now=Status.REVIEW,
+        attempt=row.attempt,
+        token=row.token,
+        why=row.reason or "no reason given",
+        times=1,
+        since=None,
+    )
     return Transaction(
-        *(id_, account, amount, currency),
-        datetime.fromtimestamp(created, UTC),
-        datetime.fromtimestamp(min(ends, _LAST), UTC),
-        Status.REVIEW,
-        attempt,
-        first_sent_at=first or (at if sent else None),
-        last_sent_at=sent,
-        tries=tries,
-        asked=asked,
-        reason=why,
+        id=row.id,
+        account=row.account,
+        amount=row.amount,
+        currency=row.currency,
+        created_at=datetime.fromtimestamp(row.created_at, UTC),
+        deadline=datetime.fromtimestamp(min(row.deadline, _LAST), UTC),
+        status=Status.REVIEW,
+        attempt=row.attempt,
+        next_attempt_at=None,
+        lease_until=None,
+        token=None,
+        first_sent_at=row.first_sent_at or (at if row.last_sent_at else None),
+        last_sent_at=row.last_sent_at,
+        settled_at=None,
+        gateway_reference=None,
+        reason=row.reason,
         owner=policy.review_owner,
         review_by=at + policy.review_within,
-        version=version,
-        history=(HistoryEntry(at, by, was, Status.REVIEW, attempt, token, why),),
+        version=row.version,
+        tries=row.tries,
+        asked=row.asked,
+        history=(line,),
     )
 
 
-def _record(row: Mapping[str, Any]) -> Transaction:
+@inlined
+def _record(row: Stored) -> Transaction:
     """A row as a transaction; of its history only the claim that it is held under."""
-    status = Status(row["status"])
+    status = Status(row.status)
     return Transaction(
-        id=row["id"],
-        account=row["account"],
-        amount=row["amount"],
-        currency=row["currency"],
-        created_at=row["created_at"],
-        deadline=row["deadline"],
+        id=row.id,
+        account=row.account,
+        amount=row.amount,
+        currency=row.currency,
+        created_at=row.created_at,
+        deadline=row.deadline,
         status=status,
-        attempt=row["attempt"],
-        next_attempt_at=row["due_at"],
-        lease_until=row["lease_until"],
-        token=row["token"],
-        first_sent_at=row["first_sent_at"],
-        last_sent_at=row["last_sent_at"],
-        settled_at=row["settled_at"],
-        gateway_reference=row["gateway_reference"],
-        reason=row["reason"],
-        owner=row["owner"],
-        review_by=row["review_by"],
-        version=row["version"],
-        tries=row["tries"],
-        asked=row["asked"],
-        history=(_claim_line(row, row["attempt"]),) if status is Status.PROCESSING else (),
+        attempt=row.attempt,
+        next_attempt_at=row.due_at,
+        lease_until=row.lease_until,
+        token=row.token,
+        first_sent_at=row.first_sent_at,
+        last_sent_at=row.last_sent_at,
+        settled_at=row.settled_at,
+        gateway_reference=row.gateway_reference,
+        reason=row.reason,
+        owner=row.owner,
+        review_by=row.review_by,
+        version=row.version,
+        tries=row.tries,
+        asked=row.asked,
+        history=_claim_line(row, row.attempt) if status is Status.PROCESSING else (),
     )
 
 
-def _with(row: Mapping[str, Any], lines: Sequence[HistoryEntry]) -> Transaction:
+def _with(row: Stored, lines: Sequence[HistoryEntry]) -> Transaction:
     """The record with its whole history, equal changes counted as every store counts them."""
-    arrived = HistoryEntry(row["arrived_at"], "producer", None, Status.PENDING, 0, None, "added")
+    arrived = HistoryEntry(row.arrived_at, "producer", None, Status.PENDING, 0, None, "added")
     record = _record(row)
     history: tuple[HistoryEntry, ...] = (arrived,)
     for line in (*lines, *record.history):
@@ -602,25 +627,34 @@ def _with(row: Mapping[str, Any], lines: Sequence[HistoryEntry]) -> Transaction:
     return record._replace(history=history)
 
 
-def _claim_line(row: Mapping[str, Any], attempt: int) -> HistoryEntry:
-    was, why = (Status.PROCESSING, TAKEN_OVER) if row["taken_over"] else (Status.PENDING, CLAIMED)
-    return HistoryEntry(row["claimed_at"], row["claimed_by"], was, Status.PROCESSING, attempt, row["token"], why)
+def _claim_line(row: Stored | StoredLine, attempt: int | None) -> tuple[HistoryEntry, ...]:
+    """The claim that a row tells of, if it tells of one."""
+    if row.claimed_at is None:
+        return ()
+    return (
+        HistoryEntry(
+            at=row.claimed_at,
+            by=row.claimed_by or "?",
+            was=Status.PROCESSING if row.taken_over else Status.PENDING,
+            now=Status.PROCESSING,
+            attempt=attempt or 0,
+            token=row.token,
+            why=TAKEN_OVER if row.taken_over else CLAIMED,
+        ),
+    )
 
 
-def _lines(row: Mapping[str, Any]) -> list[HistoryEntry]:
+def _lines(row: StoredLine) -> list[HistoryEntry]:
     """A row of history as the one or two changes that it tells of; one that is not ours hides none of the others."""
-    lines = []
-    if row["claimed_at"] is not None:
-        lines.append(_claim_line(row, row["claim_attempt"] or 0))
-    if row["at"] is not None:
-        states = row["was"], row["now"]
-        if not set(states) <= _STATES:
-            why = "a line of history that is not as we write it"
-            return [*lines, HistoryEntry(row["at"], row["by"] or "?", None, Status.REVIEW, 0, None, why)]
-        was, now = map(Status, states)
-        why = row["why"] or "no reason given"
-        lines.append(HistoryEntry(row["at"], row["by"] or "?", was, now, row["attempt"] or 0, row["token"], why))
-    return lines
+    lines = [*_claim_line(row, row.claim_attempt)]
+    if row.at is None:
+        return lines
+    by, why = row.by or "?", row.why or "no reason given"
+    was, now = _STATES.get(row.was), _STATES.get(row.now)
+    if was is None or now is None:
+        why = "a line of history that is not as we write it"
+        return [*lines, HistoryEntry(row.at, by, None, Status.REVIEW, 0, None, why)]
+    return [*lines, HistoryEntry(row.at, by, was, now, row.attempt or 0, row.token, why)]
 
 
-_STATES = frozenset(status.value for status in Status)
+_STATES: Mapping[str | None, Status] = {status.value: status for status in Status}

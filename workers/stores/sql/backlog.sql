@@ -7,5 +7,5 @@ SELECT count(*) AS open,
         WHERE t.review_by IS NOT NULL
           AND NOT (is_canary_id(t.id)  -- the index holds the id: the row is looked at where that is a canary's
                    AND (SELECT is_canary(c.id, c.amount, c.currency) FROM transactions c WHERE c.id = t.id))) AS review
-FROM transactions, (SELECT coalesce($1::timestamptz, now()) AS now) AS clock
+FROM transactions, (SELECT coalesce(:now::timestamptz, now()) AS now) AS clock
 WHERE due_at IS NOT NULL

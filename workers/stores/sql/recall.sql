@@ -1,15 +1,15 @@
--- Up to $limit rows whose next turn lies further ahead than any that we write (transitions.claimable): a clock was wrong,
+-- Up to :limit rows whose next turn lies further ahead than any that we write (transitions.claimable): a clock was wrong,
 -- and they would wait for it. They are due now.
 WITH clock AS (
-    SELECT date_trunc('milliseconds', coalesce($1::timestamptz, now())) AS now
+    SELECT date_trunc('milliseconds', coalesce(:now::timestamptz, now())) AS now
 ), ahead AS MATERIALIZED (
     SELECT t.id
     FROM clock, transactions t
     WHERE t.due_at IS NOT NULL
-      AND t.due_at > clock.now + $2::interval
+      AND t.due_at > clock.now + :longest_wait::interval
       AND t.status = 'PENDING'
     ORDER BY t.due_at DESC
-    LIMIT $3::int
+    LIMIT :limit::int
     FOR UPDATE OF t SKIP LOCKED
 ), changed AS (
     UPDATE transactions t
@@ -18,4 +18,4 @@ WITH clock AS (
     WHERE t.id = ahead.id
     RETURNING 1
 )
-SELECT count(*)::int FROM changed
+SELECT count(*) AS number FROM changed

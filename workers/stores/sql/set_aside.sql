@@ -3,21 +3,21 @@
 --
 -- What such a row says of sending is not believed: it is possibly sent, since it was created.
 WITH clock AS (
-    SELECT date_trunc('milliseconds', coalesce($1::timestamptz, now())) AS now
+    SELECT date_trunc('milliseconds', coalesce(:now::timestamptz, now())) AS now
 ), picked AS MATERIALIZED (
     SELECT t.id, t.status, t.token, t.version, clock.now,
            (SELECT max(h.version) FROM history h WHERE h.transaction_id = t.id) AS newest
     FROM clock, transactions t
-    WHERE t.id = $2::text
+    WHERE t.id = :id::text
       AND t.due_at IS NOT NULL
       AND t.due_at <= clock.now
-      AND (t.lease_until IS NULL OR t.lease_until < clock.now - $3::interval
+      AND (t.lease_until IS NULL OR t.lease_until < clock.now - :skew::interval
        OR t.lease_until > clock.now + interval '2 hours')  -- LONGEST_LEASE
     FOR UPDATE OF t SKIP LOCKED
 ), changed AS (
     UPDATE transactions t
     SET status = 'REVIEW', due_at = NULL, lease_until = NULL, token = NULL, first_sent_at = t.created_at,
-        last_sent_at = p.now, reason = $5::text, owner = $6::text, review_by = p.now + $7::interval,
+        last_sent_at = p.now, reason = :why::text, owner = :owner::text, review_by = p.now + :review_within::interval,
         attempt = least(greatest(t.attempt, 0), 1000),
         tries = least(greatest(t.tries, 0), 1000),
         version = least(greatest(p.version::bigint, p.newest) + 1, 2147483647)::int
@@ -26,7 +26,7 @@ WITH clock AS (
     RETURNING t.id, t.version, t.attempt, p.token, p.now, p.status
 ), told AS (
     INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why)
-    SELECT id, version, token, now, $4::text, status, 'REVIEW', attempt, $5::text
+    SELECT id, version, token, now, :by::text, status, 'REVIEW', attempt, :why::text
     FROM changed
     ON CONFLICT DO NOTHING
 )

@@ -6,7 +6,7 @@
 WITH moves AS (
     SELECT m.id, m.reference, g.token, g.status, g.at, g.why, g.due_at, g.reason, g.review_by,
            g.given_back, g.unsent, g.sent, g.tried, g.asked
-    FROM json_to_recordset($1::json) AS g (
+    FROM json_to_recordset(:moves::json) AS g (
              ids text[], refs text[], token text, status text, at timestamptz, why text, due_at timestamptz,
              reason text, review_by timestamptz, given_back boolean, unsent boolean, sent boolean, tried integer,
              asked integer
@@ -26,7 +26,7 @@ WITH moves AS (
         settled_at = CASE WHEN m.status IN ('CONFIRMED', 'REJECTED') THEN m.at END,
         gateway_reference = m.reference,
         reason = m.reason,
-        owner = CASE WHEN m.review_by IS NOT NULL THEN $3::text END,
+        owner = CASE WHEN m.review_by IS NOT NULL THEN :owner::text END,
         review_by = m.review_by,
         version = t.version + 1
     FROM moves m
@@ -39,7 +39,7 @@ WITH moves AS (
                          now, attempt, why)
     SELECT id, version, claimed_at, claimed_by, taken_over, token,
            CASE WHEN given_back THEN attempt + 1 ELSE attempt END,
-           at, $2::text, 'PROCESSING', status, attempt, why
+           at, :by::text, 'PROCESSING', status, attempt, why
     FROM settled
 )
-SELECT count(*) FROM settled
+SELECT count(*) AS number FROM settled

@@ -1,0 +1,490 @@
+"""What is asked of PostgreSQL: each statement with its parameters and its rows, all of them by name.
+
+asyncpg knows parameters by number alone, and no type checker sees into its rows. So a statement is written with `:name`
+for a parameter, and stands beside one named tuple for its parameters and one for its rows. That they fit is looked at
+when this module is imported (the parameters), at each answer (the columns), and by tests/contract/test_statements.py,
+which asks a database for the types of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, get_type_hints
+
+P = TypeVar("P", bound=tuple[Any, ...])
+R = TypeVar("R", bound=tuple[Any, ...])
+FOLDER = Path(__file__).parent / "sql"
+_NAMED = re.compile(r"--[^\n]*|'[^']*'|::|:([a-z_]+)")
+"""A parameter. What comes before it in the pattern looks like one, and is none."""
+
+
+class Mismatch(TypeError):  # noqa: N818 - what it is
+    """A statement and its named tuples do not go together."""
+
+
+class Executor(Protocol):
+    """A connection, or a pool of them."""
+
+    async def fetch(self, query: str, *args: Any) -> Any: ...
+
+
+def names(sql: str) -> set[str]:
+    """Of its parameters."""
+    return {match[1] for match in _NAMED.finditer(sql) if match[1]}
+
+
+def put_in(sql: str, values: Callable[[str], str]) -> str:
+    """`sql` with `values(name)` for each `:name`."""
+    return _NAMED.sub(lambda match: values(match[1]) if match[1] else match[0], sql)
+
+
+@dataclass(frozen=True)
+class Statement(Generic[P, R]):
+    """One statement.
+
+    Raises:
+        Mismatch: its parameters have other names than the fields of `parameters`.
+    """
+
+    sql: str
+    parameters: type[P]
+    row: type[R]
+    text: str = field(init=False)
+    """With $1, $2, ... for its `:names`, as the driver takes it."""
+
+    def __post_init__(self) -> None:
+        given = _fields(self.parameters)
+        if names(self.sql) != set(given):
+            used = ", ".join(sorted(names(self.sql))) or "nothing"
+            raise Mismatch(f"a statement uses {used}; {self.parameters.__name__} has {', '.join(given) or 'nothing'}")
+        object.__setattr__(self, "text", put_in(self.sql, lambda name: f"${given.index(name) + 1}"))
+
+    async def all(self, database: Executor, parameters: P) -> list[R]:
+        """Its rows.
+
+        Raises:
+            Mismatch: they have other columns than `row` has fields.
+        """
+        records = await database.fetch(self.text, *parameters)
+        if not records:
+            return []
+        if (found := tuple(records[0].keys())) != _fields(self.row):
+            raise Mismatch(f"rows have {', '.join(found)}; {self.row.__name__} has {', '.join(_fields(self.row))}")
+        row, make = self.row, cast("Callable[[type[R], Any], R]", tuple.__new__)  # row._make is a function in Python
+        return [make(row, record) for record in records]
+
+    async def first(self, database: Executor, parameters: P) -> R | None:
+        """Its first row, if there is one."""
+        return next(iter(await self.all(database, parameters)), None)
+
+    async def one(self, database: Executor, parameters: P) -> R:
+        """Its row, of a statement that always has one."""
+        [row] = await self.all(database, parameters)
+        return row
+
+
+def _fields(kind: type[tuple[Any, ...]]) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", kind._fields)  # type: ignore[attr-defined] # of a named tuple
+
+
+def _from_file(name: str, parameters: type[P], row: type[R]) -> Statement[P, R]:
+    return Statement((FOLDER / f"{name}.sql").read_text(), parameters, row)
+
+
+class Nothing(NamedTuple):
+    """No parameters, or no columns."""
+
+
+class Place(NamedTuple):
+    """Where in the queue a row stands."""
+
+    due_at: datetime
+    id: str
+
+
+class Id(NamedTuple):
+    id: str
+
+
+class Ids(NamedTuple):
+    ids: Sequence[str]
+
+
+class Count(NamedTuple):
+    number: int
+
+
+class Time(NamedTuple):
+    now: datetime
+
+
+class Now(NamedTuple):
+    now: datetime | None
+    """None: the database's own time, here and in all that follow."""
+
+
+# --- what comes in, and what is to be done
+
+
+class Arrivals(NamedTuple):
+    now: datetime | None
+    ids: Sequence[str]
+    accounts: Sequence[str]
+    amounts: Sequence[int]
+    currencies: Sequence[str]
+    created_at: Sequence[datetime]
+    deadlines: Sequence[datetime]
+
+
+ADD = _from_file("add", Arrivals, Id)
+
+
+class Wanted(NamedTuple):
+    """What a claim asks for."""
+
+    now: datetime | None
+    token: str
+    by: str
+    limit: int
+    lease: timedelta
+    skew: timedelta
+    max_attempts: int
+    review_within: timedelta
+    owner: str
+    after_due_at: datetime
+    after_id: str
+    ids: Sequence[str] | None
+    only_ask: bool
+    restored_to: datetime | None
+    late: timedelta | None
+    others_until: datetime | None
+
+
+class ClaimedRow(NamedTuple):
+    """Times that every row has are seconds since 1970 (sql/claim.sql says why)."""
+
+    id: str
+    account: str
+    amount: int
+    currency: str
+    created_at: float
+    deadline: float
+    attempt: int
+    due_at: float | None
+    """None where it went to a desk."""
+    at: float
+    taken_over: bool
+    first_sent_at: datetime | None
+    """None where it was set by this claim."""
+    last_sent_at: datetime | None
+    version: int
+    tries: int
+    asked: int
+    reason: str | None
+    token: str | None
+
+
+CLAIM = _from_file("claim", Wanted, ClaimedRow)
+
+
+class Ahead(NamedTuple):
+    now: datetime | None
+    after_due_at: datetime
+    after_id: str
+    number: int
+
+
+AHEAD = _from_file("ahead", Ahead, Place)
+
+
+class FirstOf(NamedTuple):
+    now: datetime | None
+    skew: timedelta
+    after_due_at: datetime
+    after_id: str
+    ids: Sequence[str] | None
+    late: timedelta | None
+    only_ask: bool
+    others_until: datetime | None
+
+
+FIRST = _from_file("first", FirstOf, Place)
+
+
+class Aside(NamedTuple):
+    now: datetime | None
+    id: str
+    skew: timedelta
+    by: str
+    why: str
+    owner: str
+    review_within: timedelta
+
+
+SET_ASIDE = _from_file("set_aside", Aside, Id)
+
+
+class TooFarAhead(NamedTuple):
+    now: datetime | None
+    longest_wait: timedelta
+    limit: int
+
+
+RECALL = _from_file("recall", TooFarAhead, Count)
+
+
+class Doubtful(NamedTuple):
+    now: datetime | None
+    limit: int
+    restored_to: datetime | None
+
+
+DOUBT = _from_file("doubt", Doubtful, Count)
+
+# --- what is held
+
+
+class Leases(NamedTuple):
+    now: datetime | None
+    lease: timedelta
+    ids: Sequence[str]
+    tokens: Sequence[str | None]
+
+
+class Renewed(NamedTuple):
+    id: str
+    lease_until: datetime
+
+
+EXTEND = _from_file("extend", Leases, Renewed)
+
+
+class Ended(NamedTuple):
+    moves: str
+    """A JSON document: for each `Shared` what its moves have in common, their ids, and their references (`refs`)."""
+    by: str
+    owner: str
+
+
+class Shared(NamedTuple):
+    """What neighbours among the moves of a settle have in common, by the names that settle.sql reads."""
+
+    token: str | None
+    status: str
+    at: datetime
+    why: str
+    due_at: datetime | None
+    reason: str | None
+    review_by: datetime | None
+    given_back: bool
+    unsent: bool
+    sent: bool
+    tried: int
+    asked: int
+
+
+SETTLE = _from_file("settle", Ended, Count)
+_document = re.search(r"json_to_recordset\(.*?\) AS g \(([^()]*)\)", SETTLE.sql)
+_read = [column.split()[0] for column in _document[1].split(",")] if _document else []
+if set(_read) != {"ids", "refs", *Shared._fields}:
+    raise Mismatch(f"settle.sql reads {', '.join(_read)}; a settle writes ids, refs, {', '.join(Shared._fields)}")
+
+
+class Marks(NamedTuple):
+    ids: Sequence[str]
+    versions: Sequence[int]
+    tokens: Sequence[str | None]
+    statuses: Sequence[str]
+
+
+WRITTEN = Statement(
+    """
+    SELECT h.transaction_id AS id FROM history h
+    JOIN unnest(:ids::text[], :versions::int[], :tokens::text[], :statuses::text[]) AS m (id, version, token, status)
+      ON h.transaction_id = m.id AND h.version = m.version
+    WHERE h.token = m.token AND h.now = m.status
+    """,
+    Marks,
+    Id,
+)
+
+# --- what is stored
+
+
+class Stored(NamedTuple):
+    """A row of the table. Its columns are these fields: a new one is read as soon as it stands here."""
+
+    id: str
+    account: str
+    amount: int
+    currency: str
+    status: str
+    attempt: int
+    token: str | None
+    claimed_by: str | None
+    taken_over: bool | None
+    version: int
+    tries: int
+    asked: int
+    gateway_reference: str | None
+    reason: str | None
+    owner: str | None
+    created_at: datetime
+    deadline: datetime
+    due_at: datetime | None
+    lease_until: datetime | None
+    claimed_at: datetime | None
+    first_sent_at: datetime | None
+    last_sent_at: datetime | None
+    arrived_at: datetime
+    settled_at: datetime | None
+    review_by: datetime | None
+
+
+class StoredLine(NamedTuple):
+    """A row of the history: a claim, what became of it, or both."""
+
+    transaction_id: str
+    version: int
+    claimed_by: str | None
+    taken_over: bool | None
+    token: str | None
+    claim_attempt: int | None
+    by: str | None
+    was: str | None
+    now: str | None
+    attempt: int | None
+    why: str | None
+    claimed_at: datetime | None
+    at: datetime | None
+
+
+_WITHIN = (
+    "CASE WHEN {0} >= '9999-01-01' THEN '9999-01-01' WHEN {0} < '0001-01-02' THEN '0001-01-02' ELSE {0} END AS {0}"
+)
+"""Times within Python's years, which end at 9999: one that is out of them must not hide the rest of the row."""
+
+
+def _columns(row: type[tuple[Any, ...]]) -> str:
+    kinds = get_type_hints(row)
+    times = (datetime, datetime | None)
+    return ", ".join(_WITHIN.format(name) if kinds[name] in times else name for name in _fields(row))
+
+
+_STORED = f"SELECT {_columns(Stored)} FROM transactions"  # noqa: S608 - names of ours
+_LINES = f"SELECT {_columns(StoredLine)} FROM history"  # noqa: S608 - names of ours
+
+
+class Token(NamedTuple):
+    token: str
+
+
+class Limit(NamedTuple):
+    limit: int
+
+
+ROWS = Statement(f"{_STORED} WHERE id = ANY (:ids::text[])", Ids, Stored)
+EVERY_ROW = Statement(_STORED, Nothing, Stored)
+HELD = Statement(f"{_STORED} WHERE due_at IS NOT NULL AND token = :token ORDER BY due_at, id", Token, Stored)
+REVIEW = Statement(
+    f"{_STORED} WHERE review_by IS NOT NULL AND NOT is_canary(id, amount, currency)"
+    " ORDER BY review_by, id LIMIT :limit",
+    Limit,
+    Stored,
+)
+LINES = Statement(f"{_LINES} WHERE transaction_id = :id ORDER BY version", Id, StoredLine)
+EVERY_LINE = Statement(f"{_LINES} ORDER BY transaction_id, version", Nothing, StoredLine)
+
+
+class OpenWork(NamedTuple):
+    open: int
+    due: int
+    oldest_due_at: datetime | None
+    review: int
+
+
+BACKLOG = _from_file("backlog", Now, OpenWork)
+
+
+class OnDesk(NamedTuple):
+    currency: str
+    waiting: int
+    first: datetime | None
+    amount: Decimal
+
+
+DESK = _from_file("desk", Nothing, OnDesk)
+
+# --- what people and modes do
+
+
+class Again(NamedTuple):
+    id: str
+    version: int
+    at: datetime
+    deadline: datetime
+    by: str
+    why: str
+
+
+class Redriven(NamedTuple):
+    id: str | None
+    """None: somebody else changed it meanwhile."""
+
+
+REDRIVE = Statement("SELECT redrive_transaction(:id, :version, :at, :deadline, :by, :why) AS id", Again, Redriven)
+TIME = Statement("SELECT now() AS now", Nothing, Time)
+
+
+class Since(NamedTuple):
+    restored_to: datetime | None
+
+
+ENTER_SHADOW = Statement(
+    """
+    INSERT INTO shadow_mode AS known (since) VALUES (:restored_to::timestamptz)
+    ON CONFLICT (only_one) DO UPDATE SET since = excluded.since
+    WHERE excluded.since < known.since OR known.since IS NULL AND excluded.since IS NOT NULL
+    """,
+    Since,
+    Nothing,
+)
+"""A restore's moment is kept until shadow mode is left: by then the settings have forgotten it."""
+
+
+class Gone(NamedTuple):
+    gone: bool
+
+
+class Left(NamedTuple):
+    left_at: datetime
+    since: datetime | None
+
+
+LEAVE_SHADOW = Statement("DELETE FROM shadow_mode RETURNING true AS gone", Nothing, Gone)
+LEFT_AT = Statement("UPDATE shadow_left SET left_at = :now", Time, Nothing)
+SHADOW_LEFT = Statement("SELECT left_at, since FROM shadow_left", Nothing, Left)
+
+# --- canaries, by the role that is for them
+
+
+class Canary(NamedTuple):
+    id: str
+    account: str
+    amount: int
+    currency: str
+    created_at: datetime
+    deadline: datetime
+
+
+SEND_CANARY = Statement(
+    "INSERT INTO transactions (id, account, amount, currency, created_at, deadline)"
+    " VALUES (:id, :account, :amount, :currency, :created_at, :deadline) ON CONFLICT (id) DO NOTHING",
+    Canary,
+    Nothing,
+)
