@@ -27,12 +27,12 @@ from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, Refused, Rows
 from cli.target import Desk, Target
 from workers.canary import made
+from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Status, Transaction, utc
 from workers.domain.transitions import Refused as RuleRefused
 
 T = TypeVar("T")
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _RUN = re.compile(r"[0-9A-Za-z]{1,20}")
 FAULTS_IN_JSON = 1000
 """The JSON of an import lists this many and counts the rest, so that memory stays bounded."""
@@ -425,7 +425,7 @@ def _at_desk(at: Target, work: Callable[[Desk], Awaitable[T]]) -> T:
 
 
 async def _found(desk: Desk, id_: str) -> Transaction:
-    if not _ID.fullmatch(id_):
+    if not ID.fullmatch(id_):
         raise Trouble(
             f"{id_[:40]!a} cannot be the id of a transaction",
             "an id is 1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit",

@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from workers.domain.currency import EXPONENTS, WITHOUT_MINOR_UNIT
+from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Transaction, to_text, utc
 
 MAX_LINE_BYTES = 64 * 1024
@@ -36,7 +37,6 @@ REQUIRED = ("id", "account", "amount_minor", "currency")
 OPTIONAL = ("created_at", "deadline")
 COLUMNS = REQUIRED + OPTIONAL
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
 _DATE_LIKE = re.compile(  # with the year of a payment: 12-34-5678 or 123-45-6789 may be a person's
     r"((19|20)\d\d([-/.])\d{1,2}\3\d{1,2}|(0?[1-9]|[12]\d|3[01])([-/.])(0?[1-9]|[12]\d|3[01])\5(19|20)\d\d)"
@@ -407,12 +407,12 @@ def _id(fields: Mapping[str, object], faults: list[Fault]) -> str | None:
         allowed, fix = "another beginning: this is the system's own", "rename it; `confirm canary` sends a canary"
         faults.append(Fault("id", f"the beginning {CANARY}", allowed, fix))
         return None
-    if _ID.fullmatch(text):
+    if ID.fullmatch(text):
         return text
     if len(text) > 128:
         found = f"{len(text)} characters"
     else:
-        good = _ID.match(text)
+        good = ID.match(text)
         at = good.end() if good else 0
         found = f"{text[at]!a} at character {at + 1} of {len(text)}"
     faults.append(Fault("id", found, allowed, "replace what is not allowed, the same way each time"))

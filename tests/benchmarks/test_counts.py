@@ -18,8 +18,8 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, Claim, decide
+from workers.stores.common import arrived
 from workers.stores.dynamodb import _insert, _update, to_item
-from workers.stores.memory import arrived
 
 SHARDS = 3
 NEW = arrived(payment(), START)

@@ -11,20 +11,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 
 from cli import main, target
+from cli.aws import TableCensus
+from cli.postgres import DatabaseCensus
 from cli.target import Census, Desk, Entry, InState, Run, Table, Target
 from local.postgres import Postgres
+from tests.contract.conftest import SHARDS
 from tests.fakes import START, FakeClock
+from tests.memory_store import MemoryStore
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
 from workers.migrations import migrate
-from workers.stores.memory import MemoryStore
+from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.postgres import SESSION, PostgresStore
 
 T = TypeVar("T")
 
@@ -194,3 +199,21 @@ def run(capsys: pytest.CaptureFixture[str]) -> Confirm:
         return end.value.code, printed.out, printed.err
 
     return run_
+
+
+def on_table(client: Any, table: str, clock: FakeClock) -> Opening:
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        store = DynamoDbStore(client, table, "pending", SHARDS, clock, TARGET.policy)
+        yield store, TableCensus(client, table)
+
+    return opening
+
+
+def on_database(url: str, clock: FakeClock) -> Opening:
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[tuple[Store, Census]]:
+        async with asyncpg.create_pool(url, min_size=0, max_size=4, server_settings=SESSION) as pool:
+            yield PostgresStore(pool, TARGET.policy, clock), DatabaseCensus(pool)
+
+    return opening

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 
 from cli import main, target, views
-from cli.aws import TableCensus
 from cli.exits import Exit, Trouble
-from cli.postgres import DatabaseCensus
-from cli.target import Census
-from tests.cli.conftest import TARGET, Cli, MemoryCli, Opening, make_database, memory_cli
+from tests.cli.conftest import Cli, MemoryCli, Opening, make_database, memory_cli, on_database, on_table
 from tests.conftest import AwsAccount
-from tests.contract.conftest import SHARDS, make_table
+from tests.contract.conftest import make_table
 from tests.fakes import START, FakeClock, payment
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
 from workers.domain.redaction import masked
 from workers.domain.transaction import HistoryEntry, Status, Transaction
 from workers.domain.transitions import Answer, decide
-from workers.stores.dynamodb import DynamoDbStore
-from workers.stores.postgres import SESSION, PostgresStore
 from workers.tracing import trace_id
 
 ACCOUNT = "DE89370400440532013000"
@@ -48,23 +40,11 @@ def _on_dynamodb(request: pytest.FixtureRequest, clock: FakeClock) -> Opening:
     client = aws.client("dynamodb")
     table = make_table(client)
 
-    @asynccontextmanager
-    async def opening() -> AsyncIterator[tuple[Store, Census]]:
-        store = DynamoDbStore(client, table, "pending", SHARDS, clock, TARGET.policy)
-        yield store, TableCensus(client, table)
-
-    return opening
+    return on_table(client, table, clock)
 
 
 def _on_postgres(request: pytest.FixtureRequest, clock: FakeClock) -> Opening:
-    url = asyncio.run(make_database(request.getfixturevalue("postgres")))
-
-    @asynccontextmanager
-    async def opening() -> AsyncIterator[tuple[Store, Census]]:
-        async with asyncpg.create_pool(url, min_size=0, max_size=4, server_settings=SESSION) as pool:
-            yield PostgresStore(pool, TARGET.policy, clock), DatabaseCensus(pool)
-
-    return opening
+    return on_database(asyncio.run(make_database(request.getfixturevalue("postgres"))), clock)
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 from cli import loading
 from cli.exits import Exit
 from tests.cli.conftest import MemoryCli
+from tests.memory_store import MemoryStore
 from workers.domain.ports import Added
 from workers.domain.transaction import Status, Transaction
 from workers.stores.dynamodb import StoreError
-from workers.stores.memory import MemoryStore
 
 HEADER = "id,account,amount_minor,currency"
 ACCOUNT = "DE89370400440532013000"

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from cli.aws import TableCensus
 from cli.exits import Exit
-from cli.postgres import DatabaseCensus
-from cli.target import Census
 from local.postgres import Postgres
-from tests.cli.conftest import TARGET, Cli, MemoryCli, make_database
+from tests.cli.conftest import Cli, MemoryCli, make_database, on_database, on_table
 from tests.cli.test_commands import ACCOUNT, add, confirm, in_review, memory, settle
 from tests.conftest import AwsAccount
-from tests.contract.conftest import SHARDS, bring_in, make_table
+from tests.contract.conftest import bring_in, make_table
 from tests.fakes import START, FakeClock
 from workers.domain.outcomes import Confirmed, Rejected
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Claim, decide
+from workers.stores.common import arrived
 from workers.stores.dynamodb import DynamoDbStore, to_item
-from workers.stores.memory import arrived
-from workers.stores.postgres import SESSION, PostgresStore
 
 __all__ = ["confirm", "memory"]
 
@@ -156,11 +150,7 @@ def test_an_odd_item_is_counted_as_unreadable_and_stops_no_other(
     client, clock = aws.client("dynamodb"), FakeClock()
     table = make_table(client)
 
-    @asynccontextmanager
-    async def opening() -> AsyncIterator[tuple[Store, Census]]:
-        yield DynamoDbStore(client, table, "pending", SHARDS, clock, TARGET.policy), TableCensus(client, table)
-
-    confirm = Cli(capsys, monkeypatch, clock, opening).sit_down()
+    confirm = Cli(capsys, monkeypatch, clock, on_table(client, table, clock)).sit_down()
     done(confirm, "a", "b")
     for number, item in enumerate(ODD_ITEMS):
         client.put_item(TableName=table, Item={"id": {"S": f"odd-{number}"}, **item})
@@ -183,12 +173,7 @@ def test_an_odd_row_is_counted_as_unreadable_and_stops_no_other(
     """A time that PostgreSQL has and Python has not, whoever wrote it there."""
     url, clock = asyncio.run(make_database(postgres)), FakeClock()
 
-    @asynccontextmanager
-    async def opening() -> AsyncIterator[tuple[Store, Census]]:
-        async with asyncpg.create_pool(url, min_size=0, max_size=4, server_settings=SESSION) as pool:
-            yield PostgresStore(pool, TARGET.policy, clock), DatabaseCensus(pool)
-
-    confirm = Cli(capsys, monkeypatch, clock, opening).sit_down()
+    confirm = Cli(capsys, monkeypatch, clock, on_database(url, clock)).sit_down()
     done(confirm, "a", "odd")
 
     async def spoil() -> None:

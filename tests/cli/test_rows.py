@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cli.rows import MAX_AMOUNT, MAX_LINE_BYTES, BadFile, Defaults, Fault, Format, Refused, Row, Rows
 from workers.domain.currency import EXPONENTS, WITHOUT_MINOR_UNIT, in_major_units
 from workers.domain.rules import broken_rule
-from workers.stores.memory import arrived
+from workers.stores.common import arrived
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 DEFAULTS = Defaults(NOW, timedelta(hours=24))

@@ -14,12 +14,12 @@ from benchmarks.table import make_table as make_table
 from local.postgres import Postgres
 from tests.conftest import AwsAccount
 from tests.fakes import FakeClock, run
+from tests.memory_store import MemoryStore
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Transaction
 from workers.migrations import migrate
 from workers.stores.dynamodb import DynamoDbStore
-from workers.stores.memory import MemoryStore
 from workers.stores.postgres import SESSION, PostgresStore
 
 POLICY = Policy(max_attempts=4)

@@ -20,8 +20,8 @@ from workers.domain.ports import Move, Store
 from workers.domain.transaction import CANARY, Status, Transaction
 from workers.domain.transitions import Answer, decide
 from workers.measures import seconds_to_final
+from workers.stores.common import arrived
 from workers.stores.dynamodb import EXPIRES, DynamoDbStore, to_item
-from workers.stores.memory import arrived
 from workers.stores.postgres import PostgresCanaries, PostgresStore
 
 CANARIES = Canary("test-account", timedelta(minutes=5))

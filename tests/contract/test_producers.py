@@ -22,8 +22,8 @@ from workers.domain.outcomes import Confirmed
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction, from_text
 from workers.domain.transitions import Answer, decide
+from workers.stores.common import arrived
 from workers.stores.dynamodb import DynamoDbStore, to_item
-from workers.stores.memory import arrived
 from workers.stores.postgres import PostgresStore
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "producers.md").read_text()

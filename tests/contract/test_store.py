@@ -13,13 +13,13 @@ import pytest
 
 from tests.contract.conftest import POLICY
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
+from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Desk, Move, Store
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.domain.transitions import Answer, Refused, decide
 from workers.stores.dynamodb import DynamoDbStore
-from workers.stores.memory import MemoryStore
 from workers.stores.postgres import PostgresStore
 
 LEASE_OVER = POLICY.lease.total_seconds() + 3

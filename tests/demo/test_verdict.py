@@ -15,7 +15,7 @@ from workers.domain.outcomes import Confirmed, Rejected
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Claim, decide
-from workers.stores.memory import arrived
+from workers.stores.common import arrived
 
 POLICY = Policy(max_attempts=1)
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, times_out_after_effect
+from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.outcomes import NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
-from workers.stores.memory import MemoryStore
 
 POLICY = Policy(max_attempts=4)
 

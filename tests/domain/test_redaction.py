@@ -15,7 +15,7 @@ from workers.domain.policy import Policy
 from workers.domain.redaction import receipt, redact, without_account, without_cards
 from workers.domain.transaction import Status
 from workers.domain.transitions import Answer, Claim, Redrive, decide
-from workers.stores.memory import arrived
+from workers.stores.common import arrived
 
 OURS = (
     "no complete answer within 1 s",

@@ -18,7 +18,7 @@ from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, Claim, Redrive, Refused, decide
-from workers.stores.memory import arrived
+from workers.stores.common import arrived
 
 ANY_TEXT = st.text(st.characters()) | st.text(st.sampled_from("\x00\ud83d\ude00\u200b\n a1é…"))
 """Lone surrogates among it."""

@@ -27,7 +27,7 @@ from workers.domain.transitions import (
     may_resend,
     may_send,
 )
-from workers.stores.memory import arrived
+from workers.stores.common import arrived
 
 POLICY = Policy(max_attempts=3)
 DONE = Confirmed("ref", 2933, "USD")

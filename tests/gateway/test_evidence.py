@@ -15,6 +15,7 @@ from gateway_simulator import PROFILES, Fault
 from gateway_simulator.server import Request
 from tests.fakes import Even
 from tests.gateway.support import HandClock, quietly, simulated, transaction
+from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
@@ -23,7 +24,6 @@ from workers.gateway import evidence
 from workers.gateway.evidence import Verb, read
 from workers.gateway.limits import Called, error_of
 from workers.gateway.payments import GatewaySettings, PaymentGateway
-from workers.stores.memory import MemoryStore
 from workers.transport.http import Answer
 
 ONE = transaction()

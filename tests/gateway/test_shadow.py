@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.fakes import run
 from tests.gateway.support import HandClock, WallClock, payments, simulated, transaction
+from tests.memory_store import MemoryStore
 from workers.config import GatewayConfig
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, Unknown
@@ -14,7 +15,6 @@ from workers.domain.policy import Policy
 from workers.domain.transaction import Status
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import ShadowGateway, gateway_of
-from workers.stores.memory import MemoryStore
 
 
 def shadow(url: str) -> PaymentGateway:

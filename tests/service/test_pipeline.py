@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.outcomes import Confirmed, NotFound, Outcome
 from workers.domain.policy import Policy
 from workers.domain.ports import Claimed, Look, Move
 from workers.domain.transaction import Status, Transaction
 from workers.service.pipeline import AHEAD, Pipeline
-from workers.stores.memory import MemoryStore
 
 CALLERS = 100
 

@@ -21,7 +21,7 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Move
 from workers.domain.transitions import Answer, Claim, decide
 from workers.service.traces import Traces
-from workers.stores.memory import arrived
+from workers.stores.common import arrived
 from workers.telemetry import Telemetry
 from workers.tracing import (
     Context,

@@ -93,11 +93,11 @@ class Confirmer:
 
     async def _answer(self, record: Transaction, stop_at: datetime | None) -> Answer:
         key = record.id  # one key for all attempts: the gateway itself refuses a second effect
-        asked = False
+        asked, sent_earlier = False, record.sent_earlier
         try:
-            if record.sent_earlier:
+            if sent_earlier:
                 async with self.gateway.turn(self._until(record, stop_at)):
-                    if trouble := self._no_call(record, stop_at):
+                    if trouble := self._no_call(record, self.clock.now(), stop_at):
                         return Answer(trouble, self.by)
                     asked = True
                     outcome = admitted(await self.gateway.ask(record, key))
@@ -107,9 +107,10 @@ class Confirmer:
             if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
                 return Answer(NotTried("no attempt is left for a call"), self.by)
             async with self.gateway.turn(self._until(record, stop_at)):
-                if trouble := self._no_call(record, stop_at) or self._too_late(record):
+                now = self.clock.now()
+                if trouble := self._no_call(record, now, stop_at) or self._too_late(record, now):
                     return Answer(trouble, self.by)
-                if record.sent_earlier and not may_resend(record, self.clock.now(), self.policy):
+                if sent_earlier and not may_resend(record, now, self.policy):
                     return Answer(NotFound(), self.by, asked=True)  # the wait for the turn took too long
                 outcome = admitted(await self.gateway.confirm(record, key))
                 if isinstance(outcome, NotFound):
@@ -127,9 +128,9 @@ class Confirmer:
             return None
         return min(lease_until, stop_at) - self.policy.call_timeout
 
-    def _no_call(self, record: Transaction, stop_at: datetime | None) -> NotTried | None:
+    def _no_call(self, record: Transaction, now: datetime, stop_at: datetime | None) -> NotTried | None:
         """Why no call may start now, checked right before each one: a slow batch outlives its leases."""
-        ends = self.clock.now() + self.policy.call_timeout
+        ends = now + self.policy.call_timeout
         lease_until = self.lease_of(record)
         if lease_until is None or ends > lease_until:
             return NotTried("too little of the lease left for a call")
@@ -139,9 +140,9 @@ class Confirmer:
             return NotTried("circuit breaker open", unreachable=True)
         return None
 
-    def _too_late(self, record: Transaction) -> NotTried | None:
+    def _too_late(self, record: Transaction, now: datetime) -> NotTried | None:
         """What could not be sent by its deadline is not sent at all; what was sent is asked about, however late."""
-        return NotTried("deadline passed") if self.clock.now() >= record.deadline else None
+        return NotTried("deadline passed") if now >= record.deadline else None
 
 
 def of_desked(desked: Sequence[Transaction]) -> Tally:

@@ -18,17 +18,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.canary import KEPT
+from workers.domain.history import History
 from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended, is_late
-from workers.stores.memory import arrived, claimed, desk_of, same_content
+from workers.stores.common import arrived, claimed, desk_of, same_content
 
 STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
 KEYS_PER_CALL = 100  # BatchGetItem's limit
@@ -619,23 +620,21 @@ class _Walk:
 
 # --- items ------------------------------------------------------------------------------------------------------------
 
-_TIMES = frozenset(
-    (
-        "created_at",
-        "deadline",
-        "next_attempt_at",
-        "lease_until",
-        "first_sent_at",
-        "last_sent_at",
-        "settled_at",
-        "review_by",
-    )
-)
+_KINDS = get_type_hints(Transaction)
+_FIELDS = Transaction._fields
+
+
+def _of(*kinds: Any) -> frozenset[str]:
+    return frozenset(name for name in _FIELDS if _KINDS[name] in kinds)
+
+
+_TIMES = _of(datetime, datetime | None)
+_NUMBERS = _of(int)
 _COUNTS = frozenset(("tries", "asked"))
 """Absent while they are zero, as most always are: writes are billed by the size of the item."""
-_NUMBERS = frozenset(("amount", "attempt", "version")) | _COUNTS
+if unknown := set(_FIELDS) - _TIMES - _NUMBERS - _of(str, str | None, Status, History):
+    raise TypeError(f"no attribute of an item is known for {', '.join(sorted(unknown))} of a transaction")
 _NEEDED = ("id", "account", "amount", "currency", "created_at", "deadline", "status", "attempt", "version")
-_FIELDS = Transaction._fields
 
 
 def to_item(record: Transaction, shards: int) -> Item:
@@ -756,15 +755,15 @@ def _entry(line: str) -> HistoryEntry:
     token, _, often = token.partition("*")
     times, _, since = often.partition("@")
     return HistoryEntry(
-        from_text(at),
-        by,
-        Status(was) if was else None,
-        Status(now),
-        int(attempt),
-        token or None,
-        why,
-        int(times or 1),
-        from_text(since) if since else None,
+        at=from_text(at),
+        by=by,
+        was=Status(was) if was else None,
+        now=Status(now),
+        attempt=int(attempt),
+        token=token or None,
+        why=why,
+        times=int(times or 1),
+        since=from_text(since) if since else None,
     )
 
 

@@ -25,7 +25,7 @@ from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Look, Mov
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, SetAside, decide
 from workers.stores import statements as sql
-from workers.stores.memory import same_content
+from workers.stores.common import same_content
 from workers.stores.statements import ClaimedRow, Place, Shared, Stored, StoredLine
 
 START = Place(datetime.min.replace(tzinfo=UTC), "")

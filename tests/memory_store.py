@@ -1,49 +1,15 @@
-"""The store as a model: the shortest code that keeps the contract. Tests and the simulator run on it."""
+"""The store as a model: the shortest code that keeps the contract. Tests run on it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
-from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
+from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late
-
-_INSERTED = "added"
-
-
-def arrived(transaction: Transaction, now: datetime) -> Transaction:
-    """`transaction` as every store inserts it: PENDING, due at once, with the first line of its history."""
-    entry = HistoryEntry(utc(now), "producer", None, Status.PENDING, 0, None, _INSERTED)
-    return transaction._replace(
-        created_at=utc(transaction.created_at),
-        deadline=utc(transaction.deadline),
-        next_attempt_at=utc(now),
-        history=(entry,),
-    )
-
-
-def same_content(a: Transaction, b: Transaction) -> bool:
-    """Whether both ask for the same payment: adding such a one again is harmless."""
-    return (a.account, a.amount, a.currency) == (b.account, b.amount, b.currency)
-
-
-def desk_of(waiting: Sequence[Transaction]) -> Desk:
-    """What waits, summed up."""
-    at_risk: Counter[str] = Counter()
-    for record in waiting:
-        at_risk[record.currency] += record.amount
-    deadlines = [record.review_by for record in waiting if record.review_by]
-    return Desk(len(waiting), min(deadlines, default=None), at_risk)
-
-
-def claimed(moved: Sequence[Transaction]) -> Claimed:
-    """What a claim has moved, by where it went."""
-    held = [record for record in moved if record.status is Status.PROCESSING]
-    return Claimed(held, [record for record in moved if record.status is Status.REVIEW])
+from workers.stores.common import arrived, claimed, desk_of, same_content
 
 
 def _fence(record: Transaction | None) -> tuple[int, str | None] | None:
