@@ -4,14 +4,15 @@ import pulumi
 
 from alternatives import settings
 from components import account, fargate, protection, serverless, switching, tags
+from components.aurora.datastore import AuroraDatastore, AuroraDatastoreArgs
 from components.budget import Budget, BudgetArgs
 from components.encryption import Encryption, EncryptionArgs
 from components.experiments import Experiments, ExperimentsArgs
 from components.fargate.compute import FargateCompute, FargateComputeArgs
-from components.fargate.datastore import AuroraDatastore, AuroraDatastoreArgs
 from components.fargate.experiments import experiments as fargate_experiments
 from components.fargate.network import network_args as fargate_network_args
 from components.fargate.observability import FargateObservability, FargateObservabilityArgs
+from components.fargate.settings import ServiceSettings
 from components.foundation import Foundation, Outputs
 from components.network import Network
 from components.serverless.compute import ServerlessCompute, ServerlessComputeArgs
@@ -52,7 +53,9 @@ def fargate_stack() -> Outputs:
     """Aurora PostgreSQL, and a service on ECS Fargate that claims as transactions arrive."""
     encryption = Encryption("encryption", EncryptionArgs.of(base, fargate.DATA_SERVICES), options)
     network = Network("network", fargate_network_args(base, encryption), options)
-    datastore = AuroraDatastore("datastore", AuroraDatastoreArgs.of(base, encryption, network), options)
+    sleeps = config.part(ServiceSettings).sleeps  # then somebody without a connection asks what is due
+    datastore_args = AuroraDatastoreArgs.of(base, encryption, network, data_api=sleeps)
+    datastore = AuroraDatastore("datastore", datastore_args, options)
     # before the service, whose deployments wait for the alarms
     observability_args = FargateObservabilityArgs.of(base, encryption, network, datastore)
     observability = FargateObservability("observability", observability_args, options)

@@ -27,6 +27,7 @@ import pulumi
 import yaml
 from pulumi.resource import DependencyProviderResource, DependencyResource
 from pulumi.runtime import mocks, settings
+from pulumi.runtime.proto.callback_pb2 import Callback
 from pulumi.runtime.rpc import deserialize_properties, serialize_properties
 from pulumi.runtime.stack import run_in_stack
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
@@ -214,13 +215,30 @@ class _Transforms:
     """Stands in for the SDK's callback server: the engine calls a transform for every resource, whoever makes it."""
 
     def __init__(self) -> None:
-        self._transforms: list[pulumi.ResourceTransform] = []
+        self._of_the_stack: list[pulumi.ResourceTransform] = []
+        self._by_token: dict[str, pulumi.ResourceTransform] = {}
+        self._below: dict[str, tuple[pulumi.ResourceTransform, ...]] = {}
+        """URN -> those for what is below it, its ancestors' included."""
 
     def register_stack_transform(self, transform: pulumi.ResourceTransform) -> None:
-        self._transforms.append(transform)
+        self._of_the_stack.append(transform)
+
+    def register_transform(self, transform: pulumi.ResourceTransform) -> Callback:
+        """One that stands in the options of a resource: for it, and for what is below it."""
+        token = str(len(self._by_token))
+        self._by_token[token] = transform
+        return Callback(token=token)
+
+    def below(self, urn: str, request: Any) -> None:
+        """Keep the transforms of what was just registered, for its children."""
+        self._below[urn] = self._own_and_above(request)
+
+    def _own_and_above(self, request: Any) -> tuple[pulumi.ResourceTransform, ...]:
+        own = [self._by_token[callback.token] for callback in request.transforms]
+        return (*own, *self._below.get(request.parent, ()))
 
     def apply(self, request: Any) -> None:
-        for transform in self._transforms:
+        for transform in (*self._own_and_above(request), *self._of_the_stack):
             options = pulumi.ResourceOptions(parent=DependencyResource(request.parent) if request.parent else None)
             args = pulumi.ResourceTransformArgs(
                 request.custom, request.type, request.name, deserialize_properties(request.object), options
@@ -264,6 +282,7 @@ class _Monitor(mocks.MockMonitor):
         _ensure_event_loop()  # type: ignore[no-untyped-call]  # this is a thread of its own
         self.transforms.apply(request)
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        self.transforms.below(response.urn, request)
         if request.type == VPC:
             self._constructed[request.name] = response
         inputs = deserialize_properties(request.object)

@@ -21,8 +21,8 @@ from analysis.costs.__main__ import curves
 from analysis.costs.models import ACU_RATE, Model, month, total
 from analysis.costs.prices import MILLION
 from analysis.faults import BOTH, FAULTS
+from components.aurora import capacity
 from components.aurora import settings as aurora
-from components.fargate import capacity
 from components.settings import ENVIRONMENTS, Environment, Key
 from delivery.policies.model import FRAMEWORKS
 from delivery.policies.rules import RULES

@@ -81,7 +81,6 @@ class Network(pulumi.ComponentResource):
         place, wanted = args.place, args.settings.network
         gateways = {NatStrategy.NONE: 0, NatStrategy.SINGLE: 1}.get(wanted.nat_strategy, wanted.availability_zones)
         addresses = [aws.ec2.Eip(f"egress-{zone}", domain="vpc", opts=mine) for zone in range(1, gateways + 1)]
-        pulumi.runtime.register_resource_transform(_without_public_addresses)
         self.vpc = awsx.ec2.Vpc(
             "vpc",
             cidr_block=wanted.vpc_cidr,
@@ -106,7 +105,7 @@ class Network(pulumi.ComponentResource):
                 )
                 for service, policy in args.gateway_endpoints.items()
             ],
-            opts=mine,
+            opts=pulumi.ResourceOptions(parent=self, transforms=[_without_public_addresses]),  # of its subnets
         )
         self.vpc_id = self.vpc.vpc_id
         self.subnet_ids = self.vpc.private_subnet_ids.apply(list)

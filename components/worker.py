@@ -90,6 +90,15 @@ def may_read_gateway_key(
     ]
 
 
+def may_write_logs(*groups: aws.cloudwatch.LogGroup) -> Statement:
+    """What whoever runs a worker needs for its log groups."""
+    return Statement(
+        sid="WriteLogs",
+        actions=("logs:CreateLogStream", "logs:PutLogEvents"),
+        resources=[pulumi.Output.concat(group.arn, ":*") for group in groups],
+    )
+
+
 def log_group(
     name: str, path: str, settings: Settings, place: Place, log_key_arn: pulumi.Input[str], parent: pulumi.Resource
 ) -> aws.cloudwatch.LogGroup:

@@ -10,9 +10,9 @@ import pulumi
 
 from components import iam
 from components.account import Place
+from components.aurora.datastore import AuroraDatastore
 from components.experiments import Experiment, cut, network_faults
 from components.fargate.compute import FargateCompute
-from components.fargate.datastore import AuroraDatastore
 from components.network import Network
 
 

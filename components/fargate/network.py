@@ -6,8 +6,8 @@ import json
 
 from components import iam
 from components.account import Place
+from components.aurora.datastore import PORT
 from components.encryption import Encryption
-from components.fargate.datastore import PORT
 from components.foundation import Foundation
 from components.network import NetworkArgs
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pulumi
 
 from components.account import Place
+from components.aurora import capacity
+from components.aurora.datastore import AuroraDatastore
 from components.aurora.settings import DatabaseSettings, Insights
 from components.encryption import Encryption
 from components.fargate.containers import SERVICE_NAME
-from components.fargate.datastore import AuroraDatastore
 from components.fargate.deployments import Deployments, DeploymentsArgs
 from components.fargate.publisher import Publisher, PublisherArgs, publisher_minutes
 from components.fargate.settings import ServiceSettings
@@ -40,8 +41,6 @@ WRAPAROUND = 1_000_000_000
 """Transaction ids in use; at 2 billion PostgreSQL refuses to write. Vacuum keeps it under 200 million when it can."""
 ANY_DEADLOCK = 0.001
 """A second. Aurora reports an average: a single one within a minute is 0.017, which no threshold of 1 ever sees."""
-POOL = 5
-"""Connections of a task at most (workers/service)."""
 METRICS_SECONDS = 15
 """How often a worker reports the backlog."""
 DEPLOYMENT_ALARMS = ("oldest-pending",)
@@ -155,7 +154,7 @@ class FargateObservability(Observability):
     def __init__(self, name: str, args: FargateObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         settings, place = args.settings, args.place
-        if settings.part(ServiceSettings).min_tasks == 0:
+        if settings.part(ServiceSettings).sleeps:
             self.publisher = Publisher(
                 "publisher",
                 PublisherArgs(
@@ -314,6 +313,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
 
 def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
     the, database = metrics.database, settings.part(DatabaseSettings)
+    each = capacity.connections_per_task(settings.canary is not None)
     lag = Row(
         the("AuroraReplicaLag", "Maximum", "Milliseconds"),
         LAG,
@@ -368,7 +368,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
             CONNECTIONS,
             Alarm(
                 "connections",
-                (settings.part(ServiceSettings).max_tasks + 2) * (POOL + (settings.canary is not None)) + 20,
+                (settings.part(ServiceSettings).max_tasks + 2) * each + capacity.SPARE_CONNECTIONS,
                 5 * MINUTE,
                 "The database has more connections than all workers together make, with room for people: somebody "
                 "else uses it, or connections are left open.",

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components import artifact, iam, worker
+from components import iam, worker
 from components.account import Place
+from components.aurora.datastore import DATABASE
 from components.aurora.settings import DatabaseSettings
-from components.fargate.datastore import DATABASE
 from components.iam import Statement
 from components.observability.table import MINUTE
+from components.scheduled_function import FunctionArgs, ScheduleArgs, Surroundings, function, schedule
 from components.settings import Settings
 
 ASLEEP_MINUTES = 180
 PUBLISHER_TIMEOUT = 60  # seconds; a paused database takes 15 to resume, 30 after a day
-RUNTIME = "python3.13"
 LOGIN = "publisher-login"
 
 
@@ -70,102 +70,62 @@ class Publisher(pulumi.ComponentResource):
             opts=self._mine,
         )
         self.function = self._function()
-        self._schedule()
+        self.group = self._schedule()
         self.register_outputs({"functionName": self.function.name})
 
     def _function(self) -> aws.lambda_.Function:
         args, settings = self._args, self._args.settings
-        role, grant = iam.role(
+        return function(
             "publisher",
-            "lambda.amazonaws.com",
-            [
-                Statement(sid="AskTheDatabase", actions=("rds-data:ExecuteStatement",), resources=(args.cluster_arn,)),
-                # The Data API knows no IAM users of the database, so there is a password
-                Statement(sid="OwnLogin", actions=("secretsmanager:GetSecretValue",), resources=(self.login.arn,)),
-                Statement(
-                    sid="OpenTheLogin",
-                    actions=("kms:Decrypt",),
-                    resources=(args.data_key_arn,),
-                    conditions=iam.through("secretsmanager", args.place),
-                ),
-                Statement(
-                    sid="WriteLogs",
-                    actions=("logs:CreateLogStream", "logs:PutLogEvents"),
-                    resources=(pulumi.Output.concat(self.log_group.arn, ":*"),),
-                ),
-                iam.TRACE,
-                iam.NETWORK_INTERFACES,
-            ],
-            place=args.place,
-            description="Function publisher: reports the backlog while no task runs",
-            parent=self,
-        )
-        return aws.lambda_.Function(
-            "publisher",
-            description="Reports the backlog while no task runs",
-            role=role.arn,
-            runtime=RUNTIME,
-            architectures=["arm64"],
-            handler="workers.publisher.publish",
-            code=pulumi.FileArchive(str(artifact.build())),
-            memory_size=256,
-            timeout=PUBLISHER_TIMEOUT,
-            # one a minute; reserving fails where the account's quota is still the starter's
-            reserved_concurrent_executions=1 if settings.sizing.reserve_concurrency else None,
-            environment=aws.lambda_.FunctionEnvironmentArgs(
-                variables={
+            FunctionArgs(
+                description="Reports the backlog while no task runs",
+                handler="workers.publisher.publish",
+                may=[
+                    Statement(
+                        sid="AskTheDatabase", actions=("rds-data:ExecuteStatement",), resources=(args.cluster_arn,)
+                    ),
+                    # The Data API knows no IAM users of the database, so there is a password
+                    Statement(sid="OwnLogin", actions=("secretsmanager:GetSecretValue",), resources=(self.login.arn,)),
+                    Statement(
+                        sid="OpenTheLogin",
+                        actions=("kms:Decrypt",),
+                        resources=(args.data_key_arn,),
+                        conditions=iam.through("secretsmanager", args.place),
+                    ),
+                ],
+                log_group=self.log_group,
+                environment={
                     **worker.telling(settings),
                     "REVIEW_SECONDS": str(settings.work.review_seconds),
                     "CLUSTER_ARN": args.cluster_arn,
                     "PUBLISHER_SECRET_ARN": self.login.arn,
                     "DATABASE_NAME": DATABASE,
-                }
+                },
+                memory_mb=256,
+                timeout_seconds=PUBLISHER_TIMEOUT,
+                # one a minute; reserving fails where the account's quota is still the starter's
+                reserved_concurrency=1 if settings.sizing.reserve_concurrency else None,
             ),
-            kms_key_arn=args.data_key_arn,
-            vpc_config=aws.lambda_.FunctionVpcConfigArgs(
-                subnet_ids=args.subnet_ids, security_group_ids=[args.security_group_id]
-            ),
-            tracing_config=aws.lambda_.FunctionTracingConfigArgs(mode="Active"),
-            logging_config=aws.lambda_.FunctionLoggingConfigArgs(
-                log_format="JSON",
-                log_group=self.log_group.name,
-                application_log_level="INFO",
-                system_log_level="WARN",
-            ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant, self.log_group]),
+            Surroundings(args.place, args.subnet_ids, args.security_group_id, args.data_key_arn),
+            self,
         )
 
-    def _schedule(self) -> None:
-        args = self._args
-        group = self.group = aws.scheduler.ScheduleGroup("publisher", opts=self._mine)
-        role, grant = iam.role(
-            "scheduler",
-            "scheduler.amazonaws.com",
-            [
-                Statement(sid="Publish", actions=("lambda:InvokeFunction",), resources=(self.function.arn,)),
-                Statement(sid="BuryDeadLetters", actions=("sqs:SendMessage",), resources=(self.dead_letters.arn,)),
-            ],
-            place=args.place,
-            description="Starts the publisher on schedule",
-            parent=self,
-            source_arns=[group.arn],
-        )
-        minutes = publisher_minutes(args.settings)
-        aws.scheduler.Schedule(
+    def _schedule(self) -> aws.scheduler.ScheduleGroup:
+        minutes = publisher_minutes(self._args.settings)
+        group, _ = schedule(
             "publisher",
-            description="Looks at the backlog",
-            group_name=group.name,
-            schedule_expression=f"rate({minutes} minute{'s' if minutes > 1 else ''})",
-            schedule_expression_timezone="UTC",
-            flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
-            target=aws.scheduler.ScheduleTargetArgs(
-                arn=self.function.arn,
-                role_arn=role.arn,
-                input="{}",
-                retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
-                    maximum_retry_attempts=1, maximum_event_age_in_seconds=60
-                ),
-                dead_letter_config=aws.scheduler.ScheduleTargetDeadLetterConfigArgs(arn=self.dead_letters.arn),
+            ScheduleArgs(
+                group="publisher",
+                description="Looks at the backlog",
+                role_description="Starts the publisher on schedule",
+                expression=f"rate({minutes} minute{'s' if minutes > 1 else ''})",
+                start=Statement(sid="Publish", actions=("lambda:InvokeFunction",), resources=(self.function.arn,)),
+                target_arn=self.function.arn,
+                retries=1,
+                retry_seconds=60,
+                dead_letters=self.dead_letters,
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
+            self._args.place,
+            self,
         )
+        return group

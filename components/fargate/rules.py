@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from components.aurora import capacity
 from components.aurora import settings as aurora
 from components.aurora.settings import INSIGHTS_DEFAULT_DAYS, DatabaseSettings, Insights
-from components.fargate import capacity
 from components.fargate.settings import FARGATE_SIZES, PART, ServiceSettings
 from components.settings import CALLS_PER_TRANSACTION, AlternativeSettings, NatStrategy, Problem, Settings
 
@@ -216,7 +216,7 @@ def _connections(s: Settings) -> Iterator[Problem]:
     database, service = s.part(DatabaseSettings), s.part(ServiceSettings)
     least = database.min_capacity
     most = max(database.max_capacity, least, 0.5)
-    each = capacity.CONNECTIONS_PER_TASK + (s.canary is not None)  # which comes as another user
+    each = capacity.connections_per_task(s.canary is not None)
     fit = capacity.tasks(least, most, each)
     for key, number in (
         ("minTasks", service.min_tasks),

@@ -76,6 +76,11 @@ class ServiceSettings:
     stop_seconds: int
     collector_image: str
 
+    @property
+    def sleeps(self) -> bool:
+        """No task need run: then somebody else tells what is due (the publisher)."""
+        return self.min_tasks == 0
+
 
 KEYS: tuple[Key, ...] = (
     Key("taskCpu", "integer", 256, "CPU of a task, in 1/1024 of a core.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components import artifact, iam, worker
+from components import iam, worker
 from components.account import Place
 from components.bucket import seal
 from components.encryption import Encryption
@@ -17,12 +17,12 @@ from components.iam import Statement
 from components.network import Network
 from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
+from components.scheduled_function import FunctionArgs, ScheduleArgs, Surroundings, function, schedule
 from components.serverless import state_machine
 from components.serverless.datastore import INDEX, DynamoDbDatastore
 from components.serverless.settings import FunctionSettings, RunSettings, TableSettings
 from components.settings import Settings
 
-RUNTIME = "python3.13"
 PLANS = "plans/"
 """Where in the bucket the plans lie."""
 PLAN_DAYS = 7  # long enough to look into a failed run
@@ -92,11 +92,10 @@ class ServerlessCompute(pulumi.ComponentResource):
             # under this prefix AWS does not spend its 5,120 characters of log resource policy on each group
             "stateMachine": self._log_group("state-machine", f"/aws/vendedlogs/states/{args.place.prefix}/runs")
         }
-        code = pulumi.FileArchive(str(artifact.build()))
         self.functions = {
-            "plan": self._function("plan", "Reads what is due and cuts it into batches", code, self._plan_may()),
-            "confirm": self._function("confirm", "Claims, confirms and settles one batch", code, self._confirm_may()),
-            "report": self._function("report", "Adds a loop's results up", code, self._report_may()),
+            "plan": self._function("plan", "Reads what is due and cuts it into batches", self._plan_may()),
+            "confirm": self._function("confirm", "Claims, confirms and settles one batch", self._confirm_may()),
+            "report": self._function("report", "Adds a loop's results up", self._report_may()),
         }
         self.machine = self._state_machine()
         self.dead_letters = worker.dead_letter_queue(self)
@@ -253,61 +252,30 @@ class ServerlessCompute(pulumi.ComponentResource):
 
     # -- functions
 
-    def _function(
-        self, name: str, description: str, code: pulumi.Archive, may: Sequence[Statement]
-    ) -> aws.lambda_.Function:
-        functions, logs = self._settings.part(FunctionSettings), self.log_groups[name]
-        role, grant = iam.role(
-            name,
-            "lambda.amazonaws.com",
-            [
-                *may,
-                Statement(
-                    sid="WriteLogs",
-                    actions=("logs:CreateLogStream", "logs:PutLogEvents"),
-                    resources=(pulumi.Output.concat(logs.arn, ":*"),),
-                ),
-                iam.TRACE,
-                iam.NETWORK_INTERFACES,
-            ],
-            place=self._place,
-            description=f"Function {name}: {description[0].lower()}{description[1:]}",
-            parent=self,
-        )
-        reserved = functions.reserved_concurrency
+    def _function(self, name: str, description: str, may: Sequence[Statement]) -> aws.lambda_.Function:
+        settings, place = self._settings.part(FunctionSettings), self._place
+        reserved = settings.reserved_concurrency
         if reserved is not None and name != "confirm":
             reserved = SINGLE_RUN
-        return aws.lambda_.Function(
+        return function(
             name,
-            description=description,
-            role=role.arn,
-            runtime=RUNTIME,
-            architectures=["arm64"],  # a fifth cheaper than x86_64
-            handler=f"workers.serverless.handlers.{name}",
-            code=code,
-            layers=[layer] if (layer := functions.collector_layer) else None,
-            memory_size=functions.memory_mb,
-            timeout=functions.timeout_seconds,
-            reserved_concurrent_executions=reserved,
-            environment=aws.lambda_.FunctionEnvironmentArgs(variables=self._environment(name)),
-            # Lambda gives itself a grant on the key for the function's role, so the role needs no word on it
-            kms_key_arn=self._args.data_key_arn,
-            vpc_config=aws.lambda_.FunctionVpcConfigArgs(
-                subnet_ids=self._args.subnet_ids, security_group_ids=[self._args.security_group_id]
+            FunctionArgs(
+                description=description,
+                handler=f"workers.serverless.handlers.{name}",
+                may=may,
+                log_group=self.log_groups[name],
+                environment=self._environment(name),
+                memory_mb=settings.memory_mb,
+                timeout_seconds=settings.timeout_seconds,
+                reserved_concurrency=reserved,
+                layer=settings.collector_layer,
             ),
-            tracing_config=aws.lambda_.FunctionTracingConfigArgs(mode="Active"),
-            logging_config=aws.lambda_.FunctionLoggingConfigArgs(
-                log_format="JSON",  # the workers' own lines pass through as they are
-                log_group=logs.name,
-                application_log_level="INFO",
-                system_log_level="WARN",  # without START, END and REPORT: three lines per idle run
-            ),
-            # entering the VPC needs the permission at once; a group that Lambda makes itself has no retention
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant, logs]),
+            Surroundings(place, self._args.subnet_ids, self._args.security_group_id, self._args.data_key_arn),
+            self,
         )
 
     def _environment(self, function: str) -> dict[str, pulumi.Input[str]]:
-        """What `workers/config.py` reads. At most 4 KB, without any secret."""
+        """What `workers/config.py` reads."""
         settings, run = self._settings, self._settings.part(RunSettings)
         collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OPENTELEMETRY_EXTENSION_LOG_LEVEL": "warn"}
         return {
@@ -408,36 +376,19 @@ class ServerlessCompute(pulumi.ComponentResource):
         )
 
     def _schedule(self) -> tuple[aws.scheduler.ScheduleGroup, aws.scheduler.Schedule]:
-        group = aws.scheduler.ScheduleGroup("schedules", opts=self._mine)
-        role, grant = iam.role(
-            "scheduler",
-            "scheduler.amazonaws.com",
-            [
-                Statement(sid="StartRun", actions=("states:StartExecution",), resources=(self.machine.arn,)),
-                Statement(sid="BuryDeadLetters", actions=("sqs:SendMessage",), resources=(self.dead_letters.arn,)),
-            ],
-            place=self._place,
-            description="Starts the run on schedule",
-            parent=self,
-            source_arns=[group.arn],
-        )
-        schedule = aws.scheduler.Schedule(
+        return schedule(
             "run",
-            description="Starts a run; one that finds another under way ends at once",
-            group_name=group.name,
-            schedule_expression=self._settings.part(RunSettings).schedule,
-            schedule_expression_timezone="UTC",
-            flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
-            target=aws.scheduler.ScheduleTargetArgs(
-                arn=self.machine.arn,
-                role_arn=role.arn,
-                input="{}",
-                # bounded: the next run makes up for a lost one, while AWS's default is 185 tries over a day
-                retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
-                    maximum_retry_attempts=3, maximum_event_age_in_seconds=300
-                ),
-                dead_letter_config=aws.scheduler.ScheduleTargetDeadLetterConfigArgs(arn=self.dead_letters.arn),
+            ScheduleArgs(
+                group="schedules",
+                description="Starts a run; one that finds another under way ends at once",
+                role_description="Starts the run on schedule",
+                expression=self._settings.part(RunSettings).schedule,
+                start=Statement(sid="StartRun", actions=("states:StartExecution",), resources=(self.machine.arn,)),
+                target_arn=self.machine.arn,
+                retries=3,
+                retry_seconds=300,
+                dead_letters=self.dead_letters,
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
+            self._place,
+            self,
         )
-        return group, schedule

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from components.fargate import capacity
+from components.aurora import capacity
 from tests.contract.conftest import Database
 from tests.docs.markdown import ROOT
 from tests.fakes import run

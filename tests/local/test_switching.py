@@ -22,7 +22,7 @@ import asyncpg
 import pytest
 
 from cli.exits import Exit
-from components.fargate.datastore import DATABASE
+from components.aurora.datastore import DATABASE
 from demo import cdnow
 from demo.scenario import ask_gateway
 from demo.serverless import open_store

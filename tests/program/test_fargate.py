@@ -18,9 +18,10 @@ from alternatives.settings import parse
 from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from components import artifact, iam, nonce
 from components.account import Place
-from components.fargate.compute import repository_arn
+from components.aurora import capacity
 from components.fargate.publisher import publisher_minutes
 from components.fargate.scaling import per_task, scale_out_seconds
+from components.image import repository_arn
 from local.overlay.scaling import Tracking, compute, track
 from tests.program.conftest import IMAGE
 from workers import config as worker_config
@@ -352,6 +353,12 @@ def test_the_image_is_built_unless_one_is_named(records: dict[str, Record]) -> N
     assert pull["Resource"] == ["arn:aws:ecr:eu-west-1:210987654321:repository/confirm/workers"]
     # it stays although the image comes from elsewhere: going back must not find it gone
     assert records["fargate-extremes"].all("aws:ecr/repository:Repository")
+
+
+def test_the_alarm_on_connections_counts_with_those_that_a_worker_opens(records: dict[str, Record]) -> None:
+    for stack, tasks, each in (("fargate-dev", 2, 6), ("fargate-staging", 4, 7), ("fargate-prod", 10, 6)):  # a canary's
+        assert each == capacity.connections_per_task(stack == "fargate-staging")
+        assert records[stack].one(ALARM, "connections").inputs["threshold"] == (tasks + 2) * each + 20
 
 
 def test_only_ecr_has_repositories_to_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from analysis.graph import record
-from components.fargate.datastore import RESTORED_BY as OF_CLUSTER
+from components.aurora.datastore import RESTORED_BY as OF_CLUSTER
 from components.serverless.datastore import RESTORED_BY as OF_TABLE
 from components.settings import SettingsError
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from components.fargate.datastore import CLUSTER_PARAMETERS, INSTANCE_PARAMETERS
+from components.aurora.datastore import CLUSTER_PARAMETERS, INSTANCE_PARAMETERS
 from local.postgres import Postgres
 from tests.cli.conftest import make_database
 from tests.fakes import run

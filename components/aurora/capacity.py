@@ -8,13 +8,18 @@ Serverless v2". It follows the highest capacity, not that of the moment; sizes b
 SMALL, SMALL_CONNECTIONS = 0.5, 2_000
 """A least capacity of so many ACU, or of fewer, allows so many connections at most (AWS, the same page)."""
 CONNECTIONS_PER_TASK = 6
-"""What a worker opens at most: claim, settle, report, the ear for new work, one spare."""
+"""What a worker opens at most (`CONNECTIONS` of workers/service/__main__.py; a test holds both together)."""
 SPARE_CONNECTIONS = 20
 """For migrations, operators, and AWS's own."""
 CACHE_BYTES = 1_500_000_000
 """Of the 2 GiB of each ACU, what PostgreSQL keeps pages in."""
 OPEN_ROW_BYTES = 570
 """Of an open transaction with its entries in three indexes; a test measures it on PostgreSQL."""
+
+
+def connections_per_task(canaries: bool) -> int:
+    """Those of a worker, and where there are canaries one more, for these come as another user."""
+    return CONNECTIONS_PER_TASK + canaries
 
 
 def connections(least: float, most: float) -> int:

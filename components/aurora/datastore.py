@@ -14,7 +14,6 @@ from components.account import Place
 from components.aurora.settings import DatabaseSettings, Insights
 from components.backup import Backup, BackupArgs
 from components.encryption import Encryption
-from components.fargate.settings import ServiceSettings
 from components.foundation import Foundation, Outputs, inside
 from components.network import Network
 from components.settings import Restore, Settings
@@ -65,24 +64,57 @@ class AuroraDatastoreArgs:
     subnet_ids: pulumi.Input[Sequence[str]]
     workers_group_id: pulumi.Input[str]
     """The security group that may connect."""
+    data_api: bool
+    """Whether it answers through the Data API too, to those who have no connection (the publisher)."""
     key_arn: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
     @classmethod
-    def of(cls, base: Foundation, encryption: Encryption, network: Network) -> AuroraDatastoreArgs:
+    def of(cls, base: Foundation, encryption: Encryption, network: Network, *, data_api: bool) -> AuroraDatastoreArgs:
         return cls(
             settings=base.settings,
             place=base.place,
             vpc_id=network.vpc_id,
             subnet_ids=network.subnet_ids,
             workers_group_id=network.security_group_id,
+            data_api=data_api,
             key_arn=encryption.data_key.arn,
             log_key_arn=encryption.log_key.arn,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a client of the database needs to know of it."""
+
+    place: Place
+    host: pulumi.Input[str]
+    """The writer: claims go nowhere else."""
+    port: pulumi.Output[int]
+    resource_id: pulumi.Input[str]
+    """What IAM knows the cluster by."""
+    secret_arn: pulumi.Input[str]
+    """Of the master's password, which AWS rotates; only the migrations read it."""
+    ready: Sequence[pulumi.Resource]
+    """What must be there before anybody connects."""
+
+    @property
+    def environment(self) -> dict[str, pulumi.Input[str]]:
+        """What `workers/config.py` reads of it."""
+        return {
+            "DATABASE_HOST": self.host,
+            "DATABASE_PORT": self.port.apply(lambda port: str(int(port))),
+            "DATABASE_NAME": DATABASE,
+        }
+
+    def may_log_in(self, user: str, sid: str = "LogInToTheDatabase") -> iam.Statement:
+        """What it takes to log in as that user of the database, by IAM."""
+        arn = pulumi.Output.concat(self.place.arn("rds-db", "dbuser:"), self.resource_id, "/", user)
+        return iam.Statement(sid=sid, actions=("rds-db:connect",), resources=(arn,))
+
+
 class AuroraDatastore(pulumi.ComponentResource):
-    """The database of the fargate alternative.
+    """The database.
 
     Creates: a security group, a subnet group, parameter groups, a log group, the Aurora Serverless v2 cluster with its
     managed master secret, its instances, and where the environment has it the backup.
@@ -91,11 +123,7 @@ class AuroraDatastore(pulumi.ComponentResource):
     cluster: aws.rds.Cluster
     instances: Sequence[aws.rds.ClusterInstance]
     log_group: aws.cloudwatch.LogGroup
-    secret_arn: pulumi.Output[str]
-    """Of the master's password, which AWS rotates; only the migrations read it."""
-    host: pulumi.Output[str]
-    """The writer: claims go nowhere else."""
-    port: pulumi.Output[int]
+    connection: Connection
 
     def __init__(self, name: str, args: AuroraDatastoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # The token of both alternatives' datastore
@@ -114,9 +142,14 @@ class AuroraDatastore(pulumi.ComponentResource):
         self.cluster = self._cluster()
         instances = args.settings.part(DatabaseSettings).instances
         self.instances = [self._instance(number) for number in range(1, instances + 1)]
-        self.secret_arn = self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn))
-        self.host = self.cluster.endpoint
-        self.port = self.cluster.port
+        self.connection = Connection(
+            place=args.place,
+            host=self.cluster.endpoint,
+            port=self.cluster.port,
+            resource_id=self.cluster.cluster_resource_id,
+            secret_arn=self.cluster.master_user_secrets.apply(lambda secrets: str(secrets[0].secret_arn)),
+            ready=self.instances,
+        )
         if args.settings.sizing.vault_days:
             arn = self.cluster.arn
             Backup(
@@ -125,14 +158,14 @@ class AuroraDatastore(pulumi.ComponentResource):
                 inside(self),
             )
         self.outputs: Outputs = {
-            "databaseHost": self.host,
-            "databasePort": self.port,
+            "databaseHost": self.connection.host,
+            "databasePort": self.connection.port,
             "databaseName": DATABASE,
             "databaseUser": SERVICE,
             "databaseClusterId": self.cluster.cluster_identifier,
-            "databaseSecretArn": self.secret_arn,
+            "databaseSecretArn": self.connection.secret_arn,
         }
-        self.register_outputs({"host": self.host})
+        self.register_outputs({"host": self.connection.host})
 
     def _security_group(self) -> aws.ec2.SecurityGroup:
         return aws.ec2.SecurityGroup(
@@ -196,8 +229,7 @@ class AuroraDatastore(pulumi.ComponentResource):
             manage_master_user_password=True,
             master_user_secret_kms_key_id=args.key_arn,
             iam_database_authentication_enabled=True,
-            # Data API, for the one who looks at the backlog while no task runs (compute.py)
-            enable_http_endpoint=args.settings.part(ServiceSettings).min_tasks == 0,
+            enable_http_endpoint=args.data_api,
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=[self._security_group().id],
             db_cluster_parameter_group_name=parameters.name,

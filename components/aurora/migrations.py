@@ -1,0 +1,131 @@
+"""The run of the schema's migrations: a task of its own, before what needs the new schema, as the master."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components import account, artifact, container, iam, worker
+from components.account import Place
+from components.aurora.datastore import SERVICE, Connection
+from components.container import Container
+from components.iam import Statement
+from components.image import WorkersImage
+from components.one_off_task import OneOffTask, OneOffTaskArgs
+
+MIGRATIONS = "migrations"
+# exec form: no shell stands between ECS and the process
+ENTRY_POINT = ("python", "-m", "workers.migrations")
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationsArgs:
+    place: Place
+    database: Connection
+    image: WorkersImage
+    cluster: aws.ecs.Cluster
+    ready: Sequence[pulumi.Resource]
+    """What must be there before, besides the database."""
+    cpu: int
+    memory_mb: int
+    log_group: aws.cloudwatch.LogGroup
+    subnet_ids: pulumi.Input[Sequence[str]]
+    security_group_id: pulumi.Input[str]
+    publisher_login: pulumi.Input[str] | None
+    """ARN of the secret that they lay the publisher's login in; None: there is no publisher."""
+    data_key_arn: pulumi.Input[str]
+
+
+def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
+    """They call nothing of AWS, and have no role of their own, unless there is a publisher to give a login to.
+
+    Creates, below `parent`: the task definition with the role that starts it, and the run.
+    """
+    place, login, own, more = args.place, args.publisher_login, None, []
+    if login is not None:
+        own, own_grant = container.role(
+            MIGRATIONS, "The migrations: a new login for the publisher", _may_renew(login, args), place, parent
+        )
+        more = [own_grant]
+    role, grant = container.role(
+        "migrations-execution",
+        "ECS, to start the migrations: image, log, the master's password",
+        [
+            *args.image.may_pull(),
+            worker.may_write_logs(args.log_group),
+            Statement(
+                sid="MastersPassword",
+                actions=("secretsmanager:GetSecretValue",),
+                resources=(args.database.secret_arn,),
+            ),
+            Statement(
+                sid="OpenTheMastersPassword",
+                actions=("kms:Decrypt",),
+                resources=(args.data_key_arn,),
+                conditions=iam.through("secretsmanager", place),
+            ),
+        ],
+        place,
+        parent,
+    )
+    definition = container.task_definition(
+        MIGRATIONS,
+        [
+            Container(
+                name=MIGRATIONS,
+                image=args.image.uri,
+                log_group=args.log_group.name,
+                environment={
+                    **args.database.environment,
+                    "DATABASE_SERVICE_USER": SERVICE,
+                    **({} if login is None else {"PUBLISHER_SECRET_ARN": login}),
+                },
+                secrets={"DATABASE_SECRET": args.database.secret_arn},  # nobody else sees the master's password
+                entry_point=ENTRY_POINT,
+            )
+        ],
+        cpu=args.cpu,
+        memory_mb=args.memory_mb,
+        execution_role=role,
+        task_role=own,
+        place=place,
+        parent=parent,
+    )
+    identity = account.identity()
+    return OneOffTask(
+        MIGRATIONS,
+        OneOffTaskArgs(
+            region=place.region,
+            profile=identity.profile,
+            roles=identity.roles,
+            cluster=args.cluster.name,
+            task_definition=definition.arn,
+            container=MIGRATIONS,
+            subnet_ids=args.subnet_ids,
+            security_group_id=args.security_group_id,
+            log_group=args.log_group.name,
+            log_stream_prefix=MIGRATIONS,
+            triggers={
+                "image": args.image.uri,
+                "migrations": artifact.digest("migrations/*.sql"),
+                "database": args.database.resource_id,
+                **({} if login is None else {"publisher": login}),
+            },
+        ),
+        pulumi.ResourceOptions(parent=parent, depends_on=[grant, *more, *args.ready, *args.database.ready]),
+    )
+
+
+def _may_renew(login: pulumi.Input[str], args: MigrationsArgs) -> list[Statement]:
+    return [
+        Statement(sid="RenewThePublishersLogin", actions=("secretsmanager:PutSecretValue",), resources=(login,)),
+        Statement(
+            sid="SealThePublishersLogin",
+            actions=("kms:Decrypt", "kms:GenerateDataKey"),
+            resources=(args.data_key_arn,),
+            conditions=iam.through("secretsmanager", args.place),
+        ),
+    ]
