@@ -15,7 +15,8 @@ from analysis.graph import PROJECT, ROOT, Record
 from components.tags import component_of
 from tests.program.test_settings import LEAST
 
-MOST_LINES = 90
+MOST_LINES = 45
+"""For each alternative."""
 THIRD = """
 from components.settings import AlternativeSettings, Key, Part
 from components.settings.reading import matching
@@ -33,7 +34,7 @@ MAIN = (ROOT / "__main__.py").read_text()
 
 
 def test_the_composition_is_read_in_one_go() -> None:
-    assert len(MAIN.splitlines()) <= MOST_LINES
+    assert len(MAIN.splitlines()) <= MOST_LINES * len(NAMES)
 
 
 def test_each_alternative_is_composed_there() -> None:
