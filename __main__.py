@@ -28,13 +28,13 @@ switching.check(config, switching.deployed())
 tags.register()
 protection.register(config)
 provider = account.provider(config)
-base = Foundation(config, account.place(provider, config))
+base = Foundation(config, account.find(provider, config))
 options = pulumi.ResourceOptions(providers=[provider])  # of every component: the provider that tags
 
 
 def serverless_stack() -> Outputs:
     """DynamoDB, and a scheduled run of Step Functions and Lambda over what is due."""
-    check_region(config, base.place.region)
+    check_region(config, base.account.region)
     encryption = Encryption("encryption", EncryptionArgs.of(base, serverless.DATA_SERVICES), options)
     datastore = DynamoDbDatastore("datastore", DynamoDbDatastoreArgs.of(base, encryption), options)
     # the network's way to DynamoDB leads to this table alone
@@ -44,7 +44,7 @@ def serverless_stack() -> Outputs:
     observability_args = ServerlessObservabilityArgs.of(base, encryption, datastore, compute)
     observability = ServerlessObservability("observability", observability_args, options)
     if config.fault_experiments is not FaultExperiments.OFF:
-        faults = serverless_experiments(base.place, network)
+        faults = serverless_experiments(base.account, network)
         Experiments("experiments", ExperimentsArgs.of(base, encryption, observability, faults), options)
     return {**datastore.outputs, **network.outputs, **compute.outputs, **observability.outputs}
 
@@ -62,7 +62,7 @@ def fargate_stack() -> Outputs:
     compute_args = FargateComputeArgs.of(base, encryption, network, datastore, observability)
     compute = FargateCompute("compute", compute_args, options)
     if config.fault_experiments is not FaultExperiments.OFF:
-        faults = fargate_experiments(base.place, network, datastore, compute)
+        faults = fargate_experiments(base.account, network, datastore, compute)
         Experiments("experiments", ExperimentsArgs.of(base, encryption, observability, faults), options)
     return {**datastore.outputs, **network.outputs, **compute.outputs, **observability.outputs}
 
@@ -79,7 +79,7 @@ if config.alarms.monthly_budget and config.alarms.email:
 
 pulumi.export("alternative", config.alternative)
 pulumi.export("environment", config.environment.value)
-pulumi.export("region", base.place.region)
+pulumi.export("region", base.account.region)
 pulumi.export("gatewayUrl", config.gateway.url)
 pulumi.export("mode", config.gateway.mode)
 pulumi.export("reviewHours", config.work.review_seconds // 3_600)

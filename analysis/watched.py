@@ -76,5 +76,5 @@ def alarm_cells(watched: Table, row: Row, alarm: Alarm) -> tuple[str, ...]:
         "alarming" if alarm.missing.value == "breaching" else "fine",
         ", ".join(pages) or "informs",
         f"[{alarm.runbook}](runbooks/{alarm.runbook}.md)",
-        row.place,
+        row.graph,
     )

@@ -14,10 +14,10 @@ from components.settings import PROJECT, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Account, region and partition as plain text: ARNs of what does not exist yet are built from them."""
+class Account:
+    """Its id, the region and the partition as plain text: ARNs of what does not exist yet are built from them."""
 
-    account: str
+    id: str
     region: str
     partition: str
     prefix: str
@@ -27,7 +27,7 @@ class Place:
 
     def arn(self, service: str, resource: str) -> str:
         """The ARN of `resource` (its last part, such as `function:name`) in this account and region."""
-        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+        return f"arn:{self.partition}:{service}:{self.region}:{self.id}:{resource}"
 
     @property
     def identifier(self) -> str:
@@ -37,7 +37,7 @@ class Place:
     @property
     def root(self) -> str:
         """The account as a principal: whom IAM policies in this account allow."""
-        return f"arn:{self.partition}:iam::{self.account}:root"
+        return f"arn:{self.partition}:iam::{self.id}:root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def provider(settings: Settings) -> aws.Provider:
     )
 
 
-def place(through: aws.Provider, settings: Settings) -> Place:
+def find(through: aws.Provider, settings: Settings) -> Account:
     """Ask AWS, through the provider, where we are.
 
     Raises:
@@ -97,8 +97,8 @@ def place(through: aws.Provider, settings: Settings) -> Place:
         )
     options = pulumi.InvokeOptions(provider=through)
     region = aws.get_region(opts=options).region
-    return Place(
-        account=aws.get_caller_identity(opts=options).account_id,
+    return Account(
+        id=aws.get_caller_identity(opts=options).account_id,
         region=region,
         partition=aws.get_partition(opts=options).partition,
         prefix=f"{PROJECT}-{stack}",

@@ -14,7 +14,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.settings import Settings
 
 SCHEDULE = "cron(0 5 ? * SUN *)"  # UTC, in the quietest hours
@@ -24,7 +24,7 @@ LEAST_DAYS = 7  # of a copy in a locked vault: longer than any schedule's gap
 @dataclass(frozen=True, slots=True)
 class BackupArgs:
     settings: Settings
-    place: Place
+    account: Account
     source_arn: pulumi.Input[str]
     """The table or the cluster."""
     statements: Sequence[iam.Statement]
@@ -44,10 +44,10 @@ class Backup(pulumi.ComponentResource):
     def __init__(self, name: str, args: BackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:backup:Backup", name, {}, opts)
         mine = pulumi.ResourceOptions(parent=self)
-        place, settings = args.place, args.settings
+        account, settings = args.account, args.settings
         days = settings.sizing.vault_days
         # a vault with copies in it cannot be deleted, by Pulumi neither: force_destroy would delete them first
-        self.vault = aws.backup.Vault("copies", name=place.prefix, kms_key_arn=args.key_arn, opts=mine)
+        self.vault = aws.backup.Vault("copies", name=account.prefix, kms_key_arn=args.key_arn, opts=mine)
         if settings.sizing.vault_locked:
             aws.backup.VaultLockConfiguration(
                 "copies",
@@ -61,7 +61,7 @@ class Backup(pulumi.ComponentResource):
             )
         plan = aws.backup.Plan(
             "copies",
-            name=place.prefix,
+            name=account.prefix,
             rules=[
                 aws.backup.PlanRuleArgs(
                     rule_name="weekly",
@@ -88,7 +88,7 @@ class Backup(pulumi.ComponentResource):
                 iam.Statement(  # what the copied one's tags become: without it a copy of something tagged fails
                     sid="TagTheCopies",
                     actions=("backup:TagResource",),
-                    resources=(place.arn("backup", "recovery-point:*"),),
+                    resources=(account.arn("backup", "recovery-point:*"),),
                 ),
                 iam.Statement(sid="SeeTheKey", actions=("kms:DescribeKey",), resources=(args.key_arn,)),
                 iam.Statement(
@@ -98,7 +98,7 @@ class Backup(pulumi.ComponentResource):
                     conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
                 ),
             ],
-            place=place,
+            account=account,
             description="Copies the datastore into the backup vault",
             parent=self,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.account import Place
+from components.account import Account
 from components.foundation import Foundation
 
 ALERTS = (("FORECASTED", 100), ("ACTUAL", 80), ("ACTUAL", 100))
@@ -16,13 +16,13 @@ ALERTS = (("FORECASTED", 100), ("ACTUAL", 80), ("ACTUAL", 100))
 
 @dataclass(frozen=True, slots=True)
 class BudgetArgs:
-    place: Place
+    account: Account
     us_dollars: int
     email: str
 
     @classmethod
     def of(cls, base: Foundation, us_dollars: int, email: str) -> BudgetArgs:
-        return cls(base.place, us_dollars, email)
+        return cls(base.account, us_dollars, email)
 
 
 class Budget(pulumi.ComponentResource):
@@ -36,13 +36,13 @@ class Budget(pulumi.ComponentResource):
         super().__init__("confirm-transactions:budget:Budget", name, {}, opts)
         aws.budgets.Budget(
             "month",
-            name=args.place.prefix,
+            name=args.account.prefix,
             budget_type="COST",
             limit_amount=str(args.us_dollars),
             limit_unit="USD",
             time_unit="MONTHLY",
             cost_filters=[
-                aws.budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:Stack${args.place.prefix}"])
+                aws.budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:Stack${args.account.prefix}"])
             ],
             notifications=[
                 aws.budgets.BudgetNotificationArgs(

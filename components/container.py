@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 
 TASKS = "ecs-tasks.amazonaws.com"
 USER = "10001"  # of workers/Dockerfile; no such user exists outside the image
@@ -41,7 +41,7 @@ class Container:
         """
         return f"scratch-{self.name}"
 
-    def definition(self, place: Place) -> dict[str, Any]:
+    def definition(self, account: Account) -> dict[str, Any]:
         """As ECS reads it."""
         definition: dict[str, Any] = {
             "name": self.name,
@@ -60,7 +60,7 @@ class Container:
                 "logDriver": "awslogs",
                 "options": {
                     "awslogs-group": self.log_group,
-                    "awslogs-region": place.region,
+                    "awslogs-region": account.region,
                     "awslogs-stream-prefix": self.name,
                     "mode": "non-blocking",  # CloudWatch Logs in trouble must not stop payments
                     "max-buffer-size": LOG_BUFFER,
@@ -84,13 +84,13 @@ def task_definition(
     memory_mb: int,
     execution_role: aws.iam.Role,
     task_role: aws.iam.Role | None = None,
-    place: Place,
+    account: Account,
     parent: pulumi.Resource,
 ) -> aws.ecs.TaskDefinition:
     """A task of these containers, in a network of its own, on ARM."""
     return aws.ecs.TaskDefinition(
         name,
-        family=f"{place.prefix}-{name}",
+        family=f"{account.prefix}-{name}",
         requires_compatibilities=["FARGATE"],
         network_mode="awsvpc",
         runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(
@@ -102,21 +102,21 @@ def task_definition(
         execution_role_arn=execution_role.arn,
         task_role_arn=task_role.arn if task_role else None,
         volumes=[aws.ecs.TaskDefinitionVolumeArgs(name=container.scratch) for container in containers],
-        container_definitions=pulumi.Output.json_dumps([container.definition(place) for container in containers]),
+        container_definitions=pulumi.Output.json_dumps([container.definition(account) for container in containers]),
         opts=pulumi.ResourceOptions(parent=parent),
     )
 
 
 def role(
-    name: str, description: str, statements: Sequence[iam.Statement], place: Place, parent: pulumi.Resource
+    name: str, description: str, statements: Sequence[iam.Statement], account: Account, parent: pulumi.Resource
 ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
     """A role for tasks of this account, or for ECS when it starts one."""
     return iam.role(
         name,
         TASKS,
         statements,
-        place=place,
+        account=account,
         description=description,
         parent=parent,
-        source_arns=[place.arn("ecs", "*")],  # tasks have no names beforehand
+        source_arns=[account.arn("ecs", "*")],  # tasks have no names beforehand
     )

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.foundation import Foundation
 from components.settings import Settings
 
@@ -54,13 +54,13 @@ USE = (
 @dataclass(frozen=True, slots=True)
 class EncryptionArgs:
     settings: Settings
-    place: Place
+    account: Account
     data_services: Sequence[str]
     """The AWS services that may use the data key on our behalf."""
 
     @classmethod
     def of(cls, base: Foundation, data_services: Sequence[str]) -> EncryptionArgs:
-        return cls(base.settings, base.place, data_services)
+        return cls(base.settings, base.account, data_services)
 
 
 class Encryption(pulumi.ComponentResource):
@@ -75,7 +75,7 @@ class Encryption(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: EncryptionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:encryption:Encryption", name, {}, opts)
-        place = args.place
+        account = args.account
         self._args = args
         self.data_key = self._key(
             "data",
@@ -85,13 +85,13 @@ class Encryption(pulumi.ComponentResource):
                     # IAM says which role may; the key, that it may only through these services
                     "Sid": "UseThroughServices",
                     "Effect": "Allow",
-                    "Principal": {"AWS": place.root},
+                    "Principal": {"AWS": account.root},
                     "Action": list(USE),
                     "Resource": "*",
                     "Condition": {
                         "StringEquals": {
-                            "kms:CallerAccount": place.account,
-                            "kms:ViaService": [f"{s}.{place.region}.amazonaws.com" for s in args.data_services],
+                            "kms:CallerAccount": account.id,
+                            "kms:ViaService": [f"{s}.{account.region}.amazonaws.com" for s in args.data_services],
                         }
                     },
                 }
@@ -104,7 +104,7 @@ class Encryption(pulumi.ComponentResource):
                 {
                     "Sid": "LogGroupsOfThisStack",
                     "Effect": "Allow",
-                    "Principal": {"Service": f"logs.{place.region}.amazonaws.com"},
+                    "Principal": {"Service": f"logs.{account.region}.amazonaws.com"},
                     "Action": [
                         "kms:Decrypt",
                         "kms:Encrypt",
@@ -117,8 +117,8 @@ class Encryption(pulumi.ComponentResource):
                     "Condition": {
                         "ArnLike": {
                             "kms:EncryptionContext:aws:logs:arn": [
-                                place.arn("logs", f"log-group:*{name}/*")
-                                for name in sorted({place.prefix, place.identifier})
+                                account.arn("logs", f"log-group:*{name}/*")
+                                for name in sorted({account.prefix, account.identifier})
                             ]
                         }
                     },
@@ -129,7 +129,7 @@ class Encryption(pulumi.ComponentResource):
                     "Principal": {"Service": "cloudwatch.amazonaws.com"},
                     "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
                     "Resource": "*",
-                    "Condition": {"StringEquals": {"aws:SourceAccount": place.account}},
+                    "Condition": {"StringEquals": {"aws:SourceAccount": account.id}},
                 },
             ],
         )
@@ -139,7 +139,7 @@ class Encryption(pulumi.ComponentResource):
         administration = {
             "Sid": "Administration",
             "Effect": "Allow",
-            "Principal": {"AWS": self._args.place.root},
+            "Principal": {"AWS": self._args.account.root},
             "Action": list(ADMINISTRATION),
             "Resource": "*",  # in a key's policy: this key
         }
@@ -154,7 +154,7 @@ class Encryption(pulumi.ComponentResource):
         )
         aws.kms.Alias(
             name,
-            name=f"alias/{self._args.place.prefix}-{name}",
+            name=f"alias/{self._args.account.prefix}-{name}",
             target_key_id=key.key_id,
             opts=pulumi.ResourceOptions(parent=key),
         )

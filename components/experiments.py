@@ -14,7 +14,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.encryption import Encryption
 from components.foundation import Foundation
 from components.observability.component import Observability
@@ -50,16 +50,16 @@ class Experiment:
 @dataclass(frozen=True, slots=True)
 class ExperimentsArgs:
     settings: Settings
-    place: Place
-    rows: Sequence[Experiment]
+    account: Account
+    experiments: Sequence[Experiment]
     alarms: Mapping[str, aws.cloudwatch.MetricAlarm]
     log_key_arn: pulumi.Input[str]
 
     @classmethod
     def of(
-        cls, base: Foundation, encryption: Encryption, observability: Observability, rows: Sequence[Experiment]
+        cls, base: Foundation, encryption: Encryption, observability: Observability, experiments: Sequence[Experiment]
     ) -> ExperimentsArgs:
-        return cls(base.settings, base.place, rows, observability.alarms, encryption.log_key.arn)
+        return cls(base.settings, base.account, experiments, observability.alarms, encryption.log_key.arn)
 
 
 class Experiments(pulumi.ComponentResource):
@@ -70,51 +70,51 @@ class Experiments(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ExperimentsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:experiments:Experiments", name, {}, opts)
-        place = args.place
+        account = args.account
         log_group = aws.cloudwatch.LogGroup(
             "experiments",
-            name=f"/aws/vendedlogs/{place.prefix}/experiments",  # so named, deliveries share one resource policy
+            name=f"/aws/vendedlogs/{account.prefix}/experiments",  # so named, deliveries share one resource policy
             retention_in_days=args.settings.log_retention_days,
             kms_key_id=args.log_key_arn,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        for row in args.rows:
-            self._template(row, args, log_group)
+        for experiment in args.experiments:
+            self._template(experiment, args, log_group)
         self.register_outputs({})
 
-    def _template(self, row: Experiment, args: ExperimentsArgs, log_group: aws.cloudwatch.LogGroup) -> None:
-        place = args.place
+    def _template(self, experiment: Experiment, args: ExperimentsArgs, log_group: aws.cloudwatch.LogGroup) -> None:
+        account = args.account
         role, grant = iam.role(
-            f"experiment-{row.name}",
+            f"experiment-{experiment.name}",
             "fis.amazonaws.com",
-            [*row.statements, DELIVER_LOGS],
-            place=place,
-            description=f"Fault experiment {row.name}",
+            [*experiment.statements, DELIVER_LOGS],
+            account=account,
+            description=f"Fault experiment {experiment.name}",
             parent=self,
-            source_arns=[place.arn("fis", "experiment/*")],
+            source_arns=[account.arn("fis", "experiment/*")],
         )
         aws.fis.ExperimentTemplate(
-            row.name,
-            description=row.description,
+            experiment.name,
+            description=experiment.description,
             role_arn=role.arn,
             actions=[
                 aws.fis.ExperimentTemplateActionArgs(
                     name="fault",
-                    action_id=row.action,
+                    action_id=experiment.action,
                     parameters=[
                         aws.fis.ExperimentTemplateActionParameterArgs(key=key, value=value)
-                        for key, value in row.parameters.items()
+                        for key, value in experiment.parameters.items()
                     ],
-                    target=aws.fis.ExperimentTemplateActionTargetArgs(key=row.target, value="ours"),
+                    target=aws.fis.ExperimentTemplateActionTargetArgs(key=experiment.target, value="ours"),
                 )
             ],
             targets=[
                 aws.fis.ExperimentTemplateTargetArgs(
                     name="ours",
-                    resource_type=row.target_type,
-                    resource_arns=row.arns,
-                    parameters=dict(row.target_parameters) or None,
-                    selection_mode=row.select,
+                    resource_type=experiment.target_type,
+                    resource_arns=experiment.arns,
+                    parameters=dict(experiment.target_parameters) or None,
+                    selection_mode=experiment.select,
                 )
             ],
             stop_conditions=[
@@ -130,7 +130,7 @@ class Experiments(pulumi.ComponentResource):
                     log_group_arn=pulumi.Output.concat(log_group.arn, ":*")
                 ),
             ),
-            tags={"Name": f"{place.prefix}-{row.name}"},  # FIS gives it no name else
+            tags={"Name": f"{account.prefix}-{experiment.name}"},  # FIS gives it no name else
             opts=pulumi.ResourceOptions(parent=self, depends_on=[grant]),
         )
 
@@ -151,22 +151,22 @@ DELIVER_LOGS = iam.Statement(
 
 
 def network_faults(
-    place: Place, vpc_id: pulumi.Output[str], subnet_ids: pulumi.Output[list[str]]
+    account: Account, vpc_id: pulumi.Output[str], subnet_ids: pulumi.Output[list[str]]
 ) -> tuple[Experiment, Experiment]:
     """What the network can do to workers in private subnets."""
-    subnets = subnet_ids.apply(lambda ids: [place.arn("ec2", f"subnet/{id_}") for id_ in ids])
+    subnets = subnet_ids.apply(lambda ids: [account.arn("ec2", f"subnet/{id_}") for id_ in ids])
     return (
         cut(
             "zone-lost",
             "The first zone's workers reach nothing and nobody, for five minutes: a zone is gone",
-            place,
+            account,
             vpc_id,
             subnets.apply(lambda arns: arns[:1]),
         ),
         cut(
             "network-lost",
             "No worker reaches anything, for five minutes: gateway, datastore, AWS",
-            place,
+            account,
             vpc_id,
             subnets,
         ),
@@ -176,7 +176,7 @@ def network_faults(
 def cut(
     name: str,
     description: str,
-    place: Place,
+    account: Account,
     vpc_id: pulumi.Output[str],
     subnets: pulumi.Output[list[str]],
     scope: str = "all",
@@ -185,8 +185,8 @@ def cut(
 
     `scope`: `all`, or one AWS service: `dynamodb`, `s3`.
     """
-    acls = place.arn("ec2", "network-acl/*")
-    vpc = pulumi.Output.concat(place.arn("ec2", "vpc/"), vpc_id)
+    acls = account.arn("ec2", "network-acl/*")
+    vpc = pulumi.Output.concat(account.arn("ec2", "vpc/"), vpc_id)
     return Experiment(
         name=name,
         description=description,
@@ -214,13 +214,13 @@ def cut(
             iam.Statement(
                 sid="PutItInPlace",
                 actions=("ec2:ReplaceNetworkAclAssociation",),
-                resources=(place.arn("ec2", "subnet/*"), acls),
+                resources=(account.arn("ec2", "subnet/*"), acls),
                 conditions={"ArnEquals": {"ec2:Vpc": vpc}},
             ),
             iam.Statement(
                 sid="ReadPrefixLists",
                 actions=("ec2:GetManagedPrefixListEntries",),
-                resources=(f"arn:{place.partition}:ec2:{place.region}:aws:prefix-list/*",),
+                resources=(f"arn:{account.partition}:ec2:{account.region}:aws:prefix-list/*",),
             ),
             iam.Statement(
                 sid="LookAround",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.account import Place
+from components.account import Account
 from components.settings import Settings
 
 Outputs = Mapping[str, pulumi.Input[object]]
@@ -19,7 +19,7 @@ class Foundation:
     """The stack's settings, and where it goes."""
 
     settings: Settings
-    place: Place
+    account: Account
 
 
 def inside(component: pulumi.ComponentResource) -> pulumi.ResourceOptions:

@@ -9,7 +9,7 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
-from components.account import Place
+from components.account import Account
 
 Conditions = Mapping[str, Mapping[str, pulumi.Input[str] | Sequence[pulumi.Input[str]]]]
 VERSION = "2012-10-17"
@@ -66,7 +66,7 @@ def role(
     service: str,
     statements: Sequence[Statement],
     *,
-    place: Place,
+    account: Account,
     description: str,
     parent: pulumi.Resource,
     source_arns: Sequence[pulumi.Input[str]] = (),
@@ -76,7 +76,7 @@ def role(
     With `source_arns` only these resources may: else another customer's could use our role through the service
     (the confused deputy). Lambda sends no source, so its roles go without.
     """
-    made = service_role(name, service, place=place, description=description, parent=parent, source_arns=source_arns)
+    made = service_role(name, service, account=account, description=description, parent=parent, source_arns=source_arns)
     return made, grant(name, made, statements)
 
 
@@ -84,7 +84,7 @@ def service_role(
     name: str,
     service: str,
     *,
-    place: Place,
+    account: Account,
     description: str,
     parent: pulumi.Resource,
     source_arns: Sequence[pulumi.Input[str]] = (),
@@ -97,30 +97,30 @@ def service_role(
     }
     if source_arns:
         trust["Condition"] = {
-            "StringEquals": {"aws:SourceAccount": place.account},
+            "StringEquals": {"aws:SourceAccount": account.id},
             "ArnLike": {"aws:SourceArn": list(source_arns)},
         }
-    return _made(name, trust, place, description, parent)
+    return _made(name, trust, account, description, parent)
 
 
 def role_of_a_role(
     name: str,
     taker: aws.iam.Role,
-    word: pulumi.Input[str],
+    external_id: pulumi.Input[str],
     statements: Sequence[Statement],
     *,
-    place: Place,
+    account: Account,
     description: str,
     parent: pulumi.Resource,
 ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
-    """A role that another one may become, if it says the word; the other needs a statement for that too."""
+    """A role that another one may assume with the external id; the other needs a statement for that too."""
     trust: dict[str, object] = {
         "Effect": "Allow",
         "Principal": {"AWS": taker.arn},
         "Action": "sts:AssumeRole",
-        "Condition": {"StringEquals": {"sts:ExternalId": word}},
+        "Condition": {"StringEquals": {"sts:ExternalId": external_id}},
     }
-    made = _made(name, trust, place, description, parent)
+    made = _made(name, trust, account, description, parent)
     return made, grant(name, made, statements)
 
 
@@ -130,20 +130,20 @@ def grant(name: str, to: aws.iam.Role, statements: Sequence[Statement]) -> aws.i
 
 
 def _made(
-    name: str, trust: Mapping[str, object], place: Place, description: str, parent: pulumi.Resource
+    name: str, trust: Mapping[str, object], account: Account, description: str, parent: pulumi.Resource
 ) -> aws.iam.Role:
     return aws.iam.Role(
         name,
         description=description,
         assume_role_policy=pulumi.Output.json_dumps({"Version": VERSION, "Statement": [trust]}),
-        permissions_boundary=place.boundary,
+        permissions_boundary=account.boundary,
         opts=pulumi.ResourceOptions(parent=parent),
     )
 
 
-def through(service: str, place: Place) -> Conditions:
+def through(service: str, account: Account) -> Conditions:
     """Only on behalf of the caller by `service` in this region (KMS keys)."""
-    return {"StringEquals": {"kms:ViaService": f"{service}.{place.region}.amazonaws.com"}}
+    return {"StringEquals": {"kms:ViaService": f"{service}.{account.region}.amazonaws.com"}}
 
 
 TRACE = Statement(

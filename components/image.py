@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_awsx as awsx
 
 from components import artifact
-from components.account import Place
+from components.account import Account
 from components.iam import Statement
 
 KEPT_IMAGES = 20  # enough to go back to
@@ -29,13 +29,13 @@ class WorkersImage:
         self,
         named: str | None,
         *,
-        place: Place,
+        account: Account,
         key_arn: pulumi.Input[str],
         keep: bool,
         parent: pulumi.Resource,
     ) -> None:
         """`keep`: the repository is not deleted with images in it."""
-        self._place, self._named = place, named
+        self._account, self._named = account, named
         self._mine = pulumi.ResourceOptions(parent=parent)
         self.repository = self._repository(key_arn, keep)
         self.uri = named or self._built()
@@ -87,9 +87,9 @@ class WorkersImage:
 
     def may_pull(self, *more: str) -> list[Statement]:
         """What an execution role needs for the image, and for others that are in a registry of ECR."""
-        place = self._place
-        images = [repository_arn(self._named, place) or self.repository.arn]
-        images += [arn for image in more if (arn := repository_arn(image, place))]
+        account = self._account
+        images = [repository_arn(self._named, account) or self.repository.arn]
+        images += [arn for image in more if (arn := repository_arn(image, account))]
         return [
             Statement(
                 sid="LogInToTheRegistry",
@@ -105,7 +105,7 @@ class WorkersImage:
         ]
 
 
-def repository_arn(image: str | None, place: Place) -> str | None:
+def repository_arn(image: str | None, account: Account) -> str | None:
     """The ARN of the ECR repository that an image comes from; None for no image and for other registries."""
     match = re.fullmatch(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([^@:]+)@.*", image or "")
-    return f"arn:{place.partition}:ecr:{match[2]}:{match[1]}:repository/{match[3]}" if match else None
+    return f"arn:{account.partition}:ecr:{match[2]}:{match[1]}:repository/{match[3]}" if match else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pulumi
 import pulumi_aws as aws
 
-from components.account import Place
+from components.account import Account
 
 IDENTIFIERS = (
     *("CreditCardNumber", "CreditCardExpiration", "CreditCardSecurityCode"),
@@ -20,9 +20,9 @@ IDENTIFIERS = (
 """AWS's names for them; bank accounts are known by country, IBANs included."""
 
 
-def mask(name: str, group: aws.cloudwatch.LogGroup, place: Place) -> aws.cloudwatch.LogDataProtectionPolicy:
+def mask(name: str, group: aws.cloudwatch.LogGroup, account: Account) -> aws.cloudwatch.LogDataProtectionPolicy:
     """Mask them in a group's lines from now on. Each finding counts in its metric `LogEventsWithFindings`."""
-    found = [f"arn:{place.partition}:dataprotection::aws:data-identifier/{one}" for one in IDENTIFIERS]
+    found = [f"arn:{account.partition}:dataprotection::aws:data-identifier/{one}" for one in IDENTIFIERS]
     return aws.cloudwatch.LogDataProtectionPolicy(
         name,
         log_group_name=group.name,

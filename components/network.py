@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_awsx as awsx
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.foundation import Outputs
 from components.settings import NatStrategy, Settings
 
@@ -53,7 +53,7 @@ STRATEGIES = {
 @dataclass(frozen=True, slots=True)
 class NetworkArgs:
     settings: Settings
-    place: Place
+    account: Account
     log_key_arn: pulumi.Input[str]
     gateway_endpoints: Mapping[str, pulumi.Input[str]]
     """AWS services (dynamodb, s3) that traffic reaches free of charge and off the NAT, with the endpoint's policy."""
@@ -78,7 +78,7 @@ class Network(pulumi.ComponentResource):
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:network:Network", name, {}, opts)
         mine = pulumi.ResourceOptions(parent=self)
-        place, wanted = args.place, args.settings.network
+        account, wanted = args.account, args.settings.network
         gateways = {NatStrategy.NONE: 0, NatStrategy.SINGLE: 1}.get(wanted.nat_strategy, wanted.availability_zones)
         addresses = [aws.ec2.Eip(f"egress-{zone}", domain="vpc", opts=mine) for zone in range(1, gateways + 1)]
         self.vpc = awsx.ec2.Vpc(
@@ -99,7 +99,7 @@ class Network(pulumi.ComponentResource):
             vpc_endpoint_strategy=awsx.ec2.VpcEndpointStrategy.AUTO,  # fills in the route tables
             vpc_endpoint_specs=[
                 awsx.ec2.VpcEndpointSpecArgs(
-                    service_name=f"com.amazonaws.{place.region}.{service}",
+                    service_name=f"com.amazonaws.{account.region}.{service}",
                     vpc_endpoint_type="Gateway",
                     policy=policy,
                 )
@@ -129,7 +129,7 @@ class Network(pulumi.ComponentResource):
 
     def _interface_endpoints(self, args: NetworkArgs, workers_id: pulumi.Output[str]) -> None:
         mine = pulumi.ResourceOptions(parent=self)
-        place = args.place
+        account = args.account
         group = aws.ec2.SecurityGroup(
             "endpoints",
             description="AWS services inside the VPC: HTTPS in, from the workers alone",
@@ -150,21 +150,21 @@ class Network(pulumi.ComponentResource):
             aws.ec2.VpcEndpoint(
                 service,
                 vpc_id=self.vpc_id,
-                service_name=f"com.amazonaws.{place.region}.{service}",
+                service_name=f"com.amazonaws.{account.region}.{service}",
                 vpc_endpoint_type="Interface",
                 subnet_ids=self.subnet_ids,
                 security_group_ids=[group.id],
                 private_dns_enabled=True,
-                policy=_endpoint_policy(service, place),
+                policy=_endpoint_policy(service, account),
                 opts=mine,
             )
 
     def _flow_logs(self, args: NetworkArgs) -> aws.cloudwatch.LogGroup:
         mine = pulumi.ResourceOptions(parent=self)
-        place = args.place
+        account = args.account
         group = aws.cloudwatch.LogGroup(
             "flow-logs",
-            name=f"/{place.prefix}/flow-logs",
+            name=f"/{account.prefix}/flow-logs",
             retention_in_days=args.settings.log_retention_days,
             kms_key_id=args.log_key_arn,
             opts=mine,
@@ -185,10 +185,10 @@ class Network(pulumi.ComponentResource):
                     reason="CloudWatch Logs lists groups as a whole, and VPC flow logs look for theirs in the list",
                 ),
             ],
-            place=place,
+            account=account,
             description="Writes the VPC's flow logs",
             parent=self,
-            source_arns=[place.arn("ec2", "vpc-flow-log/*")],
+            source_arns=[account.arn("ec2", "vpc-flow-log/*")],
         )
         aws.ec2.FlowLog(
             "flow-logs",
@@ -203,12 +203,12 @@ class Network(pulumi.ComponentResource):
         return group
 
 
-def _endpoint_policy(service: str, place: Place) -> pulumi.Output[str]:
+def _endpoint_policy(service: str, account: Account) -> pulumi.Output[str]:
     """Through an interface endpoint go principals of our account, for what the workers do, to what is ours. What a
     role may not do it still may not; what somebody brings credentials of another account for goes nowhere."""
     actions, resource = ENDPOINT_ACTIONS[service]
     owner = {"rds-data": "rds"}.get(service, service)
-    ours = f"arn:{place.partition}:iam::{place.account}:" if service == "sts" else place.arn(owner, "")
+    ours = f"arn:{account.partition}:iam::{account.id}:" if service == "sts" else account.arn(owner, "")
     return iam.policy(
         {
             "Sid": "OurAccount",
@@ -216,7 +216,7 @@ def _endpoint_policy(service: str, place: Place) -> pulumi.Output[str]:
             "Principal": "*",
             "Action": list(actions),
             "Resource": "*" if resource is None else f"{ours}{resource}",
-            "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
+            "Condition": {"StringEquals": {"aws:PrincipalAccount": account.id}},
         }
     )
 
@@ -234,7 +234,7 @@ def _ways_out(args: NetworkArgs, network: pulumi.Resource) -> list[aws.ec2.Secur
     if known:
         options = pulumi.InvokeOptions(parent=network)
         lists = [
-            aws.ec2.get_prefix_list(name=f"com.amazonaws.{args.place.region}.{service}", opts=options).id
+            aws.ec2.get_prefix_list(name=f"com.amazonaws.{args.account.region}.{service}", opts=options).id
             for service in args.gateway_endpoints
         ]
         ways = [

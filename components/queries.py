@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.account import Place
+from components.account import Account
 
 TRANSACTION = "TRANSACTION-ID"
 """Stands in a query for what its reader fills in."""
@@ -112,7 +112,7 @@ QUERIES: tuple[Query, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class QueriesArgs:
-    place: Place
+    account: Account
     log_groups: Mapping[str, aws.cloudwatch.LogGroup]
     """Of the workers."""
 
@@ -125,7 +125,7 @@ class Queries(pulumi.ComponentResource):
         for query in QUERIES:
             aws.cloudwatch.QueryDefinition(
                 query.name,
-                name=f"{args.place.prefix}/{query.name}",
+                name=f"{args.account.prefix}/{query.name}",
                 query_string=query.text,
                 log_group_names=[group.name for group in args.log_groups.values()],
                 opts=pulumi.ResourceOptions(parent=self),

@@ -12,7 +12,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import artifact, iam, worker
-from components.account import Place
+from components.account import Account
 from components.iam import Statement
 
 RUNTIME = "python3.13"
@@ -22,7 +22,7 @@ RUNTIME = "python3.13"
 class Surroundings:
     """Where functions run."""
 
-    place: Place
+    account: Account
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     data_key_arn: pulumi.Input[str]
@@ -49,7 +49,7 @@ def function(name: str, args: FunctionArgs, around: Surroundings, parent: pulumi
         name,
         "lambda.amazonaws.com",
         [*args.may, worker.may_write_logs(args.log_group), iam.TRACE, iam.NETWORK_INTERFACES],
-        place=around.place,
+        account=around.account,
         description=f"Function {name}: {args.description[0].lower()}{args.description[1:]}",
         parent=parent,
     )
@@ -101,7 +101,7 @@ class ScheduleArgs:
 
 
 def schedule(
-    name: str, args: ScheduleArgs, place: Place, parent: pulumi.Resource
+    name: str, args: ScheduleArgs, account: Account, parent: pulumi.Resource
 ) -> tuple[aws.scheduler.ScheduleGroup, aws.scheduler.Schedule]:
     """What starts the target; what it cannot start goes to the dead-letter queue."""
     group = aws.scheduler.ScheduleGroup(args.group, opts=pulumi.ResourceOptions(parent=parent))
@@ -112,7 +112,7 @@ def schedule(
             args.start,
             Statement(sid="BuryDeadLetters", actions=("sqs:SendMessage",), resources=(args.dead_letters.arn,)),
         ],
-        place=place,
+        account=account,
         description=args.role_description,
         parent=parent,
         source_arns=[group.arn],

@@ -6,7 +6,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.iam import Statement
 from components.masking import mask
 from components.settings import Settings
@@ -18,7 +18,7 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret) -> dict[str,
     """What `workers/config.py` reads in every alternative, without any secret."""
     gateway, work = settings.gateway, settings.work
     return {
-        **telling(settings),
+        **metric_environment(settings),
         "BATCH_SIZE": str(work.batch_size),
         "LEASE_SECONDS": str(work.lease_seconds),
         "MAX_ATTEMPTS": str(work.max_attempts),
@@ -40,7 +40,7 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret) -> dict[str,
     }
 
 
-def telling(settings: Settings) -> dict[str, pulumi.Input[str]]:
+def metric_environment(settings: Settings) -> dict[str, pulumi.Input[str]]:
     """For whoever tells metrics: whose they are. `ours` (components/observability/table.py) reads them as such."""
     return {
         "STACK": settings.stack,
@@ -76,7 +76,7 @@ def gateway_key(
 
 
 def may_read_gateway_key(
-    key: aws.secretsmanager.Secret, data_key_arn: pulumi.Input[str], place: Place
+    key: aws.secretsmanager.Secret, data_key_arn: pulumi.Input[str], account: Account
 ) -> list[Statement]:
     """What a worker's role needs for the gateway's key."""
     return [
@@ -85,7 +85,7 @@ def may_read_gateway_key(
             sid="OpenTheGatewayKey",
             actions=("kms:Decrypt",),
             resources=(data_key_arn,),
-            conditions=iam.through("secretsmanager", place),
+            conditions=iam.through("secretsmanager", account),
         ),
     ]
 
@@ -100,7 +100,7 @@ def may_write_logs(*groups: aws.cloudwatch.LogGroup) -> Statement:
 
 
 def log_group(
-    name: str, path: str, settings: Settings, place: Place, log_key_arn: pulumi.Input[str], parent: pulumi.Resource
+    name: str, path: str, settings: Settings, account: Account, log_key_arn: pulumi.Input[str], parent: pulumi.Resource
 ) -> aws.cloudwatch.LogGroup:
     """A log group of ours: kept as long as settings say, sealed with our key, masked where settings say so."""
     group = aws.cloudwatch.LogGroup(
@@ -111,7 +111,7 @@ def log_group(
         opts=pulumi.ResourceOptions(parent=parent),
     )
     if settings.mask_logs:
-        mask(name, group, place)
+        mask(name, group, account)
     return group
 
 

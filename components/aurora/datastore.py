@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam, worker
-from components.account import Place
+from components.account import Account
 from components.aurora.settings import DatabaseSettings, Insights
 from components.backup import Backup, BackupArgs
 from components.encryption import Encryption
@@ -59,7 +59,7 @@ REBOOT = ("shared_preload_libraries",)
 @dataclass(frozen=True, slots=True)
 class AuroraDatastoreArgs:
     settings: Settings
-    place: Place
+    account: Account
     vpc_id: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[str]]
     workers_group_id: pulumi.Input[str]
@@ -73,7 +73,7 @@ class AuroraDatastoreArgs:
     def of(cls, base: Foundation, encryption: Encryption, network: Network, *, data_api: bool) -> AuroraDatastoreArgs:
         return cls(
             settings=base.settings,
-            place=base.place,
+            account=base.account,
             vpc_id=network.vpc_id,
             subnet_ids=network.subnet_ids,
             workers_group_id=network.security_group_id,
@@ -87,7 +87,7 @@ class AuroraDatastoreArgs:
 class Connection:
     """What a client of the database needs to know of it."""
 
-    place: Place
+    account: Account
     host: pulumi.Input[str]
     """The writer: claims go nowhere else."""
     port: pulumi.Output[int]
@@ -109,7 +109,7 @@ class Connection:
 
     def may_log_in(self, user: str, sid: str = "LogInToTheDatabase") -> iam.Statement:
         """What it takes to log in as that user of the database, by IAM."""
-        arn = pulumi.Output.concat(self.place.arn("rds-db", "dbuser:"), self.resource_id, "/", user)
+        arn = pulumi.Output.concat(self.account.arn("rds-db", "dbuser:"), self.resource_id, "/", user)
         return iam.Statement(sid=sid, actions=("rds-db:connect",), resources=(arn,))
 
 
@@ -133,9 +133,9 @@ class AuroraDatastore(pulumi.ComponentResource):
         # AWS writes the exported log to a group of this name; one that it makes itself has no retention and no key.
         self.log_group = worker.log_group(
             "postgresql",
-            f"/aws/rds/cluster/{args.place.identifier}/postgresql",
+            f"/aws/rds/cluster/{args.account.identifier}/postgresql",
             args.settings,
-            args.place,
+            args.account,
             args.log_key_arn,
             self,
         )
@@ -143,7 +143,7 @@ class AuroraDatastore(pulumi.ComponentResource):
         instances = args.settings.part(DatabaseSettings).instances
         self.instances = [self._instance(number) for number in range(1, instances + 1)]
         self.connection = Connection(
-            place=args.place,
+            account=args.account,
             host=self.cluster.endpoint,
             port=self.cluster.port,
             resource_id=self.cluster.cluster_resource_id,
@@ -154,7 +154,7 @@ class AuroraDatastore(pulumi.ComponentResource):
             arn = self.cluster.arn
             Backup(
                 "backup",
-                BackupArgs(args.settings, args.place, arn, copying(arn, args.place), args.key_arn),
+                BackupArgs(args.settings, args.account, arn, copying(arn, args.account), args.key_arn),
                 inside(self),
             )
         self.outputs: Outputs = {
@@ -211,7 +211,7 @@ class AuroraDatastore(pulumi.ComponentResource):
             ],
             opts=self._mine,
         )
-        named = args.place.identifier
+        named = args.account.identifier
         return aws.rds.Cluster(
             "database",
             cluster_identifier=named,  # the log group above is named after it
@@ -306,9 +306,9 @@ def _final_snapshot(cluster: str, key_arn: pulumi.Input[str]) -> pulumi.Output[s
     return pulumi.Output.from_input(key_arn).apply(lambda arn: f"{cluster}-final-{arn.rpartition('/')[2][:8]}")
 
 
-def copying(cluster_arn: pulumi.Input[str], place: Place) -> list[iam.Statement]:
+def copying(cluster_arn: pulumi.Input[str], account: Account) -> list[iam.Statement]:
     """What AWS Backup needs to copy the cluster; it names its snapshots `awsbackup:...`."""
-    snapshots = place.arn("rds", "cluster-snapshot:awsbackup:*")
+    snapshots = account.arn("rds", "cluster-snapshot:awsbackup:*")
     return [
         iam.Statement(
             sid="CopyTheCluster",

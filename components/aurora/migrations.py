@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components import account, artifact, container, iam, worker
-from components.account import Place
+from components import artifact, container, iam, worker
+from components.account import Account, identity
 from components.aurora.datastore import SERVICE, Connection
 from components.container import Container
 from components.iam import Statement
@@ -23,7 +23,7 @@ ENTRY_POINT = ("python", "-m", "workers.migrations")
 
 @dataclass(frozen=True, slots=True)
 class MigrationsArgs:
-    place: Place
+    account: Account
     database: Connection
     image: WorkersImage
     cluster: aws.ecs.Cluster
@@ -44,10 +44,10 @@ def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
 
     Creates, below `parent`: the task definition with the role that starts it, and the run.
     """
-    place, login, own, more = args.place, args.publisher_login, None, []
+    account, login, own, more = args.account, args.publisher_login, None, []
     if login is not None:
         own, own_grant = container.role(
-            MIGRATIONS, "The migrations: a new login for the publisher", _may_renew(login, args), place, parent
+            MIGRATIONS, "The migrations: a new login for the publisher", _may_renew(login, args), account, parent
         )
         more = [own_grant]
     role, grant = container.role(
@@ -65,10 +65,10 @@ def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
                 sid="OpenTheMastersPassword",
                 actions=("kms:Decrypt",),
                 resources=(args.data_key_arn,),
-                conditions=iam.through("secretsmanager", place),
+                conditions=iam.through("secretsmanager", account),
             ),
         ],
-        place,
+        account,
         parent,
     )
     definition = container.task_definition(
@@ -91,16 +91,16 @@ def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
         memory_mb=args.memory_mb,
         execution_role=role,
         task_role=own,
-        place=place,
+        account=account,
         parent=parent,
     )
-    identity = account.identity()
+    deployer = identity()
     return OneOffTask(
         MIGRATIONS,
         OneOffTaskArgs(
-            region=place.region,
-            profile=identity.profile,
-            roles=identity.roles,
+            region=account.region,
+            profile=deployer.profile,
+            roles=deployer.roles,
             cluster=args.cluster.name,
             task_definition=definition.arn,
             container=MIGRATIONS,
@@ -126,6 +126,6 @@ def _may_renew(login: pulumi.Input[str], args: MigrationsArgs) -> list[Statement
             sid="SealThePublishersLogin",
             actions=("kms:Decrypt", "kms:GenerateDataKey"),
             resources=(args.data_key_arn,),
-            conditions=iam.through("secretsmanager", args.place),
+            conditions=iam.through("secretsmanager", args.account),
         ),
     ]

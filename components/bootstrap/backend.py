@@ -6,7 +6,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.bucket import seal
 from components.encryption import ADMINISTRATION, USE
 
@@ -24,7 +24,7 @@ class Backend(pulumi.ComponentResource):
     key: aws.kms.Key
     alias: aws.kms.Alias
 
-    def __init__(self, name: str, place: Place, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, account: Account, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:bootstrap:Backend", name, {}, opts)
         kept = pulumi.ResourceOptions(parent=self, protect=True)
         inside = pulumi.ResourceOptions(parent=self)
@@ -37,15 +37,15 @@ class Backend(pulumi.ComponentResource):
                 {
                     "Sid": "AdministrationAndUseByIam",  # which role may what is in components/bootstrap/identity.py
                     "Effect": "Allow",
-                    "Principal": {"AWS": place.root},
+                    "Principal": {"AWS": account.root},
                     "Action": sorted({*ADMINISTRATION, *USE}),
                     "Resource": "*",
                 }
             ),
             opts=kept,
         )
-        self.alias = aws.kms.Alias("state", name=f"alias/{place.prefix}", target_key_id=self.key.key_id, opts=inside)
-        self.bucket = aws.s3.Bucket("state", bucket=f"{place.prefix}-{place.account}", opts=kept)
+        self.alias = aws.kms.Alias("state", name=f"alias/{account.prefix}", target_key_id=self.key.key_id, opts=inside)
+        self.bucket = aws.s3.Bucket("state", bucket=f"{account.prefix}-{account.id}", opts=kept)
         bucket = self.bucket.bucket
         seal("state", self.bucket, self.key.arn)
         aws.s3.BucketOwnershipControls(

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.bootstrap.backend import Backend
 from components.bootstrap.boundary import BOUNDARY
 from components.bootstrap.permissions import APPLY, CLAIMED, DATA, FUNCTIONS, NEW, OBJECTS, OURS, PROGRAM_ROLES, READ
@@ -45,12 +45,12 @@ class Identity(pulumi.ComponentResource):
         self,
         name: str,
         settings: Bootstrap,
-        place: Place,
+        account: Account,
         backend: Backend,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("confirm-transactions:bootstrap:Identity", name, {}, opts)
-        self._settings, self._place, self._backend = settings, place, backend
+        self._settings, self._account, self._backend = settings, account, backend
         self._inside = pulumi.ResourceOptions(parent=self)
         self._provider_arn: pulumi.Input[str] = (
             settings.provider_arn
@@ -60,10 +60,10 @@ class Identity(pulumi.ComponentResource):
         )
         self.boundary = aws.iam.Policy(
             "boundary",
-            name=f"{place.prefix}-boundary",
+            name=f"{account.prefix}-boundary",
             description="The most that roles made by the program may do",
             policy=iam.policy(
-                *(grant.statement(place) for grant in BOUNDARY),
+                *(grant.statement(account) for grant in BOUNDARY),
                 {
                     "Sid": "NotTheStateOfTheStacks",
                     "Effect": "Deny",
@@ -88,13 +88,13 @@ class Identity(pulumi.ComponentResource):
         )
         self._grant("apply", made["apply"], [*self._state(writes=True), *self._no_data()])
         for group, grants in APPLY.items():
-            self._attach(f"apply-{group}", made["apply"], [grant.statement(place) for grant in grants])
+            self._attach(f"apply-{group}", made["apply"], [grant.statement(account) for grant in grants])
         self._attach("apply-identity", made["apply"], self._identity())
         if settings.environment == REVIEWED:
             made[REVIEW] = self._role(REVIEW, "Shows what a pull request would change here")
             self._grant(REVIEW, made[REVIEW], [*reads, *self._no_data(), _no_other_service()])
         for name, role in made.items():
-            self._attachment(f"{name}-reads", role, f"arn:{place.partition}:iam::aws:policy/ReadOnlyAccess")
+            self._attachment(f"{name}-reads", role, f"arn:{account.partition}:iam::aws:policy/ReadOnlyAccess")
         self.roles = {connection(settings.environment, role): made[role] for role in made}
         if settings.images:
             self.repository = self._images()
@@ -127,7 +127,7 @@ class Identity(pulumi.ComponentResource):
         }
         return aws.iam.Role(
             name,
-            name=f"{self._place.prefix}-{name}",
+            name=f"{self._account.prefix}-{name}",
             description=description,
             assume_role_policy=iam.policy(trust),
             max_session_duration=SESSION_SECONDS,
@@ -141,7 +141,9 @@ class Identity(pulumi.ComponentResource):
     def _attach(self, name: str, role: aws.iam.Role, statements: Sequence[Statement]) -> None:
         """As managed policies: a role's inline ones may have 10,240 characters together."""
         options = pulumi.ResourceOptions(parent=role)
-        policy = aws.iam.Policy(name, name=f"{self._place.prefix}-{name}", policy=iam.policy(*statements), opts=options)
+        policy = aws.iam.Policy(
+            name, name=f"{self._account.prefix}-{name}", policy=iam.policy(*statements), opts=options
+        )
         self._attachment(name, role, policy.arn)
 
     def _attachment(self, name: str, role: aws.iam.Role, policy_arn: pulumi.Input[str]) -> None:
@@ -165,14 +167,14 @@ class Identity(pulumi.ComponentResource):
     def _variables(self) -> Statement:
         """Of the functions. Lambda shows them to whoever may open them; a refresh that sees none takes that for drift.
         They hold no secret."""
-        place = self._place
-        functions = [place.arn("lambda", f"function:{name}-*") for name in FUNCTIONS]
+        account = self._account
+        functions = [account.arn("lambda", f"function:{name}-*") for name in FUNCTIONS]
         return Statement(
             "FunctionsTheirVariables",
             ("kms:Decrypt",),
-            [place.arn("kms", "key/*")],
+            [account.arn("kms", "key/*")],
             {
-                **iam.through("lambda", place),
+                **iam.through("lambda", account),
                 "StringLike": {"kms:EncryptionContext:aws:lambda:FunctionArn": functions},
             },
         )
@@ -187,8 +189,8 @@ class Identity(pulumi.ComponentResource):
 
     def _canary(self) -> list[Statement]:
         """As `confirm canary` does it, in either alternative: nothing but canaries."""
-        place = self._place
-        table = place.arn("dynamodb", "table/transactions-*")
+        account = self._account
+        table = account.arn("dynamodb", "table/transactions-*")
         database = "dbuser:*/confirm_canary"
         return [
             Statement(
@@ -203,19 +205,19 @@ class Identity(pulumi.ComponentResource):
             Statement(
                 "CanaryTablesKey",
                 ("kms:Decrypt",),
-                [place.arn("kms", "key/*")],
+                [account.arn("kms", "key/*")],
                 {
-                    **iam.through("dynamodb", place),
+                    **iam.through("dynamodb", account),
                     "StringLike": {"kms:EncryptionContext:aws:dynamodb:tableName": "transactions-*"},
                 },
             ),
-            Statement("CanaryDatabase", ("rds-db:connect",), [place.arn("rds-db", database)]),
+            Statement("CanaryDatabase", ("rds-db:connect",), [account.arn("rds-db", database)]),
         ]
 
     def _identity(self) -> list[Statement]:
         """Roles of the program: only with the boundary, so that Apply cannot make one that may more than that."""
-        place, boundary = self._place, self.boundary.arn
-        roles = [f"arn:{place.partition}:iam::{place.account}:role/{name}-*" for name in PROGRAM_ROLES]
+        account, boundary = self._account, self.boundary.arn
+        roles = [f"arn:{account.partition}:iam::{account.id}:role/{name}-*" for name in PROGRAM_ROLES]
         bound: iam.Conditions = {"StringEquals": {"iam:PermissionsBoundary": boundary}}
         return [
             Statement(
@@ -256,23 +258,23 @@ class Identity(pulumi.ComponentResource):
             Statement(
                 "PoliciesOfOperators",  # no new version of one: people have it attached, without a boundary
                 ("iam:CreatePolicy", "iam:DeletePolicy", "iam:TagPolicy", "iam:UntagPolicy"),
-                [f"arn:{place.partition}:iam::{place.account}:policy/operators-*"],
+                [f"arn:{account.partition}:iam::{account.id}:policy/operators-*"],
             ),
             Statement(
                 "ServiceLinkedRoles",
                 ("iam:CreateServiceLinkedRole",),
-                [f"arn:{place.partition}:iam::{place.account}:role/aws-service-role/*"],
+                [f"arn:{account.partition}:iam::{account.id}:role/aws-service-role/*"],
                 {"StringEquals": {"iam:AWSServiceName": [f"{service}.amazonaws.com" for service in LINKED]}},
             ),
             Statement(
                 "Dashboards",
                 ("cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"),
-                [f"arn:{place.partition}:cloudwatch::{place.account}:dashboard/{PROJECT}-*"],
+                [f"arn:{account.partition}:cloudwatch::{account.id}:dashboard/{PROJECT}-*"],
             ),
             Statement(
                 "Budgets",
                 ("budgets:ModifyBudget", "budgets:TagResource", "budgets:UntagResource"),
-                [f"arn:{place.partition}:budgets::{place.account}:budget/*"],
+                [f"arn:{account.partition}:budgets::{account.id}:budget/*"],
             ),
         ]
 
@@ -287,7 +289,7 @@ class Identity(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
         if self._settings.image_readers:
-            readers = [f"arn:{self._place.partition}:iam::{account}:root" for account in self._settings.image_readers]
+            readers = [f"arn:{self._account.partition}:iam::{account}:root" for account in self._settings.image_readers]
             aws.ecr.RepositoryPolicy(
                 "images",
                 repository=repository.name,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from components.account import Place
+from components.account import Account
 from components.iam import Conditions, Statement
 from components.settings import PROJECT
 
@@ -43,12 +43,12 @@ class Grant:
     through: Sequence[str] = ()
     """Services that may do it for Apply, which may not do it by itself (KMS keys)."""
 
-    def statement(self, place: Place) -> Statement:
-        services = [f"{service}.{place.region}.amazonaws.com" for service in self.through]
+    def statement(self, account: Account) -> Statement:
+        services = [f"{service}.{account.region}.amazonaws.com" for service in self.through]
         return Statement(
             sid=self.sid,
             actions=[f"{self.service}:{action}" for action in self.actions.split()],
-            resources=[_arn(place, self.of or self.service, end) for end in self.on] or ["*"],
+            resources=[_arn(account, self.of or self.service, end) for end in self.on] or ["*"],
             conditions={**self.conditions, **({"StringEquals": {"kms:ViaService": services}} if services else {})},
             reason=self.reason,
         )
@@ -58,9 +58,9 @@ GLOBAL = {"iam": "::{account}:", "route53": ":::", "s3": ":::"}
 """Services whose ARNs have no region, or neither region nor account."""
 
 
-def _arn(place: Place, service: str, end: str) -> str:
-    where = GLOBAL.get(service, ":{region}:{account}:").format(account=place.account, region=place.region)
-    return f"arn:{place.partition}:{service}{where}{end}"
+def _arn(account: Account, service: str, end: str) -> str:
+    where = GLOBAL.get(service, ":{region}:{account}:").format(account=account.id, region=account.region)
+    return f"arn:{account.partition}:{service}{where}{end}"
 
 
 BY_TAG = "its ARN is AWS's own choice; the tag says whose it is"

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import container, iam, worker
-from components.account import Place
+from components.account import Account
 from components.aurora import migrations
 from components.aurora.datastore import CANARY, OPERATOR, SERVICE, AuroraDatastore, Connection
 from components.aurora.migrations import MIGRATIONS, MigrationsArgs
@@ -38,7 +38,7 @@ HEARTBEAT = "/tmp/heartbeat"  # noqa: S108 - in the container's own scratch volu
 @dataclass(frozen=True, slots=True)
 class FargateComputeArgs:
     settings: Settings
-    place: Place
+    account: Account
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     database: Connection
@@ -63,12 +63,12 @@ class FargateComputeArgs:
         alarms, publisher = observability.alarms, observability.publisher
         return cls(
             settings=base.settings,
-            place=base.place,
+            account=base.account,
             subnet_ids=network.subnet_ids,
             security_group_id=network.security_group_id,
             database=datastore.connection,
             publisher_login=publisher.login.arn if publisher else None,
-            deployment_alarms={alarm_name(row, base.place): alarms[row] for row in DEPLOYMENT_ALARMS},
+            deployment_alarms={alarm_name(row, base.account): alarms[row] for row in DEPLOYMENT_ALARMS},
             metrics=observability.metrics,
             data_key_arn=encryption.data_key.arn,
             log_key_arn=encryption.log_key.arn,
@@ -96,19 +96,19 @@ class FargateCompute(pulumi.ComponentResource):
         # The token and names of both alternatives' compute: on a switch the gateway's key stays as it is.
         super().__init__("confirm-transactions:compute:Compute", name, {}, opts)
         self._args = args
-        self._place = args.place
+        self._account = args.account
         self._settings = args.settings
         self._tasks = args.settings.part(ServiceSettings)
         self._mine = pulumi.ResourceOptions(parent=self)
         self.gateway_key = worker.gateway_key(args.settings, args.data_key_arn, self)
         self.log_groups = {
-            name: self._log_group(name, f"/{args.place.prefix}/{name}") for name in (WORKER, MIGRATIONS, COLLECTOR)
+            name: self._log_group(name, f"/{args.account.prefix}/{name}") for name in (WORKER, MIGRATIONS, COLLECTOR)
         }
         # Container Insights writes here; a group that it makes itself has no key.
-        insights = self._log_group("insights", f"/aws/ecs/containerinsights/{args.place.prefix}/performance")
+        insights = self._log_group("insights", f"/aws/ecs/containerinsights/{args.account.prefix}/performance")
         self.image = WorkersImage(
             self._tasks.image,
-            place=args.place,
+            account=args.account,
             key_arn=args.data_key_arn,
             keep=args.settings.sizing.deletion_protection,
             parent=self,
@@ -116,7 +116,7 @@ class FargateCompute(pulumi.ComponentResource):
         self.cluster, capacity = self._cluster(insights)
         self.migrations = migrations.run(
             MigrationsArgs(
-                place=args.place,
+                account=args.account,
                 database=args.database,
                 image=self.image,
                 cluster=self.cluster,
@@ -133,11 +133,11 @@ class FargateCompute(pulumi.ComponentResource):
         )
         self.task_definition, grants = self._worker()
         self.service = self._service([capacity, *grants])
-        Scaling("scaling", ScalingArgs(args.settings, args.place, args.metrics, self.service), inside(self))
+        Scaling("scaling", ScalingArgs(args.settings, args.account, args.metrics, self.service), inside(self))
         # what the command `confirm` needs of AWS; the rest is the database's to say (0003_operator.sql)
         operators = Operators("operators", OperatorsArgs([args.database.may_log_in(OPERATOR)]), inside(self))
         groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)}
-        Queries("queries", QueriesArgs(args.place, groups), inside(self))
+        Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
             "clusterName": self.cluster.name,
             "serviceName": self.service.name,
@@ -150,14 +150,14 @@ class FargateCompute(pulumi.ComponentResource):
         self.register_outputs({"clusterName": self.cluster.name, "serviceName": self.service.name})
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
-        return worker.log_group(name, path, self._settings, self._args.place, self._args.log_key_arn, self)
+        return worker.log_group(name, path, self._settings, self._args.account, self._args.log_key_arn, self)
 
     # -- cluster
 
     def _cluster(self, insights: pulumi.Resource) -> tuple[aws.ecs.Cluster, aws.ecs.ClusterCapacityProviders]:
         cluster = aws.ecs.Cluster(
             "workers",
-            name=self._place.prefix,  # the log group of its insights is named after it
+            name=self._account.prefix,  # the log group of its insights is named after it
             settings=[aws.ecs.ClusterSettingArgs(name="containerInsights", value="enabled")],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[insights], delete_before_replace=True),
         )
@@ -172,7 +172,7 @@ class FargateCompute(pulumi.ComponentResource):
     # -- tasks
 
     def _worker(self) -> tuple[aws.ecs.TaskDefinition, list[pulumi.Resource]]:
-        settings, place = self._settings, self._place
+        settings, account = self._settings, self._account
         execution, execution_grant = container.role(
             "worker-execution",
             "ECS, to start the workers: image, logs",
@@ -180,15 +180,15 @@ class FargateCompute(pulumi.ComponentResource):
                 *self.image.may_pull(self._tasks.collector_image),
                 worker.may_write_logs(self.log_groups[WORKER], self.log_groups[COLLECTOR]),
             ],
-            place,
+            account,
             self,
         )
         canaries = [self._args.database.may_log_in(CANARY, "SendCanaries")] if settings.canary else []
-        task, task_grant, role, grant, word = self._roles(
+        task, task_grant, role, grant, external_id = self._roles(
             [
                 self._args.database.may_log_in(SERVICE),
                 *canaries,
-                *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, place),
+                *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, account),
             ]
         )
         environment = {
@@ -202,9 +202,9 @@ class FargateCompute(pulumi.ComponentResource):
             "HEARTBEAT_FILE": HEARTBEAT,
             "METRICS_SECONDS": str(METRICS_SECONDS),
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{containers.OTLP_PORT}",
-            "OTEL_SERVICE_NAME": place.prefix,
+            "OTEL_SERVICE_NAME": account.prefix,
             "WORKER_ROLE_ARN": role.arn,
-            "WORKER_ROLE_EXTERNAL_ID": word,
+            "WORKER_ROLE_EXTERNAL_ID": external_id,
             "AWS_STS_REGIONAL_ENDPOINTS": "regional",
         }
         definition = container.task_definition(
@@ -217,7 +217,7 @@ class FargateCompute(pulumi.ComponentResource):
             memory_mb=self._tasks.memory_mb,
             execution_role=execution,
             task_role=task,
-            place=place,
+            account=account,
             parent=self,
         )
         return definition, [execution_grant, task_grant, grant]
@@ -229,32 +229,32 @@ class FargateCompute(pulumi.ComponentResource):
 
         ECS has one role for a task, and every container gets its credentials: there is none for a container
         (https://github.com/aws/containers-roadmap/issues/204). So the task's role may hand in traces and become the
-        worker's role; and that one opens to a word which stands in the environment of the worker's container alone. A
-        container sees neither another's environment nor its processes (a task shares no process namespace unless asked
-        to), and ECS's metadata tell no environment. The word is no password: who may read roles or task definitions
-        sees it, and can do nothing with it unless he is the task.
+        worker's role; and that one wants an external id, which stands in the environment of the worker's container
+        alone. A container sees neither another's environment nor its processes (a task shares no process namespace
+        unless asked to), and ECS's metadata tell no environment. The id is no password: who may read roles or task
+        definitions sees it, and can do nothing with it unless he is the task.
         """
-        place, word = self._place, Nonce("worker", pulumi.ResourceOptions(parent=self)).value
+        account, external_id = self._account, Nonce("worker", pulumi.ResourceOptions(parent=self)).value
         task = iam.service_role(
             "worker-task",
             container.TASKS,
-            place=place,
+            account=account,
             description="Every container of a worker's task: traces, and to become the worker",
             parent=self,
-            source_arns=[place.arn("ecs", "*")],  # tasks have no names beforehand
+            source_arns=[account.arn("ecs", "*")],  # tasks have no names beforehand
         )
         # Its name is new to stacks made before: what they have as `worker` serves their tasks until these are replaced.
         role, grant = iam.role_of_a_role(
             "worker-payments",
             task,
-            word,
+            external_id,
             may,
-            place=place,
+            account=account,
             description="The workers: one database user, the gateway's key",
             parent=self,
         )
         become = Statement(sid="BecomeTheWorker", actions=("sts:AssumeRole",), resources=(role.arn,))
-        return task, iam.grant("worker-task", task, [become, iam.TRACE]), role, grant, word
+        return task, iam.grant("worker-task", task, [become, iam.TRACE]), role, grant, external_id
 
     # -- service
 

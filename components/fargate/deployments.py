@@ -9,14 +9,14 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam, worker
-from components.account import Place
+from components.account import Account
 from components.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentsArgs:
     settings: Settings
-    place: Place
+    account: Account
     cluster: str
     service: str
     log_key_arn: pulumi.Input[str]
@@ -33,10 +33,10 @@ class Deployments(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: DeploymentsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:deployments:Deployments", name, {}, opts)
-        place = args.place
+        account = args.account
         mine = pulumi.ResourceOptions(parent=self)
         self.log_group = worker.log_group(
-            "deployments", f"/aws/events/{place.prefix}/deployments", args.settings, place, args.log_key_arn, self
+            "deployments", f"/aws/events/{account.prefix}/deployments", args.settings, account, args.log_key_arn, self
         )
         self.rule = aws.cloudwatch.EventRule(
             "deployment-failed",
@@ -45,7 +45,7 @@ class Deployments(pulumi.ComponentResource):
                 {
                     "source": ["aws.ecs"],
                     "detail-type": ["ECS Deployment State Change"],
-                    "resources": [place.arn("ecs", f"service/{args.cluster}/{args.service}")],
+                    "resources": [account.arn("ecs", f"service/{args.cluster}/{args.service}")],
                     "detail": {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
                 }
             ),
@@ -55,7 +55,7 @@ class Deployments(pulumi.ComponentResource):
         streams = pulumi.Output.concat(self.log_group.arn, ":*")
         policy = aws.cloudwatch.LogResourcePolicy(
             "deployments",
-            policy_name=f"{place.prefix}-deployments",
+            policy_name=f"{account.prefix}-deployments",
             policy_document=iam.policy(
                 {
                     # EventBridge names no source when it makes the stream: a condition would refuse it, and every

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pulumi
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.aurora.datastore import AuroraDatastore
 from components.experiments import Experiment, cut, network_faults
 from components.fargate.compute import FargateCompute
@@ -17,11 +17,11 @@ from components.network import Network
 
 
 def experiments(
-    place: Place, network: Network, datastore: AuroraDatastore, compute: FargateCompute
+    account: Account, network: Network, datastore: AuroraDatastore, compute: FargateCompute
 ) -> tuple[Experiment, ...]:
     """One row each; a failover needs a second instance."""
     cluster, service = compute.cluster, compute.service
-    subnets = network.subnet_ids.apply(lambda ids: [place.arn("ec2", f"subnet/{id_}") for id_ in ids])
+    subnets = network.subnet_ids.apply(lambda ids: [account.arn("ec2", f"subnet/{id_}") for id_ in ids])
 
     def stopped(name: str, select: str, description: str) -> Experiment:
         return Experiment(
@@ -36,7 +36,7 @@ def experiments(
                 iam.Statement(
                     sid="StopTasks",
                     actions=("ecs:DescribeTasks", "ecs:StopTask"),
-                    resources=(pulumi.Output.concat(place.arn("ecs", "task/"), cluster.name, "/*"),),
+                    resources=(pulumi.Output.concat(account.arn("ecs", "task/"), cluster.name, "/*"),),
                 ),
                 iam.Statement(
                     sid="FindTasks",
@@ -66,11 +66,11 @@ def experiments(
                 )
             ],
         ),
-        *network_faults(place, network.vpc_id, network.subnet_ids),
+        *network_faults(account, network.vpc_id, network.subnet_ids),
         cut(
             "images-unreachable",
             "No new task gets its image, for five minutes; what runs goes on",
-            place,
+            account,
             network.vpc_id,
             subnets,
             "s3",

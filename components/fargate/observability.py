@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.account import Place
+from components.account import Account
 from components.aurora import capacity
 from components.aurora.datastore import AuroraDatastore
 from components.aurora.settings import DatabaseSettings, Insights
@@ -118,7 +118,7 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class FargateObservabilityArgs:
     settings: Settings
-    place: Place
+    account: Account
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     cluster_arn: pulumi.Input[str]
@@ -132,7 +132,7 @@ class FargateObservabilityArgs:
     ) -> FargateObservabilityArgs:
         return cls(
             settings=base.settings,
-            place=base.place,
+            account=base.account,
             subnet_ids=network.subnet_ids,
             security_group_id=network.security_group_id,
             cluster_arn=datastore.cluster.arn,
@@ -153,13 +153,13 @@ class FargateObservability(Observability):
 
     def __init__(self, name: str, args: FargateObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        settings, place = args.settings, args.place
+        settings, account = args.settings, args.account
         if settings.part(ServiceSettings).sleeps:
             self.publisher = Publisher(
                 "publisher",
                 PublisherArgs(
                     settings=settings,
-                    place=place,
+                    account=account,
                     cluster_arn=args.cluster_arn,
                     subnet_ids=args.subnet_ids,
                     security_group_id=args.security_group_id,
@@ -170,16 +170,16 @@ class FargateObservability(Observability):
             )
         deployments = Deployments(
             "deployments",
-            DeploymentsArgs(settings, place, place.prefix, SERVICE_NAME, args.log_key_arn),
+            DeploymentsArgs(settings, account, account.prefix, SERVICE_NAME, args.log_key_arn),
             inside(self),
         )
         publisher = self.publisher
         self.metrics = Metrics(
             settings,
             Sources(
-                cluster=place.prefix,
+                cluster=account.prefix,
                 service=SERVICE_NAME,
-                database=place.identifier,
+                database=account.identifier,
                 instances=args.instances,
                 deployment_rule=deployments.rule.name,
                 publisher=publisher.function.name if publisher else None,
@@ -189,7 +189,7 @@ class FargateObservability(Observability):
         )
         report_seconds = publisher_minutes(settings) * MINUTE if publisher else METRICS_SECONDS
         watched = table(settings, self.metrics, report_seconds)
-        self._watch(WatchArgs(settings, place, watched, notes(settings), args.log_key_arn))
+        self._watch(WatchArgs(settings, account, watched, notes(settings), args.log_key_arn))
 
 
 def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam, worker
-from components.account import Place
+from components.account import Account
 from components.aurora.datastore import DATABASE
 from components.aurora.settings import DatabaseSettings
 from components.iam import Statement
@@ -33,7 +33,7 @@ def publisher_minutes(settings: Settings) -> int:
 @dataclass(frozen=True, slots=True)
 class PublisherArgs:
     settings: Settings
-    place: Place
+    account: Account
     cluster_arn: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
@@ -59,7 +59,7 @@ class Publisher(pulumi.ComponentResource):
         self._args = args
         self._mine = pulumi.ResourceOptions(parent=self)
         self.log_group = worker.log_group(
-            "publisher", f"/{args.place.prefix}/publisher", args.settings, args.place, args.log_key_arn, self
+            "publisher", f"/{args.account.prefix}/publisher", args.settings, args.account, args.log_key_arn, self
         )
         self.dead_letters = worker.dead_letter_queue(self)
         self.login = aws.secretsmanager.Secret(
@@ -90,12 +90,12 @@ class Publisher(pulumi.ComponentResource):
                         sid="OpenTheLogin",
                         actions=("kms:Decrypt",),
                         resources=(args.data_key_arn,),
-                        conditions=iam.through("secretsmanager", args.place),
+                        conditions=iam.through("secretsmanager", args.account),
                     ),
                 ],
                 log_group=self.log_group,
                 environment={
-                    **worker.telling(settings),
+                    **worker.metric_environment(settings),
                     "REVIEW_SECONDS": str(settings.work.review_seconds),
                     "CLUSTER_ARN": args.cluster_arn,
                     "PUBLISHER_SECRET_ARN": self.login.arn,
@@ -106,7 +106,7 @@ class Publisher(pulumi.ComponentResource):
                 # one a minute; reserving fails where the account's quota is still the starter's
                 reserved_concurrency=1 if settings.sizing.reserve_concurrency else None,
             ),
-            Surroundings(args.place, args.subnet_ids, args.security_group_id, args.data_key_arn),
+            Surroundings(args.account, args.subnet_ids, args.security_group_id, args.data_key_arn),
             self,
         )
 
@@ -125,7 +125,7 @@ class Publisher(pulumi.ComponentResource):
                 retry_seconds=60,
                 dead_letters=self.dead_letters,
             ),
-            self._args.place,
+            self._args.account,
             self,
         )
         return group

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.account import Place
+from components.account import Account
 from components.fargate.observability import Metrics
 from components.fargate.settings import ServiceSettings
 from components.observability.table import MINUTE, Metric
@@ -22,7 +22,7 @@ IN_COOLDOWN = 300  # seconds: a lull is not the end
 @dataclass(frozen=True, slots=True)
 class ScalingArgs:
     settings: Settings
-    place: Place
+    account: Account
     metrics: Metrics
     service: aws.ecs.Service
 
@@ -82,7 +82,7 @@ class Scaling(pulumi.ComponentResource):
 
     def _oldest_due(self) -> None:
         """A few transactions that nobody gets to are a small backlog and a broken promise all the same."""
-        settings, place = self._args.settings, self._args.place
+        settings, account = self._args.settings, self._args.account
         policy = aws.appautoscaling.Policy(
             "oldest-due",
             policy_type="StepScaling",
@@ -109,7 +109,7 @@ class Scaling(pulumi.ComponentResource):
         age = self._args.metrics.ours("OldestPendingAge", "Maximum", "Seconds")
         aws.cloudwatch.MetricAlarm(
             "scale-out",
-            name=f"{place.prefix}-scale-out",
+            name=f"{account.prefix}-scale-out",
             alarm_description="[scaling] Starts more tasks while the oldest due transaction waits for too long; nobody "
             "needs to do anything.",
             namespace=age.namespace,

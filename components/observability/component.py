@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.foundation import Outputs
 from components.observability.drawing import dashboard
 from components.observability.table import RUNBOOKS, Alarm, Formula, Page, Row, Search, Severity, Table, TableError
@@ -21,7 +21,7 @@ from components.settings import Settings
 @dataclass(frozen=True, slots=True)
 class WatchArgs:
     settings: Settings
-    place: Place
+    account: Account
     table: Table
     notes: str
     """What the dashboard's reader may do next, as Markdown."""
@@ -47,15 +47,15 @@ class Observability(pulumi.ComponentResource):
 
     def _watch(self, args: WatchArgs) -> None:
         self._args, self._mine = args, pulumi.ResourceOptions(parent=self)
-        place, table = args.place, args.table
+        account, table = args.account, args.table
         self.topic, self.notices = self._topic("alarms"), self._topic("notices")
         self.alarms = {alarm.name: self._alarm(row, alarm) for row, alarm in table.alarms}
         pages = [self._page(page) for page in table.pages]
         arns = [*(page.arn for page in pages), *(alarm.arn for alarm in self.alarms.values())]
         self.dashboard = aws.cloudwatch.Dashboard(
             "dashboard",
-            dashboard_name=place.prefix,
-            dashboard_body=pulumi.Output.json_dumps(dashboard(table, args.settings, place.region, arns, args.notes)),
+            dashboard_name=account.prefix,
+            dashboard_body=pulumi.Output.json_dumps(dashboard(table, args.settings, account.region, arns, args.notes)),
             opts=self._mine,
         )
         self.outputs = {
@@ -66,7 +66,7 @@ class Observability(pulumi.ComponentResource):
         self.register_outputs({"topicArn": self.topic.arn, "noticesArn": self.notices.arn})
 
     def _topic(self, name: str) -> aws.sns.Topic:
-        place, email = self._args.place, self._args.settings.alarms.email
+        account, email = self._args.account, self._args.settings.alarms.email
         topic = aws.sns.Topic(name, kms_master_key_id=self._args.log_key_arn, opts=self._mine)
         inside = pulumi.ResourceOptions(parent=topic)
         aws.sns.TopicPolicy(
@@ -80,8 +80,8 @@ class Observability(pulumi.ComponentResource):
                     "Action": "sns:Publish",
                     "Resource": topic.arn,
                     "Condition": {
-                        "StringEquals": {"aws:SourceAccount": place.account},
-                        "ArnLike": {"aws:SourceArn": place.arn("cloudwatch", "alarm:*")},
+                        "StringEquals": {"aws:SourceAccount": account.id},
+                        "ArnLike": {"aws:SourceArn": account.arn("cloudwatch", "alarm:*")},
                     },
                 },
                 iam.tls_only("TlsOnly", ["sns:Publish"], [topic.arn]),
@@ -95,7 +95,7 @@ class Observability(pulumi.ComponentResource):
     def _alarm(self, row: Row, alarm: Alarm) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             alarm.name,
-            name=alarm_name(alarm.name, self._args.place),
+            name=alarm_name(alarm.name, self._args.account),
             alarm_description=_text(Severity.INFORM, alarm.description, alarm.runbook),
             **_measure(row, alarm),
             evaluation_periods=alarm.periods,
@@ -108,13 +108,13 @@ class Observability(pulumi.ComponentResource):
         )
 
     def _page(self, page: Page) -> aws.cloudwatch.CompositeAlarm:
-        place = self._args.place
+        account = self._args.account
         other = next((other for other in self._args.table.pages if other.name == page.unless), None)
         return aws.cloudwatch.CompositeAlarm(
             page.name,
-            alarm_name=alarm_name(page.name, place),
+            alarm_name=alarm_name(page.name, account),
             alarm_description=_text(Severity.PAGE, page.description, page.name),
-            alarm_rule=_rule(page, other, place),
+            alarm_rule=_rule(page, other, account),
             alarm_actions=[self.topic.arn],
             ok_actions=[self.topic.arn],
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(self.alarms.values())),  # it names them
@@ -125,18 +125,18 @@ def _text(severity: Severity, description: str, runbook: str) -> str:
     return f"[{severity}] {description} Runbook: {RUNBOOKS}/{runbook}.md"
 
 
-def _rule(page: Page, other: Page | None, place: Place) -> str:
+def _rule(page: Page, other: Page | None, account: Account) -> str:
     """A composite's rule: by the alarms of both pages, as a page may not wait for another one to be made."""
 
     def any_of(names: Sequence[str]) -> str:
-        return " OR ".join(f"ALARM({json.dumps(alarm_name(name, place))})" for name in names)
+        return " OR ".join(f"ALARM({json.dumps(alarm_name(name, account))})" for name in names)
 
     return f"({any_of(page.any_of)}) AND NOT ({any_of(other.any_of)})" if other else any_of(page.any_of)
 
 
-def alarm_name(row: str, place: Place) -> str:
+def alarm_name(row: str, account: Account) -> str:
     """People and runbooks look for it."""
-    return f"{place.prefix}-{row}"
+    return f"{account.prefix}-{row}"
 
 
 def _measure(row: Row, alarm: Alarm) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Row:
     """What is measured, the graph that shows it, and the alarm on it."""
 
     metric: Metric | Formula | Search
-    place: str
+    graph: str
     """The title of its graph."""
     alarm: Alarm | None = None
 
@@ -184,7 +184,7 @@ class Table:
         return tuple((row, row.alarm) for row in self.rows if row.alarm)
 
     def drawn(self, graph: Graph) -> list[Row]:
-        return [row for row in self.rows if row.place == graph.title]
+        return [row for row in self.rows if row.graph == graph.title]
 
     def pages_of(self, alarm: Alarm) -> list[Page]:
         return [page for page in self.pages if alarm.name in page.any_of]
@@ -193,8 +193,8 @@ class Table:
         titles = {graph.title for graph in self.graphs}
         for row in self.rows:
             what = row.alarm.name if row.alarm else row.metric
-            if row.place not in titles:
-                yield f"row {what}: there is no graph {row.place!r}"
+            if row.graph not in titles:
+                yield f"row {what}: there is no graph {row.graph!r}"
             if row.alarm and isinstance(row.metric, Search):
                 yield f"alarm {row.alarm.name}: CloudWatch takes no alarm on a search"
             if row.alarm and not row.alarm.runbook:

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam, worker
-from components.account import Place
+from components.account import Account
 from components.bucket import seal
 from components.encryption import Encryption
 from components.foundation import Foundation, Outputs, inside
@@ -35,7 +35,7 @@ SINGLE_RUN = 2  # Plan and Report work once at a time behind the run lock; one m
 @dataclass(frozen=True, slots=True)
 class ServerlessComputeArgs:
     settings: Settings
-    place: Place
+    account: Account
     table_name: pulumi.Input[str]
     table_arn: pulumi.Input[str]
     index_arn: pulumi.Input[str]
@@ -50,7 +50,7 @@ class ServerlessComputeArgs:
     ) -> ServerlessComputeArgs:
         return cls(
             settings=base.settings,
-            place=base.place,
+            account=base.account,
             table_name=datastore.table_name,
             table_arn=datastore.table_arn,
             index_arn=datastore.index_arn,
@@ -81,16 +81,16 @@ class ServerlessCompute(pulumi.ComponentResource):
     def __init__(self, name: str, args: ServerlessComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:compute:Compute", name, {}, opts)
         self._args = args
-        self._place = args.place
+        self._account = args.account
         self._settings = args.settings
         self._mine = pulumi.ResourceOptions(parent=self)
         self.bucket = self._plan_bucket()
         self.gateway_key = worker.gateway_key(args.settings, args.data_key_arn, self)
         self.log_groups = {
-            function: self._log_group(function, f"/{args.place.prefix}/{function}") for function in FUNCTIONS
+            function: self._log_group(function, f"/{args.account.prefix}/{function}") for function in FUNCTIONS
         } | {
             # under this prefix AWS does not spend its 5,120 characters of log resource policy on each group
-            "stateMachine": self._log_group("state-machine", f"/aws/vendedlogs/states/{args.place.prefix}/runs")
+            "stateMachine": self._log_group("state-machine", f"/aws/vendedlogs/states/{args.account.prefix}/runs")
         }
         self.functions = {
             "plan": self._function("plan", "Reads what is due and cuts it into batches", self._plan_may()),
@@ -102,7 +102,7 @@ class ServerlessCompute(pulumi.ComponentResource):
         self.group, self.schedule = self._schedule()
         operators = Operators("operators", OperatorsArgs(self._operators_may()), inside(self))
         groups = {function: self.log_groups[function] for function in FUNCTIONS}
-        Queries("queries", QueriesArgs(args.place, groups), inside(self))
+        Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
             "planBucket": self.bucket.bucket,
             "stateMachineArn": self.machine.arn,
@@ -140,7 +140,7 @@ class ServerlessCompute(pulumi.ComponentResource):
         return bucket
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
-        return worker.log_group(name, path, self._settings, self._args.place, self._args.log_key_arn, self)
+        return worker.log_group(name, path, self._settings, self._args.account, self._args.log_key_arn, self)
 
     # -- what each function may do
 
@@ -149,7 +149,7 @@ class ServerlessCompute(pulumi.ComponentResource):
             sid=sid,
             actions=actions,
             resources=(self._args.data_key_arn,),
-            conditions=iam.through(service, self._place),
+            conditions=iam.through(service, self._account),
         )
 
     def _lock(self) -> Statement:
@@ -204,7 +204,7 @@ class ServerlessCompute(pulumi.ComponentResource):
                 conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [state_machine.SHARES_ID]}},
             ),
             self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt"),
-            *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, self._place),
+            *worker.may_read_gateway_key(self.gateway_key, self._args.data_key_arn, self._account),
         ]
 
     def _report_may(self) -> list[Statement]:
@@ -214,7 +214,7 @@ class ServerlessCompute(pulumi.ComponentResource):
 
     def _operators_may(self) -> list[Statement]:
         """What the command `confirm` calls."""
-        executions = self.machine.name.apply(lambda name: self._place.arn("states", f"execution:{name}:*"))
+        executions = self.machine.name.apply(lambda name: self._account.arn("states", f"execution:{name}:*"))
         return [
             Statement(
                 sid="ReadTransactions",
@@ -240,7 +240,7 @@ class ServerlessCompute(pulumi.ComponentResource):
                 sid="OpenTheTable",
                 actions=("kms:Decrypt",),
                 resources=(self._args.data_key_arn,),
-                conditions=iam.through("dynamodb", self._place),
+                conditions=iam.through("dynamodb", self._account),
             ),
             Statement(sid="FindTheLastRun", actions=("states:ListExecutions",), resources=(self.machine.arn,)),
             Statement(
@@ -253,7 +253,7 @@ class ServerlessCompute(pulumi.ComponentResource):
     # -- functions
 
     def _function(self, name: str, description: str, may: Sequence[Statement]) -> aws.lambda_.Function:
-        settings, place = self._settings.part(FunctionSettings), self._place
+        settings, account = self._settings.part(FunctionSettings), self._account
         reserved = settings.reserved_concurrency
         if reserved is not None and name != "confirm":
             reserved = SINGLE_RUN
@@ -270,7 +270,7 @@ class ServerlessCompute(pulumi.ComponentResource):
                 reserved_concurrency=reserved,
                 layer=settings.collector_layer,
             ),
-            Surroundings(place, self._args.subnet_ids, self._args.security_group_id, self._args.data_key_arn),
+            Surroundings(account, self._args.subnet_ids, self._args.security_group_id, self._args.data_key_arn),
             self,
         )
 
@@ -282,7 +282,7 @@ class ServerlessCompute(pulumi.ComponentResource):
             **(collector if settings.part(FunctionSettings).collector_layer else {}),
             **worker.environment(settings, self.gateway_key),
             **(worker.canary(settings) if function == "plan" else worker.canary_account(settings)),
-            "OTEL_SERVICE_NAME": self._place.prefix,
+            "OTEL_SERVICE_NAME": self._account.prefix,
             "TABLE_NAME": self._args.table_name,
             "INDEX_NAME": INDEX,
             "PENDING_SHARDS": str(settings.part(TableSettings).pending_shards),
@@ -294,10 +294,10 @@ class ServerlessCompute(pulumi.ComponentResource):
     # -- the run
 
     def _state_machine(self) -> aws.sfn.StateMachine:
-        place, logs = self._place, self.log_groups["stateMachine"]
+        account, logs = self._account, self.log_groups["stateMachine"]
         # The machine's policy names the machine: so its name is chosen here, not by Pulumi.
-        name = f"{place.prefix}-run"
-        itself = place.arn("states", f"stateMachine:{name}")
+        name = f"{account.prefix}-run"
+        itself = account.arn("states", f"stateMachine:{name}")
         functions = [self.functions[function].arn for function in FUNCTIONS]
         role, grant = iam.role(
             "state-machine",
@@ -317,12 +317,12 @@ class ServerlessCompute(pulumi.ComponentResource):
                 Statement(
                     sid="WatchBatches",
                     actions=("states:DescribeExecution", "states:StopExecution"),
-                    resources=(place.arn("states", f"execution:{name}:*"),),
+                    resources=(account.arn("states", f"execution:{name}:*"),),
                 ),
                 Statement(
                     sid="RedriveBatches",
                     actions=("states:RedriveExecution",),
-                    resources=(place.arn("states", f"execution:{name}/{state_machine.LABEL}:*"),),
+                    resources=(account.arn("states", f"execution:{name}/{state_machine.LABEL}:*"),),
                 ),
                 Statement(
                     sid="DeliverLogs",
@@ -346,7 +346,7 @@ class ServerlessCompute(pulumi.ComponentResource):
                     reason=iam.TRACE.reason,
                 ),
             ],
-            place=place,
+            account=account,
             description="The run: calls the functions, gives the run lock back",
             parent=self,
             source_arns=[itself, f"{itself}/{state_machine.LABEL}"],  # the machine, and its Map's children
@@ -389,6 +389,6 @@ class ServerlessCompute(pulumi.ComponentResource):
                 retry_seconds=300,
                 dead_letters=self.dead_letters,
             ),
-            self._place,
+            self._account,
             self,
         )

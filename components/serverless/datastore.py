@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.backup import Backup, BackupArgs
 from components.encryption import Encryption
 from components.foundation import Foundation, Outputs, inside
@@ -28,12 +28,12 @@ RESTORED_BY = ("restoreBackupArn", "restoreDateTime", "restoreSourceName", "rest
 @dataclass(frozen=True, slots=True)
 class DynamoDbDatastoreArgs:
     settings: Settings
-    place: Place
+    account: Account
     key_arn: pulumi.Input[str]
 
     @classmethod
     def of(cls, base: Foundation, encryption: Encryption) -> DynamoDbDatastoreArgs:
-        return cls(base.settings, base.place, encryption.data_key.arn)
+        return cls(base.settings, base.account, encryption.data_key.arn)
 
 
 class DynamoDbDatastore(pulumi.ComponentResource):
@@ -91,10 +91,10 @@ class DynamoDbDatastore(pulumi.ComponentResource):
             self._insights("insights")
             self._insights("index-insights", INDEX)
         if sizing.vault_days:
-            statements = copying(self.table_arn, args.key_arn, args.place)
+            statements = copying(self.table_arn, args.key_arn, args.account)
             Backup(
                 "backup",
-                BackupArgs(args.settings, args.place, self.table_arn, statements, args.key_arn),
+                BackupArgs(args.settings, args.account, self.table_arn, statements, args.key_arn),
                 inside(self),
             )
         self.outputs: Outputs = {
@@ -126,7 +126,7 @@ def _restored(restore: Restore | None) -> dict[str, Any]:
     return {"restore_source_name": restore.source, "restore_to_latest_time": True}
 
 
-def copying(table_arn: pulumi.Input[str], key_arn: pulumi.Input[str], place: Place) -> list[iam.Statement]:
+def copying(table_arn: pulumi.Input[str], key_arn: pulumi.Input[str], account: Account) -> list[iam.Statement]:
     """What AWS Backup needs to copy the table (its advanced features for DynamoDB: on, unless an account is old)."""
     return [
         iam.Statement(
@@ -138,6 +138,6 @@ def copying(table_arn: pulumi.Input[str], key_arn: pulumi.Input[str], place: Pla
             sid="OpenTheTable",
             actions=("kms:Decrypt", "kms:GenerateDataKey"),
             resources=(key_arn,),
-            conditions=iam.through("dynamodb", place),
+            conditions=iam.through("dynamodb", account),
         ),
     ]

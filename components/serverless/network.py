@@ -7,7 +7,7 @@ import json
 import pulumi
 
 from components import iam
-from components.account import Place
+from components.account import Account
 from components.encryption import Encryption
 from components.foundation import Foundation
 from components.network import NetworkArgs
@@ -17,13 +17,13 @@ from components.serverless.datastore import DynamoDbDatastore
 def network_args(base: Foundation, encryption: Encryption, datastore: DynamoDbDatastore) -> NetworkArgs:
     """The arguments of the network."""
     endpoints: dict[str, pulumi.Input[str]] = {
-        "dynamodb": _table_only(datastore.table_arn, base.place),
-        "s3": _own_buckets_only(base.place),
+        "dynamodb": _table_only(datastore.table_arn, base.account),
+        "s3": _own_buckets_only(base.account),
     }
-    return NetworkArgs(base.settings, base.place, encryption.log_key.arn, endpoints)
+    return NetworkArgs(base.settings, base.account, encryption.log_key.arn, endpoints)
 
 
-def _table_only(table_arn: pulumi.Input[str], place: Place) -> pulumi.Output[str]:
+def _table_only(table_arn: pulumi.Input[str], account: Account) -> pulumi.Output[str]:
     """Through the endpoint goes our account, to our table, and nothing else."""
     return iam.policy(
         {
@@ -40,23 +40,23 @@ def _table_only(table_arn: pulumi.Input[str], place: Place) -> pulumi.Output[str
                 "dynamodb:UpdateItem",
             ],
             "Resource": [table_arn, pulumi.Output.concat(table_arn, "/index/*")],
-            "Condition": {"StringEquals": {"aws:PrincipalAccount": place.account}},
+            "Condition": {"StringEquals": {"aws:PrincipalAccount": account.id}},
         }
     )
 
 
-def _own_buckets_only(place: Place) -> str:
+def _own_buckets_only(account: Account) -> str:
     """Through the endpoint goes our account, to buckets of our account: data cannot be carried to another's."""
     statement = {
         "Sid": "OurBuckets",
         "Effect": "Allow",
         "Principal": "*",
         "Action": ["s3:GetObject", "s3:PutObject"],
-        "Resource": f"arn:{place.partition}:s3:::*/*",
+        "Resource": f"arn:{account.partition}:s3:::*/*",
         "Condition": {
             "StringEquals": {
-                "aws:PrincipalAccount": place.account,
-                "aws:ResourceAccount": place.account,
+                "aws:PrincipalAccount": account.id,
+                "aws:ResourceAccount": account.id,
             }
         },
     }

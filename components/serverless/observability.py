@@ -85,8 +85,8 @@ class ServerlessObservability(Observability):
         self, name: str, args: ServerlessObservabilityArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(name, opts)
-        settings, place = args.base.settings, args.base.place
-        self._watch(WatchArgs(settings, place, table(settings, args.sources), notes(settings), args.log_key_arn))
+        settings, account = args.base.settings, args.base.account
+        self._watch(WatchArgs(settings, account, table(settings, args.sources), notes(settings), args.log_key_arn))
 
 
 def table(settings: Settings, sources: Sources) -> Table:

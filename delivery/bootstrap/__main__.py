@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_aws as aws
 
-from components.account import Place
+from components.account import Account
 from components.bootstrap.backend import Backend
 from components.bootstrap.identity import Identity
 from components.bootstrap.settings import load
@@ -15,18 +15,18 @@ provider = aws.Provider(
     default_tags=aws.ProviderDefaultTagsArgs(tags=settings.tags),
 )
 ask = pulumi.InvokeOptions(provider=provider)
-place = Place(
-    account=aws.get_caller_identity(opts=ask).account_id,
+account = Account(
+    id=aws.get_caller_identity(opts=ask).account_id,
     region=aws.get_region(opts=ask).region,
     partition=aws.get_partition(opts=ask).partition,
     prefix=f"pipeline-confirm-{settings.environment}",
 )
 options = pulumi.ResourceOptions(providers=[provider])
-backend = Backend("backend", place, options)
-identity = Identity("identity", settings, place, backend, options)
+backend = Backend("backend", account, options)
+identity = Identity("identity", settings, account, backend, options)
 
-pulumi.export("stateBackend", backend.bucket.bucket.apply(lambda name: f"s3://{name}?region={place.region}"))
-pulumi.export("secretsProvider", backend.alias.name.apply(lambda name: f"awskms:///{name}?region={place.region}"))
+pulumi.export("stateBackend", backend.bucket.bucket.apply(lambda name: f"s3://{name}?region={account.region}"))
+pulumi.export("secretsProvider", backend.alias.name.apply(lambda name: f"awskms:///{name}?region={account.region}"))
 pulumi.export("permissionsBoundary", identity.boundary.arn)
 pulumi.export("serviceConnections", {name: role.arn for name, role in identity.roles.items()})
 if identity.repository:

@@ -17,7 +17,7 @@ import yaml
 from alternatives.settings import parse
 from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from components import artifact, iam, nonce
-from components.account import Place
+from components.account import Account
 from components.aurora import capacity
 from components.fargate.publisher import publisher_minutes
 from components.fargate.scaling import per_task, scale_out_seconds
@@ -362,9 +362,9 @@ def test_the_alarm_on_connections_counts_with_those_that_a_worker_opens(records:
 
 
 def test_only_ecr_has_repositories_to_name() -> None:
-    place = Place(account=ACCOUNT, region=REGION, partition="aws", prefix="p")
-    assert repository_arn(None, place) is None
-    assert repository_arn("docker.io/library/worker@sha256:" + "a" * 64, place) is None
+    account = Account(id=ACCOUNT, region=REGION, partition="aws", prefix="p")
+    assert repository_arn(None, account) is None
+    assert repository_arn("docker.io/library/worker@sha256:" + "a" * 64, account) is None
 
 
 def test_the_images_tag_follows_its_content(tmp_path: Path) -> None:

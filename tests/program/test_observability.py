@@ -48,7 +48,7 @@ def nobody_emits(table: Table, alternative: str) -> list[str]:
     """The rows whose metric nobody emits, or in another unit."""
     ours = emitted(alternative)
     return [
-        f"{metric.namespace} {metric.name} in {metric.unit} ({row.place})"
+        f"{metric.namespace} {metric.name} in {metric.unit} ({row.graph})"
         for row in table.rows
         for metric in metrics_of(row)
         if (
@@ -79,7 +79,7 @@ def test_one_deadlock_in_a_minute_is_enough() -> None:
     assert row.alarm is not None
     assert row.alarm.level(Environment.PROD) <= 1 / 60
     wrong = replace(row, metric=replace(metrics_of(row)[0], unit="Count"))
-    (found,) = nobody_emits(replace(table("fargate"), graphs=(Graph(row.place),), rows=(wrong,), pages=()), "fargate")
+    (found,) = nobody_emits(replace(table("fargate"), graphs=(Graph(row.graph),), rows=(wrong,), pages=()), "fargate")
     assert "Deadlocks in Count" in found
 
 
@@ -387,7 +387,7 @@ def test_deployments_are_rolled_back_by_an_alarm_that_there_is() -> None:
 def test_what_is_throttled_says_why() -> None:
     """Contributor Insights' rules can't be named beforehand: these say that it is worth a look, of table and index."""
     (throttled,) = (row for row in table("serverless").rows if row.alarm and row.alarm.name == "table-throttled")
-    drawn = [m for row in table("serverless").rows if row.place == throttled.place for m in metrics_of(row)]
+    drawn = [m for row in table("serverless").rows if row.graph == throttled.graph for m in metrics_of(row)]
     hot = [set(m.dimensions) for m in drawn if m.name == "WriteKeyRangeThroughputThrottleEvents"]
     assert hot == [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
     assert "WriteAccountLimitThrottleEvents" in {metric.name for metric in drawn}
@@ -402,7 +402,7 @@ def test_what_is_throttled_says_why() -> None:
 )
 def test_the_index_is_drawn_beside_its_table(title: str, names: tuple[str, ...]) -> None:
     """An index has figures of its own, which DynamoDB does not add to the table's."""
-    drawn = [metric for row in table("serverless").rows if row.place == title for metric in metrics_of(row)]
+    drawn = [metric for row in table("serverless").rows if row.graph == title for metric in metrics_of(row)]
     for name in names:
         found = [metric for metric in drawn if metric.name == name]
         assert sorted(len(metric.dimensions) for metric in found) == [1, 2]
