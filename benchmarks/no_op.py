@@ -20,7 +20,7 @@ from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, Outcome
 from workers.domain.ports import Calls
 from workers.domain.transaction import Transaction
-from workers.service.__main__ import Service, serve
+from workers.service.__main__ import Service, parts_of, run_until_stopped
 
 DRY_SECONDS = 0.3
 """Without anything settled for so long, the queue has run dry."""
@@ -80,9 +80,15 @@ class NoOpService(Service):
                 self.done, self._cpu_before = 0, self.cpu
 
 
+async def main() -> None:
+    config = read_service()
+    async with parts_of(config) as parts:
+        await run_until_stopped(NoOpService(config, parts))
+
+
 def say(**document: object) -> None:
     print(json.dumps(document), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(read_service(), NoOpService))
+    asyncio.run(main())

@@ -48,7 +48,7 @@ class Canary:
         id_ = self.id_at(now)
         if await canaries.look(id_) is None:
             await canaries.send(made(id_, self.account, now))
-        return told(await canaries.look(self.id_at(now - self.every)))
+        return metrics_of(await canaries.look(self.id_at(now - self.every)))
 
 
 def made(id_: str, account: str, now: datetime) -> Transaction:
@@ -56,7 +56,7 @@ def made(id_: str, account: str, now: datetime) -> Transaction:
     return Transaction(id_, account, CANARY_AMOUNT, CANARY_CURRENCY, now, now + WITHIN)
 
 
-def told(before: Transaction | None) -> Metrics:
+def metrics_of(before: Transaction | None) -> Metrics:
     """Whether it was confirmed, and how long that took. Nothing of one that was never sent: right after the start."""
     if before is None:
         return {}

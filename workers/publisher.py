@@ -19,7 +19,7 @@ from workers import measures
 from workers.config import Values
 from workers.config import telemetry as telemetry_of
 from workers.domain.ports import Desk
-from workers.telemetry import told
+from workers.telemetry import failures_logged
 
 RESUMING = "DatabaseResumingException"
 PATIENCE = 40.0  # seconds; a paused database takes 15 to resume, 30 after a day
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
     at_risk: Mapping[str, int]
 
 
-@told
+@failures_logged
 def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001 - the Lambda's signature
     """The handler: one line of metrics, under the same names as the service's.
 

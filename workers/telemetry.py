@@ -116,11 +116,11 @@ class Telemetry:
         logging.basicConfig(handlers=[_Lines(self)], level=logging.WARNING, force=True)
 
 
-def told(handler: Handler) -> Handler:
+def failures_logged(handler: Handler) -> Handler:
     """A Lambda's failure is a line of ours, and leaves without secrets: Lambda and the state machine keep its words."""
 
     @wraps(handler)
-    def told(event: Any, context: Any) -> Any:
+    def logged(event: Any, context: Any) -> Any:
         try:
             return handler(event, context)
         except Exception as error:
@@ -132,7 +132,7 @@ def told(handler: Handler) -> Handler:
                 raise
             raise type(type(error).__name__, (Exception,), {})(clean) from None
 
-    return cast(Handler, told)
+    return cast(Handler, logged)
 
 
 _FINAL = (Status.CONFIRMED, Status.REJECTED)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,8 +23,8 @@ from tests.service.harness import ENVIRONMENT, Place
 from tests.service.test_service import add, once_each, statuses
 from workers.config import ServiceConfig, read_service
 from workers.database.connection import open_pool
-from workers.gateway.api_key import KeyUnreadable
-from workers.service.__main__ import Service
+from workers.gateway.api_key import ApiKey, KeyUnreadable
+from workers.service.__main__ import Parts, Service
 from workers.stores.postgres import PostgresStore
 
 
@@ -65,7 +65,7 @@ def config_of(place: Place, **changes: str) -> ServiceConfig:
 async def serving(config: ServiceConfig, key: Key) -> AsyncIterator[Service]:
     """A service in this process, stopped in good order at the end."""
     pool = await open_pool(config.database, "", size=5)
-    service = Service(config, pool, key, config.telemetry(), "w")  # type: ignore[arg-type]
+    service = Service(config, Parts(pool, cast(ApiKey, key), config.telemetry(), "w"))
     running = asyncio.create_task(service.run())
     try:
         yield service

@@ -38,7 +38,7 @@ from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import LockLost, RunLock, Taken
 from workers.stores.dynamodb import Due, DynamoDbStore
 from workers.stores.shares import DynamoDbShares
-from workers.telemetry import Metrics, Telemetry, told
+from workers.telemetry import Metrics, Telemetry, failures_logged
 from workers.tracing import Context, nanoseconds, new_id, send
 from workers.watch import Watch, WatchedGateway, WatchedStore
 
@@ -127,7 +127,7 @@ def s3() -> Any:
     return boto3.client("s3", config=_client_config())
 
 
-@told
+@failures_logged
 def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Find what is due and leave it in S3 as batches, a JSON line each: {"run", "last"} -> {"bucket", "key", ...}.
 
@@ -170,7 +170,7 @@ def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
     }
 
 
-@told
+@failures_logged
 def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Confirm one batch: {"run", "batch", "planned", "ids"} -> counts. Raises only for faults of the infrastructure.
 
@@ -232,7 +232,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     return asdict(tally)
 
 
-@told
+@failures_logged
 def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
     """Sum up a plan's batches, and say whether another plan is worth it.
 

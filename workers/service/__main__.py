@@ -11,8 +11,8 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import boto3
 from botocore.config import Config
 
 from workers import measures
-from workers.canary import Canaries
 from workers.clock import SystemClock
 from workers.config import ServiceConfig, read_service
 from workers.database.clock import DatabaseClock
@@ -38,7 +37,7 @@ from workers.gateway.limits import Limiter
 from workers.gateway.shadow import gateway_of
 from workers.migrations import check
 from workers.service.identity import PATIENCE, Identity
-from workers.service.pipeline import Pipeline, Totals
+from workers.service.stream import Stream, Totals
 from workers.service.traces import SEND_EVERY, Traces
 from workers.stores.postgres import PostgresCanaries, PostgresStore
 from workers.stores.shares import PostgresShares
@@ -58,24 +57,29 @@ SECRETS = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard",
 """For a question that is asked again soon, and that a stop may have to wait for."""
 
 
-class Service:
-    """One worker process: the pipeline, and what goes on beside it."""
+@dataclass(frozen=True)
+class Parts:
+    """What a service is made of, beside its settings."""
 
-    def __init__(
-        self,
-        config: ServiceConfig,
-        pool: asyncpg.Pool,
-        key: ApiKey,
-        telemetry: Telemetry,
-        by: str,
-        canaries: Canaries | None = None,
-        identity: Identity | None = None,
-    ) -> None:
-        self._identity = identity
+    pool: asyncpg.Pool
+    key: ApiKey
+    telemetry: Telemetry
+    by: str
+    """Who is at work, for the history."""
+    canary_pool: asyncpg.Pool | None = None
+    """As the user that sends canaries: the workers' own may bring nothing in."""
+    identity: Identity | None = None
+
+
+class Service:
+    """One worker process: the stream, and what goes on beside it."""
+
+    def __init__(self, config: ServiceConfig, parts: Parts) -> None:
+        pool, telemetry, by = parts.pool, parts.telemetry, parts.by
         self.config, self.pool, self.telemetry, self.by = config, pool, telemetry, by
-        self.canaries = canaries
+        self.canaries = PostgresCanaries(parts.canary_pool) if parts.canary_pool else None
+        self._identity, self._key = parts.identity, parts.key
         self.clock = DatabaseClock()
-        self._key = key
         self.limiter = Limiter(
             self.clock,
             config.gateway.rate_limit,
@@ -90,7 +94,7 @@ class Service:
         """What is in trouble beside the payments, told already."""
         self._finals: list[float] = []
         self.store = PostgresStore(pool, config.policy)
-        self.database = RetryingSource(
+        self.source = RetryingSource(
             self.store,
             telemetry,
             self.clock,
@@ -100,8 +104,8 @@ class Service:
         )
         self.watch = Watch(telemetry, self.clock, by, config.tracing.sampling)
         self.traces = Traces(config.tracing, self.watch, self.clock)
-        self.pipeline = Pipeline(
-            WatchedSource(self.database, self.watch),
+        self.stream = Stream(
+            WatchedSource(self.source, self.watch),
             lambda: self._confirmer,
             batch=config.batch_size,
             callers=config.gateway.concurrency,
@@ -114,42 +118,43 @@ class Service:
 
     async def run(self) -> None:
         """Until `stop`; everything that is held is settled or released then."""
-        await self.database.wait_out(self._check_schema)
-        await self.database.wait_out(lambda: self.clock.synchronise(self.pool))
-        await self.database.wait_out(self._leave_shadow)
+        await self.source.wait_out(self._check_schema)
+        await self.source.wait_out(lambda: self.clock.synchronise(self.pool))
+        await self.source.wait_out(self._leave_shadow)
         await self._aside(self._follow_key)
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
         await self._aside(self._beat)
+        minute = self.config.metrics_every.total_seconds()
         beside = [
             asyncio.create_task(self._keep_listening()),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._beat)),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._follow_key)),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._renew)),
             asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
-            asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._measure, self._sing)),
-            asyncio.create_task(self._keep(self.config.metrics_every.total_seconds(), self._recall)),
+            asyncio.create_task(self._keep(minute, self._measure, self._send_canary)),
+            asyncio.create_task(self._keep(minute, self._recall)),
             asyncio.create_task(self._keep(SEND_EVERY, self.traces.send)),
             asyncio.create_task(self._keep_mode()),
         ]
-        pipeline = asyncio.create_task(self.pipeline.run(self._stopping))
+        stream = asyncio.create_task(self.stream.run(self._stopping))
         try:
-            await asyncio.wait([pipeline, *beside], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stream, *beside], return_when=asyncio.FIRST_COMPLETED)
             for task in beside:
                 if task.done():  # none of them ends by itself
                     task.result()
-            await pipeline
+            await stream
         finally:
-            for task in [pipeline, *beside]:
+            for task in [stream, *beside]:
                 task.cancel()
-            await asyncio.gather(pipeline, *beside, return_exceptions=True)
+            await asyncio.gather(stream, *beside, return_exceptions=True)
             for last in (self._measure, self.traces.close, self.limiter.close, self._gateway.close):
                 await self._aside(last)
-            self._event("stopped", held=len(self.pipeline.held))
+            self._event("stopped", held=len(self.stream.held))
 
     def stop(self, reason: str) -> None:
         """Claim no more, end what was begun."""
         if not self._stopping.is_set():
-            self._event("stopping", reason=reason, held=len(self.pipeline.held))
+            self._event("stopping", reason=reason, held=len(self.stream.held))
             self._stopping.set()
 
     # --- parts
@@ -178,7 +183,7 @@ class Service:
     async def _recall(self) -> None:
         if called := await self.store.recall():
             self._event("due too far ahead", transactions=called)
-            self.pipeline.wake.set()
+            self.stream.wake.set()
 
     async def _leave_shadow(self) -> None:
         known = self.store.policy.others_until
@@ -195,7 +200,7 @@ class Service:
             lambda: "",
             self.config.policy,
             self.by,
-            self.pipeline.lease_of,
+            self.stream.lease_of,
         )
 
     async def _follow_key(self) -> None:
@@ -226,7 +231,7 @@ class Service:
             await asyncio.sleep(BEAT_SECONDS)  # meanwhile its poll finds what comes
 
     async def _listen(self) -> None:
-        await listen(self.pool, self.pipeline.wake.set, self.database)
+        await listen(self.pool, self.stream.wake.set, self.source)
 
     async def _aside(self, call: Callable[[], Awaitable[None]]) -> None:
         """What goes on beside the payments ends none of them: its trouble is told once, until it is over.
@@ -255,7 +260,7 @@ class Service:
     async def _synchronise(self) -> None:
         await self.clock.synchronise(self.pool)
 
-    async def _sing(self) -> None:
+    async def _send_canary(self) -> None:
         """The canary's turn. Its trouble is told, and stops no payment: that it is silent raises the alarm."""
         if self.canaries is None or self.config.canary is None:
             return
@@ -270,8 +275,8 @@ class Service:
 
     async def _measure(self) -> None:
         backlog, desk = await self.store.backlog(), await self.store.desk()
-        now, totals, calls = self.clock.now(), self.pipeline.totals, self._confirmer.gateway.seen()
-        self.pipeline.totals = Totals()
+        now, totals, calls = self.clock.now(), self.stream.totals, self._confirmer.gateway.seen()
+        self.stream.totals = Totals()
         finals, self._finals = self._finals, []
         self.traces.next_run(**{name: count for name, count in asdict(totals.tally).items() if count})
         age = max((now - backlog.oldest_due_at).total_seconds(), 0) if backlog.oldest_due_at else 0
@@ -286,7 +291,7 @@ class Service:
                 **measures.of_tally(totals.tally),
                 **measures.happened(
                     {
-                        "DatabaseLosses": (self.database.losses, "Count"),
+                        "DatabaseLosses": (self.source.losses, "Count"),
                         "ClaimMs": (round(totals.claim_seconds * of_each, 3), "Milliseconds"),
                         "ConfirmMs": (round(totals.call_seconds * of_each, 3), "Milliseconds"),
                         "SettleMs": (round(totals.settle_seconds * of_each, 3), "Milliseconds"),
@@ -300,7 +305,7 @@ class Service:
         )
         measures.by_currency(self.telemetry, desk, now)
         measures.by_kind(self.telemetry, calls, now)
-        self.database.losses = 0
+        self.source.losses = 0
 
     def _report(self, records: Sequence[Transaction]) -> None:
         self.telemetry.transactions(records, self.by)
@@ -310,8 +315,9 @@ class Service:
         self.telemetry.event(name, self.clock.now(), run=self.by, **fields)
 
 
-async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
-    """Run the service (or a kind of it, to be measured) until SIGTERM or SIGINT."""
+@contextlib.asynccontextmanager
+async def parts_of(config: ServiceConfig) -> AsyncIterator[Parts]:
+    """The parts of a service, given back at the end."""
     session, identity = boto3.Session(), None
     telemetry = config.telemetry()
     by = f"{socket.gethostname()[:24]}-{os.getpid()}"
@@ -322,29 +328,36 @@ async def serve(config: ServiceConfig, kind: type[Service] = Service) -> None:
     passwords = Passwords(iam_token(config.database, session.client("rds")))
     pool = await open_pool(config.database, passwords, size=CONNECTIONS)
     key = ApiKey(session.client("secretsmanager", config=SECRETS), config.gateway.secret_arn, telemetry)
-    gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
-    gc.set_threshold(100_000, 20, 20)
-    aviary = await _aviary(config, session.client("rds"))
-    canaries = PostgresCanaries(aviary) if aviary else None
-    service = kind(config, pool, key, telemetry, by, canaries, identity)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stop, signal.Signals(number).name)
+    canary_pool = await _canary_pool(config, session.client("rds"))
     try:
-        await service.run()
+        yield Parts(pool, key, telemetry, by, canary_pool, identity)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), 5)
-        if aviary:
-            aviary.terminate()
+        if canary_pool:
+            canary_pool.terminate()
 
 
-async def _aviary(config: ServiceConfig, client: Any) -> asyncpg.Pool | None:
-    """A connection as the user that sends canaries: the workers' own may bring nothing in."""
+async def _canary_pool(config: ServiceConfig, client: Any) -> asyncpg.Pool | None:
     if config.canary is None:
         return None
     user = replace(config.database, user=CANARY_USER)
     return await open_pool(user, Passwords(iam_token(user, client)), size=1, name="confirm-canary")
+
+
+async def run_until_stopped(service: Service) -> None:
+    """Until SIGTERM or SIGINT, and then in good order to its end."""
+    gc.freeze()  # what is loaded stays; and a stream of 100,000 small records a second makes no cycles worth a search
+    gc.set_threshold(100_000, 20, 20)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop, signal.Signals(number).name)
+    await service.run()
+
+
+async def serve(config: ServiceConfig) -> None:
+    async with parts_of(config) as parts:
+        await run_until_stopped(Service(config, parts))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from workers.domain.outcomes import Confirmed, NotFound, Outcome
 from workers.domain.policy import Policy
 from workers.domain.ports import Claimed, Look, Move
 from workers.domain.transaction import Status, Transaction
-from workers.service.pipeline import AHEAD, Pipeline
+from workers.service.stream import AHEAD, Stream
 
 CALLERS = 100
 
@@ -59,7 +59,7 @@ class Together(LedgerGateway):
 
 async def drain(
     gateway: LedgerGateway, count: int, source: Callable[[MemoryStore], Memory] = Memory
-) -> tuple[Pipeline, MemoryStore]:
+) -> tuple[Stream, MemoryStore]:
     """Confirm `count` transactions in batches of as many as there are callers."""
     clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
     store = MemoryStore(clock, policy)
@@ -73,10 +73,10 @@ async def drain(
         if not left:
             stop.set()
 
-    pipeline = Pipeline(source(store), lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report)
+    stream = Stream(source(store), lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report)
     async with asyncio.timeout(60):
-        await pipeline.run(stop)
-    return pipeline, store
+        await stream.run(stop)
+    return stream, store
 
 
 def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_next() -> None:
@@ -99,7 +99,7 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
             self.turns += 1
             if self.turns == 1:
                 clock.advance(policy.lease.total_seconds() + 61)
-                pipeline.wake.set()
+                stream.wake.set()
                 await self.again.wait()
             yield None
 
@@ -125,12 +125,12 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
 
     source = Memory(store)
     source.settle = settle  # type: ignore[method-assign]
-    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w", lambda one: pipeline.lease_of(one))
-    pipeline = Pipeline(source, lambda: confirmer, 1, 2, timedelta(milliseconds=5), report)
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w", lambda one: stream.lease_of(one))
+    stream = Stream(source, lambda: confirmer, 1, 2, timedelta(milliseconds=5), report)
 
     async def work() -> None:
         async with asyncio.timeout(60):
-            await pipeline.run(stop)
+            await stream.run(stop)
 
     run(work())
     assert called[0] != "t-1"
@@ -141,9 +141,9 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
 @pytest.mark.parametrize("size", [1, 2, 7, CALLERS])
 def test_as_many_calls_run_at_once_as_may(size: int) -> None:
     """Callers rouse one another: each of a batch finds one, or this gateway would answer nobody."""
-    pipeline, store = run(drain(Together(size=size), size))
+    stream, store = run(drain(Together(size=size), size))
     assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
-    assert pipeline.totals.tally.confirmed == size
+    assert stream.totals.tally.confirmed == size
 
 
 def test_what_a_claim_sends_to_a_desk_is_told_and_holds_up_nobody() -> None:
@@ -160,11 +160,11 @@ def test_what_a_claim_sends_to_a_desk_is_told_and_holds_up_nobody() -> None:
         if len(told) == len(store.records):
             stop.set()
 
-    async def work() -> Pipeline:
-        pipeline = Pipeline(Memory(store), lambda: confirmer, CALLERS, CALLERS, timedelta(hours=1), report)
+    async def work() -> Stream:
+        stream = Stream(Memory(store), lambda: confirmer, CALLERS, CALLERS, timedelta(hours=1), report)
         async with asyncio.timeout(60):
-            await pipeline.run(stop)
-        return pipeline
+            await stream.run(stop)
+        return stream
 
     assert run(work()).totals.tally == Tally(claimed=len(late) + 3, confirmed=3, review=len(late))
     assert {record.id for record in told if record.status is Status.REVIEW} == {record.id for record in late}
@@ -186,30 +186,30 @@ def test_what_is_late_goes_to_a_desk_while_the_breaker_is_open_as_fast_as_the_st
 
     confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w")
     # one poll for all of them: whoever waited for the next would be here for minutes
-    pipeline = Pipeline(source, lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=50), report)
+    stream = Stream(source, lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=50), report)
 
     async def work() -> None:
         async with asyncio.timeout(60):
-            await pipeline.run(stop)
+            await stream.run(stop)
 
     run(work())
     assert gateway.calls == []
     assert store.records["young"].status is Status.PENDING
-    assert pipeline.totals.tally == Tally(claimed=7 * CALLERS, review=7 * CALLERS)
+    assert stream.totals.tally == Tally(claimed=7 * CALLERS, review=7 * CALLERS)
 
 
 def test_calls_that_return_at_once_rouse_hardly_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that one caller ends is not worth waking a hundred."""
     roused = 0
-    rouse = Pipeline._rouse
+    rouse = Stream._rouse
 
-    def counting(pipeline: Pipeline, callers: int) -> None:
+    def counting(stream: Stream, callers: int) -> None:
         nonlocal roused
-        before = len(pipeline._idle)
-        rouse(pipeline, callers)
-        roused += before - len(pipeline._idle)
+        before = len(stream._idle)
+        rouse(stream, callers)
+        roused += before - len(stream._idle)
 
-    monkeypatch.setattr(Pipeline, "_rouse", counting)
+    monkeypatch.setattr(Stream, "_rouse", counting)
     batches = 20
     run(drain(LedgerGateway(), batches * CALLERS))
     assert 1 <= roused <= 4 * batches
@@ -250,9 +250,9 @@ class Watched(Memory):
 def test_the_gateway_never_waits_for_the_database_nor_the_database_for_it() -> None:
     """One after the other, claim, call and settle would wait for each other here for ever."""
     gateway = Overlapping()
-    pipeline, store = run(drain(gateway, 2 * CALLERS, lambda store: Watched(store, gateway=gateway)))
+    stream, store = run(drain(gateway, 2 * CALLERS, lambda store: Watched(store, gateway=gateway)))
     assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
-    assert pipeline.totals.tally.confirmed == 2 * CALLERS
+    assert stream.totals.tally.confirmed == 2 * CALLERS
 
 
 @dataclass
@@ -345,7 +345,7 @@ def test_a_settle_is_told_while_the_next_one_is_on_its_way() -> None:
 
         source.may_claim.set()
         running = asyncio.create_task(
-            Pipeline(source, lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report).run(stop)
+            Stream(source, lambda: confirmer, CALLERS, CALLERS, timedelta(seconds=1), report).run(stop)
         )
         await at_rest()
         source.may_settle.set()

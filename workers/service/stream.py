@@ -61,7 +61,7 @@ def hold_of(record: Transaction) -> Hold:
 
 
 @dataclass
-class Pipeline:
+class Stream:
     """One stream over one source; `run` it until `stop` is set."""
 
     source: Source
@@ -136,10 +136,10 @@ class Pipeline:
             elif not self.confirmer().gateway.ready():
                 # claims nothing that could not be called, but for what no call helps any more
                 if (now := loop.time()) >= looked:
-                    came = await self._claim_batch(Look.LATE)
+                    count = await self._claim_batch(Look.LATE)
                     took = loop.time() - now
-                    looked = now if came else loop.time() + max(poll, LATE_SHARE * took)
-                    if came:
+                    looked = now if count else loop.time() + max(poll, LATE_SHARE * took)
+                    if count:
                         continue
                 await self._first(stop, timeout=min(poll, 0.5))
             else:
@@ -164,7 +164,7 @@ class Pipeline:
                 self._more.clear()
 
     async def _claim_batch(self, look: Look) -> int:
-        """How many came: those that went to desks are among them."""
+        """How many: those that went to desks are among them."""
         loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
         began = loop.time()
         held, desked = await self.source.claim(limit, look)
@@ -174,12 +174,12 @@ class Pipeline:
             self.report(desked)
         if held:
             self._take(held)
-        came = len(held) + len(desked)
-        if came == limit:
+        count = len(held) + len(desked)
+        if count == limit:
             self._more.set()
         else:
             self._more.clear()
-        return came
+        return count
 
     def _has_room(self) -> bool:
         """For as many as may be called at once; else `_room` is set when there is."""
