@@ -24,7 +24,7 @@ from components.serverless.rules import check_region
 from components.settings import FaultExperiments
 
 config = settings.load()
-switching.check(config, switching.deployed())
+switching.check(config, switching.deployed(), settings.DATASTORES)
 tags.register()
 protection.register(config)
 provider = account.provider(config)

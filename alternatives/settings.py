@@ -13,6 +13,8 @@ _SETTINGS = {name: alternative.settings() for name, alternative in ALTERNATIVES.
 NAMES = tuple(sorted(_SETTINGS))
 KEYS = parsing.all_keys(_SETTINGS)
 """Of every alternative; Pulumi.yaml repeats them."""
+DATASTORES = {one.datastore.output: one.datastore.called for one in ALTERNATIVES.values()}
+"""Outputs that name what holds transactions."""
 PARTS = parsing.parts(_SETTINGS)
 
 

@@ -15,16 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from alternatives import ALTERNATIVES
 from analysis.graph import ACCOUNT, REGION, ROOT, Record, record
 from components import iam
-
-PROD = {"environment": "prod", "alarmEmail": "on-call@example.com", "faultExperiments": "even-in-prod"}
-CANARY = {"canaryMinutes": "5", "canaryAccount": "test-account"}
-EVERYTHING: Mapping[str, tuple[dict[str, str], ...]] = {
-    "serverless": (PROD | CANARY,),
-    "fargate": (PROD | {"minTasks": "0"}, PROD | CANARY),  # who may sleep sends no canaries
-}
-"""Configs with which stacks have, together, all the statements that there are."""
 
 KMS = "only with keys that encrypt, on AWS"
 UNSEEN: Mapping[tuple[str, str], str] = {
@@ -84,7 +77,7 @@ def grants(of: Record) -> Iterator[Grant]:
 @cache
 def recorded(alternative: str) -> tuple[Record, ...]:
     """The alternative with all its roles."""
-    return tuple(record(alternative, **changes) for changes in EVERYTHING[alternative])
+    return tuple(record(alternative, **changes) for changes in ALTERNATIVES[alternative].stacks().permissions)
 
 
 def rows(alternative: str) -> Iterator[tuple[str, ...]]:

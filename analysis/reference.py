@@ -15,10 +15,11 @@ from typing import Any
 from PIL import Image
 
 from alternatives import settings
+from alternatives.fargate.costs import ACU_RATE
 from analysis import watched
 from analysis.costs import graph, plot
 from analysis.costs.__main__ import curves
-from analysis.costs.models import ACU_RATE, Model, month, total
+from analysis.costs.models import Model, month, total
 from analysis.costs.prices import MILLION
 from analysis.faults import BOTH, FAULTS
 from components.aurora import capacity
@@ -226,16 +227,14 @@ def costs() -> str:
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "answers": answers,
-    "alarms-fargate": partial(alarms, "fargate"),
-    "alarms-serverless": partial(alarms, "serverless"),
+    **{f"alarms-{name}": partial(alarms, name) for name in settings.NAMES},
     "pages": paging,
     "config-keys": config_keys,
     "database-sizes": database_sizes,
     "costs": costs,
     "environments": environments,
     "faults": fault_matrix,
-    "permissions-fargate": partial(permissions, "fargate"),
-    "permissions-serverless": partial(permissions, "serverless"),
+    **{f"permissions-{name}": partial(permissions, name) for name in settings.NAMES},
     "policies": policies,
 }
 

@@ -1,15 +1,13 @@
-"""The two tables of what is watched, as tests and docs need them: with settings, and names in place of resources."""
+"""The tables of what is watched, as tests and docs need them: with settings, and names in place of resources."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
+from alternatives import ALTERNATIVES
 from alternatives.settings import parse
-from components.fargate import observability as fargate
-from components.fargate.settings import ServiceSettings
 from components.observability.table import Alarm, Formula, Metric, Row, Search, Table
-from components.serverless import observability as serverless
 from components.settings import CanarySettings, Environment, Settings
 
 CONFIG = {
@@ -19,11 +17,12 @@ CONFIG = {
     "alarmEmail": "on-call@example.com",
 }
 CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
-EVERYTHING: dict[str, dict[str, Any]] = {
-    "serverless": {"schedule": "rate(1 minute)"},
-    "fargate": {"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", "minTasks": 0},
-}
-"""Config with which a table has every row that there is, but for canaries."""
+
+
+class Watched(Protocol):
+    """The table of an alternative for these settings, with names in place of resources."""
+
+    def __call__(self, settings: Settings, /) -> Table: ...
 
 
 def settings(alternative: str, **changes: object) -> Settings:
@@ -32,7 +31,7 @@ def settings(alternative: str, **changes: object) -> Settings:
 
 def everything(alternative: str) -> Table:
     """With every row that there is. Canaries in a stack that may sleep as well, though no config has both."""
-    chosen = settings(alternative, **EVERYTHING[alternative])
+    chosen = settings(alternative, **ALTERNATIVES[alternative].stacks().watched)
     return _table(replace(chosen, canary=CanarySettings(5, "test-account")))
 
 
@@ -46,12 +45,7 @@ def table(alternative: str, **changes: object) -> Table:
 
 
 def _table(chosen: Settings) -> Table:
-    if chosen.alternative == "serverless":
-        functions = {name: name for name in ("plan", "confirm", "report")}
-        return serverless.table(chosen, serverless.Sources("arn:run", "group", "queue", "table", "pending", functions))
-    asleep = ("publisher", "queue", "group") if chosen.part(ServiceSettings).min_tasks == 0 else ()
-    sources = fargate.Sources("cluster", "service", "database", ["one"], "rule", *asleep)
-    return fargate.table(chosen, fargate.Metrics(chosen, sources), 15)
+    return ALTERNATIVES[chosen.alternative].watched()(chosen)
 
 
 def metrics_of(row: Row) -> list[Metric]:

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from analysis.costs.models import ASSUMED, COUNTED, PROD, Model, Work, month, serverless
+from alternatives.serverless.costs import ASSUMED, COUNTED, PROD, Work, serverless
+from analysis.costs.models import Model, month
 from analysis.costs.prices import MILLION
 from benchmarks import cold_import, counts, postgres, rate_limit, stack
 from benchmarks.cold_import import ColdImport
@@ -162,7 +163,7 @@ def work_of(counted: Counts | None, stacked: StackCounts | None) -> Work:
 
 
 def _over(counted: Counts, stacked: StackCounts) -> float:
-    """The largest ratio of what is counted to what analysis/costs/models.py has of it; CPU is timed and left out."""
+    """The largest ratio of what is counted to what the cost model has of it; CPU is timed and left out."""
     found = work_of(counted, stacked)
     names = [field.name for field in fields(Work) if field.name != "cpu_ms"]
     return max(float(getattr(found, name)) / float(getattr(COUNTED, name)) for name in names)

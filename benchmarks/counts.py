@@ -27,8 +27,8 @@ from unittest.mock import patch
 
 from botocore.exceptions import ClientError
 
+from alternatives.serverless.costs import PLAN_AND_REPORT_SECONDS, batch_seconds
 from alternatives.settings import parse
-from analysis.costs.models import PLAN_AND_REPORT_SECONDS, batch_seconds
 from benchmarks.table import make_table
 from benchmarks.units import Item, Units, item_bytes, page_units, read_units, write_units
 from components.serverless.settings import RunSettings, TableSettings

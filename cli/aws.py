@@ -1,4 +1,4 @@
-"""The desk on AWS: store, runs and census of the alternative `serverless`, and AWS's errors in plain words."""
+"""The desk on DynamoDB: store, runs of a state machine, and census."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.exits import Exit, Trouble
-from cli.target import Desk, Entry, InState, Run, Table, Target
+from cli import aws_errors
+from cli.desk import Desk, Entry, InState, Run, Target
+from cli.exits import Trouble
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
 from workers.domain.ports import Added, Backlog
@@ -36,6 +37,27 @@ ENTRIES = 2_000
 """Items between two looks at the event loop."""
 SAMPLE_PAGES = 5
 """Of 1 MB each: what the search for a similar id may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The way to a table, and to what works on it."""
+
+    served: ClassVar[bool] = False
+
+    name: str
+    index: str
+    shards: int
+    state_machine: str | None
+
+    def open(self, target: Target) -> AbstractAsyncContextManager[Desk]:
+        return open_aws(target, self)
+
+    def as_canary(self) -> Table:
+        return self
+
+    def explained(self, error: Exception, target: Target) -> Trouble:
+        return explained(error, target)
 
 
 @asynccontextmanager
@@ -235,58 +257,8 @@ def _fields(item: Mapping[str, Any]) -> tuple[Status, int, str]:
     return Status(item["status"]["S"]), int(item["amount"]["N"]), item["currency"]["S"]
 
 
-_NO_ACCESS = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "UnrecognizedClientException",
-    }
-)
-
-
 def explained(error: BaseException, target: Target) -> Trouble:
     """An error of boto3 or the store as one line that says what to do; any other error is raised as it is."""
-    cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
-    match cause:
-        case EndpointConnectionError() if target.endpoint:
-            return Trouble(
-                f"the local AWS at {target.endpoint} does not answer",
-                "start it with `make up` or `make shell`, and run this inside `make shell`",
-                Exit.NO_ACCESS,
-            )
-        case EndpointConnectionError():
-            return Trouble(f"AWS in {target.region} does not answer", "see whether the network works", Exit.NO_ACCESS)
-        case NoCredentialsError():
-            return Trouble(
-                "there are no AWS credentials",
-                "sign in (`aws sso login`, AWS_PROFILE); for the local AWS run this inside `make shell`",
-                Exit.NO_ACCESS,
-            )
-        case ClientError():
-            code = str(cause.response.get("Error", {}).get("Code", "?"))
-            if code in _NO_ACCESS:
-                return Trouble(
-                    f"AWS refused {cause.operation_name} on {target} ({code})",
-                    "sign in again, or ask for a role that may do this",
-                    Exit.NO_ACCESS,
-                )
-            if code in ("ResourceNotFoundException", "StateMachineDoesNotExist"):
-                return Trouble(
-                    f"{target} names a table or state machine that is not there",
-                    f"bring it up again with `pulumi up --stack {target.stack}`",
-                    Exit.NO_ACCESS,
-                )
-            return Trouble(f"AWS failed {cause.operation_name} ({code})", "try again in a minute")
-        case BotoCoreError():
-            return Trouble(
-                f"AWS cannot be reached ({type(cause).__name__})",
-                "see the network, the profile and the region, then try again",
-                Exit.NO_ACCESS,
-            )
-        case StoreError():
-            return Trouble(f"the store failed ({error})", "try again in a minute; what is there was left as it is")
-    raise error
+    if isinstance(error, StoreError) and not isinstance(error.__cause__, (BotoCoreError, ClientError)):
+        return Trouble(f"the store failed ({error})", "try again in a minute; what is there was left as it is")
+    return aws_errors.explained(error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error, target)

@@ -20,12 +20,12 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import render, target, views
+from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
 from cli.reconcile import effects
 from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, Refused, Rows
-from cli.target import Desk, Target
 from workers.canary import made
 from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Status, Transaction, utc
@@ -419,9 +419,7 @@ def _at_desk(at: Target, work: Callable[[Desk], Awaitable[T]]) -> T:
     except (Trouble, BadFile, OSError):
         raise
     except Exception as error:
-        from cli.aws import explained
-
-        raise explained(error, at) from error
+        raise at.data.explained(error, at) from error
 
 
 async def _found(desk: Desk, id_: str) -> Transaction:

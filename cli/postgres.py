@@ -1,4 +1,4 @@
-"""The desk on PostgreSQL: store, runs and census of the alternative `fargate`, and the database's errors in words.
+"""The desk on PostgreSQL: store, a service's last work, and census, and the database's errors in words.
 
 Who comes is CONFIRM_DATABASE_URL where it is set; else the role CONFIRM_DATABASE_USER (or `confirm_operator`), with an
 IAM token that boto3 signs by the operator's own AWS credentials.
@@ -9,23 +9,28 @@ from __future__ import annotations
 import ssl
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import asyncpg
 
+from cli import aws_errors
+from cli.desk import Desk, Entry, InState, Run, Target
 from cli.exits import Exit, Trouble
-from cli.target import Database, Desk, Entry, InState, Run, Target
 from workers.config import DatabaseConfig
 from workers.database.connection import CONNECT_SECONDS, is_here, tls_of
 from workers.database.login import iam_token
 from workers.domain.transaction import Status
 from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
 
+OPERATOR = "confirm_operator"
+"""The database's role for this command (workers/migrations/0003_operator.sql)."""
+CANARY_USER = "confirm_canary"
+"""The database's role for canaries (workers/migrations/0005_canary.sql)."""
 CONNECTIONS = 4
 COMMAND_SECONDS = 30.0
 CENSUS_SECONDS = 900.0
@@ -40,6 +45,38 @@ WORKING = timedelta(minutes=1)
 """A service that changed nothing for so long is idle."""
 TAIL_PAGES = 2_048
 """Of 8 KB: the end of the history, some 100,000 changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The way to a database, and as whom to come."""
+
+    served: ClassVar[bool] = True
+
+    host: str
+    port: int
+    name: str
+    user: str
+    """Logs in by IAM."""
+    url: str | None = field(default=None, repr=False)
+    """Takes the place of all of these; holds a password."""
+    ca_file: str | None = None
+    """The CAs to trust; None for the system's."""
+
+    @property
+    def login(self) -> str:
+        """Who comes, for people."""
+        return "the user of CONFIRM_DATABASE_URL" if self.url else self.user
+
+    def open(self, target: Target) -> AbstractAsyncContextManager[Desk]:
+        return open_postgres(target, self)
+
+    def as_canary(self) -> Database:
+        return replace(self, user=CANARY_USER)
+
+    def explained(self, error: Exception, target: Target) -> Trouble:
+        """The database's own are in words already (`_Told`); what is left is AWS's, of the token."""
+        return aws_errors.explained(error, target)
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 
+from cli.desk import Entry
 from cli.exits import Trouble
-from cli.target import Entry
 from workers.domain.transaction import Status, is_canary
 
 COLUMNS = ("id", "amount_minor", "currency")

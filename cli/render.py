@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.desk import InState, Run
 from cli.loading import Loaded
 from cli.reconcile import MEANING as KINDS
 from cli.reconcile import Kind, Reconciled, Side
-from cli.target import InState, Run
 from cli.views import MEANING, Overview, age, discreet, printable, shown
 from workers.domain import currency
 from workers.domain.redaction import masked
@@ -59,7 +59,7 @@ def overview(view: Overview) -> None:
         rows.append(("oldest", age(view.oldest_age), f"the longest due, since {_time(view.backlog.oldest_due_at)}"))
     rows.append(("in review", f"{least}{view.backlog.review:,}", "wait for a person; see `confirm review`"))
     rows += [("", f"{count:,}", reason) for reason, count in view.reasons]
-    served = view.target.alternative == "fargate"  # its service has no runs, but a last stretch of work
+    served = view.target.data.served
     rows.append(("service" if served else "last run", *_run(view.last_run, view.now, served=served)))
     if view.last_work and (view.last_run is None or view.last_work.name != view.last_run.name):
         rows.append(("last with work", *_run(view.last_work, view.now, served=served)))

@@ -9,161 +9,20 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from alternatives import ALTERNATIVES
+from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
-from workers.canary import Canaries
 from workers.domain.policy import Policy
-from workers.domain.ports import Store
-from workers.domain.transaction import Status
 
 DEFAULT_STACK = "serverless"
-OPERATOR = "confirm_operator"
-"""The database's role for this command (workers/migrations/0003_operator.sql)."""
-CANARY_USER = "confirm_canary"
-"""The database's role for canaries (workers/migrations/0005_canary.sql)."""
 PULUMI_SECONDS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Where the alternative `serverless` has its transactions, and what works on them."""
-
-    name: str
-    index: str
-    shards: int
-    state_machine: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """Where the alternative `fargate` has its transactions, and as whom to come."""
-
-    host: str
-    port: int
-    name: str
-    user: str
-    """Logs in by IAM."""
-    url: str | None = field(default=None, repr=False)
-    """Takes the place of all of these; holds a password."""
-    ca_file: str | None = None
-    """The CAs to trust; None for the system's."""
-
-    @property
-    def login(self) -> str:
-        """Who comes, for people."""
-        return "the user of CONFIRM_DATABASE_URL" if self.url else self.user
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A stack that is up: what the commands need of its outputs."""
-
-    stack: str
-    environment: str
-    region: str
-    policy: Policy
-    data: Table | Database
-    endpoint: str | None = None
-    """Of the local AWS."""
-
-    def __str__(self) -> str:
-        where = f"local AWS at {self.endpoint}" if self.endpoint else f"AWS, {self.region}"
-        return f"stack {self.stack} ({self.environment}, {where})"
-
-    @property
-    def alternative(self) -> str:
-        return "serverless" if isinstance(self.data, Table) else "fargate"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the state machine; or, of the service that never ends, its last minutes of work."""
-
-    name: str
-    status: str
-    """RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED, as Step Functions says; WORKING or IDLE of the service."""
-    started_at: datetime
-    stopped_at: datetime | None
-    totals: Mapping[str, int]
-    """What its report counted (confirmed, rejected, retried, review, ...); empty while it runs."""
-    error: str | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        return (self.stopped_at - self.started_at).total_seconds() if self.stopped_at else None
-
-    @property
-    def settled(self) -> int:
-        return self.totals.get("confirmed", 0) + self.totals.get("rejected", 0)
-
-    @property
-    def per_second(self) -> float | None:
-        """Transactions settled per second of the run."""
-        return self.settled / self.seconds if self.seconds else None
-
-
-@dataclass(frozen=True, slots=True)
-class InState:
-    """How many are in one state, and their sums in minor units per currency."""
-
-    count: int
-    amounts: Mapping[str, int]
-
-
-class Runs(Protocol):
-    """What the scheduler's runs did, or the service."""
-
-    async def last(self) -> Run | None:
-        """The newest, whether it found something to do or not."""
-        ...
-
-    async def last_with_work(self) -> Run | None:
-        """The newest that found something to do, with what it did in all its loops."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One transaction, as the books hold it."""
-
-    id: str
-    status: Status
-    amount: int
-    currency: str
-    settled_at: datetime | None
-    readable: bool = True
-    """False where something else wrote it, so that the rest of this says nothing."""
-
-
-class Census(Protocol):
-    """What only a walk through the table tells. Slow and billed by what is read; never part of the work itself."""
-
-    async def tally(self) -> Mapping[Status, InState]: ...
-
-    def entries(self) -> AsyncIterator[Entry]:
-        """Every transaction once, in no order; what changes meanwhile is seen before or after its change."""
-        ...
-
-    async def some_ids(self) -> list[str]:
-        """A bounded sample."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What an operator's command works with; one per alternative, all commands the same."""
-
-    target: Target
-    store: Store
-    runs: Runs
-    census: Census
-    canaries: Canaries
 
 
 def find(stack: str | None, environment: Mapping[str, str] | None = None) -> Target:
@@ -178,81 +37,51 @@ def find(stack: str | None, environment: Mapping[str, str] | None = None) -> Tar
     return target(outputs, name, environment)
 
 
-_NEEDED = {
-    "serverless": ("tableName", "pendingIndexName", "pendingShards"),
-    "fargate": ("databaseHost", "databasePort", "databaseName"),
-}
-
-
 def target(outputs: Mapping[str, Any], stack: str, environment: Mapping[str, str]) -> Target:
     """The outputs of a stack, checked.
 
     Raises:
         Trouble: one is missing: the stack is not up, or another program's.
     """
-    alternative = outputs.get("alternative")
-    needed = ("alternative", "region", *_NEEDED.get(str(alternative), ()))
+    alternative = str(outputs.get("alternative"))
+    desk = ALTERNATIVES[alternative].desk() if alternative in ALTERNATIVES else None
+    needed = ("alternative", "region", *(desk.needed if desk else ()))
     if missing := [name for name in needed if outputs.get(name) in (None, "")]:
         raise Trouble(
             f"stack {stack} has no output {', '.join(missing)}",
             f"bring it up with `pulumi up --stack {stack}`, or name another with --stack",
             Exit.NO_ACCESS,
         )
-    if alternative not in _NEEDED:
+    if desk is None:
+        known = " or ".join(ALTERNATIVES)
         raise Trouble(
             f"stack {stack} is the alternative {alternative}, which this command does not know",
-            f"use the `confirm` of that stack's own version, or name a stack of {' or '.join(_NEEDED)} with --stack",
+            f"use the `confirm` of that stack's own version, or name a stack of {known} with --stack",
         )
     standard = Policy()
     hours = outputs.get("reviewHours")
     return Target(
         stack=stack,
+        alternative=alternative,
         environment=str(outputs.get("environment", "?")),
         region=str(outputs["region"]),
         policy=Policy(
             review_within=timedelta(hours=float(hours)) if hours else standard.review_within,
             review_owner=str(outputs.get("reviewOwner") or standard.review_owner),
         ),
-        data=_table(outputs) if alternative == "serverless" else _database(outputs, environment),
+        data=desk.way(outputs, environment),
         endpoint=environment.get("AWS_ENDPOINT_URL"),
-    )
-
-
-def _table(outputs: Mapping[str, Any]) -> Table:
-    return Table(
-        name=str(outputs["tableName"]),
-        index=str(outputs["pendingIndexName"]),
-        shards=int(outputs["pendingShards"]),
-        state_machine=outputs.get("stateMachineArn"),
-    )
-
-
-def _database(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> Database:
-    return Database(
-        host=str(outputs["databaseHost"]),
-        port=int(outputs["databasePort"]),
-        name=str(outputs["databaseName"]),
-        user=environment.get("CONFIRM_DATABASE_USER") or OPERATOR,
-        url=environment.get("CONFIRM_DATABASE_URL") or None,
-        ca_file=environment.get("CONFIRM_DATABASE_CA") or None,
     )
 
 
 def as_canary(target: Target) -> Target:
     """The same, as who brings in canaries and nothing else. CONFIRM_DATABASE_URL says itself who comes."""
-    data = target.data
-    return target if isinstance(data, Table) else replace(target, data=replace(data, user=CANARY_USER))
+    return replace(target, data=target.data.as_canary())
 
 
 def open_desk(target: Target) -> AbstractAsyncContextManager[Desk]:
-    """The desk, as long as it is needed. Imports the drivers only here: `--help` stays quick."""
-    if isinstance(target.data, Table):
-        from cli.aws import open_aws
-
-        return open_aws(target, target.data)
-    from cli.postgres import open_postgres
-
-    return open_postgres(target, target.data)
+    """The desk, as long as it is needed."""
+    return target.data.open(target)
 
 
 def _from_file(path: Path, stack: str | None) -> tuple[Mapping[str, Any], str]:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from cli.desk import InState, Run, Target
 from cli.reconcile import Reconciled, Side
 from cli.rows import Refused
-from cli.target import InState, Run, Target
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_cards
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text

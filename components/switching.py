@@ -1,4 +1,4 @@
-"""What guards a stack that is told to become the other alternative: its datastore would go with the switch.
+"""What guards a stack that is told to become another alternative: its datastore would go with the switch.
 
 A live system moves between two stacks (docs/switching.md). In place it is for development, and on purpose only.
 """
@@ -11,10 +11,6 @@ from collections.abc import Mapping
 import pulumi
 
 from components.settings import ENVIRONMENTS, PROJECT, Environment, Settings
-
-DATASTORES: Mapping[str, str] = {"tableName": "the table", "databaseHost": "the database"}
-"""Outputs that name what holds transactions."""
-
 
 TRIES, WAIT_SECONDS = 20, 0.1
 
@@ -47,8 +43,10 @@ def deployed() -> Mapping[str, object]:
     raise pulumi.RunError(f"the state of this stack cannot be read, so it is left alone. Try again. ({trouble})")
 
 
-def check(settings: Settings, outputs: Mapping[str, object]) -> None:
-    """Refuse, before anything is made or deleted, to put one alternative in the other's place unless that is meant.
+def check(settings: Settings, outputs: Mapping[str, object], datastores: Mapping[str, str]) -> None:
+    """Refuse, before anything is made or deleted, to put one alternative in another's place unless that is meant.
+
+    `datastores`: the outputs that name what holds transactions, with what people call it.
 
     Raises:
         SwitchRefused: says what would be deleted and both ways to proceed.
@@ -58,7 +56,7 @@ def check(settings: Settings, outputs: Mapping[str, object]) -> None:
         return
     environment = Environment(str(outputs.get("environment") or settings.environment))
     protected = ENVIRONMENTS[environment].deletion_protection
-    data = ", ".join(f"{what} {outputs[key]}" for key, what in DATASTORES.items() if key in outputs)
+    data = ", ".join(f"{what} {outputs[key]}" for key, what in datastores.items() if key in outputs)
     if settings.switch_from == held and not protected:
         pulumi.log.warn(f"{held} becomes {settings.alternative} in place: {data} is deleted with all it holds")
         return

@@ -8,38 +8,40 @@ import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from alternatives import ALTERNATIVES
 from demo import cdnow, comparison, dashboard, screen
-from demo.fargate import Fargate
 from demo.picture import Mark, Sample, draw
 from demo.scenario import Outcome, Scenario, Watch, ask_gateway
-from demo.serverless import Serverless
 from demo.verdict import Effect, judge
 from local.errors import LocalError
 from local.processes import ROOT
 from local.stack import LocalAws, in_use
 from workers.domain.transitions import TAKEN_OVER
 
-ALTERNATIVES: dict[str, type[Scenario]] = {"serverless": Serverless, "fargate": Fargate}
 PATIENCE_SECONDS = 240.0
 """A run is given up as failed when it takes longer."""
 RESTART = ("aws", "gateway", "postgres", "state", "program", "selected", "run.json", "recorded-only.jsonl")
 """What a demo removes of an earlier one: every demo begins with an empty AWS. The engine stays."""
 
 
-def main(alternatives: Sequence[str]) -> int:
+def main(alternatives: Sequence[str], most: int | None = None) -> int:
     """Run them one after the other; 0 when every promise was kept, 1 otherwise.
+
+    `most`: with so many purchases at most; None for all.
 
     Raises:
         LocalError: something could not be started, or a command failed.
     """
     console = screen.console()
     began = time.monotonic()
-    outcomes = [_show(console, ALTERNATIVES[name], ROOT / ".local") for name in alternatives]
+    purchases = list(islice(cdnow.purchases(), most))
+    outcomes = [_show(console, ALTERNATIVES[name].scenario(), purchases, ROOT / ".local") for name in alternatives]
     if len(outcomes) > 1:
         screen.chapter(console, 7, "side by side", "measured here, and priced for AWS")
         comparison.show(console, outcomes)
@@ -47,7 +49,7 @@ def main(alternatives: Sequence[str]) -> int:
     return 0 if all(outcome.verdict.holds for outcome in outcomes) else 1
 
 
-def _show(console: Console, kind: type[Scenario], folder: Path) -> Outcome:
+def _show(console: Console, kind: type[Scenario], purchases: Sequence[cdnow.Purchase], folder: Path) -> Outcome:
     _begin_anew(folder)
     # A key of this run alone: what the gateway gets must be what was put into the secret.
     os.environ["SIMULATED_GATEWAY_KEY"] = key = secrets.token_hex(16)
@@ -64,16 +66,19 @@ def _show(console: Console, kind: type[Scenario], folder: Path) -> Outcome:
         _put_key(aws, outputs, key)
         scenario = kind(aws, outputs)
         try:
-            return _confirm(console, aws, scenario, folder)
+            return _confirm(console, aws, scenario, purchases, folder)
         finally:
             scenario.close()
 
 
-def _confirm(console: Console, aws: LocalAws, scenario: Scenario, folder: Path) -> Outcome:
+def _confirm(
+    console: Console, aws: LocalAws, scenario: Scenario, purchases: Sequence[cdnow.Purchase], folder: Path
+) -> Outcome:
     stack = scenario.alternative
-    screen.chapter(console, 3, "confirm import", "6,919 purchases of a CD shop, 1997-98, become pending transactions")
+    screen.chapter(
+        console, 3, "confirm import", f"{len(purchases):,} purchases of a CD shop, 1997-98, become pending transactions"
+    )
     file = folder / "demo" / "purchases.csv"
-    purchases = list(cdnow.purchases())
     _write_csv(file, purchases)
     watch = Watch()
     _must(aws.run(["confirm", "import", str(file)]).returncode, "confirm import")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from demo import ALTERNATIVES, main
+from alternatives import ALTERNATIVES
+from demo import main
 from local import console
 
 parser = argparse.ArgumentParser(prog="python -m demo", description="Confirm 6,919 real transactions, and a verdict.")
 parser.add_argument("--alternative", choices=list(ALTERNATIVES), help="one of them only")
-chosen = parser.parse_args().alternative
-sys.exit(console.run(lambda: main([chosen] if chosen else list(ALTERNATIVES)), "demo"))
+parser.add_argument("--purchases", type=int, help="so many of them only")
+given = parser.parse_args()
+chosen = [given.alternative] if given.alternative else list(ALTERNATIVES)
+sys.exit(console.run(lambda: main(chosen, given.purchases), "demo"))

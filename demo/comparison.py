@@ -1,14 +1,16 @@
-"""The two alternatives side by side: what was measured here, and what the cost model says of AWS."""
+"""The alternatives side by side: what was measured here, and what the cost model says of AWS."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import combinations
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
+from alternatives import ALTERNATIVES
 from analysis.costs import graph
 from analysis.costs.models import Model, break_even, month
 from analysis.costs.prices import MILLION
@@ -22,12 +24,6 @@ PROD = {"environment": "prod", "alarmEmail": "on-call@example.com"}
 def bill_of(alternative: str) -> Model:
     """What the program declares for prod, priced."""
     return graph.of(alternative, **PROD).bill
-
-
-BETTER_FOR = {
-    "serverless": "uneven or small volumes, a minute's patience, nobody to look after servers",
-    "fargate": "seconds matter, large steady volumes, SQL at hand",
-}
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
@@ -48,7 +44,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
         table.append(each(f"  with {volume / MILLION:g} M transactions", *costs))
     per_million = (f"{month(m, VOLUMES[-1]).variable / VOLUMES[-1] * MILLION:.2f}" for m in models)
     table.append(each(f"  each million at {VOLUMES[-1] / MILLION:g} M", *per_million))
-    table.append(each("better for", *(BETTER_FOR[o.alternative] for o in outcomes)))
+    table.append(each("better for", *(ALTERNATIVES[o.alternative].scenario().better_for for o in outcomes)))
     return table
 
 
@@ -69,9 +65,10 @@ def show(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(table)
     same, of = alike(outcomes)
     console.print(f"\n  {same:,} of {of:,} transactions ended the same way in both: the gateway refuses by the id.")
-    even = break_even(bill_of("serverless"), bill_of("fargate"))
-    if even is not None:
-        console.print(f"  Below {even / MILLION:.0f} M transactions a month serverless is cheaper, above it fargate.")
+    for one, other in combinations((outcome.alternative for outcome in outcomes), 2):
+        even = break_even(bill_of(one), bill_of(other))
+        if even is not None:
+            console.print(f"  Below {even / MILLION:.0f} M transactions a month {one} is cheaper, above it {other}.")
     console.print("  Costs are list prices of what the program declares (make cost), not a bill.", style="dim")
 
 

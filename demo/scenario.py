@@ -68,6 +68,8 @@ class Scenario(ABC):
     mischief: ClassVar[str]
     """What is done to it."""
     latency_note: ClassVar[str]
+    better_for: ClassVar[str]
+    """Who would choose this alternative."""
     pause: ClassVar[float]
     """Seconds between two looks."""
 

@@ -74,7 +74,7 @@ LEASES: Mapping[str, int] = {"serverless": 30, "fargate": 15}
 SCHEDULER_SPEED = 6.0
 """How much faster than on AWS the Scheduler's clock runs."""
 
-LINKED = ("__main__.py", "Pulumi.yaml", "components", "workers", "delivery")
+LINKED = ("__main__.py", "Pulumi.yaml", "alternatives", "components", "workers", "delivery")
 """What the program directory shows of the repository, where it exists."""
 
 POLICIES = "delivery/policies"

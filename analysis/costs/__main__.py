@@ -1,6 +1,6 @@
 """`python -m analysis.costs` (`make cost`): what a month of a stack costs on AWS, at a given volume, by list price.
 
-It prices the resources that the program declares for the stack's config, beside the other alternative with the same
+It prices the resources that the program declares for the stack's config, beside the other alternatives with the same
 config, and needs no AWS account.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from alternatives.settings import NAMES
 from analysis.costs import graph, plot
 from analysis.costs.advice import advice
 from analysis.costs.graph import Priced, UnpricedError
-from analysis.costs.models import LEAST_ACU, Model, Month, break_even, month
+from analysis.costs.models import Model, Month, break_even, month
 from analysis.costs.prices import MILLION, PRICES
 from components.settings import SettingsError
 
@@ -98,20 +99,15 @@ def show(console: Console, name: str, stacks: Mapping[str, Priced], own: Priced,
     console.print(_prices({price for one in stacks.values() for price in one.prices}))
 
 
-SMALLEST = {"minCapacityUnits": f"{LEAST_ACU:g}", "databaseInsights": "off"}
-"""The smallest database that never sleeps; Database Insights wants a larger one."""
-
-
 def curves(stacks: Mapping[str, Priced], **changes: str) -> dict[str, Model]:
-    """Each alternative; and the service on the smallest database, where it has a larger one.
+    """Each alternative; and the variants that it wants to be compared with.
 
     `changes` of config are those that the stacks were priced with.
     """
     curves: dict[str, Model] = {name: one.bill for name, one in stacks.items()}
-    service = stacks.get("fargate")
-    if service and service.env.min_acu > LEAST_ACU:
-        small = graph.of(service.name, **changes | {"alternative": "fargate"} | SMALLEST)
-        curves[f"fargate at {LEAST_ACU} ACU"] = small.bill
+    for alternative, one in stacks.items():
+        for name, own in one.use.variants.items():
+            curves[name] = graph.of(one.name, **{**changes, "alternative": alternative, **own}).bill
     return curves
 
 
@@ -136,16 +132,15 @@ def _bills(months: Mapping[str, Month]) -> Table:
 
 
 def _crossing(console: Console, stacks: Mapping[str, Priced]) -> None:
-    if len(stacks) < 2:
-        return
-    (first, a), (second, b) = list(stacks.items())[:2]
-    even = break_even(a.bill, b.bill)
-    if even is None:
-        console.print(f"\n{first} is cheaper at any volume.\n")
-    elif even <= 1:
-        console.print(f"\n{second} is cheaper at any volume.\n")
-    else:
-        console.print(f"\nBelow {even / MILLION:,.1f} M transactions a month {first} is cheaper, above it {second}.\n")
+    for (first, a), (second, b) in combinations(stacks.items(), 2):
+        even = break_even(a.bill, b.bill)
+        if even is None:
+            console.print(f"\n{first} is cheaper at any volume.\n")
+        elif even <= 1:
+            console.print(f"\n{second} is cheaper at any volume.\n")
+        else:
+            millions = f"{even / MILLION:,.1f} M transactions a month"
+            console.print(f"\nBelow {millions} {first} is cheaper, above it {second}.\n")
 
 
 def _prices(names: set[str]) -> Table:

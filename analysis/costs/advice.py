@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from analysis.costs.graph import TYPES, Priced
+from alternatives import ALTERNATIVES
+from analysis.costs.graph import TYPES, Advice, Priced
 from analysis.costs.models import COUNTED_LOAD as LOAD
 from analysis.costs.prices import GB, HOURS, MILLION, price
-from components.aurora.settings import DatabaseSettings, Insights
 from components.settings import Environment
 
 LONG_MONTHS = 12
 """How far the growth of what is kept is looked ahead."""
-INSIGHTS_ACU = 2
-"""AWS Database Blog: Performance Insights, which Database Insights measures by, wants so many ACU at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    usd: float
-    """What it costs a month."""
-    text: str
-    """What it is, and what to do."""
 
 
 def advice(stack: Priced, volume: float) -> list[Advice]:
@@ -55,35 +45,13 @@ def _interface_endpoints(stack: Priced, volume: float) -> Iterator[Advice]:
         )
 
 
-def _insights(stack: Priced, volume: float) -> Iterator[Advice]:
-    database = stack.settings.part(DatabaseSettings)
-    if stack.settings.alternative != "fargate" or database.insights is Insights.OFF:
-        return
-    if database.min_capacity < INSIGHTS_ACU:
-        yield Advice(
-            0,
-            f"databaseInsights {database.insights} with minCapacityUnits {database.min_capacity:g}: it takes part of "
-            f"so little capacity, and AWS asks for {INSIGHTS_ACU}. databaseInsights off, or minCapacityUnits 2",
-        )
-        return
-    small = replace(stack, env=replace(stack.env, min_acu=0.5, insights_acu_month=0))
-    more = sum(stack.bill(volume).values()) - sum(small.bill(volume).values())
-    if more > 0:
-        yield Advice(
-            more,
-            f"databaseInsights {database.insights} holds the capacity at {database.min_capacity:g} ACU, more than "
-            f"{volume / MILLION:g} M transactions need. databaseInsights off and minCapacityUnits 0.5",
-        )
-
-
 def _hot_retention(stack: Priced, volume: float) -> Iterator[Advice]:
-    table = stack.settings.alternative == "serverless"
     short, long = (
         sum(stack.bill(volume, replace(LOAD, retention_months=months)).values())
         for months in (LOAD.retention_months, LONG_MONTHS)
     )
     if long - short > short / 20:
-        where = "the table" if table else "the database"
+        where = ALTERNATIVES[stack.settings.alternative].datastore.called
         yield Advice(
             long - short,
             f"settled transactions stay in {where}: {LOAD.retention_months:g} months of them are in this bill, "
@@ -111,21 +79,16 @@ def _contributors(stack: Priced, _: float) -> Iterator[Advice]:
             yield Advice(usd, f"{insights.name} counts every access to a key. Mode THROTTLED_KEYS counts what matters")
 
 
-def _idle_runs(stack: Priced, volume: float) -> Iterator[Advice]:
-    if stack.settings.alternative != "serverless" or stack.env.runs_per_hour <= 30:
-        return
-    slow = replace(stack, env=replace(stack.env, runs_per_hour=12))
-    more = sum(stack.bill(volume).values()) - sum(slow.bill(volume).values())
-    if stack.settings.environment is not Environment.PROD and more > 1:
-        yield Advice(more, "a run every minute outside prod: fewer find more each. schedule rate(5 minutes)")
+def _own(stack: Priced, volume: float) -> Iterator[Advice]:
+    """What the alternative knows of itself."""
+    return stack.use.advice(stack, volume)
 
 
 RULES = (
     _nat_per_zone,
     _interface_endpoints,
-    _insights,
     _hot_retention,
     _log_levels,
     _contributors,
-    _idle_runs,
+    _own,
 )

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
+from alternatives import ALTERNATIVES
 from alternatives.settings import parse
-from analysis.costs.models import COUNTED, COUNTED_LOAD, PROD, Env, Load, fargate_use, serverless_use
+from analysis.costs.models import COUNTED_LOAD, Env, Load
 from analysis.costs.prices import HOURS, Bill, add, price
+from analysis.costs.schedules import runs_per_hour
 from analysis.graph import PROJECT, Record, Recorded, record, stack_config
-from components.serverless.settings import period_seconds
 from components.settings import Settings
-from workers.domain.shares import CALM, SLICE
 
 
 class UnpricedError(LookupError):
@@ -76,12 +76,6 @@ def _contributors(insights: Recorded) -> Bill:
 def _cluster(cluster: Recorded) -> Bill:
     """The master's password is a secret, which AWS keeps."""
     return {SEALS: price("secret")} if cluster.inputs.get("manageMasterUserPassword") else {}
-
-
-CONTAINER_INSIGHTS = 8 + 11 + 6
-"""Metrics of a cluster, of a service in it and of its family of tasks: known, from an example of CloudWatch pricing."""
-SHARE_SECONDS = (CALM - 2) * SLICE
-"""What a task that needs little leases at once, less what is left when it asks again (`workers/domain/shares.py`)."""
 
 
 WITH_WORK = frozenset(
@@ -192,22 +186,60 @@ _OURS = ("pulumi:", f"{PROJECT}:")
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    usd: float
+    """What it costs a month."""
+    text: str
+    """What it is, and what to do."""
+
+
+class Use(Protocol):
+    """What the use of one stack costs. Its alternative holds the model (alternatives/NAME/costs.py)."""
+
+    @property
+    def env(self) -> Env:
+        """What the stack has; the alternative's own has fields of its own."""
+        ...
+
+    def bill(self, volume: float, load: Load) -> Bill:
+        """The lines that are paid by use, or by the hour while it works."""
+        ...
+
+    def advice(self, stack: Priced, volume: float) -> Iterator[Advice]:
+        """What of this alternative costs more than it gives."""
+        ...
+
+    @property
+    def variants(self) -> Mapping[str, Mapping[str, str]]:
+        """Further curves of a picture: name -> config that differs."""
+        ...
+
+
+class CostModel(Protocol):
+    """Reads off what the use of a stack depends on."""
+
+    def __call__(self, common: Env, settings: Settings, recorded: Record, /) -> Use: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Priced:
     """A stack with its prices."""
 
     name: str
     settings: Settings
     record: Record
-    env: Env
+    use: Use
     standing: Bill
+
+    @property
+    def env(self) -> Env:
+        return self.use.env
 
     def bill(self, volume: float, load: Load = COUNTED_LOAD) -> Bill:
         """A month with `volume` transactions, and with the canaries that the stack sends."""
         if self.settings.canary:
             volume += HOURS * 60 / self.settings.canary.minutes
-        if self.settings.alternative == "serverless":
-            return add(serverless_use(volume, self.env, load, work=COUNTED), self.standing)
-        return add(fargate_use(volume, self.env, load), self.standing)
+        return add(self.use.bill(volume, load), self.standing)
 
     @property
     def prices(self) -> list[str]:
@@ -230,7 +262,10 @@ def of(stack: str, **changes: str) -> Priced:
 
 def priced(name: str, settings: Settings, recorded: Record) -> Priced:
     """Price what was recorded with these settings."""
-    return Priced(name, settings, recorded, env_of(name, settings, recorded), standing(recorded))
+    read = ALTERNATIVES[settings.alternative].costs()
+    return Priced(
+        name, settings, recorded, read(env_of(name, settings, recorded), settings, recorded), standing(recorded)
+    )
 
 
 def paid(recorded: Record) -> Iterator[Recorded]:
@@ -293,12 +328,9 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
         return len(recorded.some(type_))
 
     sent = kinds(recorded)
-    env = Env(
+    return Env(
         name=name,
         nats=count("aws:ec2/natGateway:NatGateway"),
-        aurora_instances=count("aws:rds/clusterInstance:ClusterInstance"),
-        min_acu=PROD.min_acu,
-        min_tasks=PROD.min_tasks,
         alarms=count("aws:cloudwatch/metricAlarm:MetricAlarm"),
         metrics=len(sent["all month"]),
         work_metrics=len(sent["with work"]),
@@ -308,99 +340,9 @@ def env_of(name: str, settings: Settings, recorded: Record) -> Env:
         backup_copies=_copies(recorded),
         masked=bool(count("aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy")),
     )
-    return _REFINE[settings.alternative](env, settings, recorded)
 
 
 def _copies(recorded: Record) -> float:
     """How many backups the plans keep at any time."""
     rules = [rule for plan in recorded.some("aws:backup/plan:Plan") for rule in plan.inputs["rules"]]
     return sum(float(rule["lifecycle"]["deleteAfter"]) * runs_per_hour(rule["schedule"]) * 24 for rule in rules)
-
-
-def _serverless(env: Env, settings: Settings, recorded: Record) -> Env:
-    table = recorded.one("aws:dynamodb/table:Table", "transactions").inputs
-    return replace(
-        env,
-        runs_per_hour=runs_per_hour(
-            recorded.one("aws:scheduler/schedule:Schedule", "run").inputs["scheduleExpression"]
-        ),
-        batch=settings.work.batch_size,
-        calls_in_flight=settings.gateway.concurrency,
-        lambda_gb=recorded.one("aws:lambda/function:Function", "confirm").inputs["memorySize"] / 1024,
-        recovery=bool((table.get("pointInTimeRecovery") or {}).get("enabled")),
-    )
-
-
-def _fargate(env: Env, settings: Settings, recorded: Record) -> Env:
-    (cluster,) = recorded.all("aws:rds/cluster:Cluster")
-    (tasks,) = recorded.all("aws:ecs/cluster:Cluster")
-    (service,) = recorded.all("aws:ecs/service:Service")
-    (target,) = recorded.all("aws:appautoscaling/target:Target")
-    task = recorded.one("aws:ecs/taskDefinition:TaskDefinition", "worker").inputs
-    spots = {one["capacityProvider"]: one for one in service.inputs["capacityProviderStrategies"]}
-    weight = {name: one["weight"] for name, one in spots.items()}
-    scaling = cluster.inputs["serverlessv2ScalingConfiguration"]
-    looks = [schedule.inputs["scheduleExpression"] for schedule in recorded.some("aws:scheduler/schedule:Schedule")]
-    per_hour = sum(map(runs_per_hour, looks))
-    pause_hours = (scaling.get("secondsUntilAutoPause") or 0) / 3600
-    return replace(
-        env,
-        min_acu=scaling["minCapacity"],
-        min_tasks=int(target.inputs["minCapacity"]),
-        on_demand_base=int((spots.get("FARGATE") or {}).get("base") or 0),
-        spot_share=weight.get("FARGATE_SPOT", 0) / sum(weight.values()),
-        task_vcpu=int(task["cpu"]) / 1024,
-        task_gb=int(task["memory"]) / 1024,
-        task_calls=settings.gateway.concurrency,
-        share_seconds=SHARE_SECONDS,
-        container_metrics=CONTAINER_INSIGHTS if _insights_on(tasks) else 0,
-        awake_share=min(1.0, per_hour * pause_hours) if pause_hours else 1.0,
-        looks_per_hour=per_hour,
-        insights_acu_month=_insights(cluster.inputs),
-        endpoints=bool(settings.network.interface_endpoints),
-    )
-
-
-_REFINE: Mapping[str, Callable[[Env, Settings, Record], Env]] = {"serverless": _serverless, "fargate": _fargate}
-
-
-def _insights_on(cluster: Recorded) -> bool:
-    switched = {setting["name"]: setting["value"] for setting in cluster.inputs.get("settings") or ()}
-    return bool(switched.get("containerInsights", "disabled") != "disabled")
-
-
-def _insights(cluster: Mapping[str, Any]) -> float:
-    if cluster.get("databaseInsightsMode") == "advanced":
-        return price("insights_advanced", HOURS)
-    days = cluster.get("performanceInsightsRetentionPeriod") or 0
-    return price("insights_acu") if days > 7 else 0.0  # a week is free
-
-
-NAMES = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)}
-
-
-def runs_per_hour(schedule: str) -> float:
-    """How often a schedule (`rate(...)` or `cron(...)` of six fields) runs, on average."""
-    period = period_seconds(schedule)
-    if period is not None:
-        return 3600 / period
-    minute, hour, day, month, weekday, _ = schedule.removeprefix("cron(").removesuffix(")").split(" ")
-    of_days = _share(day, 1, 31) * _share(weekday, 1, 7) * _share(month, 1, 12)
-    return _share(minute, 0, 59) * 60 * _share(hour, 0, 23) * of_days
-
-
-def _share(field: str, least: int, most: int) -> float:
-    """The share of all values that a field of cron takes. `L`, `W` and `#` name one day."""
-    if field in ("*", "?"):
-        return 1.0
-    taken: set[int] = set()
-    for part in field.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        if not re.fullmatch(r"\*|\d+|[A-Z]{3}", first):
-            taken.add(least)
-            continue
-        low = least if first == "*" else int(NAMES.get(first, first))
-        high = most if first == "*" or (step and not last) else int(NAMES.get(last or first, last or first))
-        taken.update(range(low, high + 1, int(step or 1)))
-    return len(taken) / (most - least + 1)

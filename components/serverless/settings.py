@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from components.schedules import period_seconds
 from components.settings.alternative import Part
 from components.settings.environments import Environment
 from components.settings.reading import BY_ENVIRONMENT, Key, Value, Values, integer, matching
@@ -90,12 +91,6 @@ def _schedule(raw: object) -> Value:
     if not all(re.fullmatch(r"[\dA-Z*,/#LW?-]+", field) for field in fields):
         raise ValueError
     return text
-
-
-def period_seconds(schedule: str) -> int | None:
-    """Seconds between two runs of `rate(...)`; None for `cron(...)`."""
-    match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule)
-    return int(match[1]) * {"minute": 60, "hour": 3_600, "day": 86_400}[match[2]] if match else None
 
 
 @dataclass(frozen=True, slots=True)

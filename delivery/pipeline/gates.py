@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alternatives import ALTERNATIVES
 from components.bootstrap.settings import ENVIRONMENTS, REVIEW, REVIEWED, ROLES, connection, connections
 from delivery.pipeline.azure import PREVIEW, Project
 from delivery.pipeline.errors import Refused
@@ -58,8 +59,14 @@ def gates() -> tuple[Gate, ...]:
 
 
 def used(alternative: str, environments: Sequence[str], rollback: bool) -> set[str]:
-    """What a run comes to: these gates must be there. The others must be shut, if they are there."""
-    build = {connection("", "build")} if alternative == "fargate" and not rollback else set()
+    """What a run comes to: these gates must be there. The others must be shut, if they are there.
+
+    Raises:
+        Refused: there is no such alternative.
+    """
+    if alternative not in ALTERNATIVES:
+        raise Refused(f"alternative {alternative}: there is none of that name; allowed: {', '.join(ALTERNATIVES)}")
+    build = {connection("", "build")} if ALTERNATIVES[alternative].has_image and not rollback else set()
     own = {connection(environment, role) for environment in environments for role in ROLES}
     return build | own | {f"confirm-{environment}" for environment in environments}
 

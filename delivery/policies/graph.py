@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from alternatives import ALTERNATIVES
 from analysis.graph import Record, record
 from delivery.policies.model import Level, Rule, View
 from delivery.policies.rules import RULES
 
 STACKS = {
     f"{alternative} {environment}": (alternative, {"environment": environment, "alarmEmail": "on-call@example.com"})
-    for alternative in ("serverless", "fargate")
+    for alternative in ALTERNATIVES
     for environment in ("dev", "staging", "prod")
 }
 

@@ -1,4 +1,4 @@
-"""checkov on the recorded graph of both alternatives: everything passes in prod but what skips.toml excuses, and nearly
+"""checkov on the recorded graph of all alternatives: everything passes in prod but what skips.toml excuses, and nearly
 everything in staging and dev.
 
     .venv/bin/python -m delivery.policies.scan .venv-checkov/bin/checkov
@@ -20,13 +20,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from alternatives import ALTERNATIVES
 from analysis.graph import record
 from delivery.policies.plan_json import plan
 
 HERE = Path(__file__).parent
 STACKS = {
     f"{alternative}-{environment}": (alternative, {"environment": environment, "alarmEmail": "on-call@example.com"})
-    for alternative in ("serverless", "fargate")
+    for alternative in ALTERNATIVES
     for environment in ("prod", "staging", "dev")
 }
 SHARES = {"dev": 0.9, "staging": 0.95}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from alternatives.stacks import CANARY
 from analysis.graph import ACCOUNT, record
-from analysis.permissions import CANARY
 from local.emulator import REGION, Emulator
 from local.overlay.access import LOG
 from local.postgres import Postgres

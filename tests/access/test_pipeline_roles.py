@@ -26,7 +26,8 @@ from tests.access.authorization import (
 )
 from tests.access.calls import CALLS, HERE, MORE, PARTS, STEPS, TYPES, Stack, action, given, questions, worn
 from tests.access.calls import STACKS as CALLED
-from tests.program.conftest import FARGATE, SERVERLESS
+from tests.program.conftest import ALTERNATIVE_OF
+from tests.program.conftest import STACKS as TESTED
 
 STACKS = ("dev", "extremes", "fargate-asleep", "fargate-extremes")
 """With all the resources, and all the ways to have them, that there are."""
@@ -43,8 +44,7 @@ def bootstrap() -> Record:
 
 @cache
 def recorded(name: str) -> Record:
-    alternative = "serverless" if name in SERVERLESS else "fargate"
-    return record(alternative, **(SERVERLESS | FARGATE)[name])
+    return record(ALTERNATIVE_OF[name], **TESTED[name])
 
 
 @cache
@@ -420,7 +420,7 @@ def test_a_restore_is_a_persons(name: str) -> None:
         "dynamodb": [("RestoreTableToPointInTime", table), ("Scan", table), ("PutItem", table)],
         "rds": [("RestoreDBClusterToPointInTime", of), ("RestoreDBClusterFromSnapshot", of)],
     }
-    service = "dynamodb" if name in SERVERLESS else "rds"
+    service = "dynamodb" if ALTERNATIVE_OF[name] == "serverless" else "rds"
     for what, resource in wanted[service]:
         assert not ask(principal("apply"), Question(f"{service}:{what}", resource)).allowed
         assert ask(ADMINISTRATOR, Question(f"{service}:{what}", resource)).allowed

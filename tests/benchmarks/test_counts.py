@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analysis.costs.models import ASSUMED
+from alternatives.serverless.costs import ASSUMED
 from benchmarks.__main__ import Check, work_of
 from benchmarks.counts import Meter, Step, written
 from benchmarks.stack import Execution, Logs, StackCounts

@@ -17,9 +17,9 @@ import asyncpg
 import pytest
 
 from cli import main, target
-from cli.aws import TableCensus
+from cli.aws import Table, TableCensus
+from cli.desk import Census, Desk, Entry, InState, Run, Target
 from cli.postgres import DatabaseCensus
-from cli.target import Census, Desk, Entry, InState, Run, Table, Target
 from local.postgres import Postgres
 from tests.contract.conftest import SHARDS
 from tests.fakes import START, FakeClock
@@ -33,7 +33,9 @@ from workers.stores.postgres import SESSION, PostgresStore
 
 T = TypeVar("T")
 
-TARGET = Target("serverless", "dev", "us-east-1", Policy(max_attempts=2), Table("table", "pending", 3, "arn"))
+TARGET = Target(
+    "serverless", "serverless", "dev", "us-east-1", Policy(max_attempts=2), Table("table", "pending", 3, "arn")
+)
 IDLE = Run("idle", "SUCCEEDED", START, START + timedelta(seconds=1), {})
 BUSY = Run(
     "busy", "SUCCEEDED", START - timedelta(minutes=5), START - timedelta(minutes=4), {"confirmed": 590, "rejected": 10}

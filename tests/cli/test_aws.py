@@ -23,9 +23,9 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from cli.aws import TableCensus, explained, open_aws, totals
+from cli.aws import Table, TableCensus, explained, open_aws, totals
+from cli.desk import Target
 from cli.exits import Exit
-from cli.target import Table, Target
 from tests.cli.conftest import TARGET, Confirm
 from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
@@ -186,7 +186,7 @@ def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "arn secret"}}, "Query")
 
 
-AWS = Target("prod", "prod", "eu-west-1", TARGET.policy, Table("t", "i", 4, None))
+AWS = Target("prod", "serverless", "prod", "eu-west-1", TARGET.policy, Table("t", "i", 4, None))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 
 from cli import postgres as desk
+from cli.desk import Target
 from cli.exits import Exit, Trouble
-from cli.target import Database, Target
+from cli.postgres import Database
 from local.postgres import Postgres
 from tests.cli.conftest import TARGET, Confirm, make_database
 from tests.contract.conftest import bring_in
@@ -350,7 +351,7 @@ def test_a_database_that_is_read_only_loads_nothing_and_says_how_to_go_on(
     assert (code, "is read-only" in err, "run the same command again" in err) == (Exit.ERROR, True, True)
 
 
-AWAY = Target("prod", "prod", "eu-west-1", TARGET.policy, Database("db", 5432, "t", "ana"))
+AWAY = Target("prod", "fargate", "prod", "eu-west-1", TARGET.policy, Database("db", 5432, "t", "ana"))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from cli import target
+from cli.aws import Table
 from cli.exits import Exit, Trouble
-from cli.target import Database, Table
+from cli.postgres import Database
 
 OUTPUTS: dict[str, Any] = {
     "alternative": "serverless",

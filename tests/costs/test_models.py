@@ -6,27 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.costs.models import (
+from alternatives.fargate import costs as fargate_costs
+from alternatives.fargate.costs import PROD_INSIGHTS, fargate
+from alternatives.serverless import costs as serverless_costs
+from alternatives.serverless.costs import (
     ASSUMED,
     CLAIM_MOVES_KEY,
-    COUNTED_LOAD,
-    DEV,
     LEAN,
-    LOAD,
-    PROD,
-    PROD_INSIGHTS,
-    Model,
     Work,
-    baseline,
     batch_seconds,
-    break_even,
     express,
-    fargate,
-    month,
     naive,
     serverless,
-    total,
 )
+from analysis.costs.models import COUNTED_LOAD, LOAD, Model, baseline, break_even, month, total
 from analysis.costs.prices import MILLION, PRICES, Mark
 from tests.fakes import START, payment
 from workers.domain.transaction import HistoryEntry, Status
@@ -34,10 +27,10 @@ from workers.telemetry import Telemetry
 
 MODELS: dict[str, Model] = {
     "serverless prod": serverless,
-    "serverless dev": lambda volume: serverless(volume, replace(DEV, runs_per_hour=12)),
+    "serverless dev": lambda volume: serverless(volume, replace(serverless_costs.DEV, runs_per_hour=12)),
     "fargate prod": fargate,
     "fargate prod with insights": lambda volume: fargate(volume, PROD_INSIGHTS),
-    "fargate dev": lambda volume: fargate(volume, DEV),
+    "fargate dev": lambda volume: fargate(volume, fargate_costs.DEV),
     "naive": naive,
     "cron": baseline,
 }
@@ -69,7 +62,7 @@ def test_cron_never_catches_up_with_a_hundred_million() -> None:
     ("a", "b", "millions"),
     [
         (serverless, fargate, 28),
-        (serverless, lambda volume: fargate(volume, replace(PROD, min_acu=1)), 49),
+        (serverless, lambda volume: fargate(volume, replace(fargate_costs.PROD, min_acu=1)), 49),
         (serverless, MODELS["fargate prod with insights"], 90),
         (MODELS["serverless dev"], MODELS["fargate dev"], 13.5),
         (serverless, lambda volume: fargate(volume, io_per_transaction=7), 47),
@@ -160,6 +153,6 @@ def test_a_container_s_lines_are_as_long_as_counted(capsys: pytest.CaptureFixtur
 
 def test_masking_is_paid_by_what_is_logged() -> None:
     def logs(masked: bool) -> float:
-        return fargate(10 * MILLION, replace(PROD, masked=masked))["logs"]
+        return fargate(10 * MILLION, replace(fargate_costs.PROD, masked=masked))["logs"]
 
     assert logs(True) / logs(False) == pytest.approx((0.50 + 0.03 + 0.12) / (0.50 + 0.03))

@@ -11,14 +11,19 @@ import pytest
 from rich.console import Console
 
 import demo
+from alternatives import ALTERNATIVES
+from alternatives.fargate.costs import fargate
+from alternatives.fargate.demo import Fargate
+from alternatives.serverless.costs import serverless
 from analysis.costs import models
 from demo import comparison, screen
-from demo.fargate import Fargate
 from demo.scenario import Outcome, Watch
 from demo.verdict import Check, Verdict
 from tests.fakes import payment
 from workers.domain.ports import Backlog
 from workers.domain.transaction import Status
+
+MODELS: dict[str, models.Model] = {"serverless": serverless, "fargate": fargate}
 
 
 def outcome(alternative: str, *against: str) -> Outcome:
@@ -33,7 +38,7 @@ def outcome(alternative: str, *against: str) -> Outcome:
 @pytest.fixture
 def shows(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Runs `main` with these outcomes instead of runs; its exit code and what it printed."""
-    monkeypatch.setattr(comparison, "bill_of", lambda alternative: getattr(models, alternative))
+    monkeypatch.setattr(comparison, "bill_of", lambda alternative: MODELS[alternative])
 
     def run(*outcomes: Outcome) -> tuple[int, str]:
         out = io.StringIO()
@@ -54,11 +59,11 @@ def test_it_ends_with_both_side_by_side(shows: Callable[..., tuple[int, str]]) -
     assert rows["promises kept"] == ["2 of 2", "2 of 2"]
     assert rows["best 5 seconds here, final per second"] == ["100", "100"]
     assert rows["insert to final when quiet, median here"] == ["12.50 s", "0.06 s"]
-    both = (models.serverless, models.fargate)
+    both = (serverless, fargate)
     assert rows["US$ a month on AWS, prod: fixed"] == [f"{models.month(model, 0).fixed:,.0f}" for model in both]
     for volume, name in ((100_000, "0.1"), (10_000_000, "10"), (100_000_000, "100")):
         assert rows[f"with {name} M transactions"] == [f"{models.month(model, volume).total:,.0f}" for model in both]
-    assert all(words.split(",")[0] in text for words in comparison.BETTER_FOR.values())
+    assert all(one.scenario().better_for.split(",")[0] in text for one in ALTERNATIVES.values())
     assert "M transactions a month serverless is cheaper" in text
     assert "2 of 3 transactions ended the same way in both" in text
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from alternatives.fargate.costs import SMALLEST
 from alternatives.settings import KEYS, parse
 from analysis import reference
 from analysis.costs import graph, plot
-from analysis.costs.__main__ import SMALLEST
 from analysis.costs.models import COUNTED_LOAD, Model, break_even, total
 from analysis.costs.prices import MILLION
 from cli.main import app

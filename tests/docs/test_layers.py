@@ -47,10 +47,14 @@ LAYERS = (
     Layer("workers/domain", frozenset({"workers.domain"}), others=frozenset()),
     Layer("workers", frozenset({"workers"}), others=frozenset(IN_THE_IMAGE)),
     Layer("components", frozenset({"components"})),
-    Layer("cli", frozenset({"cli", "workers"}), never=PULUMI),
-    Layer("alternatives", frozenset({"alternatives", "components"}), never=PULUMI - {"pulumi"}),
+    Layer("cli", frozenset({"cli", "alternatives", "workers"}), never=PULUMI),
+    Layer(
+        "alternatives",
+        frozenset({"alternatives", "analysis", "cli", "components", "demo", "local", "workers"}),
+        never=PULUMI - {"pulumi"},
+    ),
     Layer("delivery/pipeline", frozenset({"delivery.pipeline", "alternatives", "components"})),
-    Layer("delivery/policies", frozenset({"delivery.policies", "analysis.graph"})),
+    Layer("delivery/policies", frozenset({"delivery.policies", "alternatives", "analysis.graph"})),
     Layer("delivery/bootstrap", frozenset({"components"})),
     Layer(
         "delivery/azure_runner",
@@ -63,7 +67,7 @@ LAYERS = (
     ),
     Layer("local", frozenset({"local"}), computes=True),
     Layer("gateway_simulator", frozenset({"gateway_simulator", "local"})),
-    Layer("demo", frozenset({"demo", "analysis", "cli", "local", "workers"})),
+    Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "workers"})),
     Layer(
         "benchmarks",
         frozenset(
@@ -142,7 +146,7 @@ def test_each_package_is_in_the_table() -> None:
         ("components", "import cli.main"),
         ("components", "from local.stack import PROJECT"),
         ("components", "from alternatives import ALTERNATIVES"),
-        ("alternatives", "from local import stack"),
+        ("alternatives", "from delivery.policies import rules"),
         ("alternatives", "import pulumi_aws"),
         ("cli", "from local import stack"),
         ("cli", "from components.settings import PROJECT"),

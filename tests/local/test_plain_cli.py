@@ -23,9 +23,9 @@ from typing import Any
 
 import pytest
 
+from alternatives.serverless.demo import open_store
 from cli.exits import Exit
 from demo import cdnow, chaos
-from demo.serverless import open_store
 from demo.verdict import Effect, Verdict, judge
 from local.processes import ROOT
 from local.stack import LocalAws

@@ -21,11 +21,11 @@ from itertools import cycle, islice
 import asyncpg
 import pytest
 
+from alternatives.serverless.demo import open_store
 from cli.exits import Exit
 from components.aurora.datastore import DATABASE
 from demo import cdnow
 from demo.scenario import ask_gateway
-from demo.serverless import open_store
 from local.postgres import Postgres
 from local.stack import PROJECT, LocalAws
 from tests.docs.shown import shown, typed

@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from alternatives import stacks
 from analysis.graph import ACCOUNT, ARNS, REGION, Record, record_bootstrap
 from components.bootstrap import permissions, settings
 from components.bootstrap.permissions import APPLY, PROGRAM_ROLES
@@ -18,7 +19,6 @@ from components.bootstrap.settings import ROLES
 from delivery.azure_runner import CONNECTIONS
 from local.provider import catalogue
 from local.provider.model import Resource
-from tests.program import conftest
 from workers.domain.transaction import CANARY
 from workers.service.__main__ import CANARY_USER
 
@@ -227,7 +227,7 @@ def test_a_new_role_has_the_boundary_or_is_not_made(made: Record) -> None:
 def test_every_role_of_the_program_takes_the_boundary(records: dict[str, Record]) -> None:
     for stack in ("extremes", "fargate-extremes"):
         roles = records[stack].all("aws:iam/role:Role")
-        assert {role.inputs.get("permissionsBoundary") for role in roles} == {conftest.BOUNDARY}
+        assert {role.inputs.get("permissionsBoundary") for role in roles} == {stacks.BOUNDARY}
     assert not any("permissionsBoundary" in role.inputs for role in records["dev"].all("aws:iam/role:Role"))
 
 

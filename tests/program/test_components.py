@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from alternatives.serverless.stacks import LAYER
 from alternatives.settings import parse
 from analysis.graph import Record
-from tests.program.conftest import LAYER
 from workers import config as worker_config
 from workers.canary import Canary
 from workers.stores.dynamodb import EXPIRES

@@ -89,7 +89,7 @@ def test_a_third_alternative_is_a_package_and_a_line(tmp_path: Path) -> None:
     third.mkdir()
     (third / "__init__.py").touch()
     (third / "rules.py").write_text(THIRD)
-    descriptor = (ROOT / "alternatives/serverless.py").read_text()
+    descriptor = (ROOT / "alternatives/serverless/__init__.py").read_text()
     (tmp_path / "alternatives/third.py").write_text(descriptor.replace("serverless", "third"))
     registry = tmp_path / "alternatives/__init__.py"
     registry.write_text(

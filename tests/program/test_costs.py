@@ -10,23 +10,31 @@ from typing import Any
 
 import pytest
 
+from alternatives.fargate import costs as fargate_costs
+from alternatives.fargate.costs import SMALLEST, FargateEnv
+from alternatives.serverless import costs as serverless_costs
+from alternatives.serverless.costs import ServerlessEnv
 from alternatives.settings import parse
 from analysis.costs import graph, models
-from analysis.costs.__main__ import SMALLEST, main
-from analysis.costs.advice import RULES, Advice, advice
-from analysis.costs.graph import TYPES, Priced, UnpricedError, priced, runs_per_hour
+from analysis.costs.__main__ import main
+from analysis.costs.advice import RULES, advice
+from analysis.costs.graph import TYPES, Advice, Priced, UnpricedError, priced
 from analysis.costs.models import break_even, month
 from analysis.costs.prices import HOURS, MILLION, PRICES, price
+from analysis.costs.schedules import runs_per_hour
 from analysis.graph import PROJECT, Record, stack_config
 from components.settings import Settings
 from tests.docs.shown import recipe, shown
-from tests.program.conftest import SERVERLESS, STACKS
+from tests.program.conftest import ALTERNATIVE_OF, STACKS
+
+MODELS = (serverless_costs, fargate_costs)
 
 
 def settings(name: str) -> Settings:
-    config = stack_config("serverless" if name in SERVERLESS else "fargate")
+    config = stack_config(ALTERNATIVE_OF[name])
     return parse(
-        {key.removeprefix(f"{PROJECT}:"): v for key, v in config.items() if key.startswith(PROJECT)} | STACKS[name]
+        {key.removeprefix(f"{PROJECT}:"): v for key, v in config.items() if key.startswith(PROJECT)}
+        | dict(STACKS[name])
     )
 
 
@@ -67,8 +75,8 @@ def test_the_rows_name_all_prices_that_go_into_a_bill(
             used.add(name)
         return price(name, quantity)
 
-    monkeypatch.setattr(models, "price", noted)
-    monkeypatch.setattr(graph, "price", noted)
+    for module in (models, graph, *MODELS):
+        monkeypatch.setattr(module, "price", noted)
     for stack in stacks.values():
         used.clear()
         for volume in (0, MILLION):
@@ -161,10 +169,20 @@ def test_a_resource_more_costs_its_price_more(records: dict[str, Record]) -> Non
 
 
 def test_the_settings_of_the_stack_reach_the_model(stacks: dict[str, Priced]) -> None:
-    assert stacks["extremes"].env.runs_per_hour == 4
-    assert stacks["extremes"].env.batch == 1_000
-    assert (stacks["dev"].env.recovery, stacks["prod"].env.recovery) == (False, True)
-    prod, wide = stacks["fargate-prod"].env, stacks["fargate-extremes"].env
+    def serverless(name: str) -> ServerlessEnv:
+        env = stacks[name].env
+        assert isinstance(env, ServerlessEnv)
+        return env
+
+    def fargate(name: str) -> FargateEnv:
+        env = stacks[name].env
+        assert isinstance(env, FargateEnv)
+        return env
+
+    assert serverless("extremes").runs_per_hour == 4
+    assert serverless("extremes").batch == 1_000
+    assert (serverless("dev").recovery, serverless("prod").recovery) == (False, True)
+    prod, wide = fargate("fargate-prod"), fargate("fargate-extremes")
     assert (prod.min_acu, prod.aurora_instances, prod.min_tasks, prod.on_demand_base, prod.spot_share) == (
         2,
         2,
@@ -256,7 +274,7 @@ def test_each_advice_is_given_where_it_applies_and_nowhere_else(stacks: dict[str
 
 def test_no_rule_of_advice_is_dead(stacks: dict[str, Priced]) -> None:
     """Each of them is in the test above by its words; so many and no more."""
-    assert len(RULES) == 7
+    assert len(RULES) == 6, "one of them asks the alternative, which has one of its own"
     assert all(isinstance(one, Advice) for one in advice(stacks["extremes"], MILLION))
 
 
@@ -309,7 +327,8 @@ def test_a_volume_that_is_none_is_refused(volume: str, capsys: pytest.CaptureFix
 
 def test_every_field_of_what_stands_is_read_off_the_graph_or_named() -> None:
     """A new field of Env that nobody reads off would stay at its assumption, silently."""
-    assumed = {"name"}
-    source = Path(graph.__file__).read_text()
-    for field in dataclasses.fields(models.Env):
-        assert field.name in assumed or f"{field.name}=" in source, field.name
+    for module, env in ((graph, models.Env), (serverless_costs, ServerlessEnv), (fargate_costs, FargateEnv)):
+        source = Path(str(module.__file__)).read_text()
+        inherited = {field.name for field in dataclasses.fields(models.Env)} if env is not models.Env else {"name"}
+        for field in dataclasses.fields(env):
+            assert field.name in inherited or f"{field.name}=" in source, field.name

@@ -19,7 +19,7 @@ from workers.domain.transitions import TABLE
 
 VPC = "awsx:ec2:Vpc"
 Shown = Node | Box | Group
-ARCHITECTURES = {"serverless": pictures.serverless.DIAGRAM, "fargate": pictures.fargate.DIAGRAM}
+ARCHITECTURES = pictures.architectures()
 NAMES_ONLY = {"environment"}
 """Properties that let nobody do anything: every function is told all names, what it may use its role says."""
 
@@ -36,7 +36,7 @@ def node_of(diagram: Diagram, record: Record, resource: Recorded) -> Shown | Non
         for node in (*diagram.nodes, *diagram.groups)
         if any(fnmatchcase(name_of(resource), one) for one in node.shows)
     ]
-    assert len(shown) <= 1, f"{name_of(resource)} is drawn {len(shown)} times in analysis/diagrams/{diagram.name}.py"
+    assert len(shown) <= 1, f"{name_of(resource)} is drawn {len(shown)} times in the diagram {diagram.name}"
     if shown:
         return shown[0]
     parent = next((one for one in record.resources if one.urn == resource.parent), None)
@@ -53,7 +53,7 @@ def drawn(recorded: Record) -> Iterator[tuple[Recorded, Shown | None]]:
 def test_every_resource_is_drawn(recorded: Record) -> None:
     missing = [name_of(resource) for resource, node in drawn(recorded) if node is None]
     assert not missing, (
-        f"not drawn: {missing}. Add each to `shows` of the node in analysis/diagrams/{recorded.alternative}.py (or "
+        f"not drawn: {missing}. Add each to `shows` of the node in alternatives/{recorded.alternative}/diagram.py (or "
         f"analysis/diagrams/shared.py) that a reader would look for it at, or give it a node; then `make diagrams`"
     )
 
@@ -94,9 +94,9 @@ def test_every_arrow_is_in_the_program_and_every_link_is_an_arrow(alternative: s
         if record.alternative == alternative:
             used |= links(record)
     undrawn = {pair: used[pair] for pair in used.keys() - arrows(diagram)}
-    assert not undrawn, f"links without an arrow in analysis/diagrams/{alternative}.py: {undrawn}"
+    assert not undrawn, f"links without an arrow in alternatives/{alternative}/diagram.py: {undrawn}"
     untrue = arrows(diagram) - used.keys()
-    assert not untrue, f"arrows in analysis/diagrams/{alternative}.py that the program does not have: {untrue}"
+    assert not untrue, f"arrows in alternatives/{alternative}/diagram.py that the program does not have: {untrue}"
 
 
 def test_the_life_is_the_table_of_transitions() -> None:
@@ -138,7 +138,7 @@ def test_a_diagram_stands_by_itself(diagram: Diagram, records: dict[str, Record]
     names |= set().union(*(in_the_network(record) for record in records.values()))
     patterns = [pattern for shown in (*diagram.nodes, *diagram.groups) for pattern in shown.shows]
     idle = [one for one in patterns if not any(fnmatchcase(name, one) for name in names)]
-    assert not idle, f"analysis/diagrams/{diagram.name}.py shows what no stack has: {idle}"
+    assert not idle, f"the diagram {diagram.name} shows what no stack has: {idle}"
     beyond = {node.id for node in diagram.nodes if not node.shows} | {"nat"}  # an address: the route is awsx's
     inner = [one for one in diagram.edges if one.outside and not {one.start, one.end} & beyond]
     assert not inner, f"arrows that the program could show: {inner}"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from alternatives.fargate.stacks import IMAGE
 from alternatives.settings import parse
 from analysis.graph import ACCOUNT, PROJECT, REGION, ROOT, Record, record
 from components import artifact, iam, nonce
@@ -23,7 +24,6 @@ from components.fargate.publisher import publisher_minutes
 from components.fargate.scaling import per_task, scale_out_seconds
 from components.image import repository_arn
 from local.overlay.scaling import Tracking, compute, track
-from tests.program.conftest import IMAGE
 from workers import config as worker_config
 from workers.canary import Canary
 from workers.service.__main__ import CANARY_USER

@@ -11,15 +11,16 @@ import pulumi
 import pytest
 import yaml
 
+from alternatives.serverless.stacks import LAYER
 from alternatives.settings import KEYS, NAMES, PARTS, parse, warnings
 from analysis.graph import ACCOUNT, PROJECT, ROOT, record, stack_config
 from components.aurora.settings import DatabaseSettings, Insights
 from components.backup import LEAST_DAYS
 from components.fargate.settings import FARGATE_SIZES, ServiceSettings
+from components.schedules import period_seconds
 from components.serverless.rules import BATCH_OVERHEAD, ID_BYTES, PAYLOAD_LIMIT, RESULT_BYTES
-from components.serverless.settings import SIZES, FunctionSettings, RunSettings, TableSettings, period_seconds
+from components.serverless.settings import SIZES, FunctionSettings, RunSettings, TableSettings
 from components.settings import ENVIRONMENTS, Environment, NatStrategy, Problem, SettingsError
-from tests.program.conftest import LAYER
 
 CANARY: dict[str, Any] = {"canaryMinutes": 5, "canaryAccount": "test-account"}
 LEAST = {"owner": "payments", "costCenter": "cc-1", "gatewayUrl": "https://payments.example.com"}

@@ -28,6 +28,7 @@ class Serverless(Scenario):
         f"Most of it is waiting for the Scheduler, whose clock runs {SCHEDULER_SPEED:.0f} times as fast here: "
         "on AWS up to a minute."
     )
+    better_for = "uneven or small volumes, a minute's patience, nobody to look after servers"
     pause = 0.8
 
     def __init__(self, aws: LocalAws, outputs: dict[str, Any]) -> None:
