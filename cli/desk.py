@@ -9,9 +9,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from cli.exits import Trouble
-from workers.canary import Canaries
-from workers.domain.policy import Policy
-from workers.domain.ports import Store
+from workers.domain.ports import Canaries, Store
 from workers.domain.transaction import Status
 
 

@@ -9,25 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
+from workers.domain.ports import Canaries
 from workers.domain.transaction import CANARY, CANARY_AMOUNT, CANARY_CURRENCY, Status, Transaction
 from workers.telemetry import Metrics
 
 WITHIN = timedelta(hours=1)
 """Its deadline: after a long outage nobody wants hundreds of them sent."""
-KEPT = timedelta(days=7)
-"""How long one can be looked at; then the datastore forgets it."""
-
-
-class Canaries(Protocol):
-    """The part of a datastore that a canary needs: what every producer may do, and no more."""
-
-    async def send(self, canary: Transaction) -> None:
-        """Insert it, unless it is there."""
-        ...
-
-    async def look(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import pytest
 from tests.conftest import AwsAccount
 from tests.contract.conftest import POLICY, Database, bring_in, make_table
 from tests.fakes import START, FakeClock, payment, run
-from workers.canary import KEPT, Canaries, Canary
+from workers.canary import Canary
 from workers.domain.confirming import Tally, of_desked, tally
 from workers.domain.outcomes import Confirmed
 from workers.domain.policy import Policy
-from workers.domain.ports import Move, Store
-from workers.domain.transaction import CANARY, Status, Transaction
+from workers.domain.ports import Canaries, Move, Store
+from workers.domain.transaction import CANARY, CANARY_KEPT, Status, Transaction
 from workers.domain.transitions import Answer, decide
 from workers.measures import seconds_to_final
 from workers.stores.common import arrived
@@ -225,7 +225,7 @@ def test_dynamodb_forgets_canaries_alone(aws: AwsAccount, clock: FakeClock) -> N
     run(store.add([canary(), payment("p-1"), payment(f"{CANARY}1")]))
     confirm(store, clock)
     items = {item["id"]["S"]: item for item in client.scan(TableName=store.table)["Items"]}
-    assert items[canary().id][EXPIRES] == {"N": str(int((START + KEPT).timestamp()))}
+    assert items[canary().id][EXPIRES] == {"N": str(int((START + CANARY_KEPT).timestamp()))}
     assert EXPIRES not in items["p-1"] | items[f"{CANARY}1"]
 
 

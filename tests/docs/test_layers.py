@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 import pytest
 
@@ -174,6 +175,26 @@ def test_components_run_no_code_of_the_workers() -> None:
     """They name its entry points, for AWS to run; no process is started by them."""
     for path in (ROOT / "components").rglob("*.py"):
         assert not {"subprocess", "runpy", "multiprocessing"} & {m.partition(".")[0] for m in imports(path.read_text())}
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each package of the workers, or module beside them, and which of the others it imports."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "workers").rglob("*.py"):
+        relative = path.relative_to(ROOT)
+        room = relative.parts[1] if len(relative.parts) > 2 else path.stem
+        named = (m.split(".")[1] for m in imports(path.read_text(), ".".join(relative.parent.parts)) if "workers." in m)
+        found.setdefault(room, set()).update(set(named) - {room})
+    return found
+
+
+def test_the_rooms_of_the_workers_stand_on_one_another_without_a_circle() -> None:
+    found = rooms()
+    order = [room for room in TopologicalSorter(found).static_order() if found[room]]
+    assert order[-1] in {"service", "serverless"}
+    assert found["transport"] == set(), "it knows nothing of payments"
+    assert found["stores"] == {"domain"}
+    assert "service" not in set().union(*found.values()), "whoever needs a part of it has a room to find it in"
 
 
 def test_the_contributors_table_has_these_layers() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import pytest
 
 from workers.domain.inlined import NotBuilt, inlined
+from workers.domain.transaction import Transaction
 from workers.domain.transitions import _confirmed
+from workers.stores import postgres
 
 
 class Point(NamedTuple):
@@ -98,6 +100,25 @@ def test_without_its_source_a_function_stays_as_it_is() -> None:
     assert inlined(made["unseen"]) is made["unseen"]
 
 
-def test_the_step_that_every_transaction_takes_is_marked() -> None:
+def test_a_new_field_of_a_transaction_is_asked_for_wherever_a_row_becomes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it one with a default, of which a type checker says nothing."""
+    fields = [*get_type_hints(Transaction).items(), ("colour", str)]
+    wider: Any = NamedTuple("Transaction", fields)  # type: ignore[misc]
+    wider.__new__.__defaults__ = ("",)
+    monkeypatch.setattr(postgres, "Transaction", wider)
+    for function in (postgres._claimed, postgres._desked, postgres._record):
+        assert function is not inspect.unwrap(function), "it is marked, so the import does the same"
+        with pytest.raises(NotBuilt, match="builds a Transaction, and leaves out or does not know colour: give each"):
+            inlined(inspect.unwrap(function))
+
+
+def test_a_change_of_a_record_carries_a_new_field_over() -> None:
     assert "_replace" in inspect.unwrap(_confirmed).__code__.co_names
     assert "_replace" not in _confirmed.__code__.co_names
+    assert set(Transaction._fields) - set(_confirmed.__code__.co_names) <= set(CHANGED_BY_THE_END)
+
+
+CHANGED_BY_THE_END = {
+    *("next_attempt_at", "lease_until", "settled_at", "gateway_reference", "reason", "owner", "review_by"),
+}
+"""Of a record that is confirmed, what is replaced without a look at it."""

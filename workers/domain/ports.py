@@ -253,3 +253,13 @@ class Store(Claims, Protocol):
             workers.domain.transitions.Refused: not in REVIEW, or both names are the same.
         """
         ...
+
+
+class Canaries(Protocol):
+    """The part of a datastore that a canary needs: what every producer may do, and no more."""
+
+    async def send(self, canary: Transaction) -> None:
+        """Insert it, unless it is there."""
+        ...
+
+    async def look(self, id: str) -> Transaction | None: ...  # noqa: A002 - the domain's own word

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ CANARY = "canary-"
 """How the id of a canary begins: a payment of our own that shows the whole path to work. It goes the way of every
 other, and is in no book: no desk, no sum, no count of outcomes. The name alone makes none (`is_canary`)."""
 CANARY_AMOUNT, CANARY_CURRENCY = 1, "USD"
+CANARY_KEPT = timedelta(days=7)
+"""How long one can be looked at; then the datastore forgets it."""
 _CANARY_ID = re.compile(r"canary-([0-9A-Za-z]{1,20}-)?[0-9]{8}T[0-9]{6}Z")
 """With the time in it, and before that, of those that the pipeline sends, the number of its run."""
 

@@ -22,12 +22,11 @@ from typing import Any, TypeVar, get_type_hints
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from workers.canary import KEPT
 from workers.domain.history import History
 from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.rules import broken_rule
-from workers.domain.transaction import CANARY, HistoryEntry, Status, Transaction, from_text, to_text
+from workers.domain.transaction import CANARY, CANARY_KEPT, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended, is_late
 from workers.stores.common import arrived, claimed, desk_of, same_content
 
@@ -650,7 +649,7 @@ def to_item(record: Transaction, shards: int) -> Item:
     elif not record.status.is_final:
         item["pending_shard"] = {"S": str(zlib.crc32(record.id.encode()) % shards)}
     if record.is_canary:
-        item[EXPIRES] = {"N": str(int((record.created_at + KEPT).timestamp()))}
+        item[EXPIRES] = {"N": str(int((record.created_at + CANARY_KEPT).timestamp()))}
     return item
 
 
