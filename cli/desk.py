@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from cli.exits import Trouble
+from workers.domain.policy import Policy
 from workers.domain.ports import Canaries, Store
 from workers.domain.transaction import Status
 
