@@ -11,7 +11,7 @@ import pytest
 from local.postgres import Postgres
 from tests.conftest import AwsAccount
 from tests.contract.conftest import Database, make_table
-from tests.fakes import START, FakeClock, run
+from tests.fakes import LOOP, START, FakeClock, run
 from workers.clock import SystemClock
 from workers.domain.ports import Shares
 from workers.domain.shares import PARTS, SLICE, Ask, Slice, slice_at
@@ -31,7 +31,14 @@ def shares(request: pytest.FixtureRequest, clock: FakeClock) -> Shares:
         return PostgresShares(database.pool, clock)
     aws: AwsAccount = request.getfixturevalue("aws")
     client = aws.client("dynamodb")
-    return DynamoDbShares(client, make_table(client))
+    return at_work(DynamoDbShares(client, make_table(client)))
+
+
+def at_work(shares: DynamoDbShares) -> DynamoDbShares:
+    """It knows the time."""
+    run(shares.take([], NOW))
+    assert run(shares.take([Ask(0, 1)], NOW)).counted
+    return shares
 
 
 def test_a_share_begins_where_the_one_before_it_ended(shares: Shares) -> None:
@@ -131,18 +138,32 @@ def test_dynamodb_counts_on_one_item_of_one_write_unit(aws: AwsAccount) -> None:
     assert sum(len(name) + len(str(next(iter(value.values())))) for name, value in item.items()) < 1024
 
 
-def test_dynamodbs_date_bounds_the_time_and_a_stamp_narrows_it(aws: AwsAccount) -> None:
+def test_of_all_who_begin_at_once_on_dynamodb_one_is_first_and_the_others_go_by_its_time(aws: AwsAccount) -> None:
     client = aws.client("dynamodb")
+    wall, table = SystemClock().now().timestamp(), make_table(client)
+    first, second = DynamoDbShares(client, table), DynamoDbShares(client, table)
+    ask = [Ask(slice_at(wall) + 2, 5)]
+    assert not run(first.take(ask, wall)).counted, "who does not know the time takes nothing"
+    assert not run(second.take([], wall - 3600)).counted
+    assert run(first.take(ask, wall)).counted
+    late = run(second.take(ask, wall - 3600))
+    assert not late.counted
+    assert late.before[slice_at(wall) + 2].taken == 5, "refused, and told"
+    for one in (second, first):
+        assert run(one.take(ask, wall)).counted
+    elapsed = LOOP.time()
+    assert abs(first.line.time(elapsed) - second.line.time(elapsed)) < 0.3
+    assert abs(first.line.time(elapsed) - SystemClock().now().timestamp()) < 1
+
+
+def test_dynamodbs_stamp_of_a_clock_that_is_none_is_believed_by_nobody(aws: AwsAccount) -> None:
+    client = aws.client("dynamodb")
+    shares = DynamoDbShares(client, make_table(client))
     wall = SystemClock().now().timestamp()
-    one, two = (DynamoDbShares(client, table) for table in [make_table(client)] * 2)
-    first = run(one.take([Ask(slice_at(wall), 1)], wall))
-    assert first.latest - first.earliest == 1
-    assert first.earliest - 5 < wall < first.latest + 60
-    late = run(two.take([], wall))
-    assert late.earliest >= int(wall * 1000) / 1000 or late.earliest == int(late.earliest)
-    run(one.take([Ask(slice_at(wall), 1)], wall + 10**9))  # a clock that is none
-    odd = run(two.take([], wall))
-    assert odd.latest - odd.earliest == 1
+    client.put_item(TableName=shares.table, Item={"id": {"S": ITEM}, "at": {"N": str(10**18)}})
+    told = run(shares.take([], wall + 10**9))
+    assert abs(told.earliest - SystemClock().now().timestamp()) <= 1
+    assert run(shares.take([Ask(slice_at(wall), 1)], wall)).counted
 
 
 # --- PostgreSQL

@@ -11,6 +11,8 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
@@ -21,7 +23,7 @@ from tests.gateway.support import START, LoopClock, VirtualLoop, quietly
 from workers.domain.ports import Shares, Taken
 from workers.domain.shares import LATENESS, PARTS, SLICE, Ask, Planner, Slice, count, instants, place, slice_at
 from workers.gateway.limits import Limiter
-from workers.stores.shares import MemoryShares
+from workers.stores.shares import STAMP, DynamoDbShares, MemoryShares
 
 NOW = START.timestamp()
 
@@ -310,41 +312,162 @@ def test_a_pause_holds_back_those_who_wait_already() -> None:
 # --- time
 
 
-@dataclass
-class Stamps:
-    """Shares without a clock: DynamoDB's, whose answers bear a date in whole seconds and another worker's stamp."""
-
-    slices: dict[int, Slice] = field(default_factory=dict)
-    stamp: float = 0.0
-    reach: int = 6
-
-    async def take(self, asked: Sequence[Ask], now: float) -> Taken:
-        before, stamp = dict(self.slices), self.stamp
-        for number, *more in asked:
-            self.slices[number] = Slice(*(a + b for a, b in zip(self.slices.get(number, Slice()), more, strict=True)))
-        if asked:
-            self.stamp = now
-        date = (NOW + asyncio.get_running_loop().time()) // 1
-        return Taken(before, max(date, stamp) if stamp <= date + 1 else date, date + 1)
+class RefusedError(Exception):
+    """The write's condition."""
 
 
-@pytest.mark.parametrize("off", [0.05, 30.0])
-def test_workers_whose_clocks_differ_go_by_one_time(off: float) -> None:
-    gateway = Gateway()
+class Table:
+    """DynamoDB's one item, whose answers bear a date in whole seconds."""
+
+    class exceptions:  # noqa: N801 - boto3's
+        ConditionalCheckFailedException = RefusedError
+
+    def __init__(self) -> None:
+        self.item: dict[str, dict[str, str]] = {}
+        self.writes = self.refused = self.looks = 0
+
+    def _answer(self, **fields: object) -> dict[str, object]:
+        date = format_datetime(datetime.fromtimestamp((NOW + asyncio.get_running_loop().time()) // 1, UTC), usegmt=True)
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": date}}, **fields}
+
+    def batch_get_item(self, RequestItems: dict[str, object]) -> dict[str, object]:  # noqa: N803
+        self.looks += 1
+        return self._answer(Responses={name: [dict(self.item)] if self.item else [] for name in RequestItems})
+
+    def update_item(
+        self,
+        UpdateExpression: str,  # noqa: N803
+        ExpressionAttributeValues: dict[str, dict[str, str]],  # noqa: N803
+        **options: object,
+    ) -> dict[str, object]:
+        self.writes += 1
+        values, before = ExpressionAttributeValues, dict(self.item)
+        condition = options.get("ConditionExpression")
+        stands = values[":after"] if condition == "#at = :after" else None
+        if condition and before.get(STAMP) != stands:
+            self.refused += 1
+            raise RefusedError
+        adds, _, gone = UpdateExpression.removeprefix("SET #at = :at ADD ").partition(" REMOVE ")
+        for name, value in (one.split() for one in adds.split(", ")):
+            old = int(self.item.get(name, {"N": "0"})["N"])
+            self.item[name] = {"N": str(old + int(values[value]["N"]))}
+        for name in filter(None, gone.split(", ")):
+            self.item.pop(name, None)
+        self.item[STAMP] = values[":at"]
+        return self._answer(Attributes=before)
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads do not wait on a virtual loop: what they would do is done at once (`Slow` is the network)."""
+
+    async def at_once(call: Callable[..., object], *arguments: object) -> object:
+        chance = random.Random(str(arguments))
+        await asyncio.sleep(chance.uniform(0.001, 0.004))
+        answer = call(*arguments)
+        await asyncio.sleep(chance.uniform(0.001, 0.004))
+        return answer
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+
+
+Crew = list[Worker]
+
+
+def differing(
+    offsets: Sequence[float],
+    *,
+    seed: int = 0,
+    late: float = 0.0,
+    seconds: float = 10.0,
+    limit: float = 480,
+    table: Table | None = None,
+    then: Callable[[Crew], Awaitable[None]] | None = None,
+) -> Gateway:
+    """Workers whose clocks are ahead by `offsets`, each begun `late` seconds after the one before."""
+    gateway, table = Gateway(), table or Table()
 
     async def main() -> None:
-        chance, shares = random.Random(3), Stamps()
-        crew = [Worker(f"w{n}", 480, shares, gateway, chance) for n in range(8)]
-        for one in crew:
-            one.limiter._clock = LoopClock(chance.uniform(-off, off))
-        await asyncio.sleep(14)
+        chance, crew = random.Random(seed), Crew()
+        for n, ahead in enumerate(offsets):
+            crew.append(Worker(f"w{n}", limit, DynamoDbShares(table, "t"), gateway, chance))
+            crew[-1].limiter._clock = LoopClock(ahead)
+            await asyncio.sleep(late)
+        await (then(crew) if then else asyncio.sleep(seconds))
         for one in crew:
             await one.kill()
 
     quietly(main, VirtualLoop)
-    calls = [at for at, _ in gateway.calls if at > 6]
-    assert most(calls) <= 480 * 1.02
-    assert gateway.between(6, 14).total() >= 0.95 * 480 * 8
+    return gateway
+
+
+def offsets(off: float, workers: int, seed: int) -> list[float]:
+    chance = random.Random(seed)
+    return [chance.uniform(-off, off) for _ in range(workers)]
+
+
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize(
+    ("off", "late", "seed"),
+    [(0.05, 0.0, 5), (0.4, 0.0, 4), (0.9, 0.7, 1), (30.0, 0.0, 2), (30.0, 0.7, 0), (7200.0, 0.0, 0)],
+)
+def test_workers_whose_clocks_differ_keep_one_limit_from_the_first_call_on(off: float, late: float, seed: int) -> None:
+    gateway = differing(offsets(off, 6, seed), seed=seed, late=late, seconds=6)
+    begun = 6 * late + 2
+    each = gateway.between(begun, begun + 4)
+    assert most([at for at, _ in gateway.calls]) <= 480 * 1.02
+    assert each.total() >= 0.97 * 480 * 4
+    assert all(0.8 * each.total() / 6 <= calls <= 1.2 * each.total() / 6 for calls in each.values())
+    assert gateway.between(0, 0.5).total() > 0, "who finds nobody at work begins"
+
+
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize("jump", [0.5, 3.0, 3600.0, -3600.0])
+def test_a_clock_that_jumps_calls_by_no_share_of_that_time(jump: float) -> None:
+    async def then(crew: Crew) -> None:
+        await asyncio.sleep(3)
+        crew[0].limiter._clock.ahead += jump  # type: ignore[attr-defined]
+        await asyncio.sleep(3)
+
+    gateway = differing(offsets(0.05, 4, 0), then=then)
+    assert most([at for at, _ in gateway.calls]) <= 480 * 1.02
+    assert gateway.between(2, 6).total() >= 0.97 * 480 * 4
+
+
+@pytest.mark.usefixtures("near")
+def test_a_worker_alone_begins_at_once_and_rests_at_the_cost_of_a_look() -> None:
+    """A batch each minute: nobody is at work by the stamp of a minute ago, whoever wrote it."""
+    table, waits = Table(), list[float]()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        limiter = Limiter(LoopClock(0.3), 480, DynamoDbShares(table, "t"))
+        for _ in range(3):
+            began = loop.time()
+            assert await limiter.wait(5)
+            waits.append(loop.time() - began)
+            await asyncio.sleep(60)
+        await limiter.close()
+
+    quietly(main, VirtualLoop)
+    assert max(waits) < 0.2
+    assert (table.refused, table.looks) == (0, 3)
+
+
+@pytest.mark.usefixtures("near")
+def test_who_comes_right_after_the_last_one_has_ended_waits_until_no_share_is_left() -> None:
+    async def then(crew: Crew) -> None:
+        await asyncio.sleep(3)
+        await crew[0].kill()
+        crew[0] = Worker("next", 480, DynamoDbShares(table, "t"), gateways[0], random.Random(0))
+        crew[0].limiter._clock = LoopClock(0.8)
+        await asyncio.sleep(3)
+
+    table, gateways = Table(), [Gateway()]
+    before = differing([-0.8], table=table, then=then)
+    after = gateways[0].calls
+    assert min(at for at, _ in after) - 3 < 1.2
+    assert most([at for at, _ in [*before.calls, *after]]) <= 480 * 1.02
 
 
 def test_a_clock_set_back_costs_a_moment() -> None:

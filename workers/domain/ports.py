@@ -169,6 +169,8 @@ class Taken(NamedTuple):
     """The time that all go by, in seconds since 1970, was no earlier than this when the answer came ..."""
     latest: float
     """... and no later than this when the question was sent."""
+    counted: bool = True
+    """Or nothing was taken, or nothing of use: the worker did not know the time, and is told."""
 
 
 class Shares(Protocol):

@@ -33,6 +33,8 @@ ROOM, ENOUGH = 1.25, 0.9
 """Who uses less of what he is given than the second gets so many times what he uses, so that use can grow."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds between tries while the datastore does not answer: doubled, and spread."""
+JUMP = 2 * LATENESS
+"""Seconds. A clock that is a little fast or slow is put right by each answer."""
 SAMPLE = 100
 """Of the calls between two looks the first so many are timed: a metric takes no more values at once."""
 
@@ -84,6 +86,10 @@ class Limiter:
         self._used: Counter[int] = Counter()
         """Instants by slice."""
         self._seen = 0.0
+        self._apart = 0.0
+        """Seconds that our clock is ahead of the loop's, which nobody sets."""
+        self._jumps = 0
+        """How often it was set."""
         self._paused_until = 0.0
         self._ahead = 0.0
         """Seconds that the time that all go by is ahead of our clock ..."""
@@ -157,10 +163,12 @@ class Limiter:
             if now < self._paused_until:
                 delay = self._paused_until - now
             else:
-                self._serve(now)
+                knows = self._planner is not None and not self._planner.is_blind
+                if knows:
+                    self._serve(now)
                 if not self._waiting:
                     return
-                if self._instants:
+                if self._instants and knows:
                     delay = self._instants[0] - now
             self._ask()
             self._new.clear()
@@ -203,6 +211,8 @@ class Limiter:
             await asyncio.sleep(max(0.0, self._next - self._now()))  # who begins to wait at the same time is counted
             now = self._now()
             need = self._need(now)
+            if planner.is_blind:
+                need = max(need, len(self._waiting))  # what is held is of no use before the time is known
             if now < self._paused_until or not (need or (self._stream and now >= planner.next_far())):
                 return
             look = planner.is_blind
@@ -210,6 +220,7 @@ class Limiter:
             if not asks and not look:
                 self._next = max(self._later(planner), now + gap)
                 continue
+            jumps = self._jumps
             try:
                 taken = await shares.take(asks, now)
             except Exception as error:
@@ -219,10 +230,14 @@ class Limiter:
                 trouble = min(trouble * 2, LONGEST_WAIT)
                 continue
             trouble = FIRST_WAIT
-            self._set_clock(taken, now, self._now())
+            received = self._now()
+            if self._jumps != jumps:
+                continue  # by which time it was asked is not known
+            self._set_clock(taken, now, received)
             now = self._now()
-            given = planner.answered(now, asks, taken.before)
-            if look:
+            given = planner.answered(now, asks if taken.counted else [], taken.before)
+            if look or not taken.counted:
+                self._new.set()  # what is held may be used again
                 continue
             self._given.update(map(slice_at, given))
             self._instants = sorted([*self._instants, *given])
@@ -262,7 +277,18 @@ class Limiter:
             self._ahead += high
 
     def _now(self) -> float:
-        now = self._clock.now().timestamp() + self._ahead
+        clock = self._clock.now().timestamp()
+        if self._planner is not None:
+            apart = clock - asyncio.get_running_loop().time()
+            if abs(moved := apart - self._apart) > JUMP and self._seen:
+                # set, or we were frozen: only the others know; until they are asked the loop's time goes on
+                self._ahead -= moved
+                self._width = math.inf
+                self._planner.forget()
+                self._next = 0.0
+                self._jumps += 1
+            self._apart = apart
+        now = clock + self._ahead
         if now < self._seen - SLICE:  # the clock was set back: without this, everybody would wait out the difference
             self._paused_until -= self._seen - now
             self._instants = []

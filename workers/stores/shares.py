@@ -13,7 +13,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from workers.domain.ports import Clock, Taken
-from workers.domain.shares import UNTOUCHED, Ask, Slice, slice_at
+from workers.domain.shares import SLICE, UNTOUCHED, Ask, Slice, slice_at
+from workers.domain.timeline import HELD, OFF, Seen, TimeLine
 
 
 @dataclass
@@ -39,7 +40,7 @@ ITEM = "#shares"
 KINDS = ("t", "l", "h")
 """Of attributes, with a slice's number behind: what is taken of it, by the light, and how many are hungry."""
 STAMP = "at"
-"""The time of whoever wrote last, in milliseconds."""
+"""The time of whoever wrote last, in microseconds."""
 
 
 @dataclass
@@ -47,26 +48,60 @@ class DynamoDbShares:
     """One item of the transactions' table.
 
     An UpdateItem of one write unit adds to the counts of all slices asked for. It has no condition, so it is never in
-    vain: parts over PARTS are simply nobody's. The counts of slices that are over go with the next write.
+    vain: parts over PARTS are simply nobody's. (But for the first after a rest: of all who begin then one is first.)
+    The counts of slices that are over go with the next write.
 
-    DynamoDB has no clock that can be read to the millisecond. So each worker goes by its own, and leaves it on the
-    item: whoever finds himself behind another's stamp follows it, and what is off by more than a second is put right by
-    the Date of DynamoDB's answers. What matters is that all go by the same time, not which.
+    DynamoDB has no clock that can be read to the millisecond. So workers keep a time of their own
+    (`workers.domain.timeline`), and a question of one that does not know it takes nothing, but tells it.
     """
 
     client: Any
     """boto3's DynamoDB client; its calls run in threads."""
     table: str
     reach: int = 6
+    line: TimeLine = field(default_factory=TimeLine)
+    """Of one worker."""
     _old: tuple[str, ...] = ()
     """Attributes of slices that are over, as last seen."""
 
     async def take(self, asked: Sequence[Ask], now: float) -> Taken:
-        answer = await asyncio.to_thread(self._add, asked, now) if asked else await asyncio.to_thread(self._look)
+        loop = asyncio.get_running_loop()
+        sent = loop.time()
+        if not asked or not self.line.may_write(sent):
+            return await self._join(now - sent, sent)
+        stamp, after = round(self.line.time(sent) * 1e6), self.line.stamp if self.line.founding else None
+        try:
+            answer = await asyncio.to_thread(self._add, asked, stamp, after)
+        except self.client.exceptions.ConditionalCheckFailedException:  # another one was first
+            return await self._join(now - sent, sent)
+        received = loop.time()
+        seen, before = self._read(answer, min(now, self.line.time(received)))
+        held = Seen(seen.stamp, max(seen.ends, (asked[-1].slice + 1) * SLICE), seen.second)
+        counted = self.line.wrote(stamp, sent, received, held)
+        return Taken(before, self.line.time(received), self.line.time(sent), counted)
+
+    async def _join(self, clock: float, began: float) -> Taken:
+        """Look, until the time is known."""
+        loop = asyncio.get_running_loop()
+        while True:
+            sent = loop.time()
+            answer = await asyncio.to_thread(self._look)
+            received = loop.time()
+            seen, before = self._read(answer, clock + sent)
+            wait = self.line.looked(clock + received, sent, received, seen)
+            if not wait:
+                return Taken(before, self.line.time(received), self.line.time(began), counted=False)
+            await asyncio.sleep(wait)
+
+    def _read(self, answer: Mapping[str, Any], now: float) -> tuple[Seen, dict[int, Slice]]:
+        """`now`: what is over by it is over for all."""
         item = answer["Attributes"]
-        earliest, latest = _time(answer, int(item.get(STAMP, {"N": "0"})["N"]) / 1000)
-        # by whichever clock is behind: what is another worker's present must not be taken from him
-        least = slice_at(min(now, earliest)) - 1
+        stamp = int(item.get(STAMP, {"N": "0"})["N"])
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        second = parsedate_to_datetime(date).timestamp() if date else math.floor(now)
+        if not self.line.known:  # what is another worker's present must not be taken from him
+            now = min(now, second - OFF)
+        least = slice_at(now) - 1
         counts: dict[int, dict[str, int]] = {}
         old = []
         for name, value in item.items():
@@ -78,7 +113,9 @@ class DynamoDbShares:
                 counts.setdefault(number, {})[name[0]] = int(value["N"])
         self._old = tuple(old)
         before = {number: Slice(*(found.get(kind, 0) for kind in KINDS)) for number, found in counts.items()}
-        return Taken(before, earliest, latest)
+        farthest = slice_at(stamp / 1e6 + HELD)
+        last = max((number for number in before if number <= farthest), default=-1)
+        return Seen(stamp, (last + 1) * SLICE, second), before
 
     def _look(self) -> Mapping[str, Any]:
         """By BatchGetItem, which workers may do anyway."""
@@ -86,8 +123,15 @@ class DynamoDbShares:
         answer = self.client.batch_get_item(RequestItems=wanted)
         return {**answer, "Attributes": next(iter(answer["Responses"].get(self.table, [])), {})}
 
-    def _add(self, asked: Sequence[Ask], now: float) -> Mapping[str, Any]:
-        values = {":at": {"N": str(int(now * 1000))}}
+    def _add(self, asked: Sequence[Ask], stamp: int, after: int | None) -> Mapping[str, Any]:
+        """`after`: only where this is the stamp still."""
+        values = {":at": {"N": str(stamp)}}
+        condition = {}
+        if after:
+            values[":after"] = {"N": str(after)}
+            condition = {"ConditionExpression": "#at = :after"}
+        elif after is not None:
+            condition = {"ConditionExpression": "attribute_not_exists(#at)"}
         adds = []
         for number, *counts in asked:
             for kind, amount in zip(KINDS, counts, strict=True):
@@ -103,22 +147,13 @@ class DynamoDbShares:
             ExpressionAttributeNames={"#at": STAMP},
             ExpressionAttributeValues=values,
             ReturnValues="ALL_OLD",
+            **condition,
         )
         return {"Attributes": {}, **answer}
 
 
 def _slice_of(name: str) -> int | None:
     return int(name[1:]) if name[:1] in KINDS and name[1:].isdigit() else None
-
-
-def _time(answer: Mapping[str, Any], stamp: float) -> tuple[float, float]:
-    """Between which times the answer was made: by its Date, which knows seconds, and by another worker's stamp."""
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if not date:
-        return stamp, math.inf
-    second = parsedate_to_datetime(date).timestamp()
-    latest = second + 1
-    return max(second, stamp) if stamp <= latest else second, latest
 
 
 SECONDS = 5.0
