@@ -42,10 +42,12 @@ demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions ea
 test: $(READY) ## run all tests (no AWS account, no Docker)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: $(READY) $(CHECKOV) ## lint, format check, strict types, the policy pack and checkov
+check: $(READY) $(CHECKOV) ## lint, format check, strict types, dead code, the policy pack and checkov
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/vulture
+	@$(VENV)/bin/vulture __main__.py */
 	@$(PY) -W ignore -m delivery.policies.graph
 	@$(PY) -W ignore -m delivery.policies.scan $(CHECKOV)
 

@@ -76,11 +76,6 @@ def at_least(what: str, target: float, samples: Samples, form: str = "{:.2f}") -
     return Figure(what, samples.text(form), f">= {form.format(target)}", samples.median >= target)
 
 
-def at_most(what: str, target: float, samples: Samples, form: str = "{:.2f}") -> Figure:
-    """Of a figure that should be small; its median counts."""
-    return Figure(what, samples.text(form), f"<= {form.format(target)}", samples.median <= target)
-
-
 @dataclass(frozen=True)
 class Lengths:
     """How long the parts run."""

@@ -49,8 +49,6 @@ class OneOffTaskArgs:
 class OneOffTask(Resource, module="confirm-transactions", name="OneOffTask"):
     """Runs the task on creation and whenever a trigger changes; waits for its end. Deleting it does nothing."""
 
-    task_arn: pulumi.Output[str]
-
     def __init__(self, name: str, args: OneOffTaskArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(
             _Provider(),

@@ -49,7 +49,7 @@ class Secrets:
         self.answers = list(answers)
         self.asked = 0
 
-    def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803 - boto3's names
+    def get_secret_value(self, **_: str) -> dict[str, str]:
         self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):

@@ -134,7 +134,7 @@ GRANTS = {
 """All that each role may do."""
 
 LENGTHS = {
-    # type: {input: AWS's limit in characters}
+    # a type: {input: AWS's limit in characters}
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": {"alarmName": 255, "alarmDescription": 1024, "alarmRule": 10_240},
     "aws:cloudwatch/dashboard:Dashboard": {"dashboardName": 255},
     "aws:cloudwatch/eventRule:EventRule": {"description": 512, "eventPattern": 4096},
@@ -158,7 +158,7 @@ LENGTHS = {
     "aws:sns/topicPolicy:TopicPolicy": {"policy": 30_720},
 }
 AUTONAME_LIMITS = {
-    # type: AWS's limit for the name that Pulumi makes, the logical name and 8 more characters
+    # a type: AWS's limit for the name that Pulumi makes, the logical name and 8 more characters
     "aws:cloudwatch/eventRule:EventRule": 64,
     "aws:ecr/repository:Repository": 256,
     "aws:iam/role:Role": 64,

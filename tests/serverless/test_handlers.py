@@ -429,9 +429,8 @@ def test_a_report_of_a_run_that_lost_its_lock_ends_it_without_an_error(gateway: 
     assert lock() == {"run": "another", "lease_until": to_text(until)}
 
 
-def test_a_lock_that_cannot_be_renewed_keeps_no_batch_from_its_work(
-    gateway: LedgerGateway, hasty: None, clock: FakeClock
-) -> None:
+@pytest.mark.usefixtures("hasty")
+def test_a_lock_that_cannot_be_renewed_keeps_no_batch_from_its_work(gateway: LedgerGateway, clock: FakeClock) -> None:
     add(5)
     [batch] = batches(plan())
     clock.advance(300)
@@ -576,7 +575,7 @@ def test_one_client_of_the_gateway_follows_its_key(
     """Each key had a client of its own, with a limit and a breaker of its own, and none was ever closed."""
     keys = iter(("first", "second", EndpointConnectionError(endpoint_url="https://x"), "third"))
 
-    def answer(SecretId: str) -> dict[str, str]:  # noqa: N803
+    def answer(**_: str) -> dict[str, str]:
         if isinstance(key := next(keys), str):
             return {"SecretString": key}
         raise key
@@ -660,7 +659,8 @@ def hasty(gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "_client_config", lambda: Config(retries={"total_max_attempts": 1}))
 
 
-def test_without_s3_nothing_is_planned_and_nothing_touched(gateway: LedgerGateway, hasty: None) -> None:
+@pytest.mark.usefixtures("hasty")
+def test_without_s3_nothing_is_planned_and_nothing_touched(gateway: LedgerGateway) -> None:
     add(12)
     repair = cut_off(handlers.s3(), "s3", "PutObject")
     with pytest.raises(EndpointConnectionError):
@@ -674,7 +674,8 @@ def test_without_s3_nothing_is_planned_and_nothing_touched(gateway: LedgerGatewa
     assert set(gateway.effects.values()) == {1}
 
 
-def test_without_dynamodb_a_batch_calls_nobody(gateway: LedgerGateway, hasty: None) -> None:
+@pytest.mark.usefixtures("hasty")
+def test_without_dynamodb_a_batch_calls_nobody(gateway: LedgerGateway) -> None:
     add(5)
     [line] = batches(plan())
     repair = cut_off(handlers.app().store.client, "dynamodb", "BatchExecuteStatement")

@@ -15,7 +15,6 @@ CODE = {
     "imageUri": "Code.ImageUri",
     "sourceKmsKeyArn": "Code.SourceKMSKeyArn",
 }
-INVOKED = {"FunctionName": "{functionName}"}
 
 
 def _invoke_arn(_: Any, scope: Scope) -> str:
