@@ -36,7 +36,7 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Look
 from workers.migrations import migrate
 from workers.stores.postgres import SESSION, START, PostgresStore
-from workers.stores.statements import CLAIM, Place, Wanted
+from workers.stores.statements import CLAIM, Position, Wanted
 
 ROUNDS = 5
 COUNT = 60_000
@@ -354,7 +354,7 @@ async def old_snapshot(queue: Queue, lengths: Lengths, say: Say) -> list[Figure]
     hint = await connection.fetchrow(
         "SELECT due_at, id FROM transactions WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT 1"
     )
-    place = Place(hint["due_at"], hint["id"])
+    place = Position(hint["due_at"], hint["id"])
     after = Samples.of([await claim_seconds(connection, place) * 1000 for _ in range(CLAIMS)][5:])
     plain = Samples.of([await claim_seconds(connection, START) * 1000 for _ in range(7)])
     store.hint = place
@@ -406,7 +406,7 @@ async def schema(queue: Queue, name: str) -> asyncpg.Connection:
 _prepared: dict[asyncpg.Connection, asyncpg.prepared_stmt.PreparedStatement] = {}
 
 
-async def claim_seconds(connection: asyncpg.Connection, place: Place) -> float:
+async def claim_seconds(connection: asyncpg.Connection, place: Position) -> float:
     """Of one claim, rolled back."""
     if connection not in _prepared:
         _prepared[connection] = await connection.prepare(CLAIM.text)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from workers.stores.statements import CLAIM, SETTLE, names, put_in
+from workers.stores.named import names, put_in
+from workers.stores.statements import CLAIM, SETTLE
 
 _COMMENT = re.compile(r"--[^\n]*")
 _CLAIMED = "FROM changed"

@@ -46,7 +46,7 @@ class Call(NamedTuple):
     error: str
 
 
-class Taken(NamedTuple):
+class ClaimTimes(NamedTuple):
     """One claim, for all transactions under its token."""
 
     began: int
@@ -72,8 +72,8 @@ class Watch:
     """Attempts that left spans, since `here` began."""
     _calls: dict[tuple[str, str | None], list[Call]] = field(default_factory=dict)
     """By id and token: of each claim."""
-    _claims: dict[str, Taken] = field(default_factory=dict)
-    _told: dict[str, Context] = field(default_factory=dict)
+    _claims: dict[str, ClaimTimes] = field(default_factory=dict)
+    _claim_spans: dict[str, Context] = field(default_factory=dict)
     """The claims that have spans of their own, under the run in which the first of their transactions was kept."""
 
     def whole(
@@ -99,16 +99,16 @@ class Watch:
         self.spans.clear()
         return taken
 
-    # --- told by the wrappers below
+    # --- what the wrappers below say
 
     def claimed(self, claimed: Claimed, began: int) -> None:
         held, desked = claimed
         if not held and not desked:
             return
         token = (held[0].token if held else None) or new_id()
-        self._claims[token] = claim = Taken(began, time_ns(), len(held) + len(desked))
+        self._claims[token] = claim = ClaimTimes(began, time_ns(), len(held) + len(desked))
         if len(self._claims) > MOST_CLAIMS:
-            self._told.pop(oldest := next(iter(self._claims)), None)
+            self._claim_spans.pop(oldest := next(iter(self._claims)), None)
             del self._claims[oldest]
         for record in desked:
             self._desked(record, token, claim)
@@ -133,13 +133,13 @@ class Watch:
 
     # --- spans
 
-    def _claim(self, token: str, claim: Taken) -> Context:
+    def _claim(self, token: str, claim: ClaimTimes) -> Context:
         """The claim's own span, made for the first of its transactions that is kept."""
-        if token not in self._told:
-            self._told[token] = context = Context(self.here.trace, new_id())
+        if token not in self._claim_spans:
+            self._claim_spans[token] = context = Context(self.here.trace, new_id())
             size = {"transactions": claim.size}
             self.spans.append(Span(*context[:2], self.here.span, "claim", claim.began, claim.ended, attributes=size))
-        return self._told[token]
+        return self._claim_spans[token]
 
     def _attempt(self, move: Move, calls: Sequence[Call], settle: tuple[int, int], *, ok: bool) -> None:
         """The spans of one attempt, and of the whole transaction where it has come to an end."""
@@ -162,15 +162,22 @@ class Watch:
             said = {"result": call.result, "peer.service": "gateway"}
             self.spans.append(
                 Span(
-                    *(trace, call.context.span, me, f"gateway {call.verb}", call.began, call.ended, Kind.CLIENT),
-                    *(said, call.error),
+                    trace=trace,
+                    id=call.context.span,
+                    parent=me,
+                    name=f"gateway {call.verb}",
+                    start=call.began,
+                    end=call.ended,
+                    kind=Kind.CLIENT,
+                    attributes=said,
+                    error=call.error,
                 )
             )
         self.spans.append(Span(trace, new_id(), me, "settle", *settle))
         if ok and (final or status is Status.REVIEW):
             self._ended(after, ended)
 
-    def _desked(self, record: Transaction, token: str, claim: Taken) -> None:
+    def _desked(self, record: Transaction, token: str, claim: ClaimTimes) -> None:
         """The spans of one that a claim sent to a desk: no attempt was made."""
         trace, why = trace_id(record), record.history[-1].why
         attributes = self._attributes(record, record.status, why)
@@ -178,8 +185,16 @@ class Watch:
         self.kept += 1
         self.spans.append(
             Span(
-                *(trace, new_id(), trace[16:], "claim", claim.began, claim.ended),
-                *(Kind.SERVER, attributes, why, links),
+                trace=trace,
+                id=new_id(),
+                parent=trace[16:],
+                name="claim",
+                start=claim.began,
+                end=claim.ended,
+                kind=Kind.SERVER,
+                attributes=attributes,
+                error=why,
+                links=links,
             )
         )
         self._ended(record, claim.ended)
@@ -188,13 +203,13 @@ class Watch:
         """The span of the whole transaction, from its creation to its end or to a desk."""
         trace, created = trace_id(record), nanoseconds(record.created_at)
         error = "" if record.status.is_final else record.history[-1].why
-        told: dict[str, Value] = {
+        attributes: dict[str, Value] = {
             "tx": record.id,
             "status": str(record.status),
             "attempts": record.attempt,
             "aws.xray.annotations": ANNOTATIONS,
         }
-        self.spans.append(Span(trace, trace[16:], "", "transaction", created, ended, Kind.SERVER, told, error))
+        self.spans.append(Span(trace, trace[16:], "", "transaction", created, ended, Kind.SERVER, attributes, error))
 
     def _attributes(self, record: Transaction, status: Status, why: str) -> dict[str, Value]:
         return {
@@ -236,7 +251,7 @@ class WatchedGateway:
         try:
             outcome = await call(transaction, key)
         except BaseException as error:
-            self._told(verb, transaction, context, began, type(error).__name__, failed=True)
+            self._record(verb, transaction, context, began, type(error).__name__, failed=True)
             raise
         finally:
             calling.reset(token)
@@ -247,10 +262,10 @@ class WatchedGateway:
         if context.sampled or transaction.attempt > 1 or not fine:
             said = "" if isinstance(outcome, Confirmed | NotFound) else f": {redact(words(outcome.reason))}"
             bad = not fine and not isinstance(outcome, NotFound)
-            self._told(verb, transaction, context, began, f"{type(outcome).__name__}{said}", failed=bad)
+            self._record(verb, transaction, context, began, f"{type(outcome).__name__}{said}", failed=bad)
         return outcome
 
-    def _told(
+    def _record(
         self, verb: str, transaction: Transaction, context: Context, began: int, result: str, *, failed: bool
     ) -> None:
         self.watch.called(transaction, Call(verb, context, began, time_ns(), result, result if failed else ""))

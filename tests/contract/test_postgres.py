@@ -23,8 +23,8 @@ from workers.domain.transaction import Status
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
 from workers.stores import postgres
 from workers.stores import statements as sql
+from workers.stores.named import Statement
 from workers.stores.postgres import SESSION, PostgresStore
-from workers.stores.statements import Statement
 
 
 def store_of(database: Database, clock: FakeClock | None = None) -> PostgresStore:

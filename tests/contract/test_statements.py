@@ -12,10 +12,11 @@ import pytest
 
 from tests.contract.conftest import Database
 from tests.fakes import run
-from workers.stores import statements
-from workers.stores.statements import FOLDER, Mismatch, Statement, names, put_in
+from workers.stores import shares, statements
+from workers.stores.named import Mismatch, Statement, names, put_in
+from workers.stores.statements import FOLDER
 
-ALL = {name: one for name, one in vars(statements).items() if isinstance(one, Statement)}
+ALL = {name: one for module in (statements, shares) for name, one in vars(module).items() if isinstance(one, Statement)}
 KINDS = {
     "text": str,
     "varchar": str,

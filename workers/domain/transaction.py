@@ -7,11 +7,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-make = tuple.__new__
-"""`make(Transaction, (every, field, in, order))`: a named tuple without its own constructor, which is a function in
-Python and takes twice as long. For the few places where every transaction passes; nothing is checked there."""
-
-
 CANARY = "canary-"
 """How the id of a canary begins: a payment of our own that shows the whole path to work. It goes the way of every
 other, and is in no book: no desk, no sum, no count of outcomes. The name alone makes none (`is_canary`)."""

@@ -35,7 +35,7 @@ from workers.gateway.closed import ClosedGateway
 from workers.gateway.limits import Limiter
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
-from workers.serverless.run_lock import LockLost, RunLock, Taken
+from workers.serverless.run_lock import LockLost, LockTaken, RunLock
 from workers.stores.dynamodb import Due, DynamoDbStore
 from workers.stores.shares import DynamoDbShares
 from workers.telemetry import Metrics, Telemetry, failures_logged
@@ -292,7 +292,7 @@ def _mode() -> str:
 
 def _policy(event: Mapping[str, Any]) -> Policy:
     """The policy, with what the batch's plan knew of shadow mode."""
-    known = Taken(*(from_text(event[name]) if name in event else None for name in Taken._fields))
+    known = LockTaken(*(from_text(event[name]) if name in event else None for name in LockTaken._fields))
     policy = app().config.policy
     return replace(policy, others_until=known.others_until, restored_to=known.restored_to or policy.restored_to)
 

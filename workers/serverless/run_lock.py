@@ -32,7 +32,7 @@ LEFT_AT, LEFT_SINCE = "shadow_left_at", "shadow_left_since"
 """When the first run after shadow mode began, and what shadow mode's note had said."""
 
 
-class Taken(NamedTuple):
+class LockTaken(NamedTuple):
     """The lock is ours."""
 
     others_until: datetime | None = None
@@ -62,7 +62,7 @@ class RunLock:
         *,
         in_shadow: bool = False,
         restored_to: datetime | None = None,
-    ) -> Taken | None:
+    ) -> LockTaken | None:
         """Hold the lock until `until`, unless another run holds it: None.
 
         It is ours already in a later loop, or where the answer to a first try was lost. A run in shadow mode leaves a
@@ -86,7 +86,7 @@ class RunLock:
                 item = self._leave_shadow(run, now, item.get(SINCE, {"S": ""}))
         except LockLost:
             return None
-        return Taken(_moment(item, LEFT_AT), _moment(item, LEFT_SINCE))
+        return LockTaken(_moment(item, LEFT_AT), _moment(item, LEFT_SINCE))
 
     def _leave_shadow(self, run: str, now: datetime, since: dict[str, Any]) -> Mapping[str, Any]:
         """In one step, so that nobody ever finds neither the note nor the moment."""

@@ -26,9 +26,9 @@ from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, SetAside, decide
 from workers.stores import statements as sql
 from workers.stores.common import same_content
-from workers.stores.statements import ClaimedRow, Place, Shared, Stored, StoredLine
+from workers.stores.statements import ClaimedRow, Position, Shared, Stored, StoredLine
 
-START = Place(datetime.min.replace(tzinfo=UTC), "")
+START = Position(datetime.min.replace(tzinfo=UTC), "")
 """Before every row of the queue."""
 
 SESSION = {
@@ -68,7 +68,7 @@ class _Wanted(NamedTuple):
     token: str
     by: str
     limit: int
-    after: Place = START
+    after: Position = START
     ids: Sequence[str] | None = None
     late: bool = False
 
@@ -83,9 +83,9 @@ class PostgresStore:
     pool: asyncpg.Pool
     policy: Policy
     clock: Clock | None = None
-    hint: Place = field(default=START, init=False)
+    hint: Position = field(default=START, init=False)
     """Where this worker's last claim ended; `sweep` sets it back."""
-    _stretch: Place = field(default=START, init=False)
+    _stretch: Position = field(default=START, init=False)
     """Where its last claim beside ended."""
     _left: int = field(default=0, init=False)
     """Claims beside until a new stretch begins."""
@@ -288,7 +288,7 @@ class PostgresStore:
     def _now(self) -> datetime | None:
         return self.clock.now() if self.clock else None
 
-    async def _claim(self, wanted: _Wanted) -> tuple[Claimed, Place]:
+    async def _claim(self, wanted: _Wanted) -> tuple[Claimed, Position]:
         """What it brought, and where it ended."""
         try:
             return await self._claim_whole(wanted)
@@ -296,7 +296,7 @@ class PostgresStore:
             _LOG.error("a claim of %d was refused (%s): one row after the other", wanted.limit, type(error).__name__)
             return await self._claim_apart(wanted)
 
-    async def _claim_whole(self, wanted: _Wanted) -> tuple[Claimed, Place]:
+    async def _claim_whole(self, wanted: _Wanted) -> tuple[Claimed, Position]:
         policy, after = self.policy, wanted.after
         rows = await sql.CLAIM.all(
             self.pool,
@@ -324,10 +324,10 @@ class PostgresStore:
             rows = [row for row in rows if row.due_at is not None]
         if rows:
             due_at, id_ = max(map(_FURTHEST, rows))
-            after = Place(datetime.fromtimestamp(due_at, UTC), id_)
+            after = Position(datetime.fromtimestamp(due_at, UTC), id_)
         return claimed, after
 
-    async def _claim_apart(self, wanted: _Wanted) -> tuple[Claimed, Place]:
+    async def _claim_apart(self, wanted: _Wanted) -> tuple[Claimed, Position]:
         """As a claim that a row refuses: in ever smaller parts until that row is alone, which goes to a desk."""
         held: list[Transaction] = []
         desked: list[Transaction] = []
@@ -360,7 +360,7 @@ class PostgresStore:
             size *= 2
         return Claimed(held, desked), after
 
-    async def _first_of(self, wanted: _Wanted) -> Place | None:
+    async def _first_of(self, wanted: _Wanted) -> Position | None:
         """The first row that a claim would take."""
         policy = self.policy
         first = sql.FirstOf(

@@ -9,12 +9,14 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from workers.domain.ports import Clock, Taken
 from workers.domain.shares import SLICE, UNTOUCHED, Ask, Slice, slice_at
 from workers.domain.timeline import HELD, OFF, Seen, TimeLine
+from workers.stores.named import Statement
 
 
 @dataclass
@@ -160,6 +162,29 @@ SECONDS = 5.0
 """For PostgreSQL's answer: one that comes later is of no use."""
 
 
+class _Asked(NamedTuple):
+    now: datetime | None
+    slices: Sequence[int]
+    parts: Sequence[int]
+    lights: Sequence[int]
+    hungers: Sequence[int]
+
+
+class _Before(NamedTuple):
+    slice: int | None
+    taken: int
+    light: int
+    hungry: int
+    at: float | None
+
+
+TAKE = Statement(
+    "SELECT slice, taken, light, hungry, at FROM take_shares(:now, :slices, :parts, :lights, :hungers)",
+    _Asked,
+    _Before,
+)
+
+
 @dataclass
 class PostgresShares:
     """A few rows of one small table, changed by one function in one short statement; the time is the database's."""
@@ -171,12 +196,14 @@ class PostgresShares:
     reach: int = 4
 
     async def take(self, asked: Sequence[Ask], now: float) -> Taken:  # noqa: ARG002 - the database has a clock
-        columns = [list(column) for column in zip(*asked, strict=True)] or [[], [], [], []]
-        rows = await self.pool.fetch(
-            "SELECT slice, taken, light, hungry, at FROM take_shares($1, $2, $3, $4, $5)",
-            self.clock.now() if self.clock else None,
-            *columns,
-            timeout=SECONDS,
+        shares = _Asked(
+            now=self.clock.now() if self.clock else None,
+            slices=[ask.slice for ask in asked],
+            parts=[ask.parts for ask in asked],
+            lights=[ask.light for ask in asked],
+            hungers=[ask.hungry for ask in asked],
         )
-        at = float(rows[0]["at"])  # a row without a slice comes in any case
-        return Taken({row["slice"]: Slice(*row[1:4]) for row in rows if row["slice"] is not None}, at, at)
+        rows = await TAKE.all(self.pool, shares, timeout=SECONDS)
+        at = next(row.at for row in rows if row.at is not None)  # a row without a slice says the time, in any case
+        before = {row.slice: Slice(row.taken, row.light, row.hungry) for row in rows if row.slice is not None}
+        return Taken(before, at, at)

@@ -1,95 +1,19 @@
-"""What is asked of PostgreSQL: each statement with its parameters and its rows, all of them by name.
-
-asyncpg knows parameters by number alone, and no type checker sees into its rows. So a statement is written with `:name`
-for a parameter, and stands beside one named tuple for its parameters and one for its rows. That they fit is looked at
-when this module is imported (the parameters), at each answer (the columns), and by tests/contract/test_statements.py,
-which asks a database for the types of both.
-"""
+"""What a store asks of PostgreSQL: each statement with its parameters and its rows, all of them by name (named.py)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from workers.stores.named import Mismatch, Statement, fields
 
 P = TypeVar("P", bound=tuple[Any, ...])
 R = TypeVar("R", bound=tuple[Any, ...])
 FOLDER = Path(__file__).parent / "sql"
-_NAMED = re.compile(r"--[^\n]*|'[^']*'|::|:([a-z_]+)")
-"""A parameter. What comes before it in the pattern looks like one, and is none."""
-
-
-class Mismatch(TypeError):  # noqa: N818 - what it is
-    """A statement and its named tuples do not go together."""
-
-
-class Executor(Protocol):
-    """A connection, or a pool of them."""
-
-    async def fetch(self, query: str, *args: Any) -> Any: ...
-
-
-def names(sql: str) -> set[str]:
-    """Of its parameters."""
-    return {match[1] for match in _NAMED.finditer(sql) if match[1]}
-
-
-def put_in(sql: str, values: Callable[[str], str]) -> str:
-    """`sql` with `values(name)` for each `:name`."""
-    return _NAMED.sub(lambda match: values(match[1]) if match[1] else match[0], sql)
-
-
-@dataclass(frozen=True)
-class Statement(Generic[P, R]):
-    """One statement.
-
-    Raises:
-        Mismatch: its parameters have other names than the fields of `parameters`.
-    """
-
-    sql: str
-    parameters: type[P]
-    row: type[R]
-    text: str = field(init=False)
-    """With $1, $2, ... for its `:names`, as the driver takes it."""
-
-    def __post_init__(self) -> None:
-        given = _fields(self.parameters)
-        if names(self.sql) != set(given):
-            used = ", ".join(sorted(names(self.sql))) or "nothing"
-            raise Mismatch(f"a statement uses {used}; {self.parameters.__name__} has {', '.join(given) or 'nothing'}")
-        object.__setattr__(self, "text", put_in(self.sql, lambda name: f"${given.index(name) + 1}"))
-
-    async def all(self, database: Executor, parameters: P) -> list[R]:
-        """Its rows.
-
-        Raises:
-            Mismatch: they have other columns than `row` has fields.
-        """
-        records = await database.fetch(self.text, *parameters)
-        if not records:
-            return []
-        if (found := tuple(records[0].keys())) != _fields(self.row):
-            raise Mismatch(f"rows have {', '.join(found)}; {self.row.__name__} has {', '.join(_fields(self.row))}")
-        row, make = self.row, cast("Callable[[type[R], Any], R]", tuple.__new__)  # row._make is a function in Python
-        return [make(row, record) for record in records]
-
-    async def first(self, database: Executor, parameters: P) -> R | None:
-        """Its first row, if there is one."""
-        return next(iter(await self.all(database, parameters)), None)
-
-    async def one(self, database: Executor, parameters: P) -> R:
-        """Its row, of a statement that always has one."""
-        [row] = await self.all(database, parameters)
-        return row
-
-
-def _fields(kind: type[tuple[Any, ...]]) -> tuple[str, ...]:
-    return cast("tuple[str, ...]", kind._fields)  # type: ignore[attr-defined] # of a named tuple
 
 
 def _from_file(name: str, parameters: type[P], row: type[R]) -> Statement[P, R]:
@@ -100,7 +24,7 @@ class Nothing(NamedTuple):
     """No parameters, or no columns."""
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where in the queue a row stands."""
 
     due_at: datetime
@@ -199,7 +123,7 @@ class Ahead(NamedTuple):
     number: int
 
 
-AHEAD = _from_file("ahead", Ahead, Place)
+AHEAD = _from_file("ahead", Ahead, Position)
 
 
 class FirstOf(NamedTuple):
@@ -213,7 +137,7 @@ class FirstOf(NamedTuple):
     others_until: datetime | None
 
 
-FIRST = _from_file("first", FirstOf, Place)
+FIRST = _from_file("first", FirstOf, Position)
 
 
 class Aside(NamedTuple):
@@ -373,7 +297,7 @@ _WITHIN = (
 def _columns(row: type[tuple[Any, ...]]) -> str:
     kinds = get_type_hints(row)
     times = (datetime, datetime | None)
-    return ", ".join(_WITHIN.format(name) if kinds[name] in times else name for name in _fields(row))
+    return ", ".join(_WITHIN.format(name) if kinds[name] in times else name for name in fields(row))
 
 
 _STORED = f"SELECT {_columns(Stored)} FROM transactions"  # noqa: S608 - names of ours
