@@ -235,10 +235,13 @@ FAULTS = (
         ("oldest-pending",),
     ),
     Fault(
-        "A clock was hours ahead, and dated a lease or a next turn in the far future",
-        "It is not believed: workers look for such each minute, take them over and ask first; the fence holds",
+        "A clock was hours ahead, and dated a lease, a next turn or a send in the far future",
+        "It is not believed: workers look for such each minute, take them over and ask first; the fence holds, and the "
+        "key window counts from the earliest possible send",
         (
             STORE + "test_a_turn_or_a_lease_that_a_wrong_clock_dated_is_not_waited_for",
+            STORE + "test_a_first_send_that_a_wrong_clock_dated_is_not_sent_again_past_the_key_window",
+            STORE + "test_what_a_dead_worker_holds_whose_turn_a_wrong_clock_dated_is_taken_over",
             STORE + "test_a_worker_whose_clock_is_hours_behind_doubles_nothing",
             "tests/service/test_beside.py::test_a_turn_too_far_ahead_is_called_forward_and_told",
         ),

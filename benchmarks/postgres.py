@@ -294,7 +294,9 @@ WANTED = Wanted(
     only_ask=False,
     restored_to=None,
     late=None,
+    apart=timedelta(),
     others_until=None,
+    others_stopped=None,
 )
 SETTLED = """
 INSERT INTO transactions (id, account, amount, currency, status, due_at, settled_at, gateway_reference)

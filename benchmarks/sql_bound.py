@@ -55,7 +55,9 @@ def loop(batch: int, limit: int | None = None) -> str:
             "only_ask": "false",
             "restored_to": "NULL",
             "late": "NULL",
+            "apart": "interval '0'",
             "others_until": "NULL",
+            "others_stopped": "NULL",
         },
     )
     settle = with_values(SETTLE.sql, {"moves": "a_document", "by": "'bound'", "owner": "'desk'"})

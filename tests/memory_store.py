@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late
+from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late, recalled
 from workers.stores.common import arrived, claimed, desk_of, same_content
 
 
@@ -73,6 +73,14 @@ class MemoryStore:
 
     async def desk(self) -> Desk:
         return desk_of(await self.review(len(self.records)))
+
+    async def recall(self) -> int:
+        now = self.clock.now()
+        until = now + self.policy.longest_wait
+        ahead = [r for r in self._open() if r.next_attempt_at and r.next_attempt_at > until]
+        ahead = [r for r in ahead if r.status is Status.PENDING]
+        self.records.update((record.id, recalled(record, now, self.policy)) for record in ahead)
+        return len(ahead)
 
     async def doubt(self) -> int:
         waiting = [r for r in self.records.values() if r.status in (Status.PENDING, Status.REVIEW)]

@@ -20,6 +20,7 @@ from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.clock import SystemClock
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import NotFound, Outcome, Retryable, Unknown
+from workers.domain.policy import CLOCKS_APART
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, decide
@@ -150,7 +151,7 @@ def test_what_comes_in_after_shadow_mode_is_sent_without_a_question(
 ) -> None:
     enter(store)
     sending = leave(store, clock)
-    clock.advance(POLICY.clock_skew.total_seconds() + 1)
+    clock.advance(CLOCKS_APART.total_seconds() + 1)
     run(store.add([payment("p-0", created_at=clock.now())]))
     work(sending, gateway, clock)
     assert find(store).status is Status.CONFIRMED
@@ -162,9 +163,10 @@ def test_what_others_clocks_may_say_a_little_later_is_asked_about(
 ) -> None:
     enter(store)
     sending = leave(store, clock)
-    clock.advance(POLICY.clock_skew.total_seconds())
+    clock.advance(CLOCKS_APART.total_seconds())
     run(store.add([payment("p-0", created_at=clock.now())]))
     gateway.pays()
+    clock.advance(SHOWS_AFTER.total_seconds())
     work_until(sending, gateway, clock, Status.CONFIRMED)
     assert gateway.effects == {"p-0": 1}
 
@@ -313,6 +315,45 @@ def test_what_is_brought_in_again_is_counted_from_the_restores_moment_after_shad
     assert gateway.effects == {}, "nobody knows whether it was sent, and the gateway may have forgotten"
 
 
+def test_what_came_in_by_a_producers_clock_that_was_ahead_is_asked_about(
+    store: Store, clock: FakeClock, gateway: OldJob
+) -> None:
+    """AWS lets in whoever is five minutes off: by its own word it came after shadow mode was left."""
+    enter(store)
+    clock.advance(240)
+    run(store.add([payment("p-0", created_at=clock.now())]))
+    clock.advance(-240)
+    gateway.pays()
+    clock.advance(60)
+    sending = leave(store, clock)
+    clock.advance(240)
+    work_until(sending, gateway, clock, Status.CONFIRMED)
+    assert gateway.effects == {"p-0": 1}
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_shadow_mode_that_was_left_by_a_clock_that_was_ahead_stops_no_payment(
+    store: Store, clock: FakeClock, gateway: OldJob, *, paid: bool
+) -> None:
+    """Each claim counted it as sent until just now, so the grace period never ended."""
+    run(store.add([payment("p-0", hours=4)]))
+    enter(store)
+    clock.advance(5 * 3600)
+    left = leave(store, clock).policy.others_until  # type: ignore[attr-defined]
+    clock.advance(-5 * 3600)
+    if paid:
+        gateway.pays()
+    if isinstance(store, PostgresStore):
+        assert run(store.leave_shadow()) == left, "of what was there by then"
+        run(store.add([payment("dated", created_at=clock.now() + timedelta(hours=3))]))
+        sending: Store = store
+    else:
+        sending = under(replace(POLICY, others_until=left, others_stopped=clock.now()), store)
+    work_until(sending, gateway, clock, Status.CONFIRMED)
+    assert clock.now() < find(store).created_at + timedelta(minutes=5)
+    assert gateway.effects["p-0"] == 1
+
+
 # --- PostgreSQL
 
 
@@ -392,6 +433,52 @@ def test_a_worker_of_the_version_before_leaves_the_moment_too(database: Database
     store = PostgresStore(database.pool, POLICY)
     assert run(store.leave_shadow()) is not None
     assert store.policy.restored_to == before
+
+
+def test_back_at_the_version_before_a_worker_still_finds_that_shadow_mode_was_here(
+    database: Database, clock: FakeClock
+) -> None:
+    """It marks what waits where it finds the note, and deletes that; in shadow mode it only puts it there."""
+    sending, shadow = (PostgresStore(database.pool, policy, clock) for policy in (POLICY, SHADOW))
+    run(shadow.enter_shadow())
+    run(sending.add([payment("p-0")]))  # after its last look
+    left = run(sending.leave_shadow())
+    clock.advance(60)
+    assert run(database.pool.fetchval("SELECT EXISTS (SELECT FROM shadow_mode)"))
+    assert run(sending.leave_shadow()) == left, "and for this version it is left"
+    run(database.pool.execute("INSERT INTO shadow_mode DEFAULT VALUES ON CONFLICT DO NOTHING"))
+    assert run(sending.leave_shadow()) == clock.now()
+    clock.advance(60)
+    run(database.pool.execute("DELETE FROM shadow_mode"))
+    assert run(sending.leave_shadow()) == clock.now() - timedelta(seconds=60), "it was left already"
+
+
+@pytest.mark.parametrize("again", ["another shadow mode", "a worker that ends late"])
+def test_a_restores_moment_survives_that_shadow_mode_is_left_a_second_time(
+    database: Database, clock: FakeClock, again: str
+) -> None:
+    """A payment from just after the moment; past its key window the gateway has no word of it, and pays anew."""
+    gateway = LedgerGateway(lambda verb, *_: (False, NotFound()) if verb == "ask" else None)
+    restored = clock.now()
+    gateway.effects["p-0"] = 1
+    clock.advance(POLICY.key_window.total_seconds() + 3600)
+    run(PostgresStore(database.pool, replace(SHADOW, restored_to=restored), clock).enter_shadow())
+    shadow = PostgresStore(database.pool, SHADOW, clock)
+    if again == "a worker that ends late":
+        run(shadow.enter_shadow())
+    run(shadow.add([payment("p-0", created_at=clock.now())]))
+    run(PostgresStore(database.pool, POLICY, clock).leave_shadow())
+    clock.advance(60)
+    run(shadow.enter_shadow())
+    assert find(shadow).first_sent_at == restored, "its marks count from there too"
+    sending = PostgresStore(database.pool, POLICY, clock)
+    run(sending.leave_shadow())
+    assert sending.policy.restored_to == restored
+    for _ in range(3):
+        clock.advance(POLICY.grace.total_seconds() + 1)
+        work(sending, gateway, clock)
+    assert find(sending).status is Status.REVIEW
+    assert gateway.effects == {"p-0": 1}
 
 
 def test_a_shadow_mode_that_left_no_note_is_known_by_what_it_wrote(database: Database) -> None:

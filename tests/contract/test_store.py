@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, bring_in
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer
-from workers.domain.outcomes import Confirmed, NotTried, Outcome, Rejected, Retryable, Unknown
+from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Desk, Move, Store
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.domain.transitions import Answer, Refused, decide
@@ -332,6 +332,61 @@ async def look_ahead(store: Store) -> Claimed:
                 ids |= set(await replace(store, clock=later).never_due())
             return await store.claim(token="t2", by="w2", limit=9, ids=sorted(ids))
     return await store.claim(token="t2", by="w2", limit=9)
+
+
+async def recall(store: Store) -> None:
+    """The part of it that is done while the gateway can't be called, too."""
+    match store:
+        case PostgresStore() | MemoryStore():
+            await store.recall()
+        case DynamoDbStore():
+            for seconds in range(30):  # another shard at another time
+                later = FakeClock(store.clock.now() + timedelta(seconds=seconds))
+                await store.recall(await replace(store, clock=later).never_due())
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["while it waits", "by a claim"])
+def test_a_first_send_that_a_wrong_clock_dated_is_not_sent_again_past_the_key_window(
+    store: Store, clock: FakeClock, *, seen: bool
+) -> None:
+    """The clock was hours ahead when it was sent. It was disbelieved only for as long as it lay ahead."""
+
+    def script(verb: str, _: Transaction, calls: int) -> tuple[bool, Outcome] | None:
+        if calls == 0:
+            return True, Unknown("timed out")
+        return (False, NotFound()) if verb == "ask" else None
+
+    gateway = LedgerGateway(script)
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: f"t{clock.now()}", POLICY, "w2")
+    run(store.add([payment("p-0", hours=60)]))
+    clock.advance(5 * 3600)
+    run(confirmer.confirm_batch(9))
+    clock.time = START + timedelta(minutes=1)
+    if seen:
+        run(recall(store))
+    else:
+        [held] = run(look_ahead(store)).held
+        back = decide(held, Answer(NotTried("worker is stopping"), "w2"), clock.now(), POLICY)
+        assert run(store.settle([Move(held, back)])) == [True]
+    assert find(store).first_sent_at == START
+    clock.time = START + POLICY.key_window + timedelta(hours=2)
+    for _ in range(4):
+        run(confirmer.confirm_batch(9))
+        clock.advance(POLICY.grace.total_seconds() + 1)
+    assert gateway.effects == {"p-0": 1}
+    assert find(store).status is Status.REVIEW
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=5), timedelta(days=3650)], ids=["hours", "years"])
+def test_what_a_dead_worker_holds_whose_turn_a_wrong_clock_dated_is_taken_over(
+    store: Store, clock: FakeClock, ahead: timedelta
+) -> None:
+    clock.time += ahead
+    run(bring_in(store, [payment("p-0", created_at=clock.now())]))  # the check of inserts goes by that clock too
+    assert len(claim(store, "dead")) == 1
+    clock.time = START + timedelta(minutes=10)
+    [taken] = run(look_ahead(store)).held
+    assert taken.token == "t2"
 
 
 @pytest.mark.parametrize("ahead", [FOREVER, START + timedelta(hours=5)], ids=["for ever", "hours"])

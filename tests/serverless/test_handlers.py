@@ -235,7 +235,8 @@ def test_marking_leaves_the_plan_its_time(gateway: LedgerGateway, monkeypatch: p
 
 
 def test_a_restores_moment_outlives_the_settings(gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be given later, or given anew: the earliest counts, until shadow mode was entered and left once more."""
+    """It may be given later, or given anew: the earliest counts, and what came in by then counts from it, however often
+    shadow mode is entered and left once more."""
     add(1)
     moments = [None, "2026-01-05T09:00:00.000Z", "2026-01-04T09:00:00.000Z", "2026-01-06T09:00:00.000Z", None]
     for n, moment in enumerate(moments):
@@ -253,7 +254,7 @@ def test_a_restores_moment_outlives_the_settings(gateway: LedgerGateway, monkeyp
     planned("6" * 8)
     set_mode(monkeypatch, "confirm")
     [again] = planned("7" * 8)
-    assert "restored_to" not in again
+    assert again["restored_to"] == line["restored_to"]
     assert again["others_until"] > line["others_until"]
 
 
@@ -272,6 +273,56 @@ def test_a_run_of_the_version_before_takes_no_moment_away(
     handlers.app().store.client.update_item(TableName=app.config.table, Key=KEY, **change)
     [again] = planned("3" * 8)
     assert again["others_until"] > line["others_until"]
+
+
+def test_a_plan_in_shadow_mode_marks_from_the_restores_moment_that_the_settings_have_forgotten(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_mode(monkeypatch, "shadow", RESTORED_TO="2026-01-04T09:00:00.000Z")
+    planned("1" * 8)
+    set_mode(monkeypatch, "shadow", RESTORED_TO="")
+    add(1)
+    [line] = planned("2" * 8)
+    assert records()["p-000"].first_sent_at == datetime.fromisoformat("2026-01-04T09:00:00Z")
+    assert line["restored_to"] == "2026-01-04T09:00:00.000Z"
+
+
+def test_back_at_the_version_before_a_run_still_finds_that_shadow_mode_was_here(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It marks what waits where the lock has `shadow`, and sets that in shadow mode: then it is to be left again."""
+    add(1)
+    set_mode(monkeypatch, "shadow")
+    planned("1" * 8)
+    set_mode(monkeypatch, "confirm")
+    [line] = planned("2" * 8)
+    client, table = handlers.app().store.client, handlers.app().config.table
+    assert "shadow" in client.get_item(TableName=table, Key=KEY)["Item"]
+    [again] = planned("3" * 8)
+    assert again["others_until"] == line["others_until"], "it is left"
+    change = {"UpdateExpression": "SET shadow = :yes", "ExpressionAttributeValues": {":yes": {"BOOL": True}}}
+    client.update_item(TableName=table, Key=KEY, **change)
+    [anew] = planned("4" * 8)
+    assert anew["others_until"] > line["others_until"]
+
+
+def test_shadow_mode_that_was_left_by_a_clock_that_was_ahead_is_left_by_the_first_run_that_sees_it(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(1)
+    ahead = handlers.app().clock.now() + timedelta(hours=5)
+    set_mode(monkeypatch, "shadow")
+    planned("1" * 8)
+    set_mode(monkeypatch, "confirm")
+    lock = handlers.app().lock
+    left = lock.take("2" * 8, ahead, ahead)
+    lock.give_back("2" * 8)
+    assert left is not None
+    found = [handlers._policy(line) for n in "34" for line in planned(n * 8)]
+    assert [policy.others_until for policy in found] == [left.others_until] * 2
+    assert found[0].others_stopped == found[1].others_stopped
+    assert found[0].others_stopped is not None
+    assert found[0].others_stopped < handlers.app().clock.now()
 
 
 def test_a_batch_that_was_planned_in_shadow_mode_is_sent_by_nobody(

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 LONGEST_LEASE = timedelta(hours=2)
 """No lease lasts longer: settings allow an hour, and clocks differ by less than another (AWS refuses whoever is minutes
 off). One that ends later was dated by a clock that was wrong, and is not believed."""
+CLOCKS_APART = timedelta(minutes=10)
+"""So far two machines' clocks may be apart: AWS lets nobody in who is more than five minutes off, either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Policy:
     """The moment that the datastore was set back to: what comes in now may have been sent at any time since then."""
     others_until: datetime | None = None
     """When shadow mode was left: what was there by then may have been sent by others until then, whatever it says."""
+    others_stopped: datetime | None = None
+    """The same, or when somebody first saw that it lay ahead of his time: they had stopped by then."""
     review_within: timedelta = timedelta(hours=24)
     review_owner: str = "payment-operations"
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from workers.domain.history import told
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
-from workers.domain.policy import LONGEST_LEASE, Policy
+from workers.domain.policy import CLOCKS_APART, LONGEST_LEASE, Policy
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
@@ -172,11 +172,15 @@ def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
     if record.last_sent_at is None or not may_send(record, policy):
         return False
     settled_down = record.last_sent_at + policy.grace <= now
-    first = record.first_sent_at
-    if first is None or first > now + policy.clock_skew:  # by a clock that was ahead: then it may have been at any time
-        first = record.created_at
+    first = _believed(record, now, policy).first_sent_at or record.created_at
     remembered = now + policy.call_timeout < first + policy.key_window
     return settled_down and remembered and now < record.deadline
+
+
+def recalled(record: Transaction, now: datetime, policy: Policy) -> Transaction:
+    """The record whose turn lies further ahead than we ever write: due now. A send that its clock dated ahead, too, is
+    written down as far back as it may be, while that can still be seen."""
+    return _believed(record, now, policy)._replace(next_attempt_at=utc(now), version=record.version + 1)
 
 
 def extended(record: Transaction, now: datetime, policy: Policy) -> Transaction:
@@ -192,7 +196,7 @@ def _claim(case: _Case, event: Claim) -> Transaction:
     if not claimable(record, now, policy):
         raise Refused(f"{record.id} is {record.status} and not due")
     crashed = record.status is Status.PROCESSING
-    record = _possibly_sent(record, now, policy)
+    record = _possibly_sent(_believed(record, now, policy), now, policy)
     if crashed and record.attempt >= policy.most_claims:
         return _review(case, record, event.by, f"{record.attempt} workers took it and none of them came back")
     if record.last_sent_at is None:  # never sent, and that is proven: there is nothing to ask for
@@ -232,19 +236,30 @@ def _possibly_sent(record: Transaction, now: datetime, policy: Policy) -> Transa
     if policy.others_until is None or not _others_sent(record, policy):
         return record
     own = record.last_sent_at  # an attempt of ours since then is not forgotten
-    record = doubted(record, min(policy.others_until, now), policy)
+    record = doubted(record, min(policy.others_stopped or policy.others_until, now), policy)
     return record._replace(last_sent_at=max(time for time in (own, record.last_sent_at) if time))
+
+
+def _believed(record: Transaction, now: datetime, policy: Policy) -> Transaction:
+    """The record without a first send that lies ahead of now: that was dated by a clock that was wrong, and the key
+    window would be counted from there. It may have been at any time since the record came about."""
+    first = record.first_sent_at
+    if first is None or first <= now + policy.clock_skew:
+        return record
+    times = (record.created_at, _arrived(record), now)
+    return record._replace(first_sent_at=utc(min(time for time in times if time)))
 
 
 def _others_sent(record: Transaction, policy: Policy) -> bool:
     """Whether others may have sent it: in shadow mode, and what came about, or in, before that was left.
 
-    Where its history does not say when it came in, that may have been before.
+    Where its history does not say when it came in, that may have been before. And by a clock that was ahead of that of
+    whoever left shadow mode it may say that it was after.
     """
     if policy.only_ask or policy.others_until is None:
         return policy.only_ask
     arrived = _arrived(record)
-    return arrived is None or min(arrived, record.created_at) <= policy.others_until + policy.clock_skew
+    return arrived is None or min(arrived, record.created_at) <= policy.others_until + CLOCKS_APART
 
 
 def _arrived(record: Transaction) -> datetime | None:

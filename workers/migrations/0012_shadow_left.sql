@@ -1,18 +1,32 @@
 -- When shadow mode was left: of what was there by then, others may have sent until then (transitions.py). Workers of the
--- version before delete the note of shadow mode once they have marked what waits, so the moment is kept by a trigger.
+-- version before know the table shadow_mode alone: in shadow mode they put its row there, and those that send mark what
+-- waits where they find it, and delete it. This version leaves it there for them, and goes by what is kept here.
 CREATE TABLE shadow_left (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
-    left_at  timestamptz NOT NULL,
-    since    timestamptz  -- the moment that the database was set back to, where it was
+    is_on    boolean NOT NULL,   -- a worker in shadow mode was here, and none since that sends
+    left_at  timestamptz,        -- by the clock of that time
+    stopped  timestamptz,        -- the same, or when somebody first saw that left_at lay ahead
+    since    timestamptz         -- the earliest moment that the database was ever set back to
 );
 GRANT SELECT, INSERT, UPDATE ON shadow_left TO confirm_worker;
 ALTER TABLE shadow_mode ADD COLUMN since timestamptz;
-GRANT UPDATE (since) ON shadow_mode TO confirm_worker;
+
+-- Before, so that it runs for a row that is there already, too.
+CREATE FUNCTION note_shadow_entered() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO shadow_left AS known (is_on, since) VALUES (true, NEW.since)
+    ON CONFLICT (only_one) DO UPDATE SET is_on = true, since = least(known.since, excluded.since)
+    WHERE NOT known.is_on OR least(known.since, excluded.since) IS DISTINCT FROM known.since;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER shadow_mode_entered BEFORE INSERT ON shadow_mode FOR EACH ROW EXECUTE FUNCTION note_shadow_entered();
 
 CREATE FUNCTION note_shadow_left() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO shadow_left (left_at, since) VALUES (date_trunc('milliseconds', clock_timestamp()), OLD.since)
-    ON CONFLICT (only_one) DO UPDATE SET left_at = excluded.left_at, since = excluded.since;
+    UPDATE shadow_left SET is_on = false, left_at = clock.now, stopped = clock.now
+    FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now) AS clock
+    WHERE is_on;
     RETURN NULL;
 END
 $$;
@@ -22,3 +36,4 @@ CREATE TRIGGER shadow_mode_left AFTER DELETE ON shadow_mode FOR EACH ROW EXECUTE
 INSERT INTO shadow_mode (only_one)
 SELECT true WHERE EXISTS (SELECT FROM transactions WHERE due_at IS NOT NULL AND reason LIKE 'shadow: %')
 ON CONFLICT DO NOTHING;
+INSERT INTO shadow_left (is_on) SELECT true FROM shadow_mode ON CONFLICT DO NOTHING;

@@ -36,7 +36,8 @@ from workers.gateway.limits import Limiter
 from workers.gateway.payments import PaymentGateway
 from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import LockLost, LockTaken, RunLock
-from workers.stores.dynamodb import Due, DynamoDbStore
+from workers.stores.common import earliest
+from workers.stores.dynamodb import PAGE, Due, DynamoDbStore
 from workers.stores.shares import DynamoDbShares
 from workers.telemetry import Metrics, Telemetry, failures_logged
 from workers.tracing import Context, nanoseconds, new_id, send
@@ -141,7 +142,7 @@ def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
     ours = lock.take(run, now, now + config.run_lease, in_shadow=policy.only_ask, restored_to=policy.restored_to)
     app().loop.run_until_complete(app().store.learn_shards(keep=True))
     if ours and policy.only_ask:
-        _doubt(now, run, timedelta(milliseconds=context.get_remaining_time_in_millis()))
+        _doubt(now, run, ours, timedelta(milliseconds=context.get_remaining_time_in_millis()))
     whole = _run({**event["last"], "run": run})
     due = _look(now, run[:8], whole if ours else None)
     if not ours:
@@ -292,18 +293,27 @@ def _mode() -> str:
 
 def _policy(event: Mapping[str, Any]) -> Policy:
     """The policy, with what the batch's plan knew of shadow mode."""
-    known = LockTaken(*(from_text(event[name]) if name in event else None for name in LockTaken._fields))
+    return _knowing(LockTaken(*(from_text(event[name]) if name in event else None for name in LockTaken._fields)))
+
+
+def _knowing(known: LockTaken) -> Policy:
     policy = app().config.policy
-    return replace(policy, others_until=known.others_until, restored_to=known.restored_to or policy.restored_to)
+    return replace(
+        policy,
+        others_until=known.others_until,
+        others_stopped=known.others_stopped,
+        restored_to=earliest(known.restored_to, policy.restored_to),
+    )
 
 
-def _doubt(now: datetime, run: str, left: timedelta) -> None:
+def _doubt(now: datetime, run: str, known: LockTaken, left: timedelta) -> None:
     """In shadow mode others send, and what was restored was sent: nothing that a record says of sending is believed.
 
     A claim sees to that itself; this is for whoever else reads what waits. So it ends in time for the plan, however
     much that is: the marks stay, and the next plan goes on.
     """
-    marked = app().loop.run_until_complete(app().store.doubt(until=now + left / DOUBT_SHARE))
+    store = replace(app().store, policy=_knowing(known))
+    marked = app().loop.run_until_complete(store.doubt(until=now + left / DOUBT_SHARE))
     if marked:
         app().telemetry.event("possibly sent by others", now, run=run[:8], transactions=marked)
 
@@ -341,11 +351,13 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     canary = _canary(now, run)
     most = config.batch_size * config.batches_per_plan
     due = app().loop.run_until_complete(store.due(most))
-    if len(due.ids) < most:
-        ahead = app().loop.run_until_complete(store.never_due(most - len(due.ids)))
-        if ahead:
-            telemetry.event("due too far ahead", now, run=run, transactions=len(ahead))
-        due = replace(due, ids=tuple(dict.fromkeys(due.ids + ahead)))
+    ahead = app().loop.run_until_complete(store.never_due(max(most - len(due.ids), _room(most))))
+    if ahead:
+        telemetry.event("due too far ahead", now, run=run, transactions=len(ahead))
+        if whole:
+            app().loop.run_until_complete(store.recall(ahead))
+        ours = [id_ for id_ in due.ids if id_ not in set(ahead)][: most - len(ahead)]
+        due = replace(due, ids=(*ours, *ahead), more=due.more or len(ours) + len(ahead) < len({*due.ids, *ahead}))
     desk = app().loop.run_until_complete(store.desk())
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
     telemetry.metrics(
@@ -361,6 +373,11 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     )
     measures.by_currency(telemetry, desk, now)
     return due
+
+
+def _room(most: int) -> int:
+    """Of a plan, kept for what would never be due: however much is, they are looked for."""
+    return min(PAGE, max(1, most // 10)) if most > 1 else 0
 
 
 def _run(event: Mapping[str, Any]) -> Context:

@@ -18,18 +18,22 @@ from botocore.exceptions import ClientError
 
 from workers.domain.policy import LONGEST_LEASE
 from workers.domain.transaction import from_text, to_text
+from workers.stores.common import earliest
 
 KEY = {"id": {"S": "#run"}}
 """No transaction's id begins with #."""
 
 
 SHADOW = "shadow"
-"""Of the lock's item: a run in shadow mode was here, and no other since."""
+"""Of the lock's item: a run in shadow mode was here, and whether no other was since. Runs of the version before go by
+its being there alone, and mark what waits: so it stays when shadow mode is left, for the way back to them."""
 SINCE = "shadow_since"
 """The same, with the earliest moment that the table was set back to, or none: by the time that somebody sends again the
 settings have forgotten it. Runs of the version before take the first note away, and leave this one."""
 LEFT_AT, LEFT_SINCE = "shadow_left_at", "shadow_left_since"
-"""When the first run after shadow mode began, and what shadow mode's note had said."""
+"""When the first run after shadow mode began, and the earliest moment that a note of shadow mode ever told."""
+STOPPED = "shadow_stopped"
+"""The same as `LEFT_AT`, or when a run first saw that it lay ahead."""
 
 
 class LockTaken(NamedTuple):
@@ -38,7 +42,9 @@ class LockTaken(NamedTuple):
     others_until: datetime | None = None
     """When shadow mode was left: others may have sent until then. None: it never was."""
     restored_to: datetime | None = None
-    """The moment that the table had been set back to by then."""
+    """The earliest moment that the table was ever set back to."""
+    others_stopped: datetime | None = None
+    """`workers.domain.policy.Policy.others_stopped`."""
 
 
 class LockLost(Exception):  # noqa: N818 - what happened
@@ -82,16 +88,18 @@ class RunLock:
                 known = _moment(item, SINCE)
                 if restored_to and (known is None or restored_to < known):
                     self._update(run, f"SET {SINCE} = :since", {":since": restored_to})
-            elif SHADOW in item or SINCE in item:
-                item = self._leave_shadow(run, now, item.get(SINCE, {"S": ""}))
+            elif item.get(SHADOW) == {"BOOL": True} or SINCE in item:
+                item = self._leave_shadow(run, now, _since(item))
+            elif (stopped := _moment(item, STOPPED) or _moment(item, LEFT_AT)) and stopped > now:
+                item = self._update(run, f"SET {STOPPED} = :now", {":now": now})
         except LockLost:
             return None
-        return LockTaken(_moment(item, LEFT_AT), _moment(item, LEFT_SINCE))
+        return LockTaken(_moment(item, LEFT_AT), earliest(_since(item), restored_to), _moment(item, STOPPED))
 
-    def _leave_shadow(self, run: str, now: datetime, since: dict[str, Any]) -> Mapping[str, Any]:
+    def _leave_shadow(self, run: str, now: datetime, since: datetime | None) -> Mapping[str, Any]:
         """In one step, so that nobody ever finds neither the note nor the moment."""
-        change = f"SET {LEFT_AT} = :now, {LEFT_SINCE} = :since REMOVE {SHADOW}, {SINCE}"
-        return self._update(run, change, {":now": now, ":since": since})
+        change = f"SET {LEFT_AT} = :now, {STOPPED} = :now, {LEFT_SINCE} = :since, {SHADOW} = :no REMOVE {SINCE}"
+        return self._update(run, change, {":now": now, ":since": since or {"S": ""}, ":no": {"BOOL": False}})
 
     def give_back(self, run: str) -> None:
         """Let the next run begin at once. Nothing to do where the lock is no longer ours."""
@@ -142,6 +150,10 @@ class RunLock:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 raise LockLost(f"the run lock of {self.table} is no longer held by {run}") from None
             raise
+
+
+def _since(item: Mapping[str, Any]) -> datetime | None:
+    return earliest(_moment(item, SINCE), _moment(item, LEFT_SINCE))
 
 
 def _moment(item: Mapping[str, Any], name: str) -> datetime | None:

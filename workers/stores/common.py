@@ -23,6 +23,11 @@ def arrived(transaction: Transaction, now: datetime) -> Transaction:
     )
 
 
+def earliest(*times: datetime | None) -> datetime | None:
+    """Of those that are known."""
+    return min((time for time in times if time), default=None)
+
+
 def same_content(a: Transaction, b: Transaction) -> bool:
     """Whether both ask for the same payment: adding such a one again is harmless."""
     return (a.account, a.amount, a.currency) == (b.account, b.amount, b.currency)

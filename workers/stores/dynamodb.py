@@ -27,7 +27,18 @@ from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, CANARY_KEPT, HistoryEntry, Status, Transaction, from_text, to_text
-from workers.domain.transitions import Claim, Redrive, Refused, SetAside, claimable, decide, doubted, extended, is_late
+from workers.domain.transitions import (
+    Claim,
+    Redrive,
+    Refused,
+    SetAside,
+    claimable,
+    decide,
+    doubted,
+    extended,
+    is_late,
+    recalled,
+)
 from workers.stores.common import arrived, claimed, desk_of, same_content
 
 STATEMENTS_PER_CALL = 25  # BatchExecuteStatement's limit
@@ -319,6 +330,18 @@ class DynamoDbStore:
                 await self._keep_shards(other + 1)
                 keys = [*found, *keys]
         return tuple(id_ for _, id_ in keys[:most])
+
+    async def recall(self, ids: Sequence[str]) -> int:
+        """Make due what of these would wait longer than any turn that we write, for a clock was wrong; how many."""
+        now, moves = self.clock.now(), []
+        for item in (await self._items(ids, consistent=False)).values():
+            with contextlib.suppress(Unreadable):  # a claim sends it to a desk
+                record = parse(item)
+                due = record.next_attempt_at
+                # what somebody holds, a claim takes when the lease is over
+                if record.status is Status.PENDING and due and due > now + self.policy.longest_wait:
+                    moves.append(Move(record, recalled(record, now, self.policy)))
+        return sum(await self.settle(moves))
 
     async def learn_shards(self, *, keep: bool = False) -> None:
         """How many shards were ever in use, of which some may hold what came in then.

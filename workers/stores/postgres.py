@@ -20,12 +20,12 @@ import asyncpg
 
 from workers.domain.history import told
 from workers.domain.inlined import inlined
-from workers.domain.policy import Policy
+from workers.domain.policy import CLOCKS_APART, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Look, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, SetAside, decide
 from workers.stores import statements as sql
-from workers.stores.common import same_content
+from workers.stores.common import earliest, same_content
 from workers.stores.statements import ClaimedRow, Position, Shared, Stored, StoredLine
 
 START = Position(datetime.min.replace(tzinfo=UTC), "")
@@ -168,7 +168,7 @@ class PostgresStore:
         looks for them: a claim ends its search at what is due."""
         called, more = 0, DOUBTED
         while more == DOUBTED:
-            ahead = sql.TooFarAhead(self._now(), self.policy.longest_wait, DOUBTED)
+            ahead = sql.TooFarAhead(self._now(), self.policy.longest_wait, self._skew, DOUBTED)
             more = (await sql.RECALL.one(self.pool, ahead)).number
             called += more
         return called
@@ -266,6 +266,7 @@ class PostgresStore:
     async def enter_shadow(self) -> int:
         """As `doubt`, by a worker in shadow mode: the first that sends again will know that one was here."""
         await sql.ENTER_SHADOW.all(self.pool, sql.Since(self.policy.restored_to))
+        await self._learn_shadow()  # a restore's moment may be older than the settings
         return await self.doubt()
 
     async def leave_shadow(self) -> datetime | None:
@@ -274,16 +275,20 @@ class PostgresStore:
 
         So nothing needs to be marked: not what somebody holds just then, nor what a producer commits only later.
         """
-        if await sql.LEAVE_SHADOW.first(self.pool, sql.Nothing()) and self.clock:
-            await sql.LEFT_AT.all(self.pool, sql.Time(self.clock.now()))
-        left = await sql.SHADOW_LEFT.first(self.pool, sql.Nothing())
-        if left is None:
-            return None
-        since = min((time for time in (self.policy.restored_to, left.since) if time), default=None)
-        self.policy = replace(self.policy, others_until=left.left_at, restored_to=since)
+        await sql.LEAVE_SHADOW.all(self.pool, sql.Now(self._now()))
+        await self._learn_shadow()
         return self.policy.others_until
 
     # --- parts
+
+    async def _learn_shadow(self) -> None:
+        if left := await sql.SHADOW_LEFT.first(self.pool, sql.Nothing()):
+            self.policy = replace(
+                self.policy,
+                others_until=left.left_at,
+                others_stopped=left.stopped,
+                restored_to=earliest(self.policy.restored_to, left.since),
+            )
 
     def _now(self) -> datetime | None:
         return self.clock.now() if self.clock else None
@@ -316,7 +321,9 @@ class PostgresStore:
                 only_ask=policy.only_ask,
                 restored_to=policy.restored_to,
                 late=self._late(wanted),
+                apart=self._apart,
                 others_until=policy.others_until,
+                others_stopped=policy.others_stopped,
             ),
         )
         claimed = _claimed(rows, wanted.token, wanted.by, policy)
@@ -371,6 +378,7 @@ class PostgresStore:
             ids=wanted.ids,
             late=self._late(wanted),
             only_ask=policy.only_ask,
+            apart=self._apart,
             others_until=policy.others_until,
         )
         return await sql.FIRST.first(self.pool, first)
@@ -399,6 +407,11 @@ class PostgresStore:
     def _skew(self) -> timedelta:
         """One clock, the database's: no skew. The clock of a test stands for workers' own."""
         return self.policy.clock_skew if self.clock else timedelta()
+
+    @property
+    def _apart(self) -> timedelta:
+        """So too of what comes in: the database says when that was."""
+        return CLOCKS_APART if self.clock else timedelta()
 
     async def _claim_beside(self, wanted: _Wanted) -> Claimed:
         if not self._left:

@@ -86,7 +86,9 @@ class Wanted(NamedTuple):
     only_ask: bool
     restored_to: datetime | None
     late: timedelta | None
+    apart: timedelta
     others_until: datetime | None
+    others_stopped: datetime | None
 
 
 class ClaimedRow(NamedTuple):
@@ -134,6 +136,7 @@ class FirstOf(NamedTuple):
     ids: Sequence[str] | None
     late: timedelta | None
     only_ask: bool
+    apart: timedelta
     others_until: datetime | None
 
 
@@ -156,6 +159,7 @@ SET_ASIDE = _from_file("set_aside", Aside, Id)
 class TooFarAhead(NamedTuple):
     now: datetime | None
     longest_wait: timedelta
+    skew: timedelta
     limit: int
 
 
@@ -370,29 +374,34 @@ class Since(NamedTuple):
 
 
 ENTER_SHADOW = Statement(
-    """
-    INSERT INTO shadow_mode AS known (since) VALUES (:restored_to::timestamptz)
-    ON CONFLICT (only_one) DO UPDATE SET since = excluded.since
-    WHERE excluded.since < known.since OR known.since IS NULL AND excluded.since IS NOT NULL
-    """,
+    "INSERT INTO shadow_mode (since) VALUES (:restored_to) ON CONFLICT DO NOTHING",
     Since,
     Nothing,
 )
-"""A restore's moment is kept until shadow mode is left: by then the settings have forgotten it."""
-
-
-class Gone(NamedTuple):
-    gone: bool
+"""A trigger notes that shadow mode is on, and the earliest moment of a restore: by the time that it is left the
+settings have forgotten that (workers/migrations/0012_shadow_left.sql)."""
 
 
 class Left(NamedTuple):
-    left_at: datetime
+    left_at: datetime | None
+    """None: it never was."""
+    stopped: datetime | None
+    """No later than this."""
     since: datetime | None
 
 
-LEAVE_SHADOW = Statement("DELETE FROM shadow_mode RETURNING true AS gone", Nothing, Gone)
-LEFT_AT = Statement("UPDATE shadow_left SET left_at = :now", Time, Nothing)
-SHADOW_LEFT = Statement("SELECT left_at, since FROM shadow_left", Nothing, Left)
+LEAVE_SHADOW = Statement(
+    """
+    UPDATE shadow_left
+    SET left_at = CASE WHEN is_on THEN clock.now ELSE left_at END, stopped = clock.now, is_on = false
+    FROM (SELECT date_trunc('milliseconds', coalesce(:now::timestamptz, clock_timestamp())) AS now) AS clock
+    WHERE is_on OR stopped > clock.now
+    """,
+    Now,
+    Nothing,
+)
+"""Where a clock that was ahead left it, whoever sees that first says that it has been left by now."""
+SHADOW_LEFT = Statement("SELECT left_at, stopped, since FROM shadow_left", Nothing, Left)
 
 # --- canaries, by the role that is for them
 

@@ -10,7 +10,8 @@
 --
 -- The rules are those of workers/domain/transitions.py; :only_ask is shadow mode, where others may send until now,
 -- and may have since :restored_to (nothing: since the row came about). :others_until is when shadow mode was left
--- (nothing: there was none): of what was there by then, others may have sent until then.
+-- (nothing: there was none): of what was there by then (give or take :apart), others may have sent until
+-- then, or until :others_stopped where that is known better.
 WITH clock AS (
     SELECT now, date_part('epoch', now) AS at
     FROM (SELECT date_trunc('milliseconds', coalesce(:now::timestamptz, now())) AS now) AS truncated
@@ -18,8 +19,8 @@ WITH clock AS (
     SELECT t.ctid AS place, t.attempt, t.token, t.lease_until,
            t.claimed_at, t.claimed_by, t.taken_over, clock.now, clock.at,
            CASE WHEN :only_ask::boolean THEN clock.now
-                WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :skew::interval
-                    THEN least(:others_until::timestamptz, clock.now) END AS others_until,
+                WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval
+                    THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until,
            CASE
                WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
                WHEN least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
@@ -29,7 +30,7 @@ WITH clock AS (
                    CASE WHEN t.attempt >= 2 * :max_attempts::int
                        THEN t.attempt || ' workers took it and none of them came back' END
                WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
-                 AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :skew::interval) IS NOT TRUE THEN
+                 AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE THEN
                    CASE WHEN t.attempt >= :max_attempts::int THEN t.attempt || ' attempts used up without an end'
                         WHEN t.deadline <= clock.now THEN 'deadline passed before it could be sent' END
            END AS desk
@@ -43,7 +44,7 @@ WITH clock AS (
       AND (:late::interval IS NULL  -- else those alone that no call helps any more (transitions.is_late)
            OR t.deadline <= clock.now - CASE
                WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
-                AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :skew::interval) IS NOT TRUE
+                AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE
                    THEN interval '0' ELSE :late::interval END)
     ORDER BY t.due_at, t.id
     LIMIT :limit::int
@@ -63,6 +64,8 @@ WITH clock AS (
             WHEN p.others_until IS NOT NULL THEN
                 least(t.first_sent_at, t.created_at, greatest(t.arrived_at, '1970-01-01'), :restored_to::timestamptz,
                       p.others_until)
+            WHEN t.first_sent_at > p.now + :skew::interval THEN  -- by a clock that was ahead (transitions._believed)
+                least(t.created_at, greatest(t.arrived_at, '1970-01-01'), p.now)
             WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, p.now)
             ELSE t.first_sent_at END,
         last_sent_at  = CASE

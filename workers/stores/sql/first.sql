@@ -10,7 +10,7 @@ WHERE t.due_at IS NOT NULL
   AND (:late::interval IS NULL
        OR t.deadline <= clock.now - CASE
            WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
-            AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :skew::interval) IS NOT TRUE
+            AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE
                THEN interval '0' ELSE :late::interval END)
 ORDER BY t.due_at, t.id
 LIMIT 1
