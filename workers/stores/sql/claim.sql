@@ -24,7 +24,7 @@ WITH clock AS (
            CASE
                WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
                WHEN least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
-                 OR greatest(t.first_sent_at, t.last_sent_at) >= '9999-01-01'
+                 OR greatest(t.first_sent_at, t.last_sent_at, t.lease_until) >= '9999-01-01'
                    THEN 'unreadable: a time of its turns or of its sending is out of range'
                WHEN t.lease_until IS NOT NULL THEN
                    CASE WHEN t.attempt >= 2 * :max_attempts::int
