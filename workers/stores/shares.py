@@ -166,8 +166,8 @@ class _Asked(NamedTuple):
     now: datetime | None
     slices: Sequence[int]
     parts: Sequence[int]
-    lights: Sequence[int]
-    hungers: Sequence[int]
+    light: Sequence[int]
+    hungry: Sequence[int]
 
 
 class _Before(NamedTuple):
@@ -179,7 +179,7 @@ class _Before(NamedTuple):
 
 
 TAKE = Statement(
-    "SELECT slice, taken, light, hungry, at FROM take_shares(:now, :slices, :parts, :lights, :hungers)",
+    "SELECT slice, taken, light, hungry, at FROM take_shares(:now, :slices, :parts, :light, :hungry)",
     _Asked,
     _Before,
 )
@@ -200,8 +200,8 @@ class PostgresShares:
             now=self.clock.now() if self.clock else None,
             slices=[ask.slice for ask in asked],
             parts=[ask.parts for ask in asked],
-            lights=[ask.light for ask in asked],
-            hungers=[ask.hungry for ask in asked],
+            light=[ask.light for ask in asked],
+            hungry=[ask.hungry for ask in asked],
         )
         rows = await TAKE.all(self.pool, shares, timeout=SECONDS)
         at = next(row.at for row in rows if row.at is not None)  # a row without a slice says the time, in any case
