@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from alternatives import ALTERNATIVES
 from alternatives.settings import parse
-from components.observability.table import Alarm, Formula, Metric, Row, Search, Table
+from components.observability.table import Alarm, Formula, Metric, Search, Signal, Table
 from components.settings import CanarySettings, Environment, Settings
 
 CONFIG = {
@@ -48,13 +48,13 @@ def _table(chosen: Settings) -> Table:
     return ALTERNATIVES[chosen.alternative].watched()(chosen)
 
 
-def metrics_of(row: Row) -> list[Metric]:
+def metrics_of(row: Signal) -> list[Metric]:
     if isinstance(row.metric, Formula):
         return list(row.metric.terms.values())
     return [row.metric.metric if isinstance(row.metric, Search) else row.metric]
 
 
-def alarm_cells(watched: Table, row: Row, alarm: Alarm) -> tuple[str, ...]:
+def alarm_cells(watched: Table, row: Signal, alarm: Alarm) -> tuple[str, ...]:
     """An alarm as a line of docs/operations.md."""
     metrics = metrics_of(row)
     names = " + ".join(dict.fromkeys(f"`{metric.name}`" for metric in metrics))

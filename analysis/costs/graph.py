@@ -31,7 +31,7 @@ class UnpricedError(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Tariff:
     """What one type of resource costs."""
 
     prices: tuple[str, ...] = ()
@@ -45,14 +45,14 @@ class Row:
 NAT, SEALS, WATCH = "NAT hours + IPv4", "KMS, secrets", "alarms, dashboard, metrics"
 
 
-def _by_month(line: str, *names: str, hours: int = 1) -> Row:
+def _by_month(line: str, *names: str, hours: int = 1) -> Tariff:
     usd = sum(price(name, hours) for name in names)
-    return Row(names, lambda _: {line: usd})
+    return Tariff(names, lambda _: {line: usd})
 
 
-def _used(*names: str) -> Row:
+def _used(*names: str) -> Tariff:
     """Paid by use: the model of the alternative has the lines."""
-    return Row(names)
+    return Tariff(names)
 
 
 def _endpoint(endpoint: Recorded) -> Bill:
@@ -96,24 +96,24 @@ WITH_TROUBLE = frozenset(
 """And those that are sent where something goes wrong. All others are taken to come all month."""
 
 
-def _free(why: str, *types: str) -> dict[str, Row]:
-    return dict.fromkeys(types, Row(free=why))
+def _free(why: str, *types: str) -> dict[str, Tariff]:
+    return dict.fromkeys(types, Tariff(free=why))
 
 
-TYPES: Mapping[str, Row] = {
+TYPES: Mapping[str, Tariff] = {
     # by the month
     "aws:ec2/natGateway:NatGateway": _by_month(NAT, "nat_hour", hours=HOURS),
     "aws:ec2/eip:Eip": _by_month(NAT, "ipv4", hours=HOURS),
-    "aws:ec2/vpcEndpoint:VpcEndpoint": Row(("endpoint",), _endpoint),
-    "aws:kms/key:Key": Row(("kms_key", "kms_request"), lambda _: {SEALS: price("kms_key")}),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": Tariff(("endpoint",), _endpoint),
+    "aws:kms/key:Key": Tariff(("kms_key", "kms_request"), lambda _: {SEALS: price("kms_key")}),
     "aws:secretsmanager/secret:Secret": _by_month(SEALS, "secret"),
-    "aws:cloudwatch/metricAlarm:MetricAlarm": Row(("alarm", "metric"), _alarm),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": Tariff(("alarm", "metric"), _alarm),
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": _by_month(WATCH, "composite_alarm"),
     "aws:cloudwatch/dashboard:Dashboard": _by_month(WATCH, "dashboard"),
-    "aws:dynamodb/contributorInsights:ContributorInsights": Row(("insights_rule",), _contributors),
+    "aws:dynamodb/contributorInsights:ContributorInsights": Tariff(("insights_rule",), _contributors),
     "aws:ecs/cluster:Cluster": _used("metric"),
     # by use
-    "aws:rds/cluster:Cluster": Row(
+    "aws:rds/cluster:Cluster": Tariff(
         ("acu", "aurora_storage", "aurora_io", "aurora_backup", "insights_acu", "insights_advanced", "secret"), _cluster
     ),
     "aws:rds/clusterInstance:ClusterInstance": _used("acu"),
@@ -129,7 +129,7 @@ TYPES: Mapping[str, Row] = {
     "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy": _used("logs_mask"),
     "awsx:ec2:Vpc": _used("nat_gb", "egress"),
     "aws:backup/plan:Plan": _used("ddb_backup", "aurora_backup"),
-    "aws:fis/experimentTemplate:ExperimentTemplate": Row(("fis",), free="until an experiment runs"),
+    "aws:fis/experimentTemplate:ExperimentTemplate": Tariff(("fis",), free="until an experiment runs"),
     # cents, whatever the use
     **_free(
         "less than a cent: a message each time something goes wrong",

@@ -29,7 +29,7 @@ from components.observability.table import (
     Metric,
     Missing,
     Page,
-    Row,
+    Signal,
     Statistic,
     Table,
     billing,
@@ -202,7 +202,7 @@ def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:
         *_database(settings, metrics),
         *_publisher(metrics.sources),
         *shared.batch_times(settings),
-        Row(billing(), shared.BILL.title),
+        Signal(billing(), shared.BILL.title),
     )
     watched = {row.alarm.name for row in rows if row.alarm}
     return Table(
@@ -225,10 +225,10 @@ def table(settings: Settings, metrics: Metrics, report_seconds: int) -> Table:
     )
 
 
-def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
+def _service(metrics: Metrics, report_seconds: int) -> tuple[Signal, ...]:
     return (
-        Row(metrics.ours("Backlog", "Maximum"), "Backlog"),
-        Row(
+        Signal(metrics.ours("Backlog", "Maximum"), "Backlog"),
+        Signal(
             metrics.ours("DatabaseLosses", "Sum"),
             "Trouble",
             Alarm(
@@ -239,7 +239,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
                 "database",
             ),
         ),
-        Row(
+        Signal(
             metrics.ours("Backlog", "SampleCount"),
             TASKS,
             Alarm(
@@ -253,7 +253,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
                 missing=Missing.ALARMING,
             ),
         ),
-        Row(
+        Signal(
             Formula(
                 "Tasks that should run and do not",
                 "FILL(wanted, 0) - FILL(running, 0)",
@@ -270,7 +270,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
                 periods=15,
             ),
         ),
-        Row(
+        Signal(
             metrics.service("CPUUtilization", "Maximum"),
             LOAD,
             Alarm(
@@ -283,7 +283,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
                 periods=6,
             ),
         ),
-        Row(
+        Signal(
             metrics.service("MemoryUtilization", "Maximum"),
             LOAD,
             Alarm(
@@ -296,7 +296,7 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
                 periods=3,
             ),
         ),
-        Row(
+        Signal(
             metrics.failed_deployments(),
             DEPLOYMENTS,
             Alarm(
@@ -311,10 +311,10 @@ def _service(metrics: Metrics, report_seconds: int) -> tuple[Row, ...]:
     )
 
 
-def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
+def _database(settings: Settings, metrics: Metrics) -> tuple[Signal, ...]:
     the, database = metrics.database, settings.part(DatabaseSettings)
     each = capacity.connections_per_task(settings.canary is not None)
-    lag = Row(
+    lag = Signal(
         the("AuroraReplicaLag", "Maximum", "Milliseconds"),
         LAG,
         Alarm(
@@ -330,7 +330,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
         Metric("DBLoad", "AWS/RDS", {"DBInstanceIdentifier": one}, "Average", "Count")
         for one in metrics.sources.instances
     ]
-    sessions = Row(
+    sessions = Signal(
         Formula(
             "Sessions at work on all instances",
             " + ".join(f"FILL(i{n}, 0)" for n, _ in enumerate(load, start=1)),
@@ -349,8 +349,8 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
         ),
     )
     return (
-        Row(the("ServerlessDatabaseCapacity"), CAPACITY),
-        Row(
+        Signal(the("ServerlessDatabaseCapacity"), CAPACITY),
+        Signal(
             the("ACUUtilization", "Average", "Percent"),
             CAPACITY,
             Alarm(
@@ -363,7 +363,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
                 periods=3,
             ),
         ),
-        Row(
+        Signal(
             the("DatabaseConnections"),
             CONNECTIONS,
             Alarm(
@@ -376,8 +376,8 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
                 periods=3,
             ),
         ),
-        Row(the("CommitLatency", "Average", "Milliseconds"), COMMITS),
-        Row(
+        Signal(the("CommitLatency", "Average", "Milliseconds"), COMMITS),
+        Signal(
             the("Deadlocks", "Maximum", "Count/Second"),
             LOCKS,
             Alarm(
@@ -389,7 +389,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
                 "database",
             ),
         ),
-        Row(
+        Signal(
             the("MaximumUsedTransactionIDs"),
             IDS,
             Alarm(
@@ -406,7 +406,7 @@ def _database(settings: Settings, metrics: Metrics) -> tuple[Row, ...]:
     )
 
 
-def _publisher(sources: Sources) -> tuple[Row, ...]:
+def _publisher(sources: Sources) -> tuple[Signal, ...]:
     """Of stacks that may have no task running."""
     if sources.publisher is None or sources.dead_letter_queue is None or sources.schedule_group is None:
         return ()
@@ -416,8 +416,8 @@ def _publisher(sources: Sources) -> tuple[Row, ...]:
 
     queue, group = {"QueueName": sources.dead_letter_queue}, {"ScheduleGroup": sources.schedule_group}
     return (
-        Row(function("Invocations"), LOOKS),
-        Row(
+        Signal(function("Invocations"), LOOKS),
+        Signal(
             function("Errors"),
             LOOKS,
             Alarm(
@@ -430,7 +430,7 @@ def _publisher(sources: Sources) -> tuple[Row, ...]:
                 periods=3,
             ),
         ),
-        Row(
+        Signal(
             Metric("ApproximateNumberOfMessagesVisible", "AWS/SQS", queue, "Maximum", "Count"),
             LOOKS,
             Alarm(
@@ -442,7 +442,7 @@ def _publisher(sources: Sources) -> tuple[Row, ...]:
                 "work-stands-still",
             ),
         ),
-        Row(
+        Signal(
             Metric("InvocationDroppedCount", "AWS/Scheduler", group, "Sum", "Count"),
             LOOKS,
             Alarm(

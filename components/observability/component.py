@@ -14,7 +14,7 @@ from components import iam
 from components.account import Account
 from components.foundation import Outputs
 from components.observability.drawing import dashboard
-from components.observability.table import RUNBOOKS, Alarm, Formula, Page, Row, Search, Severity, Table, TableError
+from components.observability.table import RUNBOOKS, Alarm, Formula, Page, Search, Severity, Signal, Table, TableError
 from components.settings import Settings
 
 
@@ -92,7 +92,7 @@ class Observability(pulumi.ComponentResource):
             aws.sns.TopicSubscription(name, topic=topic.arn, protocol="email", endpoint=email, opts=inside)
         return topic
 
-    def _alarm(self, row: Row, alarm: Alarm) -> aws.cloudwatch.MetricAlarm:
+    def _alarm(self, row: Signal, alarm: Alarm) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             alarm.name,
             name=alarm_name(alarm.name, self._args.account),
@@ -139,7 +139,7 @@ def alarm_name(row: str, account: Account) -> str:
     return f"{account.prefix}-{row}"
 
 
-def _measure(row: Row, alarm: Alarm) -> dict[str, Any]:
+def _measure(row: Signal, alarm: Alarm) -> dict[str, Any]:
     """An alarm's metric, as its arguments."""
     metric = row.metric
     if isinstance(metric, Formula):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 
-from components.observability.table import MINUTE, Formula, Metric, Row, Search, Table
+from components.observability.table import MINUTE, Formula, Metric, Search, Signal, Table
 from components.settings import Settings
 
 COLOURS = {
@@ -25,7 +25,7 @@ def _line(metric: Metric, label: str | None = None) -> list[Any]:
     return [metric.namespace, metric.name, *dimensions, options]
 
 
-def _lines(row: Row) -> list[list[Any]]:
+def _lines(row: Signal) -> list[list[Any]]:
     """The row as lines of a graph."""
     if isinstance(row.metric, Formula):
         return [_line(term, f"{term.label} ({name})") for name, term in row.metric.terms.items()]
@@ -42,7 +42,7 @@ def search_expression(search: Search) -> pulumi.Input[str]:
     return f"SEARCH('{{{schema}}} {' '.join(given)}', '{metric.statistic}', {MINUTE})"
 
 
-def _metrics(row: Row) -> list[Metric]:
+def _metrics(row: Signal) -> list[Metric]:
     if isinstance(row.metric, Formula):
         return list(row.metric.terms.values())
     return [row.metric.metric if isinstance(row.metric, Search) else row.metric]

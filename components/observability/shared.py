@@ -10,8 +10,8 @@ from components.observability.table import (
     Metric,
     Missing,
     Page,
-    Row,
     Search,
+    Signal,
     Statistic,
     ours,
 )
@@ -35,7 +35,7 @@ BILL = Graph("The account's bill this month, estimated", period=360 * MINUTE, re
 """CloudWatch has it in us-east-1 alone, where the account has switched billing alerts on."""
 
 
-def promise(settings: Settings) -> tuple[Row, ...]:
+def promise(settings: Settings) -> tuple[Signal, ...]:
     """Backlog, ages, outcomes, desk."""
 
     def the(name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
@@ -43,7 +43,7 @@ def promise(settings: Settings) -> tuple[Row, ...]:
 
     late = settings.alarms.oldest_pending_seconds
     return (
-        Row(
+        Signal(
             the("OldestPendingAge", "Maximum", "Seconds"),
             "Age of the oldest due transaction",
             Alarm(
@@ -56,8 +56,8 @@ def promise(settings: Settings) -> tuple[Row, ...]:
                 periods=5,
             ),
         ),
-        Row(the("TimeToFinal", "p50", "Seconds"), "From creation to the end"),
-        Row(
+        Signal(the("TimeToFinal", "p50", "Seconds"), "From creation to the end"),
+        Signal(
             the("TimeToFinal", "p90", "Seconds"),
             "From creation to the end",
             Alarm(
@@ -69,8 +69,8 @@ def promise(settings: Settings) -> tuple[Row, ...]:
                 "transactions-late",
             ),
         ),
-        Row(the("TimeToFinal", "p99", "Seconds"), "From creation to the end"),
-        Row(
+        Signal(the("TimeToFinal", "p99", "Seconds"), "From creation to the end"),
+        Signal(
             the("InReview", "Maximum"),
             "Waiting for a person",
             Alarm(
@@ -81,7 +81,7 @@ def promise(settings: Settings) -> tuple[Row, ...]:
                 "in-review",
             ),
         ),
-        Row(
+        Signal(
             the("OldestReviewAge", "Maximum", "Seconds"),
             "How long the first has waited",
             Alarm(
@@ -93,10 +93,12 @@ def promise(settings: Settings) -> tuple[Row, ...]:
                 "desk-overdue",
             ),
         ),
-        Row(Search(the("MoneyAtRisk", "Maximum", "None"), "Currency"), "Money that waits, in minor units, by currency"),
-        *(Row(the(name), "Outcomes") for name in ("Confirmed", "Rejected", "Retried", "Review")),
-        Row(the("NotTried"), "Trouble"),
-        Row(
+        Signal(
+            Search(the("MoneyAtRisk", "Maximum", "None"), "Currency"), "Money that waits, in minor units, by currency"
+        ),
+        *(Signal(the(name), "Outcomes") for name in ("Confirmed", "Rejected", "Retried", "Review")),
+        Signal(the("NotTried"), "Trouble"),
+        Signal(
             the("LostFences"),
             "Trouble",
             Alarm(
@@ -111,15 +113,15 @@ def promise(settings: Settings) -> tuple[Row, ...]:
     )
 
 
-def gateway(settings: Settings) -> tuple[Row, ...]:
+def gateway(settings: Settings) -> tuple[Signal, ...]:
     """How the gateway answers."""
 
     def the(name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
         return ours(settings, name, statistic, unit)
 
     return (
-        Row(the("GatewayMs", "p50", "Milliseconds"), "A call to the gateway"),
-        Row(
+        Signal(the("GatewayMs", "p50", "Milliseconds"), "A call to the gateway"),
+        Signal(
             the("GatewayMs", "p90", "Milliseconds"),
             "A call to the gateway",
             Alarm(
@@ -132,9 +134,9 @@ def gateway(settings: Settings) -> tuple[Row, ...]:
                 periods=3,
             ),
         ),
-        Row(the("GatewayMs", "p99", "Milliseconds"), "A call to the gateway"),
-        Row(Search(the("GatewayErrors"), "Kind"), "Gateway errors, by kind"),
-        Row(
+        Signal(the("GatewayMs", "p99", "Milliseconds"), "A call to the gateway"),
+        Signal(Search(the("GatewayErrors"), "Kind"), "Gateway errors, by kind"),
+        Signal(
             the("GatewayErrors"),
             "Trouble",
             Alarm(
@@ -147,7 +149,7 @@ def gateway(settings: Settings) -> tuple[Row, ...]:
                 periods=3,
             ),
         ),
-        Row(
+        Signal(
             the("BreakerOpen", "Maximum"),
             "Circuit breaker open",
             Alarm(
@@ -165,14 +167,14 @@ def gateway(settings: Settings) -> tuple[Row, ...]:
 CANARIES = "Canaries"
 
 
-def canary(settings: Settings) -> tuple[Row, ...]:
+def canary(settings: Settings) -> tuple[Signal, ...]:
     """Whether a payment comes through at all, also at night, when nobody sends one."""
     if settings.canary is None:
         return ()
     minutes = 3 * settings.canary.minutes
     return (
-        Row(ours(settings, "CanarySeconds", "Maximum", "Seconds"), CANARIES),
-        Row(
+        Signal(ours(settings, "CanarySeconds", "Maximum", "Seconds"), CANARIES),
+        Signal(
             ours(settings, "CanaryConfirmed", "Maximum"),
             CANARIES,
             Alarm(
@@ -199,10 +201,10 @@ def pages(settings: Settings) -> tuple[Page, ...]:
     return (LATE, DESK_OVERDUE, GATEWAY_DOWN, *([NOTHING_COMES_THROUGH] if settings.canary else []))
 
 
-def batch_times(settings: Settings) -> tuple[Row, ...]:
+def batch_times(settings: Settings) -> tuple[Signal, ...]:
     """Where a worker's time goes."""
     return tuple(
-        Row(ours(settings, name, "p50", "Milliseconds"), "Where a batch's time goes")
+        Signal(ours(settings, name, "p50", "Milliseconds"), "Where a batch's time goes")
         for name in ("ClaimMs", "ConfirmMs", "SettleMs")
     )
 

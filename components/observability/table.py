@@ -127,7 +127,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Signal:
     """What is measured, the graph that shows it, and the alarm on it."""
 
     metric: Metric | Formula | Search
@@ -172,7 +172,7 @@ class Table:
     """
 
     graphs: tuple[Graph, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Signal, ...]
     pages: tuple[Page, ...]
 
     def __post_init__(self) -> None:
@@ -180,10 +180,10 @@ class Table:
             raise TableError("; ".join(wrong))
 
     @property
-    def alarms(self) -> tuple[tuple[Row, Alarm], ...]:
+    def alarms(self) -> tuple[tuple[Signal, Alarm], ...]:
         return tuple((row, row.alarm) for row in self.rows if row.alarm)
 
-    def drawn(self, graph: Graph) -> list[Row]:
+    def drawn(self, graph: Graph) -> list[Signal]:
         return [row for row in self.rows if row.graph == graph.title]
 
     def pages_of(self, alarm: Alarm) -> list[Page]:

@@ -22,7 +22,7 @@ from components.observability.table import (
     Metric,
     Missing,
     Page,
-    Row,
+    Signal,
     Statistic,
     Table,
     billing,
@@ -99,7 +99,7 @@ def table(settings: Settings, sources: Sources) -> Table:
         *_functions(settings, sources),
         *_dynamodb(sources),
         *shared.batch_times(settings),
-        Row(billing(), shared.BILL.title),
+        Signal(billing(), shared.BILL.title),
     )
     watched = {row.alarm.name for row in rows if row.alarm}
     still = ("silence", "no-report", "dead-letters", "run-failed", "run-timed-out")
@@ -117,7 +117,7 @@ def table(settings: Settings, sources: Sources) -> Table:
     )
 
 
-def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
+def _runs(settings: Settings, sources: Sources) -> tuple[Signal, ...]:
     def states(name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
         return Metric(name, "AWS/States", {"StateMachineArn": sources.state_machine_arn}, statistic, unit)
 
@@ -155,8 +155,8 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
     period = settings.part(RunSettings).period_seconds
     often = period is None or period <= DAY // 3
     return (
-        Row(backlog, "Backlog"),
-        Row(
+        Signal(backlog, "Backlog"),
+        Signal(
             ours(settings, "BatchesFailed", "Sum"),
             "Trouble",
             once(
@@ -165,30 +165,30 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
                 "bring the work back; the cause is in the log of function confirm.",
             ),
         ),
-        Row(states("ExecutionsStarted"), RUNS, silence if often else None),
-        Row(reports, RUNS, no_report if often else None),
-        Row(states("ExecutionsSucceeded"), RUNS),
-        Row(
+        Signal(states("ExecutionsStarted"), RUNS, silence if often else None),
+        Signal(reports, RUNS, no_report if often else None),
+        Signal(states("ExecutionsSucceeded"), RUNS),
+        Signal(
             states("ExecutionsFailed"),
             RUNS,
             once("run-failed", "A run ended in RunFailed. The next one takes up the work once the leases have ended."),
         ),
-        Row(
+        Signal(
             states("ExecutionsTimedOut"),
             RUNS,
             once("run-timed-out", "A run outlasted every limit it has: it hung. Look at its last state."),
         ),
-        Row(
+        Signal(
             states("ExecutionsAborted"),
             RUNS,
             once("run-aborted", "Somebody stopped a run by hand. The run lock ends by itself."),
         ),
-        Row(
+        Signal(
             states("ExecutionThrottled"),
             RUNS,
             once("runs-throttled", "Step Functions holds back transitions of states: the account's quota is used up."),
         ),
-        Row(
+        Signal(
             states("ExecutionTime", "Maximum", "Milliseconds"),
             RUN_TIME,
             Alarm(
@@ -199,14 +199,14 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
                 "runs",
             ),
         ),
-        Row(scheduler("InvocationAttemptCount"), STARTS),
-        Row(
+        Signal(scheduler("InvocationAttemptCount"), STARTS),
+        Signal(
             scheduler("InvocationDroppedCount"),
             STARTS,
             once("starts-dropped", "Scheduler gave up on starting a run, after all its retries."),
         ),
-        Row(scheduler("TargetErrorCount"), STARTS),
-        Row(
+        Signal(scheduler("TargetErrorCount"), STARTS),
+        Signal(
             letters,
             STARTS,
             Alarm(
@@ -220,13 +220,13 @@ def _runs(settings: Settings, sources: Sources) -> tuple[Row, ...]:
     )
 
 
-def _functions(settings: Settings, sources: Sources) -> tuple[Row, ...]:
+def _functions(settings: Settings, sources: Sources) -> tuple[Signal, ...]:
     def function(function: str, name: str, statistic: Statistic = "Sum", unit: str = "Count") -> Metric:
         return Metric(name, "AWS/Lambda", {"FunctionName": sources.functions[function]}, statistic, unit)
 
     return (
-        Row(function("confirm", "Invocations"), CALLS),
-        Row(
+        Signal(function("confirm", "Invocations"), CALLS),
+        Signal(
             Formula(
                 "Calls of functions that failed",
                 "FILL(plan, 0) + FILL(confirm, 0) + FILL(report, 0)",
@@ -241,7 +241,7 @@ def _functions(settings: Settings, sources: Sources) -> tuple[Row, ...]:
                 "functions",
             ),
         ),
-        Row(
+        Signal(
             function("confirm", "Duration", "Maximum", "Milliseconds"),
             CALL_TIME,
             Alarm(
@@ -253,8 +253,8 @@ def _functions(settings: Settings, sources: Sources) -> tuple[Row, ...]:
                 "functions",
             ),
         ),
-        Row(function("confirm", "ConcurrentExecutions", "Maximum"), SIDE_BY_SIDE),
-        Row(
+        Signal(function("confirm", "ConcurrentExecutions", "Maximum"), SIDE_BY_SIDE),
+        Signal(
             function("confirm", "Throttles"),
             SIDE_BY_SIDE,
             Alarm(
@@ -269,18 +269,18 @@ def _functions(settings: Settings, sources: Sources) -> tuple[Row, ...]:
     )
 
 
-def _dynamodb(sources: Sources) -> tuple[Row, ...]:
+def _dynamodb(sources: Sources) -> tuple[Signal, ...]:
     def of_table(name: str, **dimensions: str) -> Metric:
         return Metric(name, "AWS/DynamoDB", {"TableName": sources.table_name, **dimensions}, "Sum", "Count")
 
     index = {"GlobalSecondaryIndexName": sources.index_name}
     return (
-        Row(of_table("ConsumedWriteCapacityUnits"), UNITS),
-        Row(of_table("ConsumedReadCapacityUnits"), UNITS),
+        Signal(of_table("ConsumedWriteCapacityUnits"), UNITS),
+        Signal(of_table("ConsumedReadCapacityUnits"), UNITS),
         # an index has figures of its own, which the table's do not hold
-        Row(of_table("ConsumedWriteCapacityUnits", **index), UNITS),
-        Row(of_table("ConsumedReadCapacityUnits", **index), UNITS),
-        Row(
+        Signal(of_table("ConsumedWriteCapacityUnits", **index), UNITS),
+        Signal(of_table("ConsumedReadCapacityUnits", **index), UNITS),
+        Signal(
             Formula(
                 "Throttled reads and writes of the table, and writes of its index",
                 "FILL(reads, 0) + FILL(writes, 0) + FILL(index_writes, 0)",
@@ -301,12 +301,12 @@ def _dynamodb(sources: Sources) -> tuple[Row, ...]:
             ),
         ),
         # reads of the index are Plan's alone, whose run fails aloud when they are held back for long
-        Row(of_table("ReadThrottleEvents", **index), THROTTLES),
+        Signal(of_table("ReadThrottleEvents", **index), THROTTLES),
         # why it does: a key or a shard that is too hot, whose name Contributor Insights has, or the account's own limit
-        Row(of_table("WriteKeyRangeThroughputThrottleEvents"), THROTTLES),
-        Row(of_table("WriteKeyRangeThroughputThrottleEvents", **index), THROTTLES),
-        Row(of_table("WriteAccountLimitThrottleEvents"), THROTTLES),
-        Row(
+        Signal(of_table("WriteKeyRangeThroughputThrottleEvents"), THROTTLES),
+        Signal(of_table("WriteKeyRangeThroughputThrottleEvents", **index), THROTTLES),
+        Signal(of_table("WriteAccountLimitThrottleEvents"), THROTTLES),
+        Signal(
             Formula(
                 "Errors of DynamoDB itself",
                 "FILL(writes, 0) + FILL(queries, 0)",

@@ -144,7 +144,7 @@ class Stack:
 
 Also = Callable[[Stack, Recorded], Iterator[Question]]
 """What is asked beside, for one resource."""
-Row = Callable[[Stack, str, bool], Iterator[Question]]
+Asking = Callable[[Stack, str, bool], Iterator[Question]]
 """What an operation (the action, whether it carries tags) asks for all resources of the stack."""
 
 ACTIONS = {
@@ -199,7 +199,7 @@ def worn(tags: Mapping[str, str]) -> dict[str, Any]:
     return {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
 
 
-def on(*names: str, also: Sequence[Also] = (), context: Mapping[str, Any] | None = None) -> Row:
+def on(*names: str, also: Sequence[Also] = (), context: Mapping[str, Any] | None = None) -> Asking:
     """It is there, and has its tags."""
 
     def row(stack: Stack, what: str, _tagged: bool) -> Iterator[Question]:
@@ -214,7 +214,7 @@ def on(*names: str, also: Sequence[Also] = (), context: Mapping[str, Any] | None
     return row
 
 
-def new(name: str, *also: Also, tagging: str = "", parts: Sequence[str] = ()) -> Row:
+def new(name: str, *also: Also, tagging: str = "", parts: Sequence[str] = ()) -> Asking:
     """It is made, and has no tags but those of the call; of `parts` that are there already, and have theirs."""
 
     def row(stack: Stack, what: str, tagged: bool) -> Iterator[Question]:
@@ -235,7 +235,7 @@ def new(name: str, *also: Also, tagging: str = "", parts: Sequence[str] = ()) ->
     return row
 
 
-def together(*rows: Row) -> Row:
+def together(*rows: Asking) -> Asking:
     def row(stack: Stack, what: str, tagged: bool) -> Iterator[Question]:
         for one in rows:
             yield from one(stack, what, tagged)
@@ -243,7 +243,7 @@ def together(*rows: Row) -> Row:
     return row
 
 
-def labelled(*names: str) -> Row:
+def labelled(*names: str) -> Asking:
     """Tags are set on what is there and has some."""
 
     def row(stack: Stack, what: str, _tagged: bool) -> Iterator[Question]:
@@ -255,7 +255,7 @@ def labelled(*names: str) -> Row:
     return row
 
 
-def adopted(name: str) -> Row:
+def adopted(name: str) -> Asking:
     """Tags are set on what AWS made, which has none."""
 
     def row(stack: Stack, what: str, _tagged: bool) -> Iterator[Question]:
@@ -265,7 +265,7 @@ def adopted(name: str) -> Row:
     return row
 
 
-def elsewhere(arn: str, when: str) -> Row:
+def elsewhere(arn: str, when: str) -> Asking:
     """Something that is not the stack's; asked where it has resources of type `when`."""
 
     def row(stack: Stack, what: str, _tagged: bool) -> Iterator[Question]:
@@ -335,7 +335,7 @@ def sealed(path: str, service: str, actions: str, encryption: str = "") -> Also:
     return also
 
 
-def fresh(name: str) -> Row:
+def fresh(name: str) -> Asking:
     """As `on`, of a key that was just made: with its tags, and as long as they don't count."""
 
     def row(stack: Stack, what: str, _tagged: bool) -> Iterator[Question]:
@@ -465,7 +465,7 @@ TAGGED_PARTS = (
     "flow-log",
 )
 
-CALLS: Mapping[str, Row] = {
+CALLS: Mapping[str, Asking] = {
     "application-autoscaling:DeleteScalingPolicy": on("target", also=_scaling("cloudwatch:DeleteAlarms")),
     "application-autoscaling:DeregisterScalableTarget": on("target"),
     "application-autoscaling:DescribeScalableTargets": on("target"),
@@ -730,7 +730,7 @@ CALLS: Mapping[str, Row] = {
 BODIES = ("lambda:CreateFunction",)
 """Calls that carry tags in a body that was not recorded."""
 
-MORE: Mapping[str, Mapping[str, Row]] = {
+MORE: Mapping[str, Mapping[str, Asking]] = {
     # what the recording lacks: a change of each property that needs no replacement, and what it could not destroy
     "update": {
         "application-autoscaling:RegisterScalableTarget": on("target"),

@@ -13,7 +13,7 @@ import pytest
 from analysis.graph import ROOT, Record, Recorded
 from analysis.watched import CANARY, metrics_of, settings, table
 from components.fargate import observability as of_fargate
-from components.observability.table import Alarm, Graph, Missing, Page, Row, Search, Table, TableError
+from components.observability.table import Alarm, Graph, Missing, Page, Search, Signal, Table, TableError
 from components.serverless import observability as of_serverless
 from components.settings import Environment
 from components.worker import METRIC_NAMESPACE
@@ -175,7 +175,7 @@ def a_table(**changes: Any) -> Table:
     backlog = metrics_of(table("serverless").rows[0])[0]
     good: dict[str, Any] = {
         "graphs": (Graph("Backlog"),),
-        "rows": (Row(backlog, "Backlog", LATE),),
+        "rows": (Signal(backlog, "Backlog", LATE),),
         "pages": (Page("all-late", ("late",), "Everything is late."),),
     }
     return Table(**good | changes)
