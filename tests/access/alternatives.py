@@ -15,7 +15,7 @@ from analysis.graph import Recorded
 from cli import main
 from tests.access.world import OPERATORS, World, until
 from tests.fakes import run
-from tests.service.harness import Place
+from tests.service.harness import Harness
 from workers.clock import SystemClock
 from workers.domain.policy import Policy
 from workers.domain.transaction import Transaction, to_text
@@ -176,7 +176,7 @@ class Serverless(World):
 class Fargate(World):
     """The service's tasks."""
 
-    place: Place | None = None
+    place: Harness | None = None
 
     def make(self) -> None:
         super().make()

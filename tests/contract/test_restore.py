@@ -42,7 +42,7 @@ class Readable(Store, Protocol):
     async def everything(self) -> list[Transaction]: ...
 
 
-class Place(Protocol):
+class Restorable(Protocol):
     """A datastore that can be copied as it is, and the copy put in its place."""
 
     @property
@@ -114,7 +114,7 @@ async def _pool(postgres: Postgres, name: str) -> asyncpg.Pool:
 
 
 @pytest.fixture(params=["dynamodb", "postgres"])
-def place(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Restorable]:
     if request.param == "dynamodb":
         aws: AwsAccount = request.getfixturevalue("aws")
         yield Table(aws.client("dynamodb"), clock)
@@ -135,7 +135,7 @@ def place(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Place]:
     run(_execute(postgres, f'DROP DATABASE "{cluster.name}"'))
 
 
-async def work(place: Place, clock: FakeClock, gateway: Gateway, by: str, batches: int = 40) -> None:
+async def work(place: Restorable, clock: FakeClock, gateway: Gateway, by: str, batches: int = 40) -> None:
     """Batches of ten, with time between them, so that retries come due."""
     tokens: Callable[[], str] = lambda: uuid.uuid4().hex  # noqa: E731
     for _ in range(batches):
@@ -146,7 +146,7 @@ async def work(place: Place, clock: FakeClock, gateway: Gateway, by: str, batche
         clock.advance(1)
 
 
-async def lose_and_restore(place: Place, clock: FakeClock, gateway: Gateway) -> None:
+async def lose_and_restore(place: Restorable, clock: FakeClock, gateway: Gateway) -> None:
     """Ten are final when the copy is made; the other ten, and ten that come later, are final when all is lost."""
     await place.store.add(PAYMENTS[:20])
     await work(place, clock, gateway, "before", batches=1)
@@ -164,7 +164,9 @@ def verdict(records: list[Transaction], ledger: Ledger) -> Verdict:
     return judge(PAYMENTS, records, effects, len(ledger.violations))
 
 
-def test_a_restored_store_agrees_with_the_gateway_to_the_cent(place: Place, clock: FakeClock, tmp_path: Path) -> None:
+def test_a_restored_store_agrees_with_the_gateway_to_the_cent(
+    place: Restorable, clock: FakeClock, tmp_path: Path
+) -> None:
     """The runbook: producers bring again what is missing, shadow mode asks, and only then anything is sent."""
 
     async def check() -> None:
@@ -191,7 +193,7 @@ def test_a_restored_store_agrees_with_the_gateway_to_the_cent(place: Place, cloc
 
 
 def test_within_the_key_window_even_a_hasty_restart_moves_nothing_twice(
-    place: Place, clock: FakeClock, tmp_path: Path
+    place: Restorable, clock: FakeClock, tmp_path: Path
 ) -> None:
     async def check() -> None:
         async with simulated(tmp_path / "ledger") as (server, url), client_of(url) as gateway:
@@ -204,7 +206,7 @@ def test_within_the_key_window_even_a_hasty_restart_moves_nothing_twice(
 
 
 def test_what_shadow_mode_has_marked_is_asked_about_whoever_goes_on_and_how_soon(
-    place: Place, clock: FakeClock, tmp_path: Path
+    place: Restorable, clock: FakeClock, tmp_path: Path
 ) -> None:
     """Past the key window, with shadow mode's first look alone: no batch was asked about before the workers send again.
 
@@ -227,7 +229,7 @@ def test_what_shadow_mode_has_marked_is_asked_about_whoever_goes_on_and_how_soon
 
 
 def test_past_the_key_window_a_hasty_restart_pays_twice_and_asking_first_does_not(
-    place: Place, clock: FakeClock, tmp_path: Path
+    place: Restorable, clock: FakeClock, tmp_path: Path
 ) -> None:
     """Why the runbook begins with shadow mode: a gateway that has forgotten the keys does everything again."""
 

@@ -17,7 +17,7 @@ from gateway_simulator import PROFILES, Ledger, SimulatedGateway
 from local.postgres import Postgres
 from local.processes import HOST
 from tests.fakes import run
-from tests.service.harness import Place
+from tests.service.harness import Harness
 from workers.config import DatabaseConfig
 from workers.domain.policy import Policy
 from workers.migrations.__main__ import run as migrate_and_let_in
@@ -67,7 +67,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 @contextlib.contextmanager
-def place_on(postgres: Postgres, gateway_url: str, folder: Path) -> Iterator[Place]:
+def place_on(postgres: Postgres, gateway_url: str, folder: Path) -> Iterator[Harness]:
     """A migrated database of its own."""
     name = f"service_{uuid.uuid4().hex[:10]}"
 
@@ -85,18 +85,18 @@ def place_on(postgres: Postgres, gateway_url: str, folder: Path) -> Iterator[Pla
         await connection.close()
 
     run(make())
-    yield Place(postgres, name, gateway_url, folder)
+    yield Harness(postgres, name, gateway_url, folder)
     run(drop())
 
 
 @pytest.fixture
-def place(service_postgres: Postgres, gateway: Gateway, tmp_path: Path) -> Iterator[Place]:
+def place(service_postgres: Postgres, gateway: Gateway, tmp_path: Path) -> Iterator[Harness]:
     with place_on(service_postgres, gateway.url, tmp_path) as made:
         yield made
 
 
 @contextlib.contextmanager
-def store_in(place: Place) -> Iterator[PostgresStore]:
+def store_in(place: Harness) -> Iterator[PostgresStore]:
     """The tests' own way into the database."""
 
     async def connect() -> asyncpg.Pool:
@@ -109,6 +109,6 @@ def store_in(place: Place) -> Iterator[PostgresStore]:
 
 
 @pytest.fixture
-def store(place: Place) -> Iterator[PostgresStore]:
+def store(place: Harness) -> Iterator[PostgresStore]:
     with store_in(place) as made:
         yield made

@@ -74,7 +74,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Place:
+class Harness:
     """Where workers of one test run: a database of its own and a gateway."""
 
     postgres: Postgres

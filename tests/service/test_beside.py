@@ -19,7 +19,7 @@ import workers.service.__main__ as module
 from local.processes import HOST
 from tests.fakes import run
 from tests.service.conftest import Gateway
-from tests.service.harness import ENVIRONMENT, Place
+from tests.service.harness import ENVIRONMENT, Harness
 from tests.service.test_service import add, once_each, statuses
 from workers.config import ServiceConfig, read_service
 from workers.database.connection import open_pool
@@ -45,7 +45,7 @@ class Key:
         return self.value
 
 
-def config_of(place: Place, **changes: str) -> ServiceConfig:
+def config_of(place: Harness, **changes: str) -> ServiceConfig:
     return read_service(
         {
             **ENVIRONMENT,
@@ -101,7 +101,7 @@ def failures(capsys: pytest.CaptureFixture[str]) -> Counter[str]:
 
 
 def test_no_trouble_beside_ends_a_payment_and_each_is_told_once(
-    place: Place, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+    place: Harness, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key, counts = Key(), Counter[str]()
 
@@ -132,7 +132,7 @@ def test_no_trouble_beside_ends_a_payment_and_each_is_told_once(
 
 
 def test_the_heart_beats_while_the_key_and_the_database_are_silent(
-    place: Place, store: PostgresStore, capsys: pytest.CaptureFixture[str]
+    place: Harness, store: PostgresStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The health check takes a silent heart for a dead worker: calls under way would end with it."""
     key, config = Key(), config_of(place)
@@ -159,7 +159,7 @@ def test_the_heart_beats_while_the_key_and_the_database_are_silent(
 
 
 def test_a_rotated_key_reaches_the_gateway_by_the_same_client(
-    place: Place, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+    place: Harness, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = Key("first")
     gateway.simulated._api_key = "first"
@@ -183,7 +183,7 @@ def test_a_rotated_key_reaches_the_gateway_by_the_same_client(
 
 
 def test_it_waits_for_its_first_key_and_claims_nothing_before(
-    place: Place, store: PostgresStore, capsys: pytest.CaptureFixture[str]
+    place: Harness, store: PostgresStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = Key()
     key.error = KeyUnreadable("the gateway's key could not be read")
@@ -203,7 +203,7 @@ def test_it_waits_for_its_first_key_and_claims_nothing_before(
 
 
 def test_what_is_late_reaches_a_desk_though_there_was_never_a_key(
-    place: Place, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+    place: Harness, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Secrets Manager is away when a worker begins: its deadlines hold all the same."""
     key = Key()
@@ -226,7 +226,7 @@ def test_what_is_late_reaches_a_desk_though_there_was_never_a_key(
 
 
 def test_a_turn_too_far_ahead_is_called_forward_and_told(
-    place: Place, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+    place: Harness, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The database's clock was wrong for a while: nothing waits for the year that it showed."""
 

@@ -25,7 +25,7 @@ from tests.cli.conftest import Confirm
 from tests.cli.conftest import run as confirm
 from tests.fakes import run
 from tests.service.conftest import Gateway, place_on, store_in
-from tests.service.harness import SHORT, Place
+from tests.service.harness import SHORT, Harness
 from tests.service.test_service import all_final, statuses, wait
 from workers.domain.transitions import CONFIRMED, HAD_DONE_IT
 
@@ -176,16 +176,16 @@ def test_a_database_goes_back_to_the_middle_of_a_run(
         run(store.pool.execute("DELETE FROM transactions"))  # somebody's mistake
         run(archived(store.pool))
         with recovered(source, tmp_path / "backup", moment, tmp_path / "copy") as copy:
-            _the_rest(Place(copy, place.database, gateway.url, tmp_path), gateway, books)
+            _the_rest(Harness(copy, place.database, gateway.url, tmp_path), gateway, books)
 
 
-def _outputs(place: Place) -> tuple[dict[str, Any], str]:
+def _outputs(place: Harness) -> tuple[dict[str, Any], str]:
     port, name = place.postgres.port, place.database
     outputs = {"alternative": "fargate", "databaseHost": HOST, "databasePort": port, "databaseName": name}
     return outputs, place.postgres.url("confirm_operator", "-", name)
 
 
-def _the_rest(place: Place, gateway: Gateway, books: Books) -> None:
+def _the_rest(place: Harness, gateway: Gateway, books: Books) -> None:
     """What the runbook says, from where the copy is there."""
     gateway.behave(key_window_seconds=FORGETFUL)
     books.at(*_outputs(place))

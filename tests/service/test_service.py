@@ -19,7 +19,7 @@ import pytest
 
 from tests.fakes import run
 from tests.service.conftest import Gateway
-from tests.service.harness import SHORT, Place
+from tests.service.harness import SHORT, Harness
 from workers.domain.transaction import Status, Transaction
 from workers.migrations import Migration, migrate, migrations
 from workers.stores.postgres import PostgresStore
@@ -67,7 +67,7 @@ def sent(line: dict[str, Any]) -> set[str]:
 
 
 def test_it_confirms_what_is_there_and_what_comes_and_says_so(
-    place: Place, store: PostgresStore, gateway: Gateway
+    place: Harness, store: PostgresStore, gateway: Gateway
 ) -> None:
     gateway.behave(refused=0.1)
     add(store, 300)
@@ -95,7 +95,7 @@ def test_it_confirms_what_is_there_and_what_comes_and_says_so(
     assert "acct-1" not in worker.log.read_text()
 
 
-def test_new_work_wakes_it_before_its_poll(place: Place, store: PostgresStore) -> None:
+def test_new_work_wakes_it_before_its_poll(place: Harness, store: PostgresStore) -> None:
     with place.worker(POLL_SECONDS="20") as worker:
         worker.await_event("started")
         time.sleep(0.5)
@@ -108,7 +108,7 @@ def test_new_work_wakes_it_before_its_poll(place: Place, store: PostgresStore) -
     assert statistics.median(took) < 8, "a poll alone would have taken 10 s on average"
 
 
-def test_faults_of_the_gateway_double_and_lose_nothing(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_faults_of_the_gateway_double_and_lose_nothing(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     faults = ("timeout-after", "error-after", "unavailable", "close-before")
     gateway.behave(faults=dict.fromkeys(faults, 0.05), hang_seconds=3)
     add(store, 120)
@@ -117,7 +117,7 @@ def test_faults_of_the_gateway_double_and_lose_nothing(place: Place, store: Post
     once_each(gateway, store)
 
 
-def test_sigterm_ends_calls_and_releases_the_rest(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_sigterm_ends_calls_and_releases_the_rest(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(latency_seconds=[0.3, 0.3])
     add(store, 400)
     with place.worker(GATEWAY_CONCURRENCY="10") as worker:
@@ -125,7 +125,7 @@ def test_sigterm_ends_calls_and_releases_the_rest(place: Place, store: PostgresS
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(60) == 0
     after = statuses(store)
-    assert after["PROCESSING"] == 0, "every lease is settled or given back"
+    assert after["PROCESSING"] == 0, "every lease is settled or released"
     assert after["PENDING"] > 0
     attempts = run(store.pool.fetchval("SELECT max(attempt) FROM transactions WHERE status = 'PENDING'"))
     assert attempts == 0, "what was not tried burned no attempt"
@@ -133,7 +133,7 @@ def test_sigterm_ends_calls_and_releases_the_rest(place: Place, store: PostgresS
 
 
 def test_a_killed_worker_is_relieved_when_its_leases_are_over(
-    place: Place, store: PostgresStore, gateway: Gateway
+    place: Harness, store: PostgresStore, gateway: Gateway
 ) -> None:
     gateway.behave(latency_seconds=[0.2, 0.2])
     add(store, 150)
@@ -151,7 +151,7 @@ def test_a_killed_worker_is_relieved_when_its_leases_are_over(
     assert told == stuck
 
 
-def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(latency_seconds=[0.2, 0.2])
     add(store, 100)
     with place.worker("frozen", **SHORT) as frozen:
@@ -168,7 +168,7 @@ def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Place, store: Postgre
     assert statuses(store) == {"CONFIRMED": 100}
 
 
-def test_leases_of_slow_calls_are_renewed(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_leases_of_slow_calls_are_renewed(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(latency_seconds=[0.6, 0.6])
     add(store, 24)
     one_by_one = SHORT | {"LEASE_SECONDS": "8", "GATEWAY_CONCURRENCY": "1"}
@@ -179,12 +179,12 @@ def test_leases_of_slow_calls_are_renewed(place: Place, store: PostgresStore, ga
             wait(all_final(store, 24))
     once_each(gateway, store)
     longest = run(store.pool.fetchval("SELECT max(at - claimed_at) FROM history WHERE now = 'CONFIRMED'"))
-    assert longest > timedelta(seconds=8), "without more lease it would have been given back"
+    assert longest > timedelta(seconds=8), "without more lease it would have been released"
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["fast", "crash"])
 def test_a_restart_of_the_database_is_waited_out_and_told_once(
-    place: Place, store: PostgresStore, gateway: Gateway, immediate: bool
+    place: Harness, store: PostgresStore, gateway: Gateway, immediate: bool
 ) -> None:
     gateway.behave(latency_seconds=[0.05, 0.05])
     add(store, 200)
@@ -211,7 +211,7 @@ CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'confirm_serv
 CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'confirm_service'"
 
 
-def test_a_cut_connection_listens_again(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_a_cut_connection_listens_again(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     with place.worker(POLL_SECONDS="600") as worker:  # nothing is found by polling here
         worker.await_event("started")
         add(store, 5)
@@ -231,7 +231,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_database_that_takes_nothing_is_waited_out_and_told_once(
-    place: Place, store: PostgresStore, gateway: Gateway, refusal: str
+    place: Harness, store: PostgresStore, gateway: Gateway, refusal: str
 ) -> None:
     begin, end = REFUSALS[refusal]
     begin = begin.format(place.database)
@@ -252,7 +252,7 @@ def test_a_database_that_takes_nothing_is_waited_out_and_told_once(
     once_each(gateway, store)
 
 
-def test_it_starts_once_the_database_lets_it_in(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_it_starts_once_the_database_lets_it_in(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     begin, end = (f"ALTER DATABASE {place.database} CONNECTION LIMIT {limit}" for limit in (0, -1))
     run(store.pool.execute(begin))
     add(store, 20)
@@ -264,7 +264,7 @@ def test_it_starts_once_the_database_lets_it_in(place: Place, store: PostgresSto
     once_each(gateway, store)
 
 
-def test_an_outage_of_the_gateway_burns_no_attempts(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_an_outage_of_the_gateway_burns_no_attempts(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(profile="down")
     add(store, 60)
     with place.worker():
@@ -279,7 +279,7 @@ def test_an_outage_of_the_gateway_burns_no_attempts(place: Place, store: Postgre
 COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
-def test_a_flood_of_notifications_changes_nothing(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_a_flood_of_notifications_changes_nothing(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     with place.worker() as worker:
         worker.await_event("started")
         before = run(store.pool.fetchval(COMMITS))
@@ -293,7 +293,7 @@ def test_a_flood_of_notifications_changes_nothing(place: Place, store: PostgresS
     once_each(gateway, store)
 
 
-def test_it_will_not_start_on_an_older_schema(place: Place, store: PostgresStore) -> None:
+def test_it_will_not_start_on_an_older_schema(place: Harness, store: PostgresStore) -> None:
     run(store.pool.execute("DELETE FROM schema_migrations WHERE number = (SELECT max(number) FROM schema_migrations)"))
     with place.worker() as worker:
         assert worker.process.wait(60) == 1
@@ -302,7 +302,9 @@ def test_it_will_not_start_on_an_older_schema(place: Place, store: PostgresStore
     assert "Traceback" not in said
 
 
-def test_it_works_on_while_a_migration_adds_to_its_tables(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_it_works_on_while_a_migration_adds_to_its_tables(
+    place: Harness, store: PostgresStore, gateway: Gateway
+) -> None:
     """As in a deployment: the schema is the next version's before the last worker of this one is gone."""
     tables = ("transactions", "history")  # in a transaction each: a lock on both could meet a worker's in reverse
     known = migrations()
@@ -332,7 +334,7 @@ def test_it_works_on_while_a_migration_adds_to_its_tables(place: Place, store: P
     once_each(gateway, store)
 
 
-def test_a_missing_setting_is_named(place: Place) -> None:
+def test_a_missing_setting_is_named(place: Harness) -> None:
     with place.worker(BATCH_SIZE="many") as worker:
         assert worker.process.wait(60) == 1
     assert "BATCH_SIZE must be a number, found 'many'" in worker.log.read_text()
@@ -344,7 +346,7 @@ def checked(heartbeat: Path) -> int:
     return subprocess.run(command, env={**os.environ, "HEARTBEAT_FILE": str(heartbeat)}, check=False).returncode
 
 
-def test_its_heart_beats_and_the_check_sees_it(place: Place, tmp_path: object) -> None:
+def test_its_heart_beats_and_the_check_sees_it(place: Harness, tmp_path: object) -> None:
     from workers.service.health import OLDEST_SECONDS, age_of
 
     with place.worker() as worker:
@@ -360,7 +362,7 @@ def test_its_heart_beats_and_the_check_sees_it(place: Place, tmp_path: object) -
     assert age_of(worker.heartbeat.with_name("nothing")) == float("inf")
 
 
-def test_it_sends_canaries_and_counts_none_of_them(place: Place, store: PostgresStore, gateway: Gateway) -> None:
+def test_it_sends_canaries_and_counts_none_of_them(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     add(store, 3)
     with place.worker(CANARY_MINUTES=str(2 / 60), CANARY_ACCOUNT="test-account") as worker:
         wait(lambda: any(line.get("CanaryConfirmed") for line in worker.lines()))
@@ -375,7 +377,7 @@ def test_it_sends_canaries_and_counts_none_of_them(place: Place, store: Postgres
     assert "test-account" not in worker.log.read_text()
 
 
-def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: PostgresStore) -> None:
+def test_a_canary_that_is_not_let_in_stops_no_payment(place: Harness, store: PostgresStore) -> None:
     run(store.pool.execute("REVOKE INSERT ON transactions FROM confirm_canary"))
     with place.worker(CANARY_MINUTES="5", CANARY_ACCOUNT="test-account") as worker:
         assert worker.await_event("failed")["error"] == "InsufficientPrivilegeError"
@@ -385,7 +387,7 @@ def test_a_canary_that_is_not_let_in_stops_no_payment(place: Place, store: Postg
 
 
 def test_in_shadow_mode_it_marks_what_waits_and_the_first_worker_after_it_knows_until_when(
-    place: Place, store: PostgresStore, gateway: Gateway
+    place: Harness, store: PostgresStore, gateway: Gateway
 ) -> None:
     """The row that is not due yet, the one that comes in after shadow mode has looked, and the one that a producer
     began before and commits after: it asks about each first. What comes in later is sent without a question."""
@@ -421,7 +423,7 @@ def test_in_shadow_mode_it_marks_what_waits_and_the_first_worker_after_it_knows_
 
 
 def test_a_worker_in_shadow_mode_that_lives_on_beside_the_first_that_sends_is_left_once_more(
-    place: Place, store: PostgresStore, gateway: Gateway
+    place: Harness, store: PostgresStore, gateway: Gateway
 ) -> None:
     """A rolling deployment: it leaves its note each minute, until it is ended."""
     add(store, 2)

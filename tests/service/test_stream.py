@@ -120,7 +120,7 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
 
     async def settle(moves: Sequence[Move]) -> list[bool]:
         won = await store.settle(moves)
-        gateway.over.set()  # what the late caller gave back is settled: its fence was lost
+        gateway.over.set()  # what the late caller released is settled: its fence was lost
         return won
 
     source = Memory(store)

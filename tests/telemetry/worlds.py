@@ -26,7 +26,7 @@ from tests.conftest import AwsAccount
 from tests.contract.conftest import SHARDS, make_table
 from tests.fakes import run
 from tests.serverless.test_handlers import NUMBERS
-from tests.service.harness import Place
+from tests.service.harness import Harness
 from tests.telemetry.gateway import LeakyGateway, Reply
 from tests.telemetry.secrets import Secret, sentences
 from workers.clock import SystemClock
@@ -192,7 +192,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
     lock = {**KEY, "run": {"S": RUN}, "lease_until": {"S": to_text(datetime.now(UTC))}}
     dynamodb.put_item(TableName=table, Item=lock)
 
-    def steal() -> None:
+    def take_over() -> None:
         dynamodb.update_item(
             TableName=table,
             Key={"id": {"S": "lost-1"}},
@@ -203,7 +203,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
 
     now = world.records[0].created_at
     world.records.append(Transaction("lost-1", "acct-1", 100, "USD", now, now + timedelta(hours=2)))
-    gateway.replies["lost-1"] = [Reply(200, before=steal), Reply(200)]
+    gateway.replies["lost-1"] = [Reply(200, before=take_over), Reply(200)]
     out = io.StringIO()
     with environment(values) as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         for kept in CACHES:
@@ -263,7 +263,7 @@ def _raising(text: str) -> Callable[..., Any]:
 # --- fargate
 
 
-def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: LeakyGateway, folder: Any) -> World:
+def fargate(place: Harness, postgres: Postgres, store: PostgresStore, gateway: LeakyGateway, folder: Any) -> World:
     """One worker until all are final or on a desk, then some that fail on their way up."""
     world = World("fargate")
     fill(world, gateway)
@@ -271,7 +271,7 @@ def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: Lea
     now = world.records[0].created_at
     world.records.append(Transaction("lost-1", "acct-1", 100, "USD", now, now + timedelta(hours=2)))
 
-    def steal() -> None:
+    def take_over() -> None:
         async def do() -> None:
             async with asyncpg.create_pool(postgres.url(database=place.database), min_size=0, max_size=1) as pool:
                 await pool.execute(
@@ -281,7 +281,7 @@ def fargate(place: Place, postgres: Postgres, store: PostgresStore, gateway: Lea
 
         asyncio.run(do())
 
-    gateway.replies["lost-1"] = [Reply(200, before=steal), Reply(200)]
+    gateway.replies["lost-1"] = [Reply(200, before=take_over), Reply(200)]
     run(store.add(world.records))
     with place.worker(
         RETRY_BASE_SECONDS="0.01",
