@@ -196,7 +196,7 @@ FAULTS = (
     ),
     Fault(
         "A deployment in the middle of a run",
-        "Tasks end what they call and give back the rest; a run goes on with the new functions",
+        "Tasks end what they call and release the rest; a run goes on with the new functions",
         (
             HANDLERS + "test_a_run_goes_on_over_a_deployment",
             SERVICE + "test_sigterm_ends_calls_and_releases_the_rest",

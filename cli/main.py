@@ -130,7 +130,7 @@ def redrive(
     stack: Stack = None,
     json: Json = False,
 ) -> None:
-    """Send one from REVIEW round again: asked by one person, approved by another.
+    """Send one from REVIEW to PENDING again: asked by one person, approved by another.
 
     What may have been sent before is asked about first; it is never simply sent twice.
     """
@@ -149,7 +149,7 @@ async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -
     except RuleRefused as refused:
         raise Trouble(
             str(refused),
-            f"see `confirm show {id_}`; only REVIEW can be sent round again, by two different people",
+            f"see `confirm show {id_}`; only REVIEW can be redriven, by two different people",
             Exit.REFUSED,
         ) from None
 

@@ -177,7 +177,7 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
             Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),
         )
     out.print(table)
-    out.print("See one with `confirm show ID`; send it round again with `confirm redrive ID` (two people).")
+    out.print("See one with `confirm show ID`; redrive it with `confirm redrive ID` (two people).")
 
 
 def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry_run: bool) -> None:

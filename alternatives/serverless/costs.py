@@ -76,7 +76,7 @@ class Work:
     write_units: float = LEAN.per_transaction()
     """DynamoDB's, per transaction, ingest and retries included."""
     write_units_per_idle_run: float = 2
-    """Of the run lock: taken and given back."""
+    """Of the run lock: taken and released."""
     write_units_per_working_run: float = 2
     share_units_per_attempt: float = 0
     """Write units of the rate limit's shares."""

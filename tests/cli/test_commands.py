@@ -309,7 +309,7 @@ def redrive(confirm: Cli, id_: str = "lost", by: str = "ana", approved_by: str =
     return confirm("redrive", id_, "--by", by, "--approved-by", approved_by, "--why", why)
 
 
-def test_two_people_send_it_round_again(confirm: Cli) -> None:
+def test_two_people_redrive_it(confirm: Cli) -> None:
     in_review(confirm)
     result = redrive(confirm, why="never\n came")
     assert result.code == Exit.OK
@@ -333,7 +333,7 @@ def test_one_person_alone_may_not(confirm: Cli, by: str, approved_by: str, why: 
     assert confirm.find("lost") == before
 
 
-def test_only_what_is_in_review_goes_round_again(confirm: Cli) -> None:
+def test_only_what_is_in_review_is_redriven(confirm: Cli) -> None:
     add(confirm, "a")
     settle(confirm, "a", Confirmed("r", 1250, "USD"))
     before = confirm.find("a")

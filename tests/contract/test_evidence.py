@@ -1,5 +1,5 @@
 """What every datastore promises of sending: whatever may have been sent is asked about before anything is sent again,
-whoever sends it round again, and whatever happened to the record meanwhile."""
+whoever redrives it, and whatever happened to the record meanwhile."""
 
 from __future__ import annotations
 

@@ -255,10 +255,10 @@ def test_a_time_that_python_has_not_stops_nobody(
     assert "unreadable" in (find(store, "p-3").reason or "")
 
 
-def test_a_row_given_back_while_a_claim_looks_at_it_is_left_alone_and_stops_nobody(
+def test_a_row_released_while_a_claim_looks_at_it_is_left_alone_and_stops_nobody(
     database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A late worker gives it back between a claim's snapshot and its locks: what was locked is not what was seen."""
+    """A late worker releases it between a claim's snapshot and its locks: what was locked is not what was seen."""
     gate = 8_152_436
     gated = statements.CLAIM.sql.replace(") AS truncated", f", pg_advisory_xact_lock_shared({gate})) AS truncated")
     assert gated != statements.CLAIM.sql

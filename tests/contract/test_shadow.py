@@ -88,7 +88,7 @@ def test_what_a_dead_worker_in_shadow_mode_holds_is_paid_once(store: Store, cloc
 def test_what_a_living_worker_in_shadow_mode_holds_is_paid_once(
     store: Store, clock: FakeClock, gateway: OldJob
 ) -> None:
-    """A deployment lets it end what it has begun: it gives back what it asked about before the old job's last call."""
+    """A deployment lets it end what it has begun: it releases what it asked about before the old job's last call."""
     run(store.add([payment("p-0")]))
     shadow = enter(store)
     [held] = claim(shadow, "living")

@@ -199,11 +199,11 @@ def test_one_lost_fence_fails_alone(store: Store, clock: FakeClock) -> None:
     run(store.add(list(payments(30))))
     records = claim(store)
     clock.advance(LEASE_OVER)
-    [stolen] = claim(store, "thief", ids=[records[7].id])
+    [taken] = claim(store, "thief", ids=[records[7].id])
     won = run(store.settle([answer(record, clock, done(record)) for record in records]))
     assert won.count(False) == 1
     assert not won[7]
-    assert find(store, stolen.id).token == "thief"
+    assert find(store, taken.id).token == "thief"
 
 
 def test_a_heartbeat_keeps_the_lease(store: Store, clock: FakeClock) -> None:
@@ -436,8 +436,8 @@ def test_a_worker_whose_clock_is_hours_behind_doubles_nothing(store: Store, cloc
     [record] = claim(store)
     called = run(confirmer.conclude(record))
     clock.advance(-30_000)
-    [stolen] = run(look_ahead(store)).held
-    assert run(store.settle([run(confirmer.conclude(stolen))])) == [True]
+    [taken] = run(look_ahead(store)).held
+    assert run(store.settle([run(confirmer.conclude(taken))])) == [True]
     clock.advance(30_000)
     assert run(store.settle([called])) == [False]
     assert (gateway.effects, find(store).status) == ({"p-0": 1}, Status.CONFIRMED)

@@ -232,7 +232,7 @@ def test_what_timed_out_past_its_deadline_is_asked_about_once_before_a_person_is
 
 
 @pytest.mark.parametrize("after", [1, 90_000])
-def test_another_amount_at_the_first_attempt_is_possibly_sent_whoever_sends_it_round_again(after: float) -> None:
+def test_another_amount_at_the_first_attempt_is_possibly_sent_whoever_redrives_it(after: float) -> None:
     """The gateway did move something: past its key window a second call would move it again."""
     record = decide(answered(Confirmed("ref", 1, "USD")), Redrive("ana", "ben", "why"), START, POLICY)
     assert record.sent_earlier

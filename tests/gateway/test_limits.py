@@ -235,7 +235,7 @@ def test_never_more_calls_at_once_than_agreed() -> None:
     quietly(run)
 
 
-def test_a_turn_is_given_back_when_its_holder_is_cancelled_or_fails() -> None:
+def test_a_turn_is_released_when_its_holder_is_cancelled_or_fails() -> None:
     async def run() -> None:
         _, limits, _ = guard(concurrency=1)
         calls = Calls(hold=True)

@@ -131,12 +131,12 @@ def test_a_run_that_finds_nothing_is_paid_for_too(stacks: dict[str, Priced]) -> 
 
 
 def test_canaries_are_work_too(stacks: dict[str, Priced]) -> None:
-    singing = stacks["staging"]
-    assert singing.settings.canary
-    silent = replace(singing, settings=replace(singing.settings, canary=None))
-    sent = HOURS * 60 / singing.settings.canary.minutes
-    assert singing.bill(0) == silent.bill(sent)
-    assert sum(singing.bill(0).values()) > sum(silent.bill(0).values())
+    with_canary = stacks["staging"]
+    assert with_canary.settings.canary
+    without = replace(with_canary, settings=replace(with_canary.settings, canary=None))
+    sent = HOURS * 60 / with_canary.settings.canary.minutes
+    assert with_canary.bill(0) == without.bill(sent)
+    assert sum(with_canary.bill(0).values()) > sum(without.bill(0).values())
 
 
 def test_traces_are_paid_for_each_transaction_that_is_sampled_or_met_trouble(records: dict[str, Record]) -> None:
@@ -326,7 +326,7 @@ def test_a_volume_that_is_none_is_refused(volume: str, capsys: pytest.CaptureFix
 
 
 def test_every_field_of_what_stands_is_read_off_the_graph_or_named() -> None:
-    """A new field of Env that nobody reads off would stay at its assumption, silently."""
+    """A new field of Env that nobody reads off would stay at its assumption, withoutly."""
     for module, env in ((graph, models.Env), (serverless_costs, ServerlessEnv), (fargate_costs, FargateEnv)):
         source = Path(str(module.__file__)).read_text()
         inherited = {field.name for field in dataclasses.fields(models.Env)} if env is not models.Env else {"name"}

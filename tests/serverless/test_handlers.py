@@ -148,7 +148,7 @@ def set_mode(monkeypatch: pytest.MonkeyPatch, mode: str, **changes: str) -> None
 
 
 def planned(run: str) -> list[dict[str, Any]]:
-    """The batches of a run of its own, which gives the lock back."""
+    """The batches of a run of its own, which releases the lock."""
     found = plan(run)
     handlers.app().lock.give_back(run)
     return batches(found) if found["batches"] else []
@@ -448,7 +448,7 @@ def test_a_batch_renews_the_lock_only_when_a_third_of_its_lease_is_over(
     assert lock() == renewed, "this worker knows that it was renewed"
 
 
-@pytest.mark.parametrize("whose", ["taken by another", "given back"])
+@pytest.mark.parametrize("whose", ["taken by another", "released"])
 def test_a_batch_of_a_run_that_lost_its_lock_tries_nothing(
     gateway: LedgerGateway, clock: FakeClock, capsys: pytest.CaptureFixture[str], whose: str
 ) -> None:
@@ -456,7 +456,7 @@ def test_a_batch_of_a_run_that_lost_its_lock_tries_nothing(
     planned = plan()
     [batch] = batches(planned)
     clock.advance(300)
-    if whose == "given back":
+    if whose == "released":
         handlers.app().lock.give_back(RUN)
     else:
         hold("another", clock.now() + timedelta(minutes=1))

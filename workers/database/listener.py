@@ -24,7 +24,7 @@ async def listen(pool: asyncpg.Pool, heard: Callable[[], None], source: Retrying
                 await connection.add_listener("transactions", lambda *_: heard())
             except LOST:
                 connection.terminate()
-                await _give_back(pool, connection)
+                await _release(pool, connection)
                 raise
             return connection
 
@@ -33,10 +33,10 @@ async def listen(pool: asyncpg.Pool, heard: Callable[[], None], source: Retrying
             heard()
             await gone.wait()
         finally:
-            await asyncio.shield(_give_back(pool, connection))
+            await asyncio.shield(_release(pool, connection))
 
 
-async def _give_back(pool: asyncpg.Pool, connection: Any) -> None:
+async def _release(pool: asyncpg.Pool, connection: Any) -> None:
     try:
         await pool.release(connection, timeout=2)
     except LOST:

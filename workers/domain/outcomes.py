@@ -31,7 +31,7 @@ class Retryable:
     """Evidence that nothing was done this time; the same call may succeed later.
 
     `counts` is False where the transaction is not to blame (rate limit, our credentials, no connection):
-    the attempt is then given back.
+    the attempt is then not counted.
     """
 
     reason: str

@@ -76,7 +76,7 @@ class Gateway(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give back what it holds open; called once, when the worker ends."""
+        """Close what it holds open; called once, when the worker ends."""
         ...
 
 

@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """A person sends it round again, another person agrees."""
+    """A person sends it from REVIEW to PENDING again, another person agrees."""
 
     by: str
     approved_by: str

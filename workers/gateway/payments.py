@@ -58,7 +58,7 @@ class GatewaySettings:
     concurrency: int = 50
     """Calls at once, in this process."""
     wait_seconds: float = 30.0
-    """The longest that a call waits for the rate limit before it is given back untried, if nobody says until when."""
+    """The longest that a call waits for the rate limit before it is left untried, if nobody says until when."""
     api_key: str = field(default="", repr=False)
     """Sent as a bearer token; "" for none."""
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)

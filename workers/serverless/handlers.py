@@ -134,7 +134,7 @@ def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     `last` is what the loop before reported, empty before the first. Each takes the run lock; where another run holds
     it, this one only tells what is due: a loop may take long, and an alarm hears when nobody looks. One that finds
-    nothing gives it back.
+    nothing releases it.
     """
     config, lock, now, began = app().config, app().lock, app().clock.now(), time_ns()
     run, loop = str(event["run"]), int(event["last"].get("loop", 0))
@@ -271,7 +271,7 @@ def report(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: A
 
 
 def _keep_lock(event: Mapping[str, Any], run: str) -> bool:
-    """Whether the batch's run goes on: False where its lock is another's by now, or was given back.
+    """Whether the batch's run goes on: False where its lock is another's by now, or was released.
 
     That the table cannot be reached is told and stops nothing here: the claim will see.
     """

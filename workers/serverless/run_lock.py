@@ -1,7 +1,7 @@
 """The run lock: one item in the table of the transactions, so that a second run ends at once while one is under way.
 
 Plan takes it, each batch renews it that begins when a third of the lease is over (a loop over many batches may take
-hours), and Plan gives it back where nothing is due; after work or an error the state machine does
+hours), and Plan releases it where nothing is due; after work or an error the state machine does
 (components/serverless/state_machine.py). The last run's result is left on it. It saves work and money, it is not what
 safety rests on: that is each transaction's fence.
 """
@@ -48,7 +48,7 @@ class LockTaken(NamedTuple):
 
 
 class LockLost(Exception):  # noqa: N818 - what happened
-    """Another run holds the lock, or it was given back: this one outlived its lease, and leaves the work to others."""
+    """Another run holds the lock, or it was released: this one outlived its lease, and leaves the work to others."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class RunLock:
     def keep(self, run: str, since: datetime, now: datetime, lease: timedelta) -> None:
         """Renew the lock where a third of its lease is over, as far as this worker knows.
 
-        `since` is when the run's plan took it. A lock that was given back stays so: a batch may outlive its run.
+        `since` is when the run's plan took it. A lock that was released stays so: a batch may outlive its run.
 
         Raises:
             LockLost: it is no longer ours.

@@ -317,7 +317,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def parts_of(config: ServiceConfig) -> AsyncIterator[Parts]:
-    """The parts of a service, given back at the end."""
+    """The parts of a service, closed at the end."""
     session, identity = boto3.Session(), None
     telemetry = config.telemetry()
     by = f"{socket.gethostname()[:24]}-{os.getpid()}"

@@ -291,7 +291,7 @@ class DynamoDbStore:
         try:
             before = parse(item)
         except Unreadable as error:
-            raise Refused(f"{id} can't go round again before its item is mended: {error}") from None
+            raise Refused(f"{id} can't be redriven before its item is mended: {error}") from None
         after = decide(before, Redrive(by, approved_by, why), self.clock.now(), self.policy)
         if not (await self.settle([Move(before, after)]))[0]:
             raise Refused(f"{id} was changed by somebody else just now; look again")

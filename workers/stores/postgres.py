@@ -271,7 +271,7 @@ class PostgresStore:
 
     async def leave_shadow(self) -> datetime | None:
         """By a worker that sends, before its first claim and now and then: its claims take what was there when shadow
-        mode was left, whoever left it, for possibly sent until then. That moment is given back.
+        mode was left, whoever left it, for possibly sent until then. That moment is returned.
 
         So nothing needs to be marked: not what somebody holds just then, nor what a producer commits only later.
         """
