@@ -81,7 +81,7 @@ def loop(batch: int, limit: int | None = None) -> str:
             EXIT WHEN all_ids IS NULL;
             a_document := json_build_array(json_build_object(
                 'ids', all_ids, 'refs', array_fill('ref'::text, ARRAY[cardinality(all_ids)]), 'token', a_token,
-                'status', 'CONFIRMED', 'at', clock_timestamp(), 'why', 'gateway confirmed',
+                'status', 'CONFIRMED', 'at', clock_timestamp(), 'why', 'gateway confirmed', 'cause', 'confirmed',
                 'tried', 0, 'asked', 0
             ));
             {settle.removesuffix(_COUNTED)}SELECT count(*) INTO counted FROM settled;

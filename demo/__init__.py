@@ -22,7 +22,7 @@ from demo.verdict import Effect, judge
 from local.errors import LocalError
 from local.processes import ROOT
 from local.stack import LocalAws, in_use
-from workers.domain.transitions import TAKEN_OVER
+from workers.domain.causes import Cause
 
 PATIENCE_SECONDS = 240.0
 """A run is given up as failed when it takes longer."""
@@ -95,7 +95,7 @@ def _confirm(
     screen.times(console, scenario.times())
     picture = folder / "demo" / f"{stack}.png"
     settled = [r.settled_at.timestamp() - watch.began for r in records if r.settled_at]
-    taken = [e.at.timestamp() - watch.began for r in records for e in r.history if e.why == TAKEN_OVER]
+    taken = [e.at.timestamp() - watch.began for r in records for e in r.history if e.cause is Cause.TAKEN_OVER]
     marks = [*watch.marks, *([Mark(min(taken), f"{len(taken)} taken over")] if taken else [])]
     draw(watch.samples, settled, marks, f"{len(records):,} transactions through the {stack} stack, local AWS", picture)
     console.print(f"\n[bold]The picture:[/] {picture.relative_to(ROOT)}")

@@ -16,9 +16,9 @@ from rich.text import Text
 from demo.picture import Sample
 from demo.scenario import Outcome, Watch
 from demo.verdict import Verdict, reasons
+from workers.domain.causes import Cause
 from workers.domain.ports import Backlog
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import TAKEN_OVER
 
 Show = Callable[[int, Backlog, Watch], None]
 
@@ -101,7 +101,7 @@ def verdict(console: Console, verdict: Verdict, records: Sequence[Transaction], 
         console.print(f"  on a desk: {number:,} because {reason}")
     troubles = {name: n for name, n in stats["answers"].items() if not name.endswith((" 200", " 422", "confirmed"))}
     listed = ", ".join(f"{n} x {name}" for name, n in sorted(troubles.items(), key=lambda pair: -pair[1]))
-    taken = sum(any(line.why == TAKEN_OVER for line in record.history) for record in records)
+    taken = sum(any(line.cause is Cause.TAKEN_OVER for line in record.history) for record in records)
     console.print(f"\n  What the gateway did to us in {stats['calls']:,} calls: {listed or 'nothing'}.", style="dim")
     console.print(f"  Taken over from a killed worker when its leases had expired: {taken}.", style="dim")
 
@@ -110,8 +110,8 @@ def history(console: Console, records: Sequence[Transaction]) -> None:
     """One life from PENDING to its end: an eventful one, if there is one."""
 
     def eventful(record: Transaction) -> tuple[bool, int]:
-        whys = [line.why for line in record.history]
-        return TAKEN_OVER in whys and record.status.is_final, len(whys)
+        causes = [line.cause for line in record.history]
+        return Cause.TAKEN_OVER in causes and record.status.is_final, len(causes)
 
     record = max(records, key=eventful)
     console.print(f"\n[bold]One of them:[/] {record.id}, {dollars(record.amount)} {record.currency}\n")

@@ -129,7 +129,7 @@ def judge(
 
 def reasons(records: Iterable[Transaction]) -> Mapping[str, int]:
     """Why those on a desk are there, the most frequent first."""
-    return dict(Counter(record.reason or "no reason" for record in records).most_common())
+    return dict(Counter(record.cause or "no cause" for record in records).most_common())
 
 
 def _ids(ids: Iterable[str], what: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from json.encoder import encode_basestring as quoted
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from workers.domain.causes import Because
 from workers.domain.redaction import redact
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.tracing import trace_id
@@ -46,18 +47,23 @@ class Telemetry:
     def transactions(self, records: Iterable[Transaction], run: str) -> None:
         """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte.
 
+        Where the sentence says nothing that its cause does not, the cause is enough.
         Those that did not end at the first try name their trace: it is always kept (workers/tracing.py).
         """
         lines = []
         last, by = None, quoted(run)
         for record in records:  # by hand, and what neighbours share is made once: this runs for every transaction
             status, attempt, history = record.status, record.attempt, record.history
-            at, why = history[-1].at, history[-1].why
-            shared = at, status, attempt, why
+            newest = history[-1]
+            at, cause, why = newest.at, newest.cause, newest.why
+            shared = at, status, attempt, cause, why
             if shared != last:
                 last = shared
                 head = f'{{"at":"{to_text(at)}","tx":'
-                tail = f',"status":"{status}","attempt":{attempt},"why":{quoted(why)},"run":{by}'
+                said = "" if cause is None else f',"cause":"{cause}"'
+                if cause is None or not Because(cause, why).is_bare:
+                    said += f',"why":{quoted(why)}'
+                tail = f',"status":"{status}","attempt":{attempt}{said},"run":{by}'
                 plain = attempt == 1 and status in _FINAL
             line = head + quoted(record.id) + tail
             if len(history) > 1 and (took := at - history[-2].at) >= SLOW:

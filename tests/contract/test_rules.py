@@ -14,6 +14,7 @@ from tests.contract.conftest import POLICY, Database
 from tests.contract.test_dynamodb import Client, Make
 from tests.contract.test_store import LEASE_OVER, answer, claim, done, find
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
+from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotTried
 from workers.domain.ports import Move
@@ -275,7 +276,7 @@ def test_a_row_released_while_a_claim_looks_at_it_is_left_alone_and_stops_nobody
             waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1::int"
             while not await other.fetchval(waiting, gate):
                 await asyncio.sleep(0.01)
-            [won] = await store.settle([answer(late, clock, NotTried("worker is stopping"))])
+            [won] = await store.settle([answer(late, clock, NotTried(Cause.STOPPING))])
             assert won
             await other.execute("SELECT pg_advisory_unlock($1)", gate)
         return await claiming

@@ -14,6 +14,7 @@ import pytest
 from tests.contract.conftest import POLICY, bring_in
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
+from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Desk, Move, Store
@@ -188,7 +189,7 @@ def test_what_was_not_tried_comes_back_with_its_attempt(store: Store, clock: Fak
     run(store.add([payment("p-0")]))
     [record] = claim(store)
     assert record.attempt == 1
-    run(store.settle([answer(record, clock, NotTried("stopping"))]))
+    run(store.settle([answer(record, clock, NotTried(Cause.STOPPING))]))
     back = find(store)
     assert (back.status, back.attempt, back.first_sent_at) == (Status.PENDING, 0, None)
     assert back.history[-1].attempt == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import START, payment
 from tests.telemetry.secrets import normal, planted, sentences
+from workers.domain.causes import Cause
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.redaction import receipt, redact, without_account, without_cards
@@ -72,7 +73,7 @@ def test_nor_can_a_colleague() -> None:
 def test_our_own_reasons_are_not_touched() -> None:
     policy = Policy()
     held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
-    assert decide(held, Answer(NotTried("circuit breaker open"), "w"), START, policy).reason is not None
+    assert decide(held, Answer(NotTried(Cause.BREAKER_OPEN), "w"), START, policy).reason is not None
     assert decide(held, Answer(NotFound(), "w", asked=True), START, policy).reason == "gateway does not know it yet"
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import START, payment
+from workers.domain.causes import Cause, because
 from workers.domain.history import MOST_LINES
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
@@ -148,7 +149,7 @@ def test_a_refused_resend_does_not_forget_the_earlier_unknown() -> None:
     assert record.first_sent_at == START
 
 
-@pytest.mark.parametrize("outcome", [Retryable("429", counts=False), NotTried("breaker open")])
+@pytest.mark.parametrize("outcome", [Retryable("429", counts=False), NotTried(Cause.BREAKER_OPEN)])
 def test_what_is_not_the_transactions_fault_burns_no_attempt(outcome: Retryable | NotTried) -> None:
     record = answered(outcome)
     assert (record.status, record.attempt, record.first_sent_at) == (Status.PENDING, 0, None)
@@ -327,13 +328,13 @@ OUTCOMES = st.sampled_from(
         Retryable("429", counts=False),
         Unknown("?"),
         NotFound(),
-        NotTried("-"),
+        NotTried(Cause.STOPPING),
     ]
 )
 EVENTS = st.one_of(
     st.builds(Claim, st.uuids().map(str), st.sampled_from(["w1", "w2"])),
     st.builds(Answer, OUTCOMES, st.just("w1"), st.booleans()),
-    st.builds(SetAside, st.just("w1"), st.just("too big")),
+    st.builds(SetAside, st.just("w1"), st.just(because(Cause.WRITE_FAILED, status="REVIEW", error="too big"))),
     st.builds(Redrive, st.sampled_from(["ana", "ben"]), st.sampled_from(["ana", "ben"]), st.just("why")),
 )
 
@@ -359,6 +360,7 @@ def test_every_path_keeps_the_promises(steps: list[tuple[Event, int, float]]) ->
         entry = record.history[-1]
         assert (entry.was, entry.now, entry.at) == (before.status, record.status, now)
         assert entry.why
+        assert entry.cause is not None
         assert 0 <= record.attempt <= POLICY.most_claims + 1
         assert (record.token is not None) == (record.status is Status.PROCESSING)
         assert (record.next_attempt_at is not None) == (record.status in (Status.PENDING, Status.PROCESSING))

@@ -31,8 +31,8 @@ from local.processes import ROOT
 from local.stack import LocalAws
 from tests.docs.aws_cli import call_of, filled, play
 from tests.docs.shown import parts, shown, typed
+from workers.domain.causes import Cause
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import TAKEN_OVER
 
 PURCHASES = tuple(islice(cdnow.purchases(), 300))
 BATCH = 25
@@ -418,9 +418,9 @@ def test_every_transaction_is_final_with_its_effect_once(story: Story) -> None:
     assert sum(counts.values()) == len(PURCHASES)
     assert counts[Status.CONFIRMED] > 250
     assert counts[Status.REJECTED] > 0
-    whys = [line.why for record in story.records for line in record.history]
-    assert TAKEN_OVER in whys, "the Lambda was killed, but not in the middle of its batch"
-    assert any(why.startswith("unknown: ") for why in whys), "the gateway was never in doubt"
+    causes = {line.cause for record in story.records for line in record.history}
+    assert Cause.TAKEN_OVER in causes, "the Lambda was killed, but not in the middle of its batch"
+    assert Cause.UNKNOWN_OUTCOME in causes, "the gateway was never in doubt"
     status = story.aws.run(["confirm", "status", "--json"], capture=True)
     assert json.loads(status.stdout)["open"] == 0
 

@@ -27,7 +27,7 @@ from tests.fakes import run
 from tests.service.conftest import Gateway, place_on, store_in
 from tests.service.harness import SHORT, Harness
 from tests.service.test_service import all_final, statuses, wait
-from workers.domain.transitions import CONFIRMED, HAD_DONE_IT
+from workers.domain.causes import Cause
 
 __all__ = ["confirm"]
 
@@ -212,5 +212,5 @@ def _the_rest(place: Harness, gateway: Gateway, books: Books) -> None:
         books.once_each(ALL)
         record = run(store.find(f"p-{EARLY[-1]}"))
         assert record is not None
-        assert record.history[-1].why in (CONFIRMED, HAD_DONE_IT), "not yet, or already claimed at that moment"
+        assert record.cause in (Cause.CONFIRMED, Cause.ALREADY_DONE), "not yet, or already claimed at that moment"
         assert record.history[-1].by.startswith(socket.gethostname()[:24])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from workers.domain.causes import UNTRIED, Cause
 from workers.domain.outcomes import NotFound, NotTried, Unknown, admitted
 from workers.domain.policy import Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
@@ -105,7 +106,7 @@ class Confirmer:
                         return Answer(outcome, self.by, asked=True)
                     asked = False
             if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
-                return Answer(NotTried("no attempt is left for a call"), self.by)
+                return Answer(NotTried(Cause.NO_ATTEMPT_LEFT), self.by)
             async with self.gateway.turn(self._until(record, stop_at)):
                 now = self.clock.now()
                 if trouble := self._no_call(record, now, stop_at) or self._too_late(record, now):
@@ -133,16 +134,16 @@ class Confirmer:
         ends = now + self.policy.call_timeout
         lease_until = self.lease_of(record)
         if lease_until is None or ends > lease_until:
-            return NotTried("too little of the lease left for a call")
+            return NotTried(Cause.LEASE_SHORT)
         if stop_at is not None and ends > stop_at:
-            return NotTried("too little time left for a call")
+            return NotTried(Cause.TIME_SHORT)
         if not self.gateway.ready():
-            return NotTried("circuit breaker open", unreachable=True)
+            return NotTried(Cause.BREAKER_OPEN, unreachable=True)
         return None
 
     def _too_late(self, record: Transaction, now: datetime) -> NotTried | None:
         """What could not be sent by its deadline is not sent at all; what was sent is asked about, however late."""
-        return NotTried("deadline passed") if now >= record.deadline else None
+        return NotTried(Cause.TOO_LATE) if now >= record.deadline else None
 
 
 def of_desked(desked: Sequence[Transaction]) -> Tally:
@@ -158,8 +159,8 @@ def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:
         if ok and not (after.id.startswith(CANARY) and after.is_canary)  # the name first: this is the hot path
     ]
     count = Counter([record.status for record in ended])
-    back = [record.reason or "" for record in ended if record.status is Status.PENDING]
-    not_tried = sum(reason.startswith("not tried") for reason in back)
+    back = [record.history[-1].cause for record in ended if record.status is Status.PENDING]
+    not_tried = sum(cause in UNTRIED for cause in back)
     return Tally(
         claimed=len(moves),
         confirmed=count[Status.CONFIRMED],

@@ -6,6 +6,7 @@ billed by the KiB of the whole item. The log has a line for each change, so noth
 
 from __future__ import annotations
 
+from workers.domain.causes import Cause, because
 from workers.domain.transaction import HistoryEntry, Status
 
 MOST_LINES = 60
@@ -51,6 +52,7 @@ def _trimmed(history: History) -> History:
     gone = history[KEPT_FIRST:end]
     count = sum(line.times for line in gone)
     first, last = gone[0], gone[-1]
+    cause, why = because(Cause.LEFT_OUT, count=count)
     gap = HistoryEntry(
         at=last.at,
         by=LEFT_OUT,
@@ -58,8 +60,9 @@ def _trimmed(history: History) -> History:
         now=last.now,
         attempt=last.attempt,
         token=None,
-        why=f"{count} changes left out here; the workers' log tells of each",
+        why=why,
         times=count,
         since=first.since or first.at,
+        cause=cause,
     )
     return (*history[:KEPT_FIRST], gap, *history[end:])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from workers.domain import text
+from workers.domain.causes import TROUBLES, UNTRIED, Cause
 
 
 class Confirmed(NamedTuple):
@@ -36,6 +37,8 @@ class Retryable:
 
     reason: str
     counts: bool = True
+    cause: Cause = Cause.NOT_DONE
+    """What history and counts have for it: an adapter may say more exactly why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,16 @@ class NotFound:
 class NotTried:
     """Ours, not the gateway's: no call was made (breaker open, lease or time too short). Burns no attempt."""
 
-    reason: str
+    cause: Cause
+    """One of UNTRIED."""
     unreachable: bool = False
     """Since the gateway can't be reached just now: past the deadline that is not waited out for ever."""
 
 
 Outcome = Confirmed | Rejected | Retryable | Unknown | NotFound
 
+OF_RETRYABLE = (TROUBLES | UNTRIED) - {Cause.UNKNOWN_OUTCOME}
+"""The causes that a Retryable may give."""
 MOST_MONEY = 2**63
 """An amount beyond it, either way, is none: no datastore holds it."""
 
@@ -88,6 +94,8 @@ def admitted(outcome: object) -> Outcome:
     if isinstance(outcome, Rejected | Retryable | Unknown):
         if not isinstance(outcome.reason, str):
             return Unknown(f"the gateway adapter answered {type(outcome).__name__} with a reason that is no text")
+        if isinstance(outcome, Retryable) and outcome.cause not in OF_RETRYABLE:
+            outcome = replace(outcome, cause=Cause.NOT_DONE)
         clean = text.words(outcome.reason) or "no reason given"
         return outcome if clean == outcome.reason else replace(outcome, reason=clean)
     if isinstance(outcome, NotFound):

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from workers.domain.causes import Cause
+
 CANARY = "canary-"
 """How the id of a canary begins: a payment of our own that shows the whole path to work. It goes the way of every
 other, and is in no book: no desk, no sum, no count of outcomes. The name alone makes none (`is_canary`)."""
@@ -46,7 +48,10 @@ class Status(StrEnum):
 
 
 class HistoryEntry(NamedTuple):
-    """One change of state: when, by whom, from what to what, in which attempt, under which token, and why."""
+    """One change of state: when, by whom, from what to what, in which attempt, under which token, and why.
+
+    `why` is for people; what is counted or decided goes by `cause`.
+    """
 
     at: datetime
     by: str
@@ -59,6 +64,8 @@ class HistoryEntry(NamedTuple):
     """How often it happened, where equal changes came one after the other: this is the last of them."""
     since: datetime | None = None
     """When the first of them was; None for a single one."""
+    cause: Cause | None = None
+    """None in a line of before there were causes."""
 
 
 class Transaction(NamedTuple):
@@ -108,6 +115,11 @@ class Transaction(NamedTuple):
     @property
     def is_canary(self) -> bool:
         return is_canary(self.id, self.amount, self.currency)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Of its present state, where its history is there and says so."""
+        return self.history[-1].cause if self.history else None
 
     @property
     def sent_earlier(self) -> bool:

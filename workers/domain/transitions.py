@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from workers.domain.causes import Because, Cause, because
 from workers.domain.history import told
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
@@ -54,16 +55,13 @@ class SetAside:
     """What should be written of it can't be: it must stop nobody else, and a person finds out why."""
 
     by: str
-    why: str
+    because: Because
 
 
 Event = Claim | Answer | Redrive | SetAside
 
-CLAIMED, TAKEN_OVER = "claimed", "lease expired, taken over"
-"""What the history says of a claim."""
-CONFIRMED, HAD_DONE_IT = "gateway confirmed", "gateway had done it"
-"""What it says of an end in CONFIRMED: by the call, or by a question about an earlier one."""
 _PROCESSING, _CONFIRMED = Status.PROCESSING, Status.CONFIRMED  # looked up once: up to Python 3.11 that is slow
+_BY_CALL, _BY_QUESTION = because(Cause.CONFIRMED), because(Cause.ALREADY_DONE)
 
 TABLE: tuple[tuple[Status, type[Event], Status, str], ...] = (
     (Status.PENDING, Claim, Status.PROCESSING, "due"),
@@ -126,8 +124,8 @@ def decide(record: Transaction, event: Event, now: datetime, policy: Policy, cha
             return _answer(case, event)
         case ((Status.PENDING | Status.PROCESSING), Claim()):
             return _claim(case, event)
-        case ((Status.PENDING | Status.PROCESSING), SetAside(by, why)):
-            return _review(case, doubted(record, now, policy), by, why)
+        case ((Status.PENDING | Status.PROCESSING), SetAside(by, reason)):
+            return _review(case, doubted(record, now, policy), by, reason)
         case Status.REVIEW, Redrive():
             return _redrive(case, event)
     raise Refused(f"{record.id} is {record.status}: {type(event).__name__.lower()} is not possible")
@@ -198,18 +196,19 @@ def _claim(case: _Case, event: Claim) -> Transaction:
     crashed = record.status is Status.PROCESSING
     record = _possibly_sent(_believed(record, now, policy), now, policy)
     if crashed and record.attempt >= policy.most_claims:
-        return _review(case, record, event.by, f"{record.attempt} workers took it and none of them came back")
+        return _review(case, record, event.by, because(Cause.WORKERS_LOST, attempts=record.attempt))
     if record.last_sent_at is None:  # never sent, and that is proven: there is nothing to ask for
         if case.used_up:
-            return _review(case, record, event.by, f"{record.attempt} attempts used up without an end")
+            ended = because(Cause.ATTEMPTS_USED_UP, attempts=record.attempt, rest=" without an end")
+            return _review(case, record, event.by, ended)
         if case.overdue:
-            return _review(case, record, event.by, "deadline passed before it could be sent")
+            return _review(case, record, event.by, because(Cause.DEADLINE_PASSED, rest=" before it could be sent"))
     return _moved(
         record,
         now,
         event.by,
         Status.PROCESSING,
-        TAKEN_OVER if crashed else CLAIMED,
+        because(Cause.TAKEN_OVER if crashed else Cause.CLAIMED),
         attempt=min(record.attempt, policy.most_claims) + 1,
         token=event.token,
         next_attempt_at=min(record.next_attempt_at or now, now),
@@ -287,6 +286,7 @@ def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction
         return None
     if outcome.amount != record.amount or outcome.currency != record.currency:
         return None
+    cause, why = _BY_QUESTION if event.asked else _BY_CALL
     line = HistoryEntry(
         at=now,
         by=event.by,
@@ -294,9 +294,10 @@ def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction
         now=_CONFIRMED,
         attempt=record.attempt,
         token=record.token,
-        why=HAD_DONE_IT if event.asked else CONFIRMED,
+        why=why,
         times=1,
         since=None,
+        cause=cause,
     )
     return record._replace(
         status=_CONFIRMED,
@@ -317,8 +318,9 @@ def _answer(case: _Case, event: Answer) -> Transaction:
     record, now, outcome = case.record, case.now, event.outcome
     match outcome:
         case Confirmed(reference, amount, currency):  # another amount: `_confirmed` has taken the rest
-            why = f"gateway moved {amount} {currency}, expected {record.amount} {record.currency}"
-            return _review(case, _sent(case, sent=True), event.by, why, gateway_reference=reference)
+            moved, expected = f"{amount} {currency}", f"{record.amount} {record.currency}"
+            other = because(Cause.AMOUNT_MISMATCH, moved=moved, expected=expected)
+            return _review(case, _sent(case, sent=True), event.by, other, gateway_reference=reference)
         case Rejected(reason):
             reason = redact(reason)
             return _moved(
@@ -326,40 +328,41 @@ def _answer(case: _Case, event: Answer) -> Transaction:
                 now,
                 event.by,
                 Status.REJECTED,
-                f"gateway refused: {reason}",
+                because(Cause.REFUSED, reason=reason),
                 next_attempt_at=None,
                 lease_until=None,
                 settled_at=now,
                 gateway_reference=None,
                 reason=reason,
             )
-        case Retryable(reason, counts):
-            return _retry(case, event, redact(reason), counts=counts, sent=False)
+        case Retryable(reason, counts, cause):
+            return _retry(case, event, because(cause, reason=redact(reason)), counts=counts, sent=False)
         case Unknown(reason):
-            return _retry(case, event, f"unknown: {redact(reason)}", counts=True, sent=not event.asked)
-        case NotTried(reason, unreachable) if unreachable and record.sent_earlier and case.given_up:
-            why = f"deadline passed; {_asked(case)}gateway can't be reached"
-            return _review(case, record, event.by, why, attempt=record.attempt - 1)
-        case NotTried(reason):
-            return _release(
-                case, event, f"not tried: {reason}", back=True, due=_by_deadline(case, record.next_attempt_at)
-            )
+            unknown = because(Cause.UNKNOWN_OUTCOME, reason=redact(reason))
+            return _retry(case, event, unknown, counts=True, sent=not event.asked)
+        case NotTried(_, unreachable) if unreachable and record.sent_earlier and case.given_up:
+            late = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case)}gateway can't be reached")
+            return _review(case, record, event.by, late, attempt=record.attempt - 1)
+        case NotTried(cause):
+            return _release(case, event, because(cause), back=True, due=_by_deadline(case, record.next_attempt_at))
         case NotFound() if event.asked:
             return _not_found(case, event)
         case NotFound():
-            return _retry(case, event, "unknown: a call was answered 'not found'", counts=True, sent=True)
+            unknown = because(Cause.UNKNOWN_OUTCOME, reason="a call was answered 'not found'")
+            return _retry(case, event, unknown, counts=True, sent=True)
 
 
-def _retry(case: _Case, event: Answer, reason: str, *, counts: bool, sent: bool) -> Transaction:
+def _retry(case: _Case, event: Answer, reason: Because, *, counts: bool, sent: bool) -> Transaction:
     """No end yet. What may have been sent is asked about, until the deadline and once more after it; what was not is
     tried again, until the deadline or as long as there are attempts."""
     counts = counts and not event.asked  # a question has no effect, so it costs no attempt
     unheard = event.asked and not _was_asked(event) and not case.given_up  # it did not get through: once more
     if not sent and not unheard and (case.overdue or (counts and case.used_up)):
-        over = "deadline passed" if case.overdue else f"{case.record.attempt} attempts used up"
-        why = f"{over}; {_asked(case, event)}last: {reason}"
+        over = Cause.DEADLINE_PASSED if case.overdue else Cause.ATTEMPTS_USED_UP
+        rest = f"; {_asked(case, event)}last: {reason.sentence}"
+        ended = because(over, attempts=case.record.attempt, rest=rest)
         attempt = case.record.attempt - (not counts)
-        return _review(case, _sent(case, sent=False), event.by, why, attempt=attempt)
+        return _review(case, _sent(case, sent=False), event.by, ended, attempt=attempt)
     due = case.now + case.policy.backoff(case.record.tries + 1, case.chance)
     return _release(case, event, reason, back=not counts, due=_by_deadline(case, due), sent=sent, tried=True)
 
@@ -374,16 +377,17 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
         due = case.settled_down
         if policy.only_ask:
             due = min(due, now + policy.backoff(record.tries + 1, case.chance))
-        return _release(case, event, "gateway does not know it yet", back=True, due=due, tried=True)
+        return _release(case, event, because(Cause.NOT_FOUND_YET), back=True, due=due, tried=True)
     if case.overdue:
-        why = f"deadline passed; {_asked(case, event)}gateway knows nothing of it"
+        ended = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case, event)}gateway knows nothing of it")
     elif not may_send(record, policy):
-        why = f"{policy.max_attempts} attempts used up; gateway knows nothing of it"
+        rest = "; gateway knows nothing of it"
+        ended = because(Cause.ATTEMPTS_USED_UP, attempts=policy.max_attempts, rest=rest)
     elif may_resend(record, now, policy):
-        return _release(case, event, "not sent yet", back=True, due=now, tried=True)
+        return _release(case, event, because(Cause.RESEND), back=True, due=now, tried=True)
     else:
-        why = "gateway knows nothing of it and its key window is over"
-    return _review(case, record, event.by, why, attempt=record.attempt - 1)
+        ended = because(Cause.KEY_WINDOW_OVER)
+    return _review(case, record, event.by, ended, attempt=record.attempt - 1)
 
 
 def _was_asked(event: Answer) -> bool:
@@ -417,7 +421,7 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
         case.now,
         by,
         Status.PENDING,
-        f"redrive approved by {approved_by}: {why}",
+        because(Cause.REDRIVEN, approved_by=approved_by, reason=why),
         attempt=0,
         tries=0,
         asked=0,
@@ -437,7 +441,7 @@ def _moved(
     at: datetime,
     by: str,
     to: Status,
-    why: str,
+    said: Because,
     *,
     attempt: int | None = None,
     token: str | None = None,
@@ -445,7 +449,8 @@ def _moved(
 ) -> Transaction:
     """`record` in state `to`, one version on, with the line of history that says so."""
     attempt = record.attempt if attempt is None else attempt
-    entry = HistoryEntry(at, by, record.status, to, attempt, token or record.token, why)
+    cause, why = said
+    entry = HistoryEntry(at, by, record.status, to, attempt, token or record.token, why, cause=cause)
     return record._replace(
         status=to,
         attempt=attempt,
@@ -456,17 +461,17 @@ def _moved(
     )
 
 
-def _review(case: _Case, record: Transaction, by: str, why: str, **changes: Any) -> Transaction:
+def _review(case: _Case, record: Transaction, by: str, said: Because, **changes: Any) -> Transaction:
     policy = case.policy
     return _moved(
         record,
         case.now,
         by,
         Status.REVIEW,
-        why,
+        said,
         next_attempt_at=None,
         lease_until=None,
-        reason=why,
+        reason=said.sentence,
         owner=policy.review_owner,
         review_by=case.now + policy.review_within,
         **changes,
@@ -476,7 +481,7 @@ def _review(case: _Case, record: Transaction, by: str, why: str, **changes: Any)
 def _release(
     case: _Case,
     event: Answer,
-    why: str,
+    said: Because,
     *,
     back: bool,
     due: datetime | None,
@@ -494,13 +499,13 @@ def _release(
         case.now,
         event.by,
         Status.PENDING,
-        why,
+        said,
         attempt=record.attempt - 1 if back else record.attempt,
         tries=record.tries + tried,
         asked=record.asked + (tried and _was_asked(event)),
         next_attempt_at=None if due is None else utc(due),
         lease_until=None,
-        reason=why,
+        reason=said.sentence,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime
 
+from workers.domain.causes import Cause, because
 from workers.domain.outcomes import Outcome, Retryable
 from workers.domain.ports import Calls
 from workers.domain.transaction import Transaction
@@ -23,9 +24,14 @@ class ClosedGateway:
         return Calls()
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:  # noqa: ARG002
-        return Retryable("not sent: the gateway's key is not known yet", counts=False)
+        return self._closed()
 
     async def ask(self, transaction: Transaction, key: str) -> Outcome:  # noqa: ARG002
-        return Retryable("not asked: the gateway's key is not known yet", counts=False)
+        return self._closed()
 
     async def close(self) -> None: ...
+
+    @staticmethod
+    def _closed() -> Outcome:
+        cause, sentence = because(Cause.KEY_MISSING)
+        return Retryable(sentence, counts=False, cause=cause)

@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
+from workers.domain.causes import Cause
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.redaction import redact, without_account
 from workers.domain.text import MAX_REFERENCE, words
@@ -46,6 +47,8 @@ class Row(NamedTuple):
     """Of the outcome, where it is not taken from the document."""
     counts: bool = True
     """Of Retryable: False gives the attempt back."""
+    cause: Cause = Cause.NOT_DONE
+    """Of Retryable."""
     means: str = ""
     """For the docs."""
 
@@ -70,13 +73,16 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(CONFIRM, 400, "invalid", Retryable, True, "gateway answered 400", means="not understood, so nothing was done"),
     Row(ASK, 400, "invalid", Unknown, True, "gateway answered 400", means="not understood; says nothing of the effect"),
-    Row(BOTH, 429, "rate_limited", Retryable, True, "gateway's rate limit (429)", False, means="too many calls"),
     Row(
-        BOTH, 401, "unauthorized", Retryable, False, "gateway refuses our credentials (401)", False,
+        BOTH, 429, "rate_limited", Retryable, True, "gateway's rate limit (429)", False, Cause.THROTTLED,
+        means="too many calls",
+    ),
+    Row(
+        BOTH, 401, "unauthorized", Retryable, False, "gateway refuses our credentials (401)", False, Cause.KEY_REFUSED,
         means="no key, or a wrong one",
     ),
     Row(
-        BOTH, 403, "forbidden", Retryable, False, "gateway refuses our credentials (403)", False,
+        BOTH, 403, "forbidden", Retryable, False, "gateway refuses our credentials (403)", False, Cause.KEY_REFUSED,
         means="the key may not do this",
     ),
     Row(
@@ -114,7 +120,7 @@ def no_answer(error: HttpError) -> Called:
     """The outcome of a call that was not: what may have left may have been done."""
     if error.sent:
         return Called(Unknown(error.reason), healthy=False)
-    return Called(Retryable(f"not sent: {error.reason}", counts=False), healthy=False)
+    return Called(Retryable(f"not sent: {error.reason}", counts=False, cause=Cause.NOT_SENT), healthy=False)
 
 
 def _outcome(row: Row, document: dict[str, Any], transaction: Transaction) -> Outcome:
@@ -123,7 +129,7 @@ def _outcome(row: Row, document: dict[str, Any], transaction: Transaction) -> Ou
     if row.outcome is Rejected:
         return _rejected(document, transaction)
     if row.outcome is Retryable:
-        return Retryable(row.reason, row.counts)
+        return Retryable(row.reason, row.counts, row.cause)
     return NotFound() if row.outcome is NotFound else Unknown(row.reason)
 
 

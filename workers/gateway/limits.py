@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from workers.domain.causes import Cause, because
 from workers.domain.outcomes import Confirmed, Outcome, Retryable, Unknown
 from workers.domain.ports import Calls, Chance, Clock, Shares, Taken
 from workers.domain.shares import LATENESS, SLICE, Planner, slice_at
@@ -488,8 +489,8 @@ class Guard:
         turn.begin()
         permit = self.breaker.enter() if turn.granted else None
         if permit is None:
-            why = "the circuit breaker is open" if not self.ready() else "the rate limit leaves no turn in time"
-            return Retryable(f"not sent: {why}", counts=False)
+            cause, sentence = because(Cause.RATE_LIMITED if self.ready() else Cause.BREAKER_OPEN)
+            return Retryable(sentence, counts=False, cause=cause)
         healthy: bool | None = None
         began = time.perf_counter()
         try:

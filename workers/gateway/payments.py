@@ -33,6 +33,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import quote, urlsplit
 
+from workers.domain.causes import Cause
 from workers.domain.outcomes import Outcome, Retryable
 from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
@@ -143,7 +144,8 @@ class PaymentGateway:
         except HttpError as error:
             return no_answer(error)
         except ValueError:  # this key will never fit into a header; nothing was sent
-            return Called(Retryable("not sent: the key holds characters that a header cannot"), healthy=True)
+            odd = "not sent: the key holds characters that a header cannot"
+            return Called(Retryable(odd, cause=Cause.NOT_SENT), healthy=True)
         return read("confirm", answer, transaction)
 
     async def _ask(self, transaction: Transaction, key: str) -> Called:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
+from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer, Tally, of_desked, tally
 from workers.domain.outcomes import NotTried
 from workers.domain.ports import Look, Move, Source
@@ -289,5 +290,5 @@ class Stream:
 
 
 def _untouched(record: Transaction, confirmer: Confirmer) -> Move:
-    answer = Answer(NotTried("worker is stopping"), confirmer.by)
+    answer = Answer(NotTried(Cause.STOPPING), confirmer.by)
     return Move(record, decide(record, answer, confirmer.clock.now(), confirmer.policy))

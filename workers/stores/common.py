@@ -6,26 +6,30 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
+from workers.domain.causes import Cause, because
 from workers.domain.ports import Claimed, Desk
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
-
-_INSERTED = "added"
 
 
 def arrived(transaction: Transaction, now: datetime) -> Transaction:
     """`transaction` as every store inserts it: PENDING, due at once, with the first line of its history."""
-    entry = HistoryEntry(utc(now), "producer", None, Status.PENDING, 0, None, _INSERTED)
     return transaction._replace(
         created_at=utc(transaction.created_at),
         deadline=utc(transaction.deadline),
         next_attempt_at=utc(now),
-        history=(entry,),
+        history=(arrival(utc(now)),),
     )
 
 
 def earliest(*times: datetime | None) -> datetime | None:
     """Of those that are known."""
     return min((time for time in times if time), default=None)
+
+
+def arrival(at: datetime) -> HistoryEntry:
+    """The first line of every history."""
+    cause, why = because(Cause.ADDED)
+    return HistoryEntry(at, "producer", None, Status.PENDING, 0, None, why, cause=cause)
 
 
 def same_content(a: Transaction, b: Transaction) -> bool:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from workers.domain.causes import Cause, because
 from workers.domain.history import History
 from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
@@ -167,9 +168,9 @@ class DynamoDbStore:
         aside: list[Move] = []
         for move, code in zip(moves, errors, strict=True):
             if code in _OWN_FAULTS:
-                why = f"a claim of it was refused ({code}): the item is not as we write it"
-                _LOG.error("%s: %s", move.before.id, why)
-                aside.append(Move(move.before, decide(move.before, SetAside(by, why), now, self.policy)))
+                failed = because(Cause.CLAIM_FAILED, error=code)
+                _LOG.error("%s: %s", move.before.id, failed.sentence)
+                aside.append(Move(move.before, decide(move.before, SetAside(by, failed), now, self.policy)))
         for move, code in zip(aside, await self._write(aside), strict=True):
             if code is None:
                 moves.append(move)
@@ -218,10 +219,10 @@ class DynamoDbStore:
     async def _set_aside(self, move: Move, error: str) -> None:
         """To a desk, in our own words: where even that is refused, the lease ends and it is asked about."""
         before, after = move
-        why = f"{after.status} could not be written ({error}): ask the gateway what became of it"
-        _LOG.error("%s: %s", before.id, why)
+        failed = because(Cause.WRITE_FAILED, status=after.status, error=error)
+        _LOG.error("%s: %s", before.id, failed.sentence)
         if before.status is Status.PROCESSING and after.status is not Status.PROCESSING:
-            instead = decide(before, SetAside("set aside", why), self.clock.now(), self.policy)
+            instead = decide(before, SetAside("set aside", failed), self.clock.now(), self.policy)
             await self._write([Move(before, instead)])
 
     async def backlog(self) -> Backlog:
@@ -556,7 +557,9 @@ class DynamoDbStore:
             record._replace(
                 owner=self.policy.review_owner,
                 review_by=now + self.policy.review_within,
-                history=(HistoryEntry(now, by, None, Status.REVIEW, 0, None, str(record.reason)),),
+                history=(
+                    HistoryEntry(now, by, None, Status.REVIEW, 0, None, str(record.reason), cause=Cause.UNREADABLE),
+                ),
             )
             for record in moved
         ]
@@ -736,7 +739,7 @@ def _unreadable(item: Item, why: str) -> Transaction:
         created_at=never,
         deadline=never,
         status=Status.REVIEW,
-        reason=f"unreadable: {why}",
+        reason=because(Cause.UNREADABLE, reason=why).sentence,
     )
 
 
@@ -763,10 +766,13 @@ def _from_value(name: str, value: Item) -> Any:
 def _line(entry: HistoryEntry) -> str:
     """A line of history as text that a person can read in the console, and short: writes are billed by the KiB.
 
-    How often and since when stands with the token, where versions before this one take any text: `token*12@2026-...`.
+    The cause, how often and since when stand with the token, where versions before this one take any text, and write it
+    again as they found it: `token~unknown-outcome*12@2026-...`.
     """
     by = entry.by.replace("|", "/")
     token = entry.token or ""
+    if entry.cause is not None:
+        token += f"~{entry.cause}"
     if entry.times > 1:
         token += f"*{entry.times}@{to_text(entry.since or entry.at)}"
     return f"{to_text(entry.at)}|{by}|{entry.was or ''}|{entry.now}|{entry.attempt}|{token}|{entry.why}"
@@ -775,6 +781,7 @@ def _line(entry: HistoryEntry) -> str:
 def _entry(line: str) -> HistoryEntry:
     at, by, was, now, attempt, token, why = line.split("|", 6)
     token, _, often = token.partition("*")
+    token, _, cause = token.partition("~")
     times, _, since = often.partition("@")
     return HistoryEntry(
         at=from_text(at),
@@ -786,6 +793,7 @@ def _entry(line: str) -> HistoryEntry:
         why=why,
         times=int(times or 1),
         since=from_text(since) if since else None,
+        cause=Cause.of(cause),
     )
 
 

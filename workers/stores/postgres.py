@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from workers.domain.causes import Cause, because
 from workers.domain.history import told
 from workers.domain.inlined import inlined
 from workers.domain.policy import CLOCKS_APART, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Look, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
-from workers.domain.transitions import CLAIMED, TAKEN_OVER, Redrive, Refused, SetAside, decide
+from workers.domain.transitions import Redrive, Refused, SetAside, decide
 from workers.stores import statements as sql
-from workers.stores.common import earliest, same_content
+from workers.stores.common import arrival, earliest, same_content
 from workers.stores.statements import ClaimedRow, Position, Shared, Stored, StoredLine
 
 START = Position(datetime.min.replace(tzinfo=UTC), "")
@@ -210,9 +211,9 @@ class PostgresStore:
         """To a desk, in our own words: where even that is refused, the lease ends and it is asked about."""
         before, after = move
         line = after.history[-1]
-        why = f"{after.status} could not be written ({type(error).__name__}): ask the gateway what became of it"
-        _LOG.error("%s: %s", before.id, why)
-        instead = decide(before, SetAside("set aside", why), line.at, self.policy)
+        failed = because(Cause.WRITE_FAILED, status=after.status, error=type(error).__name__)
+        _LOG.error("%s: %s", before.id, failed.sentence)
+        instead = decide(before, SetAside("set aside", failed), line.at, self.policy)
         with contextlib.suppress(*POISON):
             await self._settle([Move(before, instead)])
 
@@ -386,7 +387,7 @@ class PostgresStore:
     async def _set_aside(self, id_: str, by: str, error: Exception) -> list[Transaction]:
         """Move a row that no claim can take to a desk; none where somebody else has it."""
         policy = self.policy
-        why = f"a claim of it was refused ({type(error).__name__}): its row, or its history, is not as we write it"
+        why = because(Cause.CLAIM_FAILED, error=type(error).__name__).sentence
         _LOG.error("%s: %s", id_, why)
         aside = sql.Aside(
             now=self._now(),
@@ -476,6 +477,7 @@ def _document(moves: Sequence[Move]) -> str:
             status=after.status,
             at=line.at,
             why=line.why,
+            cause=line.cause,
             due_at=after.next_attempt_at,
             reason=after.reason,
             review_by=after.review_by,
@@ -506,6 +508,7 @@ def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) ->
     if not rows:
         return Claimed(held, desked)
     pending, processing = Status.PENDING, Status.PROCESSING
+    claimed, taken_over = because(Cause.CLAIMED), because(Cause.TAKEN_OVER)
     at = datetime.fromtimestamp(rows[0].at, UTC)  # one for all
     until = at + policy.lease
     created_last = ends_last = None
@@ -528,9 +531,10 @@ def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) ->
             now=processing,
             attempt=row.attempt,
             token=token,
-            why=TAKEN_OVER if row.taken_over else CLAIMED,
+            why=taken_over.sentence if row.taken_over else claimed.sentence,
             times=1,
             since=None,
+            cause=taken_over.cause if row.taken_over else claimed.cause,
         )
         record = Transaction(
             id=row.id,
@@ -573,6 +577,7 @@ def _desked(row: ClaimedRow, at: datetime, by: str, policy: Policy) -> Transacti
         why=row.reason or "no reason given",
         times=1,
         since=None,
+        cause=Cause.of(row.cause),
     )
     return Transaction(
         id=row.id,
@@ -632,9 +637,8 @@ def _record(row: Stored) -> Transaction:
 
 def _with(row: Stored, lines: Sequence[HistoryEntry]) -> Transaction:
     """The record with its whole history, equal changes counted as every store counts them."""
-    arrived = HistoryEntry(row.arrived_at, "producer", None, Status.PENDING, 0, None, "added")
     record = _record(row)
-    history: tuple[HistoryEntry, ...] = (arrived,)
+    history: tuple[HistoryEntry, ...] = (arrival(row.arrived_at),)
     for line in (*lines, *record.history):
         history = told(history, line)
     return record._replace(history=history)
@@ -644,6 +648,7 @@ def _claim_line(row: Stored | StoredLine, attempt: int | None) -> tuple[HistoryE
     """The claim that a row tells of, if it tells of one."""
     if row.claimed_at is None:
         return ()
+    cause, why = because(Cause.TAKEN_OVER if row.taken_over else Cause.CLAIMED)
     return (
         HistoryEntry(
             at=row.claimed_at,
@@ -652,7 +657,8 @@ def _claim_line(row: Stored | StoredLine, attempt: int | None) -> tuple[HistoryE
             now=Status.PROCESSING,
             attempt=attempt or 0,
             token=row.token,
-            why=TAKEN_OVER if row.taken_over else CLAIMED,
+            why=why,
+            cause=cause,
         ),
     )
 
@@ -665,9 +671,12 @@ def _lines(row: StoredLine) -> list[HistoryEntry]:
     by, why = row.by or "?", row.why or "no reason given"
     was, now = _STATES.get(row.was), _STATES.get(row.now)
     if was is None or now is None:
-        why = "a line of history that is not as we write it"
-        return [*lines, HistoryEntry(row.at, by, None, Status.REVIEW, 0, None, why)]
-    return [*lines, HistoryEntry(row.at, by, was, now, row.attempt or 0, row.token, why)]
+        cause, why = because(Cause.UNREADABLE, reason="a line of history that is not as we write it")
+        return [*lines, HistoryEntry(row.at, by, None, Status.REVIEW, 0, None, why, cause=cause)]
+    return [
+        *lines,
+        HistoryEntry(row.at, by, was, now, row.attempt or 0, row.token, why, cause=Cause.of(row.cause)),
+    ]
 
 
 _STATES: Mapping[str | None, Status] = {status.value: status for status in Status}

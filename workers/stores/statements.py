@@ -112,6 +112,7 @@ class ClaimedRow(NamedTuple):
     tries: int
     asked: int
     reason: str | None
+    cause: str | None
     token: str | None
 
 
@@ -206,6 +207,7 @@ class Shared(NamedTuple):
     status: str
     at: datetime
     why: str
+    cause: str | None
     due_at: datetime | None
     reason: str | None
     review_by: datetime | None
@@ -288,6 +290,7 @@ class StoredLine(NamedTuple):
     now: str | None
     attempt: int | None
     why: str | None
+    cause: str | None
     claimed_at: datetime | None
     at: datetime | None
 

@@ -21,18 +21,16 @@ WITH clock AS (
            CASE WHEN :only_ask::boolean THEN clock.now
                 WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval
                     THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until,
-           CASE
-               WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
-               WHEN least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
-                 OR greatest(t.first_sent_at, t.last_sent_at, t.lease_until) >= '9999-01-01'
-                   THEN 'unreadable: a time of its turns or of its sending is out of range'
+           CASE  -- why it goes to a desk (workers/domain/causes.py); nothing where it does not
+               WHEN t.deadline >= '9999-01-01'
+                 OR least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
+                 OR greatest(t.first_sent_at, t.last_sent_at, t.lease_until) >= '9999-01-01' THEN 'unreadable'
                WHEN t.lease_until IS NOT NULL THEN
-                   CASE WHEN t.attempt >= 2 * :max_attempts::int
-                       THEN t.attempt || ' workers took it and none of them came back' END
+                   CASE WHEN t.attempt >= 2 * :max_attempts::int THEN 'workers-lost' END
                WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
                  AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE THEN
-                   CASE WHEN t.attempt >= :max_attempts::int THEN t.attempt || ' attempts used up without an end'
-                        WHEN t.deadline <= clock.now THEN 'deadline passed before it could be sent' END
+                   CASE WHEN t.attempt >= :max_attempts::int THEN 'attempts-used-up'
+                        WHEN t.deadline <= clock.now THEN 'deadline-passed' END
            END AS desk
     FROM clock, transactions t
     WHERE t.due_at IS NOT NULL
@@ -60,7 +58,7 @@ WITH clock AS (
         claimed_by    = :by::text,
         taken_over    = p.lease_until IS NOT NULL,
         first_sent_at = CASE
-            WHEN p.desk LIKE 'unreadable:%' THEN t.created_at  -- by the words above
+            WHEN p.desk = 'unreadable' THEN t.created_at
             WHEN p.others_until IS NOT NULL THEN
                 least(t.first_sent_at, t.created_at, greatest(t.arrived_at, '1970-01-01'), :restored_to::timestamptz,
                       p.others_until)
@@ -69,12 +67,18 @@ WITH clock AS (
             WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, p.now)
             ELSE t.first_sent_at END,
         last_sent_at  = CASE
-            WHEN :only_ask::boolean OR p.desk LIKE 'unreadable:%' THEN p.now
+            WHEN :only_ask::boolean OR p.desk = 'unreadable' THEN p.now
             WHEN p.lease_until IS NOT NULL THEN greatest(p.lease_until, p.others_until)
             WHEN t.first_sent_at IS NOT NULL THEN greatest(coalesce(t.last_sent_at, p.now), p.others_until)
             ELSE greatest(t.last_sent_at, p.others_until) END,
         tries         = t.tries + CASE WHEN p.desk IS NULL AND p.lease_until IS NOT NULL THEN 1 ELSE 0 END,
-        reason        = p.desk,
+        reason        = CASE p.desk  -- in the words of causes.py
+            WHEN 'unreadable' THEN
+                CASE WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
+                     ELSE 'unreadable: a time of its turns or of its sending is out of range' END
+            WHEN 'workers-lost' THEN t.attempt || ' workers took it and none of them came back'
+            WHEN 'attempts-used-up' THEN t.attempt || ' attempts used up without an end'
+            WHEN 'deadline-passed' THEN 'deadline passed before it could be sent' END,
         owner         = CASE WHEN p.desk IS NULL THEN t.owner ELSE :owner::text END,
         review_by     = CASE WHEN p.desk IS NULL THEN t.review_by ELSE p.now + :review_within::interval END,
         version       = t.version + 1
@@ -82,7 +86,7 @@ WITH clock AS (
     WHERE t.ctid = p.place
     RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.attempt, t.due_at, t.taken_over,
               nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.tries, t.asked, t.reason,
-              p.token, p.at,
+              p.desk AS cause, p.token, p.at,
               CASE WHEN p.lease_until IS NOT NULL
                   THEN ARRAY[p.claimed_at::text, p.claimed_by, p.taken_over::text, p.attempt::text] END AS was
 ), relieved AS (  -- the claim of a worker that never settled: it would be forgotten with the row's next claim
@@ -91,9 +95,9 @@ WITH clock AS (
     FROM changed
     WHERE taken_over
 ), desked AS (
-    INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why)
+    INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why, cause)
     SELECT id, version, token, to_timestamp(at), :by::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END,
-           'REVIEW', attempt, reason
+           'REVIEW', attempt, reason, cause
     FROM changed
     WHERE due_at IS NULL
 )
@@ -101,5 +105,5 @@ WITH clock AS (
 -- the microsecond until 2255, to the millisecond for ever. A row without due_at went to a desk.
 SELECT id, account, amount, currency, date_part('epoch', created_at) AS created_at,
        date_part('epoch', deadline) AS deadline, attempt, date_part('epoch', due_at) AS due_at, at, taken_over,
-       first_sent_at, last_sent_at, version, tries, asked, reason, token
+       first_sent_at, last_sent_at, version, tries, asked, reason, cause, token
 FROM changed

@@ -25,8 +25,8 @@ WITH clock AS (
     WHERE t.id = p.id
     RETURNING t.id, t.version, t.attempt, p.token, p.now, p.status
 ), told AS (
-    INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why)
-    SELECT id, version, token, now, :by::text, status, 'REVIEW', attempt, :why::text
+    INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why, cause)
+    SELECT id, version, token, now, :by::text, status, 'REVIEW', attempt, :why::text, 'claim-failed'
     FROM changed
     ON CONFLICT DO NOTHING
 )
