@@ -24,6 +24,7 @@ from cli.exits import Exit, Trouble
 from workers.config import DatabaseConfig
 from workers.database.connection import CONNECT_SECONDS, is_here, tls_of
 from workers.database.login import iam_token
+from workers.domain.causes import UNTRIED
 from workers.domain.transaction import Status
 from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
 
@@ -185,14 +186,14 @@ class HistoryRuns:
     """What the service did lately. It has no runs, so its last stretch of work stands for one.
 
     The history has no index by time, which each settle would have to pay for. It only ever grows, so its newest lines
-    are at the end of the table, and only that end is read.
+    are at the end of the table, and only that end is read. Lines of before there were causes count as tried.
     """
 
     pool: _Told
 
     async def last(self) -> Run | None:
         pages = await self.pool.fetchval("SELECT pg_relation_size('history') / current_setting('block_size')::bigint")
-        row = await self.pool.fetchrow(_LATELY, (max(pages - TAIL_PAGES, 0), 0), LATELY, WORKING)
+        row = await self.pool.fetchrow(_LATELY, (max(pages - TAIL_PAGES, 0), 0), LATELY, WORKING, list(UNTRIED))
         if row["began"] is None:
             return None
         names = ("confirmed", "rejected", "retried", "review", "not_tried")
@@ -205,7 +206,7 @@ class HistoryRuns:
 
 _LATELY = """
 WITH tail AS (
-    SELECT at, now, why
+    SELECT at, now, coalesce(cause = ANY ($4::text[]), false) AS untried
     FROM history h
     WHERE ctid >= $1::tid
       AND was = 'PROCESSING'
@@ -218,9 +219,9 @@ WITH tail AS (
 SELECT min(tail.at) AS began, max(tail.at) AS ended, max(tail.at) > now() - $3::interval AS working,
        count(*) FILTER (WHERE now = 'CONFIRMED') AS confirmed,
        count(*) FILTER (WHERE now = 'REJECTED') AS rejected,
-       count(*) FILTER (WHERE now = 'PENDING' AND why NOT LIKE 'not tried%') AS retried,
+       count(*) FILTER (WHERE now = 'PENDING' AND NOT untried) AS retried,
        count(*) FILTER (WHERE now = 'REVIEW') AS review,
-       count(*) FILTER (WHERE now = 'PENDING' AND why LIKE 'not tried%') AS not_tried
+       count(*) FILTER (WHERE now = 'PENDING' AND untried) AS not_tried
 FROM tail, newest
 WHERE tail.at >= newest.at - $2::interval
 """

@@ -58,7 +58,7 @@ def overview(view: Overview) -> None:
     if view.oldest_age is not None and view.backlog.oldest_due_at is not None:
         rows.append(("oldest", age(view.oldest_age), f"the longest due, since {_time(view.backlog.oldest_due_at)}"))
     rows.append(("in review", f"{least}{view.backlog.review:,}", "wait for a person; see `confirm review`"))
-    rows += [("", f"{count:,}", reason) for reason, count in view.reasons]
+    rows += [("", f"{count:,}", cause or "cause not known") for cause, count in view.causes]
     served = view.target.data.served
     rows.append(("service" if served else "last run", *_run(view.last_run, view.now, served=served)))
     if view.last_work and (view.last_run is None or view.last_work.name != view.last_run.name):
@@ -127,7 +127,7 @@ def record(transaction: Transaction) -> None:
     ]
     out.print(_grid([(name, value) for name, value in known if value]))
     table = Table(title="History (UTC)", title_justify="left")
-    for name in ("when", "by", "from", "to", "attempt", "token", "why"):
+    for name in ("when", "by", "from", "to", "attempt", "token", "cause", "why"):
         table.add_column(name, overflow="fold", justify="right" if name == "attempt" else "left")
     for entry in transaction.history:
         table.add_row(
@@ -137,6 +137,7 @@ def record(transaction: Transaction) -> None:
             Text(entry.now, _STYLE[entry.now]),
             str(entry.attempt),
             Text(printable(entry.token or "-")),
+            Text(entry.cause or "-"),
             Text((discreet(entry.why, account) or "") + _repeated(entry)),
         )
     out.print(table)
@@ -164,7 +165,7 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
         out.print("Nobody's desk: nothing is in review.", style="green")
         return
     table = Table(title=f"{len(waiting):,} in review", title_justify="left")
-    for name in ("id", "amount", "account", "reason", "owner", "decide by"):
+    for name in ("id", "amount", "account", "cause", "reason", "owner", "decide by"):
         table.add_column(name, overflow="fold", justify="right" if name == "amount" else "left")
     for one in waiting:
         late = one.review_by is not None and one.review_by < now
@@ -172,6 +173,7 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
             Text(printable(one.id)),
             _money(one.amount, one.currency),
             Text(printable(masked(one.account))),
+            Text(one.cause or "-"),
             Text(discreet(one.reason, one.account) or "no reason given"),
             Text(printable(one.owner or "-")),
             Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),

@@ -14,6 +14,7 @@ from typing import Any
 from cli.desk import InState, Run, Target
 from cli.reconcile import Reconciled, Side
 from cli.rows import Refused
+from workers.domain.causes import Cause
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_cards
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
@@ -81,6 +82,11 @@ class Overview:
         counts = Counter(discreet(record.reason, record.account) or "no reason given" for record in self.review)
         return counts.most_common()
 
+    @property
+    def causes(self) -> list[tuple[Cause | None, int]]:
+        """The same by cause; None for what a version before this one, or no version of ours, has put there."""
+        return Counter(record.cause for record in self.review).most_common()
+
 
 def overview_json(view: Overview) -> dict[str, Any]:
     age = view.oldest_age
@@ -98,6 +104,7 @@ def overview_json(view: Overview) -> dict[str, Any]:
         "oldest_due_seconds": None if age is None else round(age.total_seconds(), 3),
         "review": view.backlog.review,
         "review_reasons": [{"reason": reason, "count": count} for reason, count in view.reasons],
+        "review_causes": [{"cause": cause and cause.value, "count": count} for cause, count in view.causes],
         "last_run": run_json(view.last_run),
         "last_run_with_work": run_json(view.last_work),
         "states": None
@@ -163,6 +170,7 @@ def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
         "attempt": entry.attempt,
         "token": None if entry.token is None else printable(entry.token),
         "why": discreet(entry.why, account),
+        "cause": entry.cause and entry.cause.value,
         "times": entry.times,
         "since": moment(entry.since),
     }
@@ -170,9 +178,9 @@ def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
 
 def waiting_json(record: Transaction) -> dict[str, Any]:
     """One on a person's desk, without its history."""
-    whole = record_json(record)
-    names = ("id", "account", "amount_minor", "currency", "attempt", "reason", "owner", "review_by", "deadline")
-    return {name: whole[name] for name in names}
+    whole = {**record_json(record), "cause": record.cause and record.cause.value}
+    names = "id account amount_minor currency attempt cause reason owner review_by deadline"
+    return {name: whole[name] for name in names.split()}
 
 
 def refused_json(row: Refused) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class Telemetry:
     def transactions(self, records: Iterable[Transaction], run: str) -> None:
         """One short line for each change: which, what, when, why. About 200 bytes, for logs are billed by the byte.
 
-        Where the sentence says nothing that its cause does not, the cause is enough.
+        Where the sentence says nothing that its cause does not, the cause is enough; on a desk it is said all the same.
         Those that did not end at the first try name their trace: it is always kept (workers/tracing.py).
         """
         lines = []
@@ -61,7 +61,7 @@ class Telemetry:
                 last = shared
                 head = f'{{"at":"{to_text(at)}","tx":'
                 said = "" if cause is None else f',"cause":"{cause}"'
-                if cause is None or not Because(cause, why).is_bare:
+                if cause is None or status is Status.REVIEW or not Because(cause, why).is_bare:
                     said += f',"why":{quoted(why)}'
                 tail = f',"status":"{status}","attempt":{attempt}{said},"run":{by}'
                 plain = attempt == 1 and status in _FINAL

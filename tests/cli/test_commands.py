@@ -102,7 +102,7 @@ def test_status_in_words(confirm: Cli) -> None:
     assert lines["due"].split()[1] == "2"
     assert "33 min 20 s" in lines["oldest"]
     assert lines["in review"].split()[2] == "1"
-    assert "2 attempts used up; last: time-out" in out
+    assert "attempts-used-up" in out
     assert "nothing was due" in lines["last run"]
     assert "10.0 settled per second: 590 confirmed, 10 rejected" in lines["last with work"]
     assert "25.00 USD" in out
@@ -141,6 +141,7 @@ def test_json_of_status_is_stable(confirm: Cli) -> None:
         "oldest_due_seconds": 2000.0,
         "review": 1,
         "review_reasons": [{"reason": "2 attempts used up; last: time-out", "count": 1}],
+        "review_causes": [{"cause": "attempts-used-up", "count": 1}],
         "states": {"PENDING": one, "PROCESSING": nothing, "CONFIRMED": nothing, "REJECTED": nothing, "REVIEW": one},
     }
 
@@ -212,12 +213,13 @@ def test_json_of_show_is_stable(confirm: Cli) -> None:
         "attempt": 0,
         "token": None,
         "why": "added",
+        "cause": "added",
         "times": 1,
         "since": None,
     }
-    assert [(entry["from"], entry["to"], entry["why"]) for entry in history[1:]] == [
-        ("PENDING", "PROCESSING", "claimed"),
-        ("PROCESSING", "REJECTED", "gateway refused: no funds"),
+    assert [(entry["from"], entry["to"], entry["cause"], entry["why"]) for entry in history[1:]] == [
+        ("PENDING", "PROCESSING", "claimed", "claimed"),
+        ("PROCESSING", "REJECTED", "refused", "gateway refused: no funds"),
     ]
 
 
@@ -296,6 +298,7 @@ def test_review_lists_the_desk(confirm: Cli) -> None:
                 "amount_minor": 1250,
                 "currency": "USD",
                 "attempt": 2,
+                "cause": "attempts-used-up",
                 "reason": "2 attempts used up; last: time-out",
                 "owner": "payment-operations",
                 "review_by": "2026-01-06T09:33:20.000Z",

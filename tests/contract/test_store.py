@@ -14,7 +14,7 @@ import pytest
 from tests.contract.conftest import POLICY, bring_in
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
-from workers.domain.causes import Cause
+from workers.domain.causes import Cause, because
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Desk, Move, Store
@@ -260,9 +260,10 @@ def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(sto
     clock.advance(3600)
     held, desked = run(store.claim(token="t1", by="w2", limit=100))
     assert [record.id for record in held] == ["fine"]
-    assert {record.id: record.history[-1].why for record in desked} == {
-        "used-up": "8 workers took it and none of them came back",
-        "late": "deadline passed before it could be sent",
+    said = {record.id: (record.cause, record.history[-1].why) for record in desked}
+    assert said == {  # the table's words, which SQL has too
+        "used-up": because(Cause.WORKERS_LOST, attempts=8),
+        "late": because(Cause.DEADLINE_PASSED, rest=" before it could be sent"),
     }
     for record in desked:
         stored = find(store, record.id)
@@ -270,6 +271,30 @@ def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(sto
         assert record.history[-1] == stored.history[-1]
     assert {record.id for record in run(store.review())} == {"used-up", "late"}
     assert run(store.claim(token="t2", by="w2", limit=100)) == ([], [])
+
+
+def test_each_line_of_history_keeps_its_cause(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("p-0"), payment("late", hours=1)]))
+    outcomes = [Retryable("busy"), Retryable("off", counts=False, cause=Cause.RATE_LIMITED), Unknown("500")]
+    for n, outcome in enumerate([*outcomes, *outcomes, NotTried(Cause.STOPPING)]):
+        run(store.settle([answer(record, clock, outcome) for record in claim(store, f"t{n}", ids=["p-0"])]))
+        clock.advance(900)
+    claim(store, "crash", ids=["p-0"])
+    clock.advance(LEASE_OVER)
+    run(store.settle([answer(record, clock, Confirmed("ref", 1, "USD")) for record in claim(store, "t", ids=["p-0"])]))
+    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    [record] = claim(store, "last", ids=["p-0"])
+    run(store.settle([answer(record, clock, Rejected("no"))]))
+    assert [line.cause for line in find(store).history] == [
+        Cause.ADDED,
+        *(Cause.CLAIMED, Cause.NOT_DONE, Cause.CLAIMED, Cause.RATE_LIMITED, Cause.CLAIMED, Cause.UNKNOWN_OUTCOME),
+        *(Cause.CLAIMED, Cause.NOT_DONE, Cause.CLAIMED, Cause.RATE_LIMITED, Cause.CLAIMED, Cause.UNKNOWN_OUTCOME),
+        *(Cause.CLAIMED, Cause.STOPPING, Cause.CLAIMED, Cause.TAKEN_OVER, Cause.AMOUNT_MISMATCH, Cause.REDRIVEN),
+        *(Cause.CLAIMED, Cause.REFUSED),
+    ]
+    _, desked = run(store.claim(token="t9", by="w2", limit=100))
+    assert [(one.id, one.cause) for one in desked] == [("late", Cause.DEADLINE_PASSED)]
+    assert find(store, "late").cause is Cause.DEADLINE_PASSED
 
 
 def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clock: FakeClock) -> None:

@@ -83,7 +83,7 @@ def test_the_key_window_of_what_was_sent_in_the_future_begins_when_it_came_about
 def test_no_turn_that_is_written_is_taken_for_one_of_a_wrong_clock(shadow: bool) -> None:
     """By a worker whose own clock is behind by what is allowed."""
     policy = replace(POLICY, only_ask=shadow)
-    for outcome in (Unknown("?"), Retryable("?"), Retryable("?", counts=False), NotFound(), NotTried("?")):
+    for outcome in (Unknown("?"), Retryable("?"), Retryable("?", counts=False), NotFound(), NotTried(Cause.STOPPING)):
         for tries in range(12):
             for asked in (False, True):
                 record = held()._replace(tries=tries, last_sent_at=START if asked else None)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from gateway_simulator import Ledger, Profile, SimulatedGateway
+from workers.domain.causes import Cause, because
+from workers.domain.outcomes import Retryable
 from workers.domain.transaction import Transaction
 from workers.gateway.limits import BreakerPolicy, Limiter
 from workers.gateway.payments import GatewaySettings, PaymentGateway
@@ -23,6 +25,11 @@ from workers.transport.http import HttpClient
 START = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
 ACCOUNT = "DE89370400440532013000"
 SECRET = "sk_live_4eC39HqLyjWDarjtT1zdp7dc"
+
+
+def unsent(cause: Cause, reason: str = "") -> Retryable:
+    """What a call is answered that cost no attempt: in the words of the cause where nobody has others."""
+    return Retryable(reason or because(cause).sentence, counts=False, cause=cause)
 
 
 class HandClock:

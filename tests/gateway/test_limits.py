@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.gateway.support import HandClock, LoopClock, VirtualLoop, quietly
+from tests.gateway.support import HandClock, LoopClock, VirtualLoop, quietly, unsent
 from workers.clock import SystemClock
+from workers.domain.causes import Cause
 from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
 from workers.domain.ports import ERRORS
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter, State
@@ -304,7 +305,7 @@ def test_a_call_that_would_wait_too_long_is_not_made_and_costs_no_attempt() -> N
         limits, calls, loop = paced(1, wait_seconds=3), Calls(), asyncio.get_running_loop()
         first = limits.clock.now()
         outcomes = await asyncio.gather(*(limits.run(calls) for _ in range(10)))
-        refused = Retryable("not sent: the rate limit leaves no turn in time", counts=False)
+        refused = unsent(Cause.RATE_LIMITED)
         assert outcomes.count(refused) == 10 - calls.made
         assert 1 <= calls.made <= 4
         assert loop.time() == pytest.approx(3, abs=0.1)
@@ -336,7 +337,7 @@ def test_an_open_breaker_refuses_at_once_unsent() -> None:
         assert not limits.ready()
         calls = Calls()
         outcome = await limits.run(calls)
-        assert outcome == Retryable("not sent: the circuit breaker is open", counts=False)
+        assert outcome == unsent(Cause.BREAKER_OPEN)
         assert (calls.made, clock.slept) == (0, [])
 
     quietly(run)
@@ -349,7 +350,7 @@ def test_a_breaker_that_opens_during_the_wait_still_stops_the_call() -> None:
         async with limits.turn():
             open_up(circuit)
             outcome = await limits.run(calls)
-        assert outcome == Retryable("not sent: the circuit breaker is open", counts=False)
+        assert outcome == unsent(Cause.BREAKER_OPEN)
         assert calls.made == 0
 
     quietly(run)

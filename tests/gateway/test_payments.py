@@ -26,8 +26,10 @@ from tests.gateway.support import (
     saying,
     simulated,
     transaction,
+    unsent,
     until,
 )
+from workers.domain.causes import Cause
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.transaction import Transaction
 from workers.gateway import evidence
@@ -304,7 +306,7 @@ def test_a_closed_port_was_not_sent_and_costs_no_attempt(tmp_path: Path) -> None
             pass
         async with payments(url) as gateway:
             for outcome in (await gateway.confirm(ONE, "t-1"), await gateway.ask(ONE, "t-1")):
-                assert outcome == Retryable("not sent: could not connect: connection refused", counts=False)
+                assert outcome == unsent(Cause.NOT_SENT, "not sent: could not connect: connection refused")
 
     quietly(run)
 
@@ -314,7 +316,7 @@ def test_wrong_credentials_cost_no_attempt(tmp_path: Path) -> None:
         async with simulated(tmp_path / "l", api_key=SECRET) as (_, url):
             async with payments(url, api_key="wrong") as gateway:
                 outcome = await gateway.confirm(ONE, "t-1")
-                assert outcome == Retryable("gateway refuses our credentials (401)", counts=False)
+                assert outcome == unsent(Cause.KEY_REFUSED, "gateway refuses our credentials (401)")
             async with payments(url, api_key=SECRET) as gateway:
                 assert isinstance(await gateway.confirm(ONE, "t-1"), Confirmed)
 
@@ -417,7 +419,7 @@ def test_a_gateway_that_cannot_be_reached_is_left_to_the_call() -> None:
             url = f"http://127.0.0.1:{gone.getsockname()[1]}"
         async with payments(url, rate_limit=200) as gateway:
             outcome = await gateway.confirm(transaction(), "t-1")
-            assert outcome == Retryable("not sent: could not connect: connection refused", counts=False)
+            assert outcome == unsent(Cause.NOT_SENT, "not sent: could not connect: connection refused")
 
     quietly(run)
 
@@ -430,8 +432,8 @@ def test_the_gateways_own_rate_limit_costs_no_attempt_and_pauses_us(tmp_path: Pa
         ):
             outcomes = [await gateway.confirm(transaction(f"t-{n}"), f"t-{n}") for n in range(4)]
             assert [type(outcome) for outcome in outcomes] == [Confirmed, Retryable, Retryable, Retryable]
-            assert outcomes[1] == Retryable("gateway's rate limit (429)", counts=False)
-            assert outcomes[3] == Retryable("not sent: the rate limit leaves no turn in time", counts=False)
+            assert outcomes[1] == unsent(Cause.THROTTLED, "gateway's rate limit (429)")
+            assert outcomes[3] == unsent(Cause.RATE_LIMITED)
             assert (await get(url, "/_stats"))["answers"] == {"confirm 200": 1, "confirm 429": 1}
 
     quietly(run)
@@ -447,7 +449,7 @@ def test_an_outage_opens_the_breaker_and_a_probe_closes_it(tmp_path: Path) -> No
                 assert gateway.ready()
                 assert await gateway.confirm(ONE, "t-1") == Retryable("gateway unavailable (503)")
             assert not gateway.ready()
-            refused = Retryable("not sent: the circuit breaker is open", counts=False)
+            refused = unsent(Cause.BREAKER_OPEN)
             assert await gateway.confirm(ONE, "t-1") == refused
             assert await gateway.ask(ONE, "t-1") == refused
             assert simulation.ledger.count("t-1", "confirm") == 3

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from components.queries import NOT_TRIED, TRANSACTION, TROUBLES, Query
 from components.queries import QUERIES as SAVED
-from components.queries import TRANSACTION, Query
 from local.processes import ROOT
 from tests.telemetry.insights import rows
 from tests.telemetry.secrets import found
 from tests.telemetry.worlds import SAMPLING, World
+from workers.domain import causes
+from workers.domain.causes import UNTRIED, Cause
 from workers.tracing import Context, samples, trace_id
 
 SCHEMA = json.loads((ROOT / "docs" / "log.schema.json").read_text())
@@ -115,13 +117,13 @@ def test_a_sampled_transaction_has_its_whole_trace_and_another_none(world: World
 
 
 def test_whatever_met_trouble_has_its_trace(world: World) -> None:
-    troubled = {line["tx"] for line in changes(world) if "trace" in line and not line["why"].startswith("not tried")}
+    troubled = {line["tx"] for line in changes(world) if "trace" in line and line["cause"] not in UNTRIED}
     assert len(troubled) > 10
     for id_ in troubled:
         spans = world.spans_of(id_)
         assert [span for span in spans if span["error"]], id_
         attempts = [span for span in spans if span["name"] == ("claim" if id_ == "late-1" else "confirm")]
-        told = [line for line in changes(world) if line["tx"] == id_ and not line["why"].startswith("not tried")]
+        told = [line for line in changes(world) if line["tx"] == id_ and line["cause"] not in UNTRIED]
         shown = [span["attributes"]["status"] for span in attempts]
         assert [line["status"] for line in told if "trace" in line] == shown[: sum("trace" in line for line in told)]
         for span in attempts:
@@ -131,7 +133,7 @@ def test_whatever_met_trouble_has_its_trace(world: World) -> None:
 def test_what_a_claim_sends_to_a_desk_is_told_as_any_other_change(world: World) -> None:
     [line] = [line for line in changes(world) if line["tx"] == "late-1"]
     assert (line["status"], line["attempt"]) == ("REVIEW", 0)
-    assert line["why"] == "deadline passed before it could be sent"
+    assert (line["cause"], line["why"]) == ("deadline-passed", "deadline passed before it could be sent")
     whole, claim = world.spans_of("late-1")
     assert (whole["name"], claim["name"], claim["parent"]) == ("transaction", "claim", whole["id"])
     assert whole["error"] == claim["error"] == line["why"]
@@ -213,20 +215,32 @@ def test_what_happened_to_one_transaction(world: World) -> None:
 
 def test_what_failed_and_why(world: World) -> None:
     counted = Counter(
-        (line["status"], line["why"])
+        (line["status"], line["cause"], line.get("why"))
         for line in changes(world)
-        if line["status"] != "CONFIRMED" and not line["why"].startswith("not tried")
+        if line["status"] != "CONFIRMED" and line["cause"] not in UNTRIED
     )
     told = ask(world, "failures")
-    assert {(row["status"], row["why"]): row["times"] for row in told} == counted
+    assert {(row["status"], row["cause"], row.get("why")): row["times"] for row in told} == counted
     assert [row["times"] for row in told] == sorted(counted.values(), reverse=True)
 
 
 def test_the_gateways_errors_by_kind(world: World) -> None:
-    kinds = {row["kind"]: row["times"] for row in ask(world, "gateway-errors")}
-    assert {"gateway answered 400", "gateway's rate limit (429)", "unknown: gateway answered 500"} <= set(kinds), kinds
-    assert any("expected 100 USD" in kind for kind in kinds), "the wrong amount is the gateway's error too"
-    assert not any(kind.startswith("not tried") for kind in kinds)
+    kinds = {(row["cause"], row["why"]) for row in ask(world, "gateway-errors")}
+    assert {
+        ("not-done", "gateway answered 400"),
+        ("throttled", "gateway's rate limit (429)"),
+        ("unknown-outcome", "unknown: gateway answered 500"),
+    } <= kinds
+    assert "amount-mismatch" in {cause for cause, _ in kinds}, "the wrong amount is the gateway's error too"
+    assert not {cause for cause, _ in kinds} & UNTRIED
+
+
+def test_queries_speak_of_causes_that_there_are() -> None:
+    assert set(json.loads(NOT_TRIED)) == UNTRIED
+    assert set(json.loads(TROUBLES)) == causes.TROUBLES | {Cause.AMOUNT_MISMATCH}
+    assert set(SCHEMA["$defs"]["cause"]["enum"]) == set(Cause) - {
+        *(Cause.ADDED, Cause.CLAIMED, Cause.TAKEN_OVER, Cause.REDRIVEN, Cause.LEFT_OUT)
+    }, "what a worker ends a turn with has a line"
 
 
 def test_the_slowest(world: World) -> None:
@@ -237,8 +251,8 @@ def test_the_slowest(world: World) -> None:
 
 def test_who_waits_on_a_desk(world: World) -> None:
     ends = {line["tx"]: line for line in changes(world)}
-    waiting = {id_: line["why"] for id_, line in ends.items() if line["status"] == "REVIEW"}
-    assert {row["tx"]: row["reason"] for row in ask(world, "desk")} == waiting
+    waiting = {id_: (line["cause"], line["why"]) for id_, line in ends.items() if line["status"] == "REVIEW"}
+    assert {row["tx"]: (row["cause"], row["reason"]) for row in ask(world, "desk")} == waiting
     assert "amount-1" in waiting
 
 

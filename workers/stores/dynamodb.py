@@ -771,7 +771,7 @@ def _line(entry: HistoryEntry) -> str:
     """
     by = entry.by.replace("|", "/")
     token = entry.token or ""
-    if entry.cause is not None:
+    if entry.cause is not None and entry.cause is not Cause.ADDED:
         token += f"~{entry.cause}"
     if entry.times > 1:
         token += f"*{entry.times}@{to_text(entry.since or entry.at)}"
@@ -793,7 +793,7 @@ def _entry(line: str) -> HistoryEntry:
         why=why,
         times=int(times or 1),
         since=from_text(since) if since else None,
-        cause=Cause.of(cause),
+        cause=Cause.of(cause) if was else Cause.ADDED,  # producers write that line too (docs/producers.md)
     )
 
 
