@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from cli.postgres import Database
 from local.postgres import Postgres
 from tests.cli.conftest import TARGET, Confirm, make_database
 from tests.contract.conftest import bring_in
+from workers.domain.causes import Cause, because
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable
 from workers.domain.policy import Policy
 from workers.domain.ports import Move
@@ -149,14 +151,22 @@ def test_what_the_service_did_lately(stack: Stack, run: Confirm) -> None:
     stack.settle({"canary-20260105T090000Z": Confirmed("ref", 1, "USD")})  # in no count
     answers: list[Outcome] = [done(), done(), done(), Rejected("no"), Retryable("busy"), done(7)]
     stack.settle({f"p-{n}": outcome for n, outcome in enumerate(answers)})
+    off = because(Cause.BREAKER_OPEN)
+    stack.settle({"p-6": Retryable(off.sentence, counts=False, cause=off.cause)})
     stack.do(lambda pool: pool.execute("UPDATE history SET at = at - interval '20 s' WHERE transaction_id = 'p-0'"))
     last = json.loads(run("status", "--json")[1])["last_run"]
     assert (last["name"], last["status"], last["error"]) == ("service", "WORKING", None)
-    assert last["counts"] == {"confirmed": 3, "rejected": 1, "retried": 1, "review": 1, "not_tried": 0}
+    assert last["counts"] == {"confirmed": 3, "rejected": 1, "retried": 1, "review": 1, "not_tried": 1}
     assert 20 <= last["seconds"] < 21
     assert last["settled_per_second"] == pytest.approx(4 / 20, abs=0.02)
     assert "service" in (out := run("status")[1])
-    assert "0.2 settled per second: 3 confirmed, 1 rejected, 1 retried, 1 review" in out
+    assert "0.2 settled per second: 3 confirmed, 1 rejected, 1 retried, 1 review, 1 not tried" in out
+    for why, cause, not_tried in (("es begab sich", "cause", 1), (off.sentence, "NULL", 0)):
+        # no sentence is read, not even in lines of before there were causes
+        stack.do(partial(_reword, why=why, cause=cause))
+        counts = json.loads(run("status", "--json")[1])["last_run"]["counts"]
+        assert (counts["not_tried"], counts["retried"]) == (not_tried, 2 - not_tried)
+    assert json.loads(run("show", "p-6", "--json")[1])["history"][-1]["cause"] is None
 
     # what is older than the last stretch of work is not counted; and a service that rests says so
     stack.do(lambda pool: pool.execute("UPDATE history SET at = at - interval '6 min' WHERE transaction_id = 'p-0'"))
@@ -169,6 +179,10 @@ def test_what_the_service_did_lately(stack: Stack, run: Confirm) -> None:
         stack.bring_in(id_, amount)
         stack.settle({id_: Confirmed("ref", amount, "USD")})
     assert json.loads(run("status", "--json")[1])["last_run"]["counts"]["confirmed"] == 2
+
+
+async def _reword(pool: Any, *, why: str, cause: str) -> None:
+    await pool.execute(f"UPDATE history SET why = $1, cause = {cause}", why)
 
 
 def test_only_the_end_of_the_history_is_read(stack: Stack, run: Confirm, monkeypatch: pytest.MonkeyPatch) -> None:

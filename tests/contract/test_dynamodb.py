@@ -15,12 +15,13 @@ import pytest
 from tests.contract.conftest import POLICY, SHARDS
 from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Retryable, Unknown
 from workers.domain.ports import Move
-from workers.domain.transaction import Status, to_text
+from workers.domain.transaction import HistoryEntry, Status, from_text, to_text
 from workers.domain.transitions import Answer, Refused, decide
-from workers.stores.dynamodb import PAGE, DynamoDbStore, StoreError, to_item
+from workers.stores.dynamodb import PAGE, DynamoDbStore, StoreError, _entry, _line, to_item
 
 Make = Callable[[Any], DynamoDbStore]
 
@@ -460,3 +461,37 @@ def test_an_ordinary_life_fits_one_write_unit(dynamodb: Make, clock: FakeClock) 
     size = sum(len(name) for name in item) + lists
     size += sum(len(next(iter(value.values()))) for name, value in item.items() if name != "history")
     assert size < 1024
+
+
+# What versions before causes made of a line: the token's field, whatever stands in it, and how often behind a star.
+LINES = (
+    ("2026-01-05T09:00:00.000Z|w|PENDING|PROCESSING|1|t|claimed", None),
+    ("2026-01-05T09:00:00.000Z|w|PENDING|PROCESSING|1|t~claimed|claimed", Cause.CLAIMED),
+    (
+        "2026-01-05T09:00:00.000Z|w|PROCESSING|PENDING|1|t~rate-limited*12@2026-01-05T08:00:00.000Z|w|y",
+        Cause.RATE_LIMITED,
+    ),
+    ("2026-01-05T09:00:00.000Z|w|PROCESSING|PENDING|1|t*12@2026-01-05T08:00:00.000Z|not tried: so it was", None),
+    ("2026-01-05T09:00:00.000Z|w|PROCESSING|PENDING|1|t~of-tomorrow|words", None),
+    ("2026-01-05T09:00:00.000Z|producer||PENDING|0||added", Cause.ADDED),
+)
+
+
+@pytest.mark.parametrize(("line", "cause"), LINES)
+def test_a_line_of_history_is_read_by_its_cause_and_by_versions_without_one(line: str, cause: Cause | None) -> None:
+    entry = _entry(line)
+    assert (entry.cause, entry.token) == (cause, "t" if entry.was else None)
+    if "of-tomorrow" not in line:
+        assert _line(entry) == line
+    before = _before_causes(line)
+    assert _line(before) == line, "whoever of them writes the item again leaves the cause where it is"
+
+
+def _before_causes(line: str) -> HistoryEntry:
+    at, by, was, now, attempt, token, why = line.split("|", 6)
+    token, _, often = token.partition("*")
+    times, _, since = often.partition("@")
+    return HistoryEntry(
+        *(from_text(at), by, Status(was) if was else None, Status(now), int(attempt), token or None, why),
+        *(int(times or 1), from_text(since) if since else None),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import uuid
@@ -736,3 +737,12 @@ def test_a_schema_of_another_version_is_named(database: Database) -> None:
     assert "run the migrations" in older
     assert "never change a migration" in changed
     assert "no schema yet" in none
+
+
+@pytest.mark.parametrize(
+    ("cause", "taken"), [("confirmed", True), (None, True), ("gateway confirmed", False), ("", False)]
+)
+def test_a_cause_is_a_term_and_no_sentence(database: Database, cause: str | None, taken: bool) -> None:
+    query = "INSERT INTO history (transaction_id, version, cause) VALUES ('x', 1, $1)"
+    with contextlib.nullcontext() if taken else pytest.raises(asyncpg.CheckViolationError):
+        run(database.pool.execute(query, cause))
