@@ -210,9 +210,7 @@ WITH tail AS (
     FROM history h
     WHERE ctid >= $1::tid
       AND was = 'PROCESSING'
-      AND NOT (is_canary_id(transaction_id)
-               AND coalesce((SELECT is_canary(t.id, t.amount, t.currency) FROM transactions t
-                             WHERE t.id = h.transaction_id), false))
+      AND (NOT is_canary_id(transaction_id) OR (SELECT true FROM payments p WHERE p.id = transaction_id))
 ), newest AS (
     SELECT max(at) AS at FROM tail
 )
@@ -235,8 +233,7 @@ class DatabaseCensus:
 
     async def tally(self) -> Mapping[Status, InState]:
         rows = await self.pool.fetch(
-            "SELECT status, currency, count(*) AS count, sum(amount) AS amount FROM transactions"
-            " WHERE NOT is_canary(id, amount, currency) GROUP BY 1, 2",
+            "SELECT status, currency, count(*) AS count, sum(amount) AS amount FROM payments GROUP BY 1, 2",
             timeout=CENSUS_SECONDS,
         )
         counts: Counter[Status] = Counter()

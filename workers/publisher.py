@@ -29,9 +29,8 @@ WAIT_SECONDS = 3.0
 QUERY = """
 WITH desk AS (
     SELECT review_by, currency, amount
-    FROM transactions
+    FROM payments
     WHERE review_by IS NOT NULL
-      AND NOT is_canary(id, amount, currency)
 )
 SELECT count(*) FILTER (WHERE due_at <= now()) AS due,
        coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now() AND due_at > '0001-01-02')),

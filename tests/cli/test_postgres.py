@@ -351,7 +351,7 @@ def test_a_role_without_the_right(stack: Stack, run: Confirm, tmp_path: Path) ->
 
 
 def test_a_database_without_the_schema(stack: Stack, run: Confirm) -> None:
-    stack.do(lambda pool: pool.execute("DROP TABLE transactions, history"))
+    stack.do(lambda pool: pool.execute("DROP TABLE transactions, history CASCADE"))
     code, _, err = run("status")
     assert (code, "has not the schema" in err, "pulumi up --stack fargate" in err) == (Exit.NO_ACCESS, True, True)
 

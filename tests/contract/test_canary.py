@@ -145,6 +145,8 @@ def test_a_payment_by_a_canarys_name_lies_on_the_desk(store: Store, clock: FakeC
     assert (desk.count, desk.at_risk) == (len(FALSE), {"EUR": 100_000_000_000, "USD": 5})
     assert run(store.backlog()).review == len(FALSE)
     assert {record.id for record in run(store.review())} == {one.id for one in FALSE}
+    if isinstance(store, PostgresStore):
+        assert {row["id"] for row in run(store.pool.fetch("SELECT id FROM payments"))} == {one.id for one in FALSE}
 
 
 def test_postgresql_and_the_domain_mean_the_same(database: Database) -> None:

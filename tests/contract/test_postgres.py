@@ -261,6 +261,7 @@ FORBIDDEN = {
     ],
     "confirm_publisher": [
         "SELECT account FROM transactions",
+        "SELECT account FROM payments",
         "SELECT * FROM history",
         "UPDATE transactions SET due_at = NULL",
         "INSERT INTO transactions (id, account, amount, currency) VALUES ('p-9', 'a', 1, 'USD')",
@@ -277,7 +278,11 @@ FORBIDDEN = {
         "DELETE FROM transactions",
     ],
     "confirm_canary": ["SELECT FROM transactions FOR UPDATE", "UPDATE transactions SET account = 'mine'"],
-    "confirm_reader": ["UPDATE transactions SET status = 'CONFIRMED'", "DELETE FROM history"],
+    "confirm_reader": [
+        "UPDATE payments SET status = 'CONFIRMED'",
+        "UPDATE transactions SET status = 'CONFIRMED'",
+        "DELETE FROM history",
+    ],
 }
 
 
