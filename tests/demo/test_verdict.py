@@ -11,6 +11,7 @@ import pytest
 from demo.picture import Mark, Sample, draw
 from demo.verdict import Effect, judge, reasons
 from tests.fakes import START, payment
+from workers.domain.causes import Cause
 from workers.domain.outcomes import Confirmed, Rejected
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
@@ -93,8 +94,10 @@ def test_a_violation_at_the_gateway_is_convicted() -> None:
 
 
 def test_the_most_frequent_reason_comes_first() -> None:
-    desk = [RECORDS["d"]._replace(reason=reason) for reason in ("late", "odd", "odd")]
-    assert list(reasons(desk).items()) == [("odd", 2), ("late", 1)]
+    odd = RECORDS["d"]
+    late = odd._replace(history=(*odd.history[:-1], odd.history[-1]._replace(cause=Cause.DEADLINE_PASSED)))
+    desk = [late, odd, odd._replace(reason="in other words"), odd._replace(history=())]
+    assert list(reasons(desk).items()) == [("amount-mismatch", 2), ("deadline-passed", 1), ("no cause", 1)]
 
 
 def test_the_picture_shows_backlog_workers_and_what_was_done(tmp_path: Path) -> None:
