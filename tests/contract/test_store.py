@@ -392,7 +392,7 @@ def test_a_first_send_that_a_wrong_clock_dated_is_not_sent_again_past_the_key_wi
         run(recall(store))
     else:
         [held] = run(look_ahead(store)).held
-        back = decide(held, Answer(NotTried("worker is stopping"), "w2"), clock.now(), POLICY)
+        back = decide(held, Answer(NotTried(Cause.STOPPING), "w2"), clock.now(), POLICY)
         assert run(store.settle([Move(held, back)])) == [True]
     assert find(store).first_sent_at == START
     clock.time = START + POLICY.key_window + timedelta(hours=2)
