@@ -447,7 +447,7 @@ def _run(
         clock.advance(PLAN_AND_REPORT_SECONDS)
         if not report["more"]:
             break
-    app.lock.give_back(name)  # the same write as the state machine's
+    app.lock.release(name)  # the same write as the state machine's
     run.usage = meter.take()
     return run
 

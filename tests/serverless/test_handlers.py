@@ -150,7 +150,7 @@ def set_mode(monkeypatch: pytest.MonkeyPatch, mode: str, **changes: str) -> None
 def planned(run: str) -> list[dict[str, Any]]:
     """The batches of a run of its own, which releases the lock."""
     found = plan(run)
-    handlers.app().lock.give_back(run)
+    handlers.app().lock.release(run)
     return batches(found) if found["batches"] else []
 
 
@@ -316,7 +316,7 @@ def test_shadow_mode_that_was_left_by_a_clock_that_was_ahead_is_left_by_the_firs
     set_mode(monkeypatch, "confirm")
     lock = handlers.app().lock
     left = lock.take("2" * 8, ahead, ahead)
-    lock.give_back("2" * 8)
+    lock.release("2" * 8)
     assert left is not None
     found = [handlers._policy(line) for n in "34" for line in planned(n * 8)]
     assert [policy.others_until for policy in found] == [left.others_until] * 2
@@ -457,7 +457,7 @@ def test_a_batch_of_a_run_that_lost_its_lock_tries_nothing(
     [batch] = batches(planned)
     clock.advance(300)
     if whose == "released":
-        handlers.app().lock.give_back(RUN)
+        handlers.app().lock.release(RUN)
     else:
         hold("another", clock.now() + timedelta(minutes=1))
     before = lock()

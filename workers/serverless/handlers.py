@@ -156,7 +156,7 @@ def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
         s3().put_object(Bucket=config.plan_bucket, Key=key, Body="\n".join(lines).encode() + b"\n")
         _tell(_watch(run[:8], whole), "plan", began, whole, transactions=len(due.ids), batches=len(parts))
     else:
-        lock.give_back(run)
+        lock.release(run)
     return {
         "run": run,
         "loop": loop,

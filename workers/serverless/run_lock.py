@@ -101,7 +101,7 @@ class RunLock:
         change = f"SET {LEFT_AT} = :now, {STOPPED} = :now, {LEFT_SINCE} = :since, {SHADOW} = :no REMOVE {SINCE}"
         return self._update(run, change, {":now": now, ":since": since or {"S": ""}, ":no": {"BOOL": False}})
 
-    def give_back(self, run: str) -> None:
+    def release(self, run: str) -> None:
         """Let the next run begin at once. Nothing to do where the lock is no longer ours."""
         with contextlib.suppress(LockLost):
             self._update(run, "REMOVE lease_until", {})

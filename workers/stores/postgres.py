@@ -481,7 +481,7 @@ def _document(moves: Sequence[Move]) -> str:
             due_at=after.next_attempt_at,
             reason=after.reason,
             review_by=after.review_by,
-            given_back=after.attempt < before.attempt,
+            uncounted=after.attempt < before.attempt,
             unsent=after.first_sent_at is None,
             sent=after.last_sent_at != before.last_sent_at,
             tried=after.tries - before.tries,

@@ -211,7 +211,7 @@ class Shared(NamedTuple):
     due_at: datetime | None
     reason: str | None
     review_by: datetime | None
-    given_back: bool
+    uncounted: bool
     unsent: bool
     sent: bool
     tried: int

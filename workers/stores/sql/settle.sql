@@ -5,17 +5,17 @@
 -- transaction, since its driver looks at each element twice, the document 0.5 (measured).
 WITH moves AS (
     SELECT m.id, m.reference, g.token, g.status, g.at, g.why, g.cause, g.due_at, g.reason, g.review_by,
-           g.given_back, g.unsent, g.sent, g.tried, g.asked
+           g.uncounted, g.unsent, g.sent, g.tried, g.asked
     FROM json_to_recordset(:moves::json) AS g (
              ids text[], refs text[], token text, status text, at timestamptz, why text, cause text,
-             due_at timestamptz, reason text, review_by timestamptz, given_back boolean, unsent boolean, sent boolean, tried integer,
+             due_at timestamptz, reason text, review_by timestamptz, uncounted boolean, unsent boolean, sent boolean, tried integer,
              asked integer
          ),
          unnest(g.ids, g.refs) AS m (id, reference)
 ), settled AS (
     UPDATE transactions t
     SET status = m.status,
-        attempt = CASE WHEN m.given_back THEN t.attempt - 1 ELSE t.attempt END,
+        attempt = CASE WHEN m.uncounted THEN t.attempt - 1 ELSE t.attempt END,
         due_at = m.due_at,
         lease_until = NULL,
         token = NULL,
@@ -33,12 +33,12 @@ WITH moves AS (
     WHERE t.id = m.id
       AND t.token = m.token
     RETURNING t.id, t.version, t.claimed_at, t.claimed_by, t.taken_over, t.attempt,
-              m.token, m.at, m.status, m.why, m.cause, m.given_back
+              m.token, m.at, m.status, m.why, m.cause, m.uncounted
 ), told AS (
     INSERT INTO history (transaction_id, version, claimed_at, claimed_by, taken_over, token, claim_attempt, at, by, was,
                          now, attempt, why, cause)
     SELECT id, version, claimed_at, claimed_by, taken_over, token,
-           CASE WHEN given_back THEN attempt + 1 ELSE attempt END,
+           CASE WHEN uncounted THEN attempt + 1 ELSE attempt END,
            at, :by::text, 'PROCESSING', status, attempt, why, cause
     FROM settled
 )
