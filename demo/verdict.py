@@ -35,7 +35,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StateTotals:
     """One state: how many transactions and how much money we say, and what the gateway did for these same ids."""
 
     status: Status
@@ -59,7 +59,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    rows: tuple[Row, ...]
+    rows: tuple[StateTotals, ...]
     checks: tuple[Check, ...]
 
     @property
@@ -115,7 +115,7 @@ def judge(
         Check("the gateway saw no misuse of a key", (f"{violations} violations",) if violations else ()),
     )
     rows = tuple(
-        Row(
+        StateTotals(
             status,
             len(members),
             sum(r.amount for r in members),

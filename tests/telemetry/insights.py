@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-Row = dict[str, Any]
-Test = Callable[[Row], bool]
+Fields = dict[str, Any]
+Test = Callable[[Fields], bool]
 LIMIT = 10_000
 
 
@@ -25,13 +25,13 @@ class QueryError(Exception):
     """The query holds something that is not known here: what, and what is."""
 
 
-def rows(query: str, lines: Iterable[str]) -> list[Row]:
+def rows(query: str, lines: Iterable[str]) -> list[Fields]:
     """What the query finds in the lines, in the order in which they were logged.
 
     Raises:
         QueryError: a command, function or word that is not known here.
     """
-    found: list[Row] = [_row(line) for line in lines]
+    found: list[Fields] = [_row(line) for line in lines]
     shown: list[str] | None = None
     text = "\n".join(line for line in query.splitlines() if not line.lstrip().startswith("#"))
     for command in re.split(r"\n\s*\|", text):
@@ -60,7 +60,7 @@ def rows(query: str, lines: Iterable[str]) -> list[Row]:
     return found if shown is None else [{name: row[name] for name in shown if name in row} for row in found]
 
 
-def _row(line: str) -> Row:
+def _row(line: str) -> Fields:
     try:
         document = json.loads(line)
     except ValueError:
@@ -184,13 +184,13 @@ def _value(token: str) -> str | float:
 # --- parse, stats, sort
 
 
-def _parse(text: str) -> Callable[[Row], Row]:
+def _parse(text: str) -> Callable[[Fields], Fields]:
     match = re.fullmatch(rf"({_NAME}) /(.*)/", text.strip())
     if not match:
         raise QueryError(f"parse: {text!r} is not known here; allowed: parse FIELD /expression with (?<names>...)/")
     field, expression = match[1], re.compile(re.sub(r"\(\?<(?![=!])", "(?P<", match[2]))
 
-    def parsed(row: Row) -> Row:
+    def parsed(row: Fields) -> Fields:
         found = expression.search(str(row.get(field, "")))
         return {**row, **found.groupdict()} if found else row
 
@@ -200,10 +200,10 @@ def _parse(text: str) -> Callable[[Row], Row]:
 @dataclass(frozen=True)
 class _Column:
     name: str
-    of: Callable[[Sequence[Row]], Any]
+    of: Callable[[Sequence[Fields]], Any]
 
 
-def _present(field: str, group: Sequence[Row]) -> list[Any]:
+def _present(field: str, group: Sequence[Fields]) -> list[Any]:
     return [row[field] for row in group if field in row]
 
 
@@ -219,11 +219,11 @@ _FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def _stats(text: str, found: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def _stats(text: str, found: Sequence[Fields]) -> tuple[list[Fields], list[str]]:
     aggregates, _, by = text.partition(" by ")
     columns = [_column(part.strip()) for part in aggregates.split(",")]
     keys = [_key(part.strip()) for part in by.split(",")] if by else []
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[tuple[Any, ...], list[Fields]] = {}
     for row in found:
         groups.setdefault(tuple(key.of([row]) for key in keys), []).append(row)
     made = [
@@ -256,7 +256,7 @@ def _key(text: str) -> _Column:
     return _Column(text, lambda group: group[0].get(text))
 
 
-def _bin(row: Row, seconds: int) -> str | None:
+def _bin(row: Fields, seconds: int) -> str | None:
     """When it was logged, from the line itself: on AWS @timestamp, which is a moment later."""
     if "_aws" in row:
         at = datetime.fromtimestamp(row["_aws"]["Timestamp"] / 1000, UTC)
@@ -267,7 +267,7 @@ def _bin(row: Row, seconds: int) -> str | None:
     return (at - timedelta(seconds=at.timestamp() % seconds)).strftime("%Y-%m-%d %H:%M:%S.000")
 
 
-def _sorted(text: str, found: list[Row]) -> list[Row]:
+def _sorted(text: str, found: list[Fields]) -> list[Fields]:
     match = re.fullmatch(rf"({_NAME}) (asc|desc)", text.strip())
     if not match:
         raise QueryError(f"sort: {text!r} is not known here; allowed: sort FIELD asc (or desc)")
