@@ -32,7 +32,7 @@ class RetryingSource:
     chance: random.Random = field(default_factory=random.SystemRandom)
     lost_at: datetime | None = None
     losses: int = 0
-    _told: int = 0
+    _reported: int = 0
     """Losses and their ends told so far."""
 
     async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
@@ -70,30 +70,30 @@ class RetryingSource:
         """
         wait, gave_up_at = FIRST_WAIT, self.clock.now() + self.patience
         while True:
-            told = self._told
+            reported = self._reported
             try:
                 answer = await call()
             except LOST as error:
                 await self.store.pool.expire_connections()  # a server that restarted knows none of them
-                if told == self._told and self.lost_at is None:
+                if reported == self._reported and self.lost_at is None:
                     self._lost(error)
                 if self.clock.now() >= gave_up_at:
                     raise
                 await self.clock.sleep(wait * (0.5 + self.chance.random() / 2))
                 wait = min(wait * 2, LONGEST_WAIT)
             else:
-                if writes and told == self._told and self.lost_at is not None:
+                if writes and reported == self._reported and self.lost_at is not None:
                     self._back(self.lost_at)
                 return answer
 
     def _lost(self, error: BaseException) -> None:
         self.lost_at = self.clock.now()
         self.losses += 1
-        self._told += 1
+        self._reported += 1
         self.telemetry.event("database lost", self.lost_at, error=type(error).__name__, run=self.by)
 
     def _back(self, lost_at: datetime) -> None:
         now = self.clock.now()
         self.lost_at = None
-        self._told += 1
+        self._reported += 1
         self.telemetry.event("database back", now, seconds=round((now - lost_at).total_seconds(), 1), run=self.by)

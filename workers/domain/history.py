@@ -18,7 +18,7 @@ LEFT_OUT = "history"
 History = tuple[HistoryEntry, ...]
 
 
-def told(history: History, line: HistoryEntry) -> History:
+def with_line(history: History, line: HistoryEntry) -> History:
     """`history` with one line more, or with one more of the same counted."""
     if line.now is Status.CONFIRMED:
         return (*history, line)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from workers.domain.causes import Because, Cause, because
-from workers.domain.history import told
+from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import CLOCKS_APART, LONGEST_LEASE, Policy
@@ -456,7 +456,7 @@ def _moved(
         attempt=attempt,
         token=token,
         version=record.version + 1,
-        history=told(record.history, entry),
+        history=with_line(record.history, entry),
         **changes,
     )
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from workers.domain.causes import Cause, because
-from workers.domain.history import told
+from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.policy import CLOCKS_APART, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Look, Move
@@ -640,7 +640,7 @@ def _with(row: Stored, lines: Sequence[HistoryEntry]) -> Transaction:
     record = _record(row)
     history: tuple[HistoryEntry, ...] = (arrival(row.arrived_at),)
     for line in (*lines, *record.history):
-        history = told(history, line)
+        history = with_line(history, line)
     return record._replace(history=history)
 
 
