@@ -49,7 +49,7 @@ TAIL_PAGES = 2_048
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class DatabaseAccess:
     """The way to a database, and as whom to come."""
 
     served: ClassVar[bool] = True
@@ -72,7 +72,7 @@ class Database:
     def open(self, target: Target) -> AbstractAsyncContextManager[Desk]:
         return open_postgres(target, self)
 
-    def as_canary(self) -> Database:
+    def as_canary(self) -> DatabaseAccess:
         return replace(self, user=CANARY_USER)
 
     def explained(self, error: Exception, target: Target) -> Trouble:
@@ -81,7 +81,7 @@ class Database:
 
 
 @asynccontextmanager
-async def open_postgres(target: Target, database: Database) -> AsyncIterator[Desk]:
+async def open_postgres(target: Target, database: DatabaseAccess) -> AsyncIterator[Desk]:
     """Connects when it is needed; closed at the end, in the loop that it was opened in."""
     async with asyncpg.create_pool(
         **_login(target, database),
@@ -96,7 +96,7 @@ async def open_postgres(target: Target, database: Database) -> AsyncIterator[Des
         yield Desk(target, store, HistoryRuns(told), DatabaseCensus(told), canaries)
 
 
-def _login(target: Target, database: Database) -> dict[str, Any]:
+def _login(target: Target, database: DatabaseAccess) -> dict[str, Any]:
     """Address, user and proof, for asyncpg. TLS checks name and certificate everywhere but on this machine.
 
     Raises:
@@ -125,7 +125,7 @@ def _login(target: Target, database: Database) -> dict[str, Any]:
     return {"dsn": database.url, "ssl": _tls(url.hostname, database)}
 
 
-def _token(target: Target, database: Database) -> Callable[[], str]:
+def _token(target: Target, database: DatabaseAccess) -> Callable[[], str]:
     """Makes a fresh IAM token for each connection; signed here, without a call."""
 
     def token() -> str:
@@ -137,7 +137,7 @@ def _token(target: Target, database: Database) -> Callable[[], str]:
     return token
 
 
-def _tls(host: str, database: Database) -> ssl.SSLContext | bool:
+def _tls(host: str, database: DatabaseAccess) -> ssl.SSLContext | bool:
     if database.ca_file is None:
         return tls_of(host)
     try:
@@ -266,7 +266,7 @@ WHERE id > $1 ORDER BY id LIMIT $2
 """
 
 
-def explained(error: Exception, target: Target, database: Database) -> Trouble:
+def explained(error: Exception, target: Target, database: DatabaseAccess) -> Trouble:
     """An error of the database as one line that says what to do; it never holds a password."""
     where = f"the database of {target}"
     match error:

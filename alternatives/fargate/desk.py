@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.desk import DeskOf
-from cli.postgres import OPERATOR, Database
+from cli.postgres import OPERATOR, DatabaseAccess
 
 
-def _way(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> Database:
-    return Database(
+def _way(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> DatabaseAccess:
+    return DatabaseAccess(
         host=str(outputs["databaseHost"]),
         port=int(outputs["databasePort"]),
         name=str(outputs["databaseName"]),

@@ -17,7 +17,7 @@ import pytest
 from cli import postgres as desk
 from cli.desk import Target
 from cli.exits import Exit, Trouble
-from cli.postgres import Database
+from cli.postgres import DatabaseAccess
 from local.postgres import Postgres
 from tests.cli.conftest import TARGET, Confirm, make_database
 from tests.contract.conftest import bring_in
@@ -295,20 +295,20 @@ def test_without_a_url_it_comes_by_an_iam_token(stack: Stack, run: Confirm, monk
 def test_the_token_is_for_that_database_and_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    token = desk._token(TARGET, Database("db.example.com", 5432, "transactions", "ana"))()
+    token = desk._token(TARGET, DatabaseAccess("db.example.com", 5432, "transactions", "ana"))()
     assert token.startswith("db.example.com:5432/?Action=connect&DBUser=ana&")
 
 
 def test_tls_checks_the_servers_name_everywhere_but_here() -> None:
-    away = Database("db.example.com", 5432, "t", "ana")
+    away = DatabaseAccess("db.example.com", 5432, "t", "ana")
     context = desk._login(TARGET, away)["ssl"]
     assert isinstance(context, ssl.SSLContext)
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
-    by_url = Database("ignored", 1, "t", "ana", "postgresql://ana:x@db.example.com/t")
+    by_url = DatabaseAccess("ignored", 1, "t", "ana", "postgresql://ana:x@db.example.com/t")
     assert isinstance(desk._login(TARGET, by_url)["ssl"], ssl.SSLContext)
-    assert desk._login(TARGET, Database("127.0.0.1", 5432, "t", "ana"))["ssl"] is False
+    assert desk._login(TARGET, DatabaseAccess("127.0.0.1", 5432, "t", "ana"))["ssl"] is False
     with pytest.raises(Trouble, match="CONFIRM_DATABASE_CA"):
-        desk._login(TARGET, Database("db.example.com", 5432, "t", "ana", ca_file="none.pem"))
+        desk._login(TARGET, DatabaseAccess("db.example.com", 5432, "t", "ana", ca_file="none.pem"))
 
 
 # --- errors in words
@@ -366,7 +366,7 @@ def test_a_database_that_is_read_only_loads_nothing_and_says_how_to_go_on(
     assert (code, "is read-only" in err, "run the same command again" in err) == (Exit.ERROR, True, True)
 
 
-AWAY = Target("prod", "fargate", "prod", "eu-west-1", TARGET.policy, Database("db", 5432, "t", "ana"))
+AWAY = Target("prod", "fargate", "prod", "eu-west-1", TARGET.policy, DatabaseAccess("db", 5432, "t", "ana"))
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ AWAY = Target("prod", "fargate", "prod", "eu-west-1", TARGET.policy, Database("d
     ],
 )
 def test_errors_of_the_database_in_words(error: Exception, code: Exit, said: str) -> None:
-    assert isinstance(AWAY.data, Database)
+    assert isinstance(AWAY.data, DatabaseAccess)
     trouble = desk.explained(error, AWAY, AWAY.data)
     assert (trouble.code, said in trouble.what) == (code, True)
     assert trouble.fix

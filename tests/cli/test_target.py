@@ -13,7 +13,7 @@ import pytest
 from cli import target
 from cli.aws import Table
 from cli.exits import Exit, Trouble
-from cli.postgres import Database
+from cli.postgres import DatabaseAccess
 
 OUTPUTS: dict[str, Any] = {
     "alternative": "serverless",
@@ -98,11 +98,11 @@ FARGATE = {
 def test_a_database_is_come_to_as_the_operator_never_as_the_service(tmp_path: Path) -> None:
     found = target.find(None, outputs_file(tmp_path, **FARGATE))
     assert found.alternative == "fargate"
-    assert found.data == Database("db.example.com", 5432, "transactions", "confirm_operator")
+    assert found.data == DatabaseAccess("db.example.com", 5432, "transactions", "confirm_operator")
     url = "postgresql://ana:secret@10.0.0.9/transactions"
     chosen = {"CONFIRM_DATABASE_USER": "ana", "CONFIRM_DATABASE_URL": url, "CONFIRM_DATABASE_CA": "ca.pem"}
     own = target.find(None, outputs_file(tmp_path, **FARGATE) | chosen)
-    assert own.data == Database("db.example.com", 5432, "transactions", "ana", url, "ca.pem")
+    assert own.data == DatabaseAccess("db.example.com", 5432, "transactions", "ana", url, "ca.pem")
     assert "secret" not in f"{own} {own!r}"
 
 
