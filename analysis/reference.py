@@ -144,7 +144,7 @@ def answers() -> str:
     )
 
 
-def _kind(row: evidence.KnownAnswer) -> str | None:
+def _kind(row: evidence.Proof) -> str | None:
     """Of `GatewayErrors`, the metric."""
     samples: Mapping[type[Outcome], Outcome] = {
         Confirmed: Confirmed("", 0, ""),

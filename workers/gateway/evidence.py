@@ -33,7 +33,7 @@ MAX_REASON = 100
 Verb = Literal["confirm", "ask"]
 
 
-class KnownAnswer(NamedTuple):
+class Proof(NamedTuple):
     """One answer that the protocol knows."""
 
     verbs: tuple[Verb, ...]
@@ -57,46 +57,50 @@ BOTH: tuple[Verb, ...] = ("confirm", "ask")
 CONFIRM: tuple[Verb, ...] = ("confirm",)
 ASK: tuple[Verb, ...] = ("ask",)
 
-TABLE: tuple[KnownAnswer, ...] = (
-    KnownAnswer(BOTH, 200, "confirmed", Confirmed, True, means="done, with reference, amount and currency"),
-    KnownAnswer(CONFIRM, 422, "rejected", Rejected, True, means="refused for good, with a reason"),
-    KnownAnswer(ASK, 200, "rejected", Rejected, True, means="refused for good, with a reason"),
-    KnownAnswer(ASK, 200, "processing", Unknown, True, "gateway is still at it", means="under way"),
-    KnownAnswer(ASK, 404, "not_found", NotFound, True, means="no effect under this key, yet"),
-    KnownAnswer(
+TABLE: tuple[Proof, ...] = (
+    Proof(BOTH, 200, "confirmed", Confirmed, True, means="done, with reference, amount and currency"),
+    Proof(CONFIRM, 422, "rejected", Rejected, True, means="refused for good, with a reason"),
+    Proof(ASK, 200, "rejected", Rejected, True, means="refused for good, with a reason"),
+    Proof(ASK, 200, "processing", Unknown, True, "gateway is still at it", means="under way"),
+    Proof(ASK, 404, "not_found", NotFound, True, means="no effect under this key, yet"),
+    Proof(
         CONFIRM, 409, "processing", Unknown, True, "gateway answered 409: another call is under way",
         means="another call with this key is under way",
     ),
-    KnownAnswer(
+    Proof(
         CONFIRM, 409, "key_reused", Unknown, True, "gateway answered 409: the key was used for another payment",
         means="the key was used for another payment",
     ),
-    KnownAnswer(CONFIRM, 400, "invalid", Retryable, True, "gateway answered 400", means="not understood, so nothing was done"),
-    KnownAnswer(ASK, 400, "invalid", Unknown, True, "gateway answered 400", means="not understood; says nothing of the effect"),
-    KnownAnswer(
+    Proof(
+        CONFIRM, 400, "invalid", Retryable, True, "gateway answered 400",
+        means="not understood, so nothing was done",
+    ),
+    Proof(
+        ASK, 400, "invalid", Unknown, True, "gateway answered 400",
+        means="not understood; says nothing of the effect",
+    ),
+    Proof(
         BOTH, 429, "rate_limited", Retryable, True, "gateway's rate limit (429)", False, Cause.THROTTLED,
         means="too many calls",
     ),
-    KnownAnswer(
+    Proof(
         BOTH, 401, "unauthorized", Retryable, False, "gateway refuses our credentials (401)", False, Cause.KEY_REFUSED,
         means="no key, or a wrong one",
     ),
-    KnownAnswer(
+    Proof(
         BOTH, 403, "forbidden", Retryable, False, "gateway refuses our credentials (403)", False, Cause.KEY_REFUSED,
         means="the key may not do this",
     ),
-    KnownAnswer(
+    Proof(
         CONFIRM, 503, "unavailable", Retryable, False, "gateway unavailable (503)",
         means="refused before anything was done",
     ),
-    KnownAnswer(ASK, 503, "unavailable", Unknown, False, "gateway answered 503", means="no answer to the question"),
-    KnownAnswer(BOTH, 500, "error", Unknown, False, "gateway answered 500", means="an error, maybe after the effect"),
+    Proof(ASK, 503, "unavailable", Unknown, False, "gateway answered 503", means="no answer to the question"),
+    Proof(BOTH, 500, "error", Unknown, False, "gateway answered 500", means="an error, maybe after the effect"),
 )  # fmt: skip
 """Every answer that is the gateway's own. Whatever is not here is `Unknown`, and counts against the gateway."""
 
-ROWS: Mapping[tuple[Verb, int, str], KnownAnswer] = {
-    (verb, row.status, row.word): row for row in TABLE for verb in row.verbs
-}
+ROWS: Mapping[tuple[Verb, int, str], Proof] = {(verb, row.status, row.word): row for row in TABLE for verb in row.verbs}
 
 
 class _Odd(Exception):  # noqa: N818 - an answer that proves nothing
@@ -125,7 +129,7 @@ def no_answer(error: HttpError) -> Called:
     return Called(Retryable(f"not sent: {error.reason}", counts=False, cause=Cause.NOT_SENT), healthy=False)
 
 
-def _outcome(row: KnownAnswer, document: dict[str, Any], transaction: Transaction) -> Outcome:
+def _outcome(row: Proof, document: dict[str, Any], transaction: Transaction) -> Outcome:
     if row.outcome is Confirmed:
         return _confirmed(document)
     if row.outcome is Rejected:
