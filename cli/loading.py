@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from cli.exits import Exit, Trouble
-from cli.rows import Fault, Refused, Row
+from cli.rows import Fault, RefusedRow, Row
 from workers.domain.ports import Store
 from workers.domain.transaction import Transaction
 
@@ -43,9 +43,9 @@ class Loaded:
 
 
 async def load(
-    rows: Iterable[Row | Refused],
+    rows: Iterable[Row | RefusedRow],
     store: Store | None,
-    on_refused: Callable[[Refused], None],
+    on_refused: Callable[[RefusedRow], None],
     on_part: Callable[[Loaded], None],
     loaded: Loaded,
 ) -> None:
@@ -58,10 +58,10 @@ async def load(
         every = iter(rows)
         while part := list(islice(every, PART)):
             fresh: list[Row] = []
-            refused: list[Refused] = []
+            refused: list[RefusedRow] = []
             repeated = 0
             for row in part:
-                if isinstance(row, Refused):
+                if isinstance(row, RefusedRow):
                     refused.append(row)
                 elif (earlier := seen.add(row)) is None:
                     fresh.append(row)
@@ -89,27 +89,27 @@ async def load(
             on_part(loaded)
 
 
-def _conflict(row: Row, found: str) -> Refused:
+def _conflict(row: Row, found: str) -> RefusedRow:
     fault = Fault(
         "id",
         f"one that is {found}",  # not the id itself: where columns are mixed up, it is an account
         "one account, amount and currency per id, for ever",
         "give this one an id of its own; what is there was left untouched",
     )
-    return Refused(row.line, (fault,), row.raw)
+    return RefusedRow(row.line, (fault,), row.raw)
 
 
-def _not_taken(row: Row) -> Refused:
+def _not_taken(row: Row) -> RefusedRow:
     fault = Fault(
         "line",
         "a row that keeps to the rules of an import, and not to those of the datastore",
         "what the datastore takes",
         "report it: rows are checked before they are sent. The others were loaded",
     )
-    return Refused(row.line, (fault,), row.raw)
+    return RefusedRow(row.line, (fault,), row.raw)
 
 
-def _is_conflict(row: Refused) -> bool:
+def _is_conflict(row: RefusedRow) -> bool:
     return any(fault.field == "id" and "for another payment" in fault.found for fault in row.faults)
 
 
@@ -183,7 +183,7 @@ class Rejects:
         self._file: BinaryIO | None = None
         self.rows = 0
 
-    def write(self, row: Refused) -> None:
+    def write(self, row: RefusedRow) -> None:
         if row.raw is None:
             return
         if self._file is None:

@@ -25,11 +25,11 @@ from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
 from cli.reconcile import effects
 from cli.reconcile import reconcile as compare
-from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, Refused, Rows
+from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
 from workers.canary import made
 from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Status, Transaction, utc
-from workers.domain.transitions import Refused as RuleRefused
+from workers.domain.transitions import Refused
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -
     await _found(desk, id_)
     try:
         return await desk.store.redrive(id_, by=by, approved_by=approved_by, why=why)
-    except RuleRefused as refused:
+    except Refused as refused:
         raise Trouble(
             str(refused),
             f"see `confirm show {id_}`; only REVIEW can be redriven, by two different people",
@@ -260,7 +260,7 @@ class _Import:
         rows = Rows(chunks(stream, lambda count: progress.advance(task, count)), self.source.format, self.defaults)
         rejects = Rejects(self.source.rejects, lambda: rows.header, chosen=self.source.chosen)
 
-        def refused(row: Refused) -> None:
+        def refused(row: RefusedRow) -> None:
             rejects.write(row)
             self._tell(row)
 
@@ -273,7 +273,7 @@ class _Import:
             else:
                 self._at_desk(at, lambda desk: load(rows, desk.store, refused, part, self.loaded))
         except BadFile as bad:
-            self._tell(Refused(bad.line, bad.faults, None))
+            self._tell(RefusedRow(bad.line, bad.faults, None))
             self._end(None, 0)
             raise Trouble(f"{self.source.name} is no file of transactions", "see above; nothing was loaded") from None
         finally:
@@ -288,7 +288,7 @@ class _Import:
         except Trouble as trouble:
             raise Trouble(trouble.what + self._so_far(), trouble.fix + self._again(), trouble.code) from None
 
-    def _tell(self, row: Refused) -> None:
+    def _tell(self, row: RefusedRow) -> None:
         self.faults_total += len(row.faults)
         if self.json:
             self.faults += views.refused_json(row)[: max(FAULTS_IN_JSON - len(self.faults), 0)]

@@ -23,7 +23,7 @@ KEPT = 1000
 PART = 1000
 
 
-class Kind(StrEnum):
+class Discrepancy(StrEnum):
     """How the two books may differ about one id."""
 
     DOUBLED = "doubled"
@@ -36,26 +36,30 @@ class Kind(StrEnum):
     UNREADABLE = "unreadable"
 
 
-MEANING: Mapping[Kind, str] = {
-    Kind.DOUBLED: "the gateway moved it more than once: call the gateway's owner, stop the workers",
-    Kind.OTHER_AMOUNT: "the gateway moved another amount than ours: a person decides",
-    Kind.NOT_MOVED: "confirmed here, not in the gateway's book: does the file cover its time? If so, a person decides",
-    Kind.REJECTED: "rejected here, yet the gateway moved it: a person decides",
-    Kind.OPEN: "moved, not settled here yet: a worker asks and settles it; normal while work is under way",
-    Kind.DESK: "moved, and on a desk here: decide it with `confirm review`",
-    Kind.UNKNOWN: (
+MEANING: Mapping[Discrepancy, str] = {
+    Discrepancy.DOUBLED: "the gateway moved it more than once: call the gateway's owner, stop the workers",
+    Discrepancy.OTHER_AMOUNT: "the gateway moved another amount than ours: a person decides",
+    Discrepancy.NOT_MOVED: (
+        "confirmed here, not in the gateway's book: does the file cover its time? If so, a person decides"
+    ),
+    Discrepancy.REJECTED: "rejected here, yet the gateway moved it: a person decides",
+    Discrepancy.OPEN: "moved, not settled here yet: a worker asks and settles it; normal while work is under way",
+    Discrepancy.DESK: "moved, and on a desk here: decide it with `confirm review`",
+    Discrepancy.UNKNOWN: (
         "moved, and not here at all: never bring it in while `mode` is confirm, where a new one counts as never sent "
         "and is paid again. In `mode: shadow`, bring it in with `confirm import` and its true created_at, and wait "
         "until it is confirmed"
     ),
-    Kind.UNREADABLE: "here in a form that nobody can read, so it was not compared: see who writes there besides us",
+    Discrepancy.UNREADABLE: (
+        "here in a form that nobody can read, so it was not compared: see who writes there besides us"
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     id: str
-    kind: Kind
+    kind: Discrepancy
     status: Status | None
     amount: int
     """Ours, in minor units; 0 where we know nothing of it."""
@@ -83,7 +87,7 @@ class Reconciled:
     ours: dict[str, Side] = field(default_factory=dict)
     """CONFIRMED, by currency."""
     theirs: dict[str, Side] = field(default_factory=dict)
-    counts: dict[Kind, int] = field(default_factory=dict)
+    counts: dict[Discrepancy, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     our_canaries: Side = field(default_factory=Side)
     """Confirmed ones. A line of their own: they are deleted after a week, so the two sides of it may differ."""
@@ -157,7 +161,7 @@ async def reconcile(book: Iterable[Effect], entries: AsyncIterator[Entry], since
             moved = theirs.take(entry.id)
             if not entry.readable:
                 total = sum(effect.amount for effect in moved)
-                result.add(Difference(entry.id, Kind.UNREADABLE, None, 0, _code(moved), total))
+                result.add(Difference(entry.id, Discrepancy.UNREADABLE, None, 0, _code(moved), total))
                 continue
             canary = is_canary(entry.id, entry.amount, entry.currency)
             if entry.status is Status.CONFIRMED and (moved or _covered(entry, since)):
@@ -169,23 +173,23 @@ async def reconcile(book: Iterable[Effect], entries: AsyncIterator[Entry], since
         for id_, currency, amount, count in theirs.rest():
             if is_canary(id_, amount, currency):
                 continue  # one that is forgotten here
-            kind = Kind.UNKNOWN if count == 1 else Kind.DOUBLED
+            kind = Discrepancy.UNKNOWN if count == 1 else Discrepancy.DOUBLED
             result.add(Difference(id_, kind, None, 0, currency, amount))
     return result
 
 
-_COSTLY = (Kind.DOUBLED, Kind.OTHER_AMOUNT)
+_COSTLY = (Discrepancy.DOUBLED, Discrepancy.OTHER_AMOUNT)
 
 
-def _judged(entry: Entry, moved: list[Effect], since: datetime | None) -> Kind | None:
+def _judged(entry: Entry, moved: list[Effect], since: datetime | None) -> Discrepancy | None:
     if len(moved) > 1:
-        return Kind.DOUBLED
+        return Discrepancy.DOUBLED
     if not moved:
-        return Kind.NOT_MOVED if entry.status is Status.CONFIRMED and _covered(entry, since) else None
+        return Discrepancy.NOT_MOVED if entry.status is Status.CONFIRMED and _covered(entry, since) else None
     if (moved[0].amount, moved[0].currency) != (entry.amount, entry.currency):
-        return Kind.OTHER_AMOUNT
-    return {Status.CONFIRMED: None, Status.REJECTED: Kind.REJECTED, Status.REVIEW: Kind.DESK}.get(
-        entry.status, Kind.OPEN
+        return Discrepancy.OTHER_AMOUNT
+    return {Status.CONFIRMED: None, Status.REJECTED: Discrepancy.REJECTED, Status.REVIEW: Discrepancy.DESK}.get(
+        entry.status, Discrepancy.OPEN
     )
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from cli.desk import InState, Run
 from cli.loading import Loaded
 from cli.reconcile import MEANING as KINDS
-from cli.reconcile import Kind, Reconciled, Side
+from cli.reconcile import Discrepancy, Reconciled, Side
 from cli.views import MEANING, Overview, age, discreet, printable, shown
 from workers.domain import currency
 from workers.domain.redaction import masked
@@ -28,7 +28,7 @@ DIFFERENCES = 50
 PIPED_WIDTH = 200
 """Columns where the output is no terminal, so that `grep` finds whole lines."""
 
-_NOT_KNOWN = {Kind.UNREADABLE: "unreadable"}
+_NOT_KNOWN = {Discrepancy.UNREADABLE: "unreadable"}
 _STYLE = {
     Status.PENDING: "yellow",
     Status.PROCESSING: "cyan",

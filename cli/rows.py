@@ -81,7 +81,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedRow:
     """A bad row, with all that is wrong with it. `raw` is None where the line is too long to keep."""
 
     line: int
@@ -119,7 +119,7 @@ class Rows:
         self.header: bytes | None = None
         """The header line of a CSV file, once it is read."""
 
-    def __iter__(self) -> Iterator[Row | Refused]:
+    def __iter__(self) -> Iterator[Row | RefusedRow]:
         columns: tuple[str, ...] = ()
         number, anything = 0, False
         for line in self._lines:
@@ -137,16 +137,16 @@ class Rows:
         if not anything:
             raise BadFile(1, [_nothing(self._format)])
 
-    def _row(self, number: int, line: _Line, columns: tuple[str, ...]) -> Row | Refused:
+    def _row(self, number: int, line: _Line, columns: tuple[str, ...]) -> Row | RefusedRow:
         try:
             text = _text(line)
             fields = _csv_fields(text, columns) if self._format is Format.CSV else _json_fields(text)
         except _Unreadable as unreadable:
-            return Refused(number, (unreadable.fault,), None if line.too_long else line.raw)
+            return RefusedRow(number, (unreadable.fault,), None if line.too_long else line.raw)
         faults: list[Fault] = []
         transaction = _transaction(fields, self._defaults, faults)
         if transaction is None:
-            return Refused(number, tuple(_discreet(fault, fields) for fault in faults), line.raw)
+            return RefusedRow(number, tuple(_discreet(fault, fields) for fault in faults), line.raw)
         return Row(number, transaction, line.raw)
 
 

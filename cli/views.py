@@ -13,7 +13,7 @@ from typing import Any
 
 from cli.desk import InState, Run, Target
 from cli.reconcile import Reconciled, Side
-from cli.rows import Refused
+from cli.rows import RefusedRow
 from workers.domain.causes import Cause
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_cards
@@ -183,7 +183,7 @@ def waiting_json(record: Transaction) -> dict[str, Any]:
     return {name: whole[name] for name in names.split()}
 
 
-def refused_json(row: Refused) -> list[dict[str, Any]]:
+def refused_json(row: RefusedRow) -> list[dict[str, Any]]:
     return [
         {
             "line": row.line,

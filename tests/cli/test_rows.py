@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.rows import MAX_AMOUNT, MAX_LINE_BYTES, BadFile, Defaults, Fault, Format, Refused, Row, Rows
+from cli.rows import MAX_AMOUNT, MAX_LINE_BYTES, BadFile, Defaults, Fault, Format, RefusedRow, Row, Rows
 from workers.domain.currency import EXPONENTS, WITHOUT_MINOR_UNIT, in_major_units
 from workers.domain.rules import broken_rule
 from workers.stores.common import arrived
@@ -23,18 +23,18 @@ HEADER = "id,account,amount_minor,currency"
 GOOD = f"ok-1,{ACCOUNT},1250,USD"
 
 
-def csv_rows(*lines: str | bytes, header: str = HEADER) -> list[Row | Refused]:
+def csv_rows(*lines: str | bytes, header: str = HEADER) -> list[Row | RefusedRow]:
     raw = [line if isinstance(line, bytes) else line.encode() for line in (header, *lines)]
     return list(Rows([b"\n".join(raw)], Format.CSV, DEFAULTS))
 
 
-def json_rows(*lines: str | bytes) -> list[Row | Refused]:
+def json_rows(*lines: str | bytes) -> list[Row | RefusedRow]:
     raw = [line if isinstance(line, bytes) else line.encode() for line in lines]
     return list(Rows([b"\n".join(raw)], Format.JSONL, DEFAULTS))
 
 
-def faults(row: Row | Refused) -> tuple[Fault, ...]:
-    assert isinstance(row, Refused), "the row was taken"
+def faults(row: Row | RefusedRow) -> tuple[Fault, ...]:
+    assert isinstance(row, RefusedRow), "the row was taken"
     return row.faults
 
 
@@ -113,7 +113,7 @@ def test_a_bad_csv_row_is_named_and_its_neighbours_survive(line: str | bytes, fi
     assert isinstance(before, Row)
     assert isinstance(after, Row)
     assert after.line == 4
-    assert isinstance(bad, Refused)
+    assert isinstance(bad, RefusedRow)
     assert bad.line == 3
     (fault,) = bad.faults
     assert (fault.field, fault.found) == (field, found)
@@ -237,7 +237,7 @@ def test_a_file_that_is_none_is_refused_as_a_whole(text: str, format_: Format, f
     assert ACCOUNT not in str(bad.value)
 
 
-def read(raw: bytes, format_: Format) -> tuple[list[Row | Refused], BadFile | None]:
+def read(raw: bytes, format_: Format) -> tuple[list[Row | RefusedRow], BadFile | None]:
     """The rows, or why the file is none."""
     try:
         return list(Rows([raw], format_, DEFAULTS)), None
@@ -257,7 +257,7 @@ def test_a_mark_of_utf_16_refuses_the_file_at_once(mark: bytes) -> None:
 @pytest.mark.parametrize("format_", list(Format))
 def test_utf_16_is_refused_as_a_whole_or_row_by_row(encoding: str, format_: Format) -> None:
     rows, bad = read(f"{HEADER}\n{GOOD}\n".encode(encoding), format_)
-    assert bad or (rows and all(isinstance(row, Refused) for row in rows))
+    assert bad or (rows and all(isinstance(row, RefusedRow) for row in rows))
     assert bad is None or "UTF-8" in str(bad) or "NUL" in str(bad)
 
 
@@ -324,7 +324,7 @@ NASTY = st.one_of(
 GARBAGE = st.lists(NASTY, max_size=8).map(b"".join).map(lambda raw: raw.replace(b"\n", b" "))
 
 
-def checked(rows: Iterable[Row | Refused]) -> list[Row]:
+def checked(rows: Iterable[Row | RefusedRow]) -> list[Row]:
     """The good ones; of the bad ones every one says all that it must."""
     good = []
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -76,6 +77,18 @@ def test_nothing_is_called_by_a_second_word() -> None:
         for hit in FORBIDDEN.finditer(text)
     ]
     assert found == [], f"another word for it stands in the table of {PAGE}"
+
+
+def test_a_class_has_its_name_for_itself() -> None:
+    """Where transactions are worked on and where people look at them: there one name is one thing."""
+    classes = Counter(
+        name
+        for room in ("workers", "cli")
+        for path in (ROOT / room).rglob("*.py")
+        for name in re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)
+        if not name.startswith("_")
+    )
+    assert [name for name, times in classes.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("text", ["the DLQ", "sent round\nagain", "round_again", "a stolen lease", "Singing"])

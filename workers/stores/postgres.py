@@ -447,7 +447,7 @@ class PostgresCanaries:
 
     async def send(self, canary: Transaction) -> None:
         """Insert it as producers do (docs/producers.md), and have those of last week forgotten."""
-        sent = sql.Canary(
+        sent = sql.SentCanary(
             id=canary.id,
             account=canary.account,
             amount=canary.amount,

@@ -408,7 +408,7 @@ SHADOW_LEFT = Statement("SELECT left_at, stopped, since FROM shadow_left", Nothi
 # --- canaries, by the role that is for them
 
 
-class Canary(NamedTuple):
+class SentCanary(NamedTuple):
     id: str
     account: str
     amount: int
@@ -420,6 +420,6 @@ class Canary(NamedTuple):
 SEND_CANARY = Statement(
     "INSERT INTO transactions (id, account, amount, currency, created_at, deadline)"
     " VALUES (:id, :account, :amount, :currency, :created_at, :deadline) ON CONFLICT (id) DO NOTHING",
-    Canary,
+    SentCanary,
     Nothing,
 )
