@@ -110,8 +110,8 @@ def policies() -> str:
 
 @cache
 def _runbooks() -> Mapping[str, str]:
-    """Alarm -> its runbook, of both alternatives in prod."""
-    made = [alarm for name in BOTH for _, alarm in watched.in_prod(name).alarms]
+    """Alarm -> its runbook, of all alternatives in prod."""
+    made = [alarm for name in settings.NAMES for _, alarm in watched.in_prod(name).alarms]
     return {alarm.name: f"runbooks/{alarm.runbook}.md" for alarm in made}
 
 

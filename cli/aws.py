@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import aws_errors
-from cli.desk import Desk, Entry, InState, Run, Target
+from cli.desk import Desk, Entry, InState, Run, Runs, Target
 from cli.exits import Trouble
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
@@ -53,6 +53,10 @@ class Table:
     def open(self, target: Target) -> AbstractAsyncContextManager[Desk]:
         return open_aws(target, self)
 
+    def runs(self, client: Any, config: Config) -> Runs:
+        """What worked on it; `client` is the table's."""
+        return StateMachineRuns(boto3.client("stepfunctions", config=config), self.state_machine, client, self.name)
+
     def as_canary(self) -> Table:
         return self
 
@@ -73,7 +77,7 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
     )
     try:
         table = boto3.client("dynamodb", config=config)
-        machine = boto3.client("stepfunctions", config=config)
+        runs = data.runs(table, config)
     except BotoCoreError as error:  # a profile that does not exist, a broken configuration file
         raise explained(error, target) from None
     store = OperatorsStore(
@@ -84,7 +88,6 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
         clock=SystemClock(),
         policy=target.policy,
     )
-    runs = StateMachineRuns(machine, data.state_machine, table, data.name)
     yield Desk(target, store, runs, TableCensus(table, data.name), store)
 
 

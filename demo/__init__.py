@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from demo.scenario import Outcome, Scenario, Watch, ask_gateway
 from demo.verdict import Effect, judge
 from local.errors import LocalError
 from local.processes import ROOT
-from local.stack import LocalAws, in_use
+from local.stack import SCHEDULER_SPEED, LocalAws, in_use
 from workers.domain.causes import Cause
 
 PATIENCE_SECONDS = 240.0
@@ -30,18 +31,30 @@ RESTART = ("aws", "gateway", "postgres", "state", "program", "selected", "run.js
 """What a demo removes of an earlier one: every demo begins with an empty AWS. The engine stays."""
 
 
-def main(alternatives: Sequence[str], most: int | None = None) -> int:
-    """Run them one after the other; 0 when every promise was kept, 1 otherwise.
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of a demo it is."""
 
-    `most`: with so many purchases at most; None for all.
+    purchases: int | None
+    """So many of the first; None for all."""
+    quiet: int
+    """Transactions of the quiet hour."""
+    speed: float
+    """How much faster than on AWS the Scheduler's clock runs."""
+
+
+WHOLE, SHORT = Size(None, 10, SCHEDULER_SPEED), Size(150, 1, 30.0)
+
+
+def main(alternatives: Sequence[str], size: Size = WHOLE) -> int:
+    """Run them one after the other; 0 when every promise was kept, 1 otherwise.
 
     Raises:
         LocalError: something could not be started, or a command failed.
     """
     console = screen.console()
     began = time.monotonic()
-    purchases = list(islice(cdnow.purchases(), most))
-    outcomes = [_show(console, ALTERNATIVES[name].scenario(), purchases, ROOT / ".local") for name in alternatives]
+    outcomes = [_show(console, ALTERNATIVES[name].scenario(), size, ROOT / ".local") for name in alternatives]
     if len(outcomes) > 1:
         screen.chapter(console, 7, "side by side", "measured here, and priced for AWS")
         comparison.show(console, outcomes)
@@ -49,13 +62,13 @@ def main(alternatives: Sequence[str], most: int | None = None) -> int:
     return 0 if all(outcome.verdict.holds for outcome in outcomes) else 1
 
 
-def _show(console: Console, kind: type[Scenario], purchases: Sequence[cdnow.Purchase], folder: Path) -> Outcome:
+def _show(console: Console, kind: type[Scenario], size: Size, folder: Path) -> Outcome:
     _begin_anew(folder)
     # A key of this run alone: what the gateway gets must be what was put into the secret.
     os.environ["SIMULATED_GATEWAY_KEY"] = key = secrets.token_hex(16)
     stack = kind.alternative
     screen.title(console, f"The {stack} stack on the local AWS", kind.about)
-    with LocalAws(stack, folder=folder) as aws:
+    with LocalAws(stack, folder=folder, scheduler_speed=size.speed) as aws:
         screen.chapter(console, 1, "pulumi preview", "what would be made")
         _must(aws.pulumi("preview", "--stack", stack).returncode, "pulumi preview")
         screen.chapter(console, 2, "pulumi up", "the same program and command as on AWS")
@@ -66,15 +79,13 @@ def _show(console: Console, kind: type[Scenario], purchases: Sequence[cdnow.Purc
         _put_key(aws, outputs, key)
         scenario = kind(aws, outputs)
         try:
-            return _confirm(console, aws, scenario, purchases, folder)
+            return _confirm(console, aws, scenario, size, folder)
         finally:
             scenario.close()
 
 
-def _confirm(
-    console: Console, aws: LocalAws, scenario: Scenario, purchases: Sequence[cdnow.Purchase], folder: Path
-) -> Outcome:
-    stack = scenario.alternative
+def _confirm(console: Console, aws: LocalAws, scenario: Scenario, size: Size, folder: Path) -> Outcome:
+    stack, purchases = scenario.alternative, list(islice(cdnow.purchases(), size.purchases))
     screen.chapter(
         console, 3, "confirm import", f"{len(purchases):,} purchases of a CD shop, 1997-98, become pending transactions"
     )
@@ -99,8 +110,8 @@ def _confirm(
     marks = [*watch.marks, *([Mark(min(taken), f"{len(taken)} taken over")] if taken else [])]
     draw(watch.samples, settled, marks, f"{len(records):,} transactions through the {stack} stack, local AWS", picture)
     console.print(f"\n[bold]The picture:[/] {picture.relative_to(ROOT)}")
-    screen.chapter(console, 6, "a quiet hour", "ten more, one by one, with a gateway in good health")
-    latencies = scenario.quiet_latencies(10)
+    screen.chapter(console, 6, "a quiet hour", f"{size.quiet} more, one by one, with a gateway in good health")
+    latencies = scenario.quiet_latencies(size.quiet)
     screen.latencies(console, latencies, scenario.latency_note)
     board = folder / "demo" / f"dashboard-{stack}.png"
     source = dashboard.Source(aws.client("cloudwatch"), datetime.fromtimestamp(watch.began, UTC), datetime.now(UTC))

@@ -35,6 +35,7 @@ SLOWEST = (
     "local/test_alarms.py",
     "local/test_database.py",
     "service/test_point_in_time.py",
+    "extending/test_third.py",
     "pipeline/test_true_run.py",
     "local/test_overlays.py",
     "local/test_dynamic.py",

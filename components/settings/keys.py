@@ -69,9 +69,9 @@ def choice_of(alternatives: tuple[str, ...]) -> tuple[Key, ...]:
     allowed = " or ".join(sorted(alternatives))
     return (
         Key("alternative", "string", "serverless",
-            f"Which alternative confirms the transactions: {' or '.join(alternatives)}.",
+            "Which alternative confirms the transactions.",
             allowed, choice(*alternatives)),
-        Key("switchFrom", "string", "", "The alternative that this stack may delete to become the other.",
+        Key("switchFrom", "string", "", "The alternative that this stack may delete to become another.",
             f"{allowed}, or nothing", choice("", *alternatives)),
     )  # fmt: skip
 

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from alternatives.settings import NAMES
 from analysis.graph import PROJECT, ROOT, Record
 from components.tags import component_of
-from tests.program.test_settings import LEAST
 
 MOST_LINES = 45
 """For each alternative."""
-THIRD = """
-from components.settings import AlternativeSettings, Key, Part
-from components.settings.reading import matching
-
-
-class Greeting(str):
-    pass
-
-
-KEYS = (Key("greeting", "string", "", "What it says.", "letters, or nothing", matching(r"[a-z]*")),)
-PART = Part(KEYS, {}, lambda values, common: (Greeting(values.text("greeting")),))
-SETTINGS = AlternativeSettings((PART,), 33, lambda s: iter(()), lambda s: iter([s.part(Greeting)]))
-"""
 MAIN = (ROOT / "__main__.py").read_text()
 
 
@@ -82,33 +66,9 @@ def test_the_bill_knows_the_innermost_component(types: str, component: str | Non
     assert component_of(f"urn:pulumi:stack::{PROJECT}::{types}::name") == component
 
 
-def test_a_third_alternative_is_a_package_and_a_line(tmp_path: Path) -> None:
-    for folder in ("components", "alternatives"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    third = tmp_path / "components" / "third"
-    third.mkdir()
-    (third / "__init__.py").touch()
-    (third / "rules.py").write_text(THIRD)
-    descriptor = (ROOT / "alternatives/serverless/__init__.py").read_text()
-    (tmp_path / "alternatives/third.py").write_text(descriptor.replace("serverless", "third"))
-    registry = tmp_path / "alternatives/__init__.py"
-    registry.write_text(
-        registry.read_text()
-        .replace("import fargate,", "import fargate, third,")
-        .replace("= {\n", '= {\n    "third": third.ALTERNATIVE,\n')
-    )
-    script = (
-        "from alternatives.settings import parse, warnings\n"
-        f"s = parse({LEAST | {'alternative': 'third', 'greeting': 'hello'}!r})\n"
-        "print(s.alternative, s.work.lease_seconds, *warnings(s))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, env={"PATH": ""}
-    )
-    assert done.stdout.split() == ["third", "33", "hello"]
-
-
-def test_who_knows_the_alternatives_loads_no_pulumi() -> None:
-    script = "import sys, alternatives; print(sorted(name for name in sys.modules if 'pulumi' in name))"
+@pytest.mark.parametrize("what", ["", "import cli.main; [one.desk() for one in alternatives.ALTERNATIVES.values()];"])
+def test_who_knows_the_alternatives_loads_no_pulumi(what: str) -> None:
+    """The operators' command least of all, which asks each for the way to its datastore."""
+    script = f"import sys, alternatives; {what} print(sorted(name for name in sys.modules if 'pulumi' in name))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,12 @@
+"""The stacks of the sweep alternative that tests and the docs' tables record."""
+
+from __future__ import annotations
+
+from alternatives.descriptor import Config, Stacks
+
+PROD: Config = {"environment": "prod", "alarmEmail": "on-call@example.com"}
+STACKS = Stacks(
+    tested={"sweep-dev": {}, "sweep-staging": {"environment": "staging"}, "sweep-prod": PROD},
+    permissions=(PROD,),
+    watched={},
+)

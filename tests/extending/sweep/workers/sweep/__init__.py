@@ -1,0 +1,1 @@
+"""The runtime of the sweep alternative: one Lambda on a schedule."""
