@@ -583,6 +583,26 @@ def test_what_is_seldom_asked_for_reads_no_table_from_end_to_end(
     assert "Seq Scan" not in found, found
 
 
+def test_a_long_desk_is_not_sorted_to_be_shown(database: Database) -> None:
+    """What is selected bears the columns' names, and is not what the index is ordered by."""
+
+    async def plan() -> str:
+        async with database.pool.acquire() as connection:
+            await _grow(connection, "p-", 5_000)
+            await connection.execute(
+                "UPDATE transactions SET due_at = NULL, status = 'REVIEW', reason = 'x', owner = 'o', review_by = now()"
+            )
+            await connection.execute("ANALYZE transactions")
+            await connection.execute(f"PREPARE one AS {sql.REVIEW.text}")
+            lines = await connection.fetch("EXPLAIN EXECUTE one (10)")
+            await connection.execute("DEALLOCATE one")
+            return "\n".join(line[0] for line in lines)
+
+    found = run(plan())
+    assert "Index Scan using transactions_desk" in found, found
+    assert "Seq Scan" not in found, found
+
+
 def test_a_plan_of_an_empty_queue_does_not_outlive_it(database: Database) -> None:
     """A worker starts where nothing waits; then much arrives at once, and no statistics know of it yet."""
 

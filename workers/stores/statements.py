@@ -321,12 +321,11 @@ class Limit(NamedTuple):
 
 ROWS = Statement(f"{_STORED} WHERE id = ANY (:ids::text[])", Ids, Stored)
 EVERY_ROW = Statement(_STORED, Nothing, Stored)
-HELD = Statement(f"{_STORED} WHERE due_at IS NOT NULL AND token = :token ORDER BY due_at, id", Token, Stored)
-REVIEW = Statement(
-    f"SELECT {_columns(Stored)} FROM payments WHERE review_by IS NOT NULL ORDER BY review_by, id LIMIT :limit",  # noqa: S608
-    Limit,
-    Stored,
-)
+# ordered by the table's columns, which an index has: the bare names are those of the selected expressions
+_HELD = f"{_STORED} t WHERE t.due_at IS NOT NULL AND t.token = :token ORDER BY t.due_at, t.id"
+HELD = Statement(_HELD, Token, Stored)
+_ON_DESK = f"SELECT {_columns(Stored)} FROM payments t WHERE t.review_by IS NOT NULL"  # noqa: S608 - names of ours
+REVIEW = Statement(f"{_ON_DESK} ORDER BY t.review_by, t.id LIMIT :limit", Limit, Stored)
 LINES = Statement(f"{_LINES} WHERE transaction_id = :id ORDER BY version", Id, StoredLine)
 EVERY_LINE = Statement(f"{_LINES} ORDER BY transaction_id, version", Nothing, StoredLine)
 
