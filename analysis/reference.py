@@ -123,7 +123,7 @@ def answers() -> str:
             row.status,
             f"`{row.word}`",
             row.means,
-            f"`{row.outcome.__name__}`" + ("" if row.counts else ", gives the attempt back"),
+            f"`{row.outcome.__name__}`" + ("" if row.counts else ", attempt uncounted"),
             "works" if row.healthy else "fails",
             f"`{kind}`" if (kind := _kind(row)) else "",
         )
@@ -137,7 +137,7 @@ def answers() -> str:
             (both, "any", "anything else", "a stranger's, or broken: nobody knows", unknown, "fails", "`unknown`"),
             (both, "none", "", "no whole answer after something was sent", unknown, "fails", "`unknown`"),
             (
-                *(both, "none", "", "no connection: nothing was sent", "`Retryable`, gives the attempt back", "fails"),
+                *(both, "none", "", "no connection: nothing was sent", "`Retryable`, attempt uncounted", "fails"),
                 "`turned-away`",
             ),
         ],

@@ -5,7 +5,7 @@
       │        └────── Confirm ── Report ── MoreWork ── Release
       └───────────────────────────────────────┘      (any error: Abandon ── RunFailed)
 
-Plan takes the run lock, and gives it back where nothing is due: Scheduler delivers at least once, and a run may outlast
+Plan takes the run lock, and releases it where nothing is due: Scheduler delivers at least once, and a run may outlast
 the schedule's period. A state of its own for that would cost a transition each minute, the whole month. Batches renew
 the lock, for a loop may outlast any lease. Who finds it taken looks at what is due all the same: alarms want to hear.
 

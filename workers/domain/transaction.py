@@ -83,8 +83,8 @@ class Transaction(NamedTuple):
     """With no evidence by then, the transaction goes to REVIEW."""
     status: Status = Status.PENDING
     attempt: int = 0
-    """Attempts begun so far; a crash uses one up, a call that was never made or only asked gives it back. Attempts
-    bound what is sent: beyond the policy's number a claim may ask, and send no more."""
+    """Attempts begun so far; a crash uses one up, a call that was never made or only asked leaves it uncounted.
+    Attempts bound what is sent: beyond the policy's number a claim may ask, and send no more."""
     next_attempt_at: datetime | None = None
     """Since when it is due (open states only; a claim leaves it alone, so that the index of open work stands still)."""
     lease_until: datetime | None = None

@@ -490,8 +490,8 @@ def _release(
 ) -> Transaction:
     """Back to PENDING, due at `due`.
 
-    `back` gives the attempt back; `sent` says that this very attempt may have reached the gateway; `tried` that there
-    was a call, or the try of one: the wait before the next grows.
+    `back` leaves the attempt uncounted; `sent` says that this very attempt may have reached the gateway; `tried` that
+    there was a call, or the try of one: the wait before the next grows.
     """
     record = _sent(case, sent=sent)
     return _moved(

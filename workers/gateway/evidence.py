@@ -46,7 +46,7 @@ class Proof(NamedTuple):
     reason: str = ""
     """Of the outcome, where it is not taken from the document."""
     counts: bool = True
-    """Of Retryable: False gives the attempt back."""
+    """Of Retryable: False leaves the attempt uncounted."""
     cause: Cause = Cause.NOT_DONE
     """Of Retryable."""
     means: str = ""
