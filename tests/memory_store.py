@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Move, ReviewBacklog
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late, recalled
 from workers.stores.common import arrived, claimed, desk_of, same_content
@@ -71,7 +71,7 @@ class MemoryStore:
         ]
         return Backlog(len(self._open()), len(due), min(due, default=None), len(await self.review(len(self.records))))
 
-    async def desk(self) -> Desk:
+    async def desk(self) -> ReviewBacklog:
         return desk_of(await self.review(len(self.records)))
 
     async def recall(self) -> int:

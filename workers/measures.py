@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from workers.domain.confirming import Tally
-from workers.domain.ports import Calls, Desk
+from workers.domain.ports import Calls, ReviewBacklog
 from workers.domain.transaction import Transaction
 from workers.telemetry import Metrics, Telemetry
 
@@ -49,7 +49,7 @@ def of_gateway(calls: Calls, *, ready: bool, most: int = MOST) -> Metrics:
     )
 
 
-def of_desk(desk: Desk, now: datetime, review_within: timedelta) -> Metrics:
+def of_desk(desk: ReviewBacklog, now: datetime, review_within: timedelta) -> Metrics:
     """How many wait for a person, and for how long the first of them has; nothing of an empty desk."""
     if not desk.count:
         return {}
@@ -71,7 +71,7 @@ def by_kind(telemetry: Telemetry, calls: Calls, at: datetime) -> None:
         telemetry.metrics({"GatewayErrors": (count, "Count")}, at, dimension="Kind", Kind=kind)
 
 
-def by_currency(telemetry: Telemetry, desk: Desk, at: datetime) -> None:
+def by_currency(telemetry: Telemetry, desk: ReviewBacklog, at: datetime) -> None:
     """A line for each currency of the money that waits for a person: in minor units, for CloudWatch knows no money."""
     for currency, amount in desk.at_risk.items():
         telemetry.metrics({"MoneyAtRisk": (amount, "None")}, at, dimension="Currency", Currency=currency)

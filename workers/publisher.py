@@ -18,7 +18,7 @@ import boto3
 from workers import measures
 from workers.config import Values
 from workers.config import telemetry as telemetry_of
-from workers.domain.ports import Desk
+from workers.domain.ports import ReviewBacklog
 from workers.telemetry import failures_logged
 
 RESUMING = "DatabaseResumingException"
@@ -75,7 +75,7 @@ def publish(event: object, context: object) -> dict[str, float]:  # noqa: ARG001
     values.check()
     found, now = measure(boto3.client("rds-data"), request), datetime.now(UTC)
     first = now - timedelta(seconds=found.overdue) if found.review else None
-    desk = Desk(found.review, first, found.at_risk)
+    desk = ReviewBacklog(found.review, first, found.at_risk)
     telemetry.metrics(
         {
             "Backlog": (found.due, "Count"),

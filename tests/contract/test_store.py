@@ -17,7 +17,7 @@ from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
-from workers.domain.ports import Claimed, Desk, Move, Store
+from workers.domain.ports import Claimed, Move, ReviewBacklog, Store
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.domain.transitions import Answer, Refused, decide
 from workers.stores.dynamodb import DynamoDbStore
@@ -232,7 +232,7 @@ def test_the_desk_and_the_way_back(store: Store, clock: FakeClock) -> None:
     run(store.add(list(payments(3))))
     records = claim(store)
     moves = [answer(record, clock, Confirmed("ref", 1, "USD")) for record in records[:2]]
-    assert run(store.desk()) == Desk()
+    assert run(store.desk()) == ReviewBacklog()
     run(store.settle(moves))
     waiting = run(store.review())
     assert {record.id for record in waiting} == {"p-0", "p-1"}

@@ -24,7 +24,7 @@ from workers.gateway import evidence
 from workers.gateway.evidence import Verb, read
 from workers.gateway.limits import Called, error_of
 from workers.gateway.payments import GatewaySettings, PaymentGateway
-from workers.transport.http import Answer
+from workers.transport.http import Response
 
 ONE = transaction()
 JSON = {"content-type": "application/json"}
@@ -64,7 +64,7 @@ ELSE: tuple[Outcome, bool, str | None] = (UNKNOWN, False, "unknown")
 
 
 def seen(verb: Verb, status: int, body: Any, headers: Mapping[str, str] = JSON) -> Called:
-    return read(verb, Answer(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode()), ONE)
+    return read(verb, Response(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode()), ONE)
 
 
 def judged(called: Called) -> tuple[Outcome, bool, str | None]:

@@ -37,7 +37,7 @@ from workers.gateway.evidence import Verb
 from workers.gateway.limits import BreakerPolicy, Called
 from workers.gateway.payments import GatewaySettings, PaymentGateway
 from workers.tracing import Context, calling
-from workers.transport.http import Answer
+from workers.transport.http import Response
 
 ONE = transaction()
 DONE = {"id": "t-1", "status": "confirmed", "reference": "ref-1", "amount": 1234, "currency": "USD"}
@@ -48,7 +48,7 @@ def read(
     verb: Verb, status: int, document: Any, headers: dict[str, str] | None = None, one: Transaction = ONE
 ) -> Called:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return evidence.read(verb, Answer(status, {"content-type": "application/json", **(headers or {})}, body), one)
+    return evidence.read(verb, Response(status, {"content-type": "application/json", **(headers or {})}, body), one)
 
 
 CONFIRMED = Confirmed("ref-1", 1234, "USD")

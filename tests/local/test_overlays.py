@@ -22,7 +22,7 @@ from local import overlay
 from local.errors import LocalError
 from local.overlay import alarms, embedded_metrics, lambda_errors, scheduler
 from tests.conftest import AwsAccount
-from workers.domain.ports import Desk
+from workers.domain.ports import ReviewBacklog
 from workers.measures import by_currency
 from workers.telemetry import Telemetry
 
@@ -180,7 +180,7 @@ def test_a_stack_reads_its_own_metrics_and_not_those_of_one_beside_it(
     for stack, amount in told.items():
         telemetry = Telemetry("ConfirmTransactions", stack, "fargate", "dev")
         telemetry.metrics({"Backlog": (amount, "Count")}, at)
-        by_currency(telemetry, Desk(1, None, {"EUR": amount}), at)
+        by_currency(telemetry, ReviewBacklog(1, None, {"EUR": amount}), at)
     function(aws, "beside", f"def handler(e, c): print({capsys.readouterr().out!r})")
     aws.client("lambda").invoke(FunctionName="beside")
     source = Source(aws.client("cloudwatch"), at - timedelta(minutes=5), at + timedelta(minutes=1))

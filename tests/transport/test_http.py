@@ -21,13 +21,13 @@ from tests.gateway.support import SECRET, RawServer, client, http, quietly, raw_
 from workers.transport.http import (
     IDLE_SECONDS,
     MAX_HEAD_BYTES,
-    Answer,
-    AnswerParser,
-    BadAnswer,
+    BadResponse,
     Disconnected,
     HttpClient,
     HttpError,
     NotConnected,
+    Response,
+    ResponseParser,
     TimedOut,
 )
 
@@ -38,8 +38,8 @@ CHUNKED = (
 )
 
 
-def parse(data: bytes, max_body_bytes: int = 1000) -> Answer | None:
-    return AnswerParser(max_body_bytes).feed(data)
+def parse(data: bytes, max_body_bytes: int = 1000) -> Response | None:
+    return ResponseParser(max_body_bytes).feed(data)
 
 
 # --- the parser, without a socket
@@ -49,7 +49,7 @@ def parse(data: bytes, max_body_bytes: int = 1000) -> Answer | None:
 @given(st.lists(st.integers(1, 40)), st.sampled_from([GOOD, CHUNKED, http(200, b"x" * 300, "A: b\r\n")]))
 def test_pieces_of_any_size_make_the_same_answer(sizes: list[int], data: bytes) -> None:
     whole = parse(data)
-    parser, at, answer = AnswerParser(), 0, None
+    parser, at, answer = ResponseParser(), 0, None
     for size in sizes:
         if at + size < len(data):
             assert parser.feed(data[at : at + size]) is None
@@ -82,7 +82,7 @@ def test_reads_chunks_and_skips_interim_answers() -> None:
     ],
 )
 def test_knows_whether_the_connection_may_be_used_again(head: str, keep_alive: bool) -> None:
-    parser = AnswerParser()
+    parser = ResponseParser()
     assert parser.feed(head.encode()) is not None
     assert parser.keep_alive is keep_alive
 
@@ -123,7 +123,7 @@ def test_knows_whether_the_connection_may_be_used_again(head: str, keep_alive: b
     ],
 )
 def test_refuses_what_breaks_http_or_a_limit(data: bytes, reason: str) -> None:
-    with pytest.raises(BadAnswer, match=reason) as caught:
+    with pytest.raises(BadResponse, match=reason) as caught:
         parse(data)
     assert caught.value.sent
 
@@ -134,7 +134,7 @@ def test_no_bytes_break_the_parser(data: bytes) -> None:
     for prefix in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"):
         try:
             parse(prefix + data)
-        except BadAnswer:
+        except BadResponse:
             continue
 
 
@@ -142,7 +142,7 @@ def test_no_bytes_break_the_parser(data: bytes) -> None:
 def test_a_hostile_head_costs_no_time(filler: bytes) -> None:
     data = b"HTTP/1.1 200 OK\r\nA:" + (filler * MAX_HEAD_BYTES)[: MAX_HEAD_BYTES - 100] + b"\x00\r\n\r\n"
     start = time.process_time()
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponse):
         parse(data)
     assert time.process_time() - start < 2  # a thousandth, unless it looks at each byte for each byte
 
@@ -214,8 +214,8 @@ def test_follows_no_redirect_and_tries_once() -> None:
         (b"HTT", Disconnected, "within the answer"),
         (GOOD[:-3], Disconnected, "within the answer"),
         (CHUNKED[:-2], Disconnected, "within the answer"),
-        (b"\x16\x03\x01\x02\x00\r\n\r\n", BadAnswer, "not HTTP"),
-        (http(200, b"x" * 2000), BadAnswer, "body over 1500"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", BadResponse, "not HTTP"),
+        (http(200, b"x" * 2000), BadResponse, "body over 1500"),
     ],
 )
 def test_an_answer_that_never_gets_complete(answer: bytes, error: type[HttpError], reason: str) -> None:

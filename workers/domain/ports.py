@@ -116,7 +116,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ReviewBacklog:
     """What waits for a person. No canary does: it has an alarm of its own, and nobody's money."""
 
     count: int = 0
@@ -232,7 +232,7 @@ class Store(Claims, Protocol):
 
     async def backlog(self) -> Backlog: ...
 
-    async def desk(self) -> Desk: ...
+    async def desk(self) -> ReviewBacklog: ...
 
     async def doubt(self) -> int:
         """Mark all that wait, for their turn or for a person, as possibly sent since they came about; how many.

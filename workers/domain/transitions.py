@@ -450,7 +450,16 @@ def _moved(
     """`record` in state `to`, one version on, with the line of history that says so."""
     attempt = record.attempt if attempt is None else attempt
     cause, why = said
-    entry = HistoryEntry(at, by, record.status, to, attempt, token or record.token, why, cause=cause)
+    entry = HistoryEntry(
+        at=at,
+        by=by,
+        was=record.status,
+        now=to,
+        attempt=attempt,
+        token=token or record.token,
+        why=why,
+        cause=cause,
+    )
     return record._replace(
         status=to,
         attempt=attempt,

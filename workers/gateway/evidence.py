@@ -23,7 +23,7 @@ from workers.domain.redaction import redact, without_account
 from workers.domain.text import MAX_REFERENCE, words
 from workers.domain.transaction import Transaction
 from workers.gateway.limits import Called
-from workers.transport.http import Answer, HttpError
+from workers.transport.http import HttpError, Response
 
 MAX_PAUSE_SECONDS = 60.0
 """The longest Retry-After that is obeyed; the first call after it asks anew."""
@@ -107,7 +107,7 @@ class _Odd(Exception):  # noqa: N818 - an answer that proves nothing
     """The answer is not what the protocol says: short reason, nothing of the answer in it."""
 
 
-def read(verb: Verb, answer: Answer, transaction: Transaction) -> Called:
+def read(verb: Verb, answer: Response, transaction: Transaction) -> Called:
     """The outcome of a call that was answered. Never raises."""
     status = answer.status
     pause = _pause(answer) if status == 429 else 0.0
@@ -139,7 +139,7 @@ def _outcome(row: Proof, document: dict[str, Any], transaction: Transaction) -> 
     return NotFound() if row.outcome is NotFound else Unknown(row.reason)
 
 
-def _pause(answer: Answer) -> float:
+def _pause(answer: Response) -> float:
     asked = answer.headers.get("retry-after", "")
     seconds = float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 1.0
     return min(max(seconds, 0.1), MAX_PAUSE_SECONDS)
@@ -173,7 +173,7 @@ def _clean(reason: str, transaction: Transaction) -> str:
     return reason[:MAX_REASON].strip()
 
 
-def _document(answer: Answer, transaction: Transaction) -> dict[str, Any]:
+def _document(answer: Response, transaction: Transaction) -> dict[str, Any]:
     """The answer's JSON object about the transaction."""
     if answer.headers.get("content-type", "").partition(";")[0].strip(" \t").lower() != "application/json":
         raise _Odd("without the type application/json")

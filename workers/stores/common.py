@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from workers.domain.causes import Cause, because
-from workers.domain.ports import Claimed, Desk
+from workers.domain.ports import Claimed, ReviewBacklog
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 
 
@@ -29,7 +29,7 @@ def earliest(*times: datetime | None) -> datetime | None:
 def arrival(at: datetime) -> HistoryEntry:
     """The first line of every history."""
     cause, why = because(Cause.ADDED)
-    return HistoryEntry(at, "producer", None, Status.PENDING, 0, None, why, cause=cause)
+    return HistoryEntry(at=at, by="producer", was=None, now=Status.PENDING, attempt=0, token=None, why=why, cause=cause)
 
 
 def same_content(a: Transaction, b: Transaction) -> bool:
@@ -37,13 +37,13 @@ def same_content(a: Transaction, b: Transaction) -> bool:
     return (a.account, a.amount, a.currency) == (b.account, b.amount, b.currency)
 
 
-def desk_of(waiting: Sequence[Transaction]) -> Desk:
+def desk_of(waiting: Sequence[Transaction]) -> ReviewBacklog:
     """What waits, summed up."""
     at_risk: Counter[str] = Counter()
     for record in waiting:
         at_risk[record.currency] += record.amount
     deadlines = [record.review_by for record in waiting if record.review_by]
-    return Desk(len(waiting), min(deadlines, default=None), at_risk)
+    return ReviewBacklog(len(waiting), min(deadlines, default=None), at_risk)
 
 
 def claimed(moved: Sequence[Transaction]) -> Claimed:

@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from workers.domain.causes import Cause, because
 from workers.domain.history import History
 from workers.domain.policy import LONGEST_LEASE, Policy
-from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Move
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Move, ReviewBacklog
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, CANARY_KEPT, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import (
@@ -249,12 +249,12 @@ class DynamoDbStore:
                 return time
         return None
 
-    async def desk(self) -> Desk:
+    async def desk(self) -> ReviewBacklog:
         """Its count ends at DESK_MOST."""
         keys = await self._desk(DESK_MOST)
         items = await self._items([id_ for _, id_ in keys[:DESK_READ]], consistent=False) if keys else {}
         waiting = [record for item in items.values() if (record := _read(item)).status is Status.REVIEW]
-        return Desk(len(keys), _first_time(keys), desk_of(waiting).at_risk)
+        return ReviewBacklog(len(keys), _first_time(keys), desk_of(waiting).at_risk)
 
     async def doubt(self, *, until: datetime | None = None) -> int:
         """Those on a desk first: they change the least. Looks no further once it is `until`."""
@@ -558,7 +558,16 @@ class DynamoDbStore:
                 owner=self.policy.review_owner,
                 review_by=now + self.policy.review_within,
                 history=(
-                    HistoryEntry(now, by, None, Status.REVIEW, 0, None, str(record.reason), cause=Cause.UNREADABLE),
+                    HistoryEntry(
+                        at=now,
+                        by=by,
+                        was=None,
+                        now=Status.REVIEW,
+                        attempt=0,
+                        token=None,
+                        why=str(record.reason),
+                        cause=Cause.UNREADABLE,
+                    ),
                 ),
             )
             for record in moved

@@ -22,7 +22,7 @@ from workers.domain.causes import Cause, because
 from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.policy import CLOCKS_APART, Policy
-from workers.domain.ports import Added, Backlog, Claimed, Clock, Desk, Look, Move
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Look, Move, ReviewBacklog
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
 from workers.domain.transitions import Redrive, Refused, SetAside, decide
 from workers.stores import statements as sql
@@ -221,9 +221,9 @@ class PostgresStore:
         found = await sql.BACKLOG.one(self.pool, sql.Now(self._now()))
         return Backlog(open=found.open, due=found.due, oldest_due_at=found.oldest_due_at, review=found.review)
 
-    async def desk(self) -> Desk:
+    async def desk(self) -> ReviewBacklog:
         rows = await sql.DESK.all(self.pool, sql.Nothing())
-        return Desk(
+        return ReviewBacklog(
             count=sum(row.waiting for row in rows),
             first_review_by=min((row.first for row in rows if row.first), default=None),
             at_risk={row.currency: int(row.amount) for row in rows},
@@ -672,11 +672,19 @@ def _lines(row: StoredLine) -> list[HistoryEntry]:
     was, now = _STATES.get(row.was), _STATES.get(row.now)
     if was is None or now is None:
         cause, why = because(Cause.UNREADABLE, reason="a line of history that is not as we write it")
-        return [*lines, HistoryEntry(row.at, by, None, Status.REVIEW, 0, None, why, cause=cause)]
-    return [
-        *lines,
-        HistoryEntry(row.at, by, was, now, row.attempt or 0, row.token, why, cause=Cause.of(row.cause)),
-    ]
+        line = HistoryEntry(at=row.at, by=by, was=None, now=Status.REVIEW, attempt=0, token=None, why=why, cause=cause)
+    else:
+        line = HistoryEntry(
+            at=row.at,
+            by=by,
+            was=was,
+            now=now,
+            attempt=row.attempt or 0,
+            token=row.token,
+            why=why,
+            cause=Cause.of(row.cause),
+        )
+    return [*lines, line]
 
 
 _STATES: Mapping[str | None, Status] = {status.value: status for status in Status}

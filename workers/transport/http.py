@@ -70,12 +70,12 @@ class Disconnected(HttpError):  # noqa: N818
     """The connection ended before the answer did."""
 
 
-class BadAnswer(HttpError):  # noqa: N818
+class BadResponse(HttpError):  # noqa: N818
     """The answer breaks HTTP/1.1 or a limit of ours."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Answer:
+class Response:
     """A complete answer. Its repr leaves headers and body out: they may hold what no log may."""
 
     status: int
@@ -84,10 +84,10 @@ class Answer:
     body: bytes
 
     def __repr__(self) -> str:
-        return f"Answer(status={self.status}, {len(self.body)} bytes)"
+        return f"Response(status={self.status}, {len(self.body)} bytes)"
 
 
-class AnswerParser:
+class ResponseParser:
     """One answer, fed in pieces of any size. Pure: no socket, no clock."""
 
     __slots__ = (
@@ -124,11 +124,11 @@ class AnswerParser:
     def begun(self) -> bool:
         return bool(self._status or self._buffer or self._interim)
 
-    def feed(self, data: bytes) -> Answer | None:
+    def feed(self, data: bytes) -> Response | None:
         """Takes in `data`; returns the answer once it is complete.
 
         Raises:
-            BadAnswer: broken, or over a limit. The connection is then useless.
+            BadResponse: broken, or over a limit. The connection is then useless.
         """
         self._buffer += data
         while (more := self._read()) is True:
@@ -137,7 +137,7 @@ class AnswerParser:
             return None
         if self._buffer:  # bytes that belong to no call: whoever reads them next would trust the wrong answer
             self.keep_alive = False
-        return Answer(self._status, self._headers, b"".join(self._parts))
+        return Response(self._status, self._headers, b"".join(self._parts))
 
     # Each reader returns True (took a step: go on), False (needs more bytes) or None (the answer is complete).
 
@@ -148,7 +148,7 @@ class AnswerParser:
             self._searched = len(self._buffer)
             return None
         if at < 0 or at > limit:
-            raise BadAnswer(f"{what} over {limit} bytes", sent=True)
+            raise BadResponse(f"{what} over {limit} bytes", sent=True)
         line = bytes(self._buffer[:at])
         del self._buffer[: at + len(end)]
         self._searched = 0
@@ -161,22 +161,22 @@ class AnswerParser:
         text = head.decode("latin-1") + "\r\n"
         start = _STATUS_LINE.match(text)
         if start is None:
-            raise BadAnswer("answer is not HTTP/1.1", sent=True)
+            raise BadResponse("answer is not HTTP/1.1", sent=True)
         if not _HEADERS.fullmatch(text, start.end()):
-            raise BadAnswer("answer with a broken header", sent=True)
+            raise BadResponse("answer with a broken header", sent=True)
         headers: dict[str, str] = {}
         for name, value in _HEADER.findall(text, start.end()):
             name, value = name.lower(), value.strip(" \t")
             if name in headers:
                 if name in ("content-length", "transfer-encoding"):
-                    raise BadAnswer("answer that states its length twice", sent=True)
+                    raise BadResponse("answer that states its length twice", sent=True)
                 value = f"{headers[name]}, {value}"
             headers[name] = value
         status = int(start[2])
         if status < 200:
             self._interim += 1
             if status == 101 or self._interim > MAX_INTERIM_ANSWERS:
-                raise BadAnswer("answer with unexpected 1xx", sent=True)
+                raise BadResponse("answer with unexpected 1xx", sent=True)
             return True
         self._status = status
         self._headers = headers
@@ -190,13 +190,13 @@ class AnswerParser:
             return None
         if coding is not None:
             if coding.lower() != "chunked" or length is not None:
-                raise BadAnswer("answer with an unknown transfer encoding", sent=True)
+                raise BadResponse("answer with an unknown transfer encoding", sent=True)
             self._read = self._read_chunk_size
             return True
         if length is None:  # up to the end of the connection: nobody could tell a complete body from a cut one
-            raise BadAnswer("answer without a length", sent=True)
+            raise BadResponse("answer without a length", sent=True)
         if not (length.isascii() and length.isdigit() and len(length) <= 15):
-            raise BadAnswer("answer with a broken length", sent=True)
+            raise BadResponse("answer with a broken length", sent=True)
         self._take(int(length))
         if self._left == 0:
             return None
@@ -207,7 +207,7 @@ class AnswerParser:
         self._left = size
         self._size += size
         if self._size > self._max_body:
-            raise BadAnswer(f"answer body over {self._max_body} bytes", sent=True)
+            raise BadResponse(f"answer body over {self._max_body} bytes", sent=True)
 
     def _read_part(self) -> bool | None:
         if len(self._buffer) < self._left:
@@ -225,7 +225,7 @@ class AnswerParser:
             return False
         size = _CHUNK_SIZE.fullmatch(line)
         if size is None:
-            raise BadAnswer("answer with a broken chunk", sent=True)
+            raise BadResponse("answer with a broken chunk", sent=True)
         self._chunked = True
         self._take(int(size[1], 16))
         self._read = self._read_part if self._left else self._read_trailer
@@ -235,7 +235,7 @@ class AnswerParser:
         if len(self._buffer) < 2:
             return False
         if self._buffer[:2] != b"\r\n":
-            raise BadAnswer("answer with a broken chunk", sent=True)
+            raise BadResponse("answer with a broken chunk", sent=True)
         del self._buffer[:2]
         self._read = self._read_chunk_size
         return True
@@ -248,7 +248,7 @@ class AnswerParser:
             return None
         self._left += len(line) + 2  # what the trailers took so far
         if self._left > MAX_HEAD_BYTES:
-            raise BadAnswer(f"answer trailer over {MAX_HEAD_BYTES} bytes", sent=True)
+            raise BadResponse(f"answer trailer over {MAX_HEAD_BYTES} bytes", sent=True)
         return True
 
 
@@ -259,8 +259,8 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
-        self._parser: AnswerParser | None = None
+        self._waiter: asyncio.Future[Response] | None = None
+        self._parser: ResponseParser | None = None
         self._poll: select.poll | None = None
         self.usable = False
         self.idle_since = 0.0
@@ -280,10 +280,10 @@ class _Connection(asyncio.Protocol):
             return False
         return not self._poll.poll(0)
 
-    def begin(self, request: bytes, waiter: asyncio.Future[Answer], max_body_bytes: int) -> None:
+    def begin(self, request: bytes, waiter: asyncio.Future[Response], max_body_bytes: int) -> None:
         assert self._transport is not None  # noqa: S101 - made by connection_made
         self._waiter = waiter
-        self._parser = AnswerParser(max_body_bytes)
+        self._parser = ResponseParser(max_body_bytes)
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -293,7 +293,7 @@ class _Connection(asyncio.Protocol):
             return
         try:
             answer = parser.feed(data)
-        except BadAnswer as error:
+        except BadResponse as error:
             self._fail(error)
             return
         if answer is not None:
@@ -342,7 +342,7 @@ class HttpClient:
         url: `http(s)://host[:port][/prefix]`; each path is appended to it.
         timeout_seconds: for one whole call: connect, send and read together.
         headers: sent with each call (credentials, for instance).
-        max_body_bytes: of an answer; more is a `BadAnswer`.
+        max_body_bytes: of an answer; more is a `BadResponse`.
         tls: instead of the default context, which checks certificate and host name (TLS 1.2 or newer).
 
     Raises:
@@ -388,7 +388,7 @@ class HttpClient:
 
     async def request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> Answer:
+    ) -> Response:
         """One call, tried once.
 
         Raises:
@@ -403,7 +403,7 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         connection = self._take_idle() or await self._connect(loop, deadline)
-        waiter: asyncio.Future[Answer] = loop.create_future()
+        waiter: asyncio.Future[Response] = loop.create_future()
         self._due[connection] = deadline
         if self._alarm is None or deadline < self._alarm.when():
             self._set_alarm(loop, deadline)
