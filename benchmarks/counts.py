@@ -237,6 +237,9 @@ class LaterGateway:
     def ready(self) -> bool:
         return True
 
+    def away(self) -> timedelta:
+        return timedelta()
+
     def seen(self) -> Calls:
         return Calls([50.0] * 10, {"failed": 1})
 

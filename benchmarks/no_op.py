@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from local.processes import hold_to_lifeline
 from workers.config import read_service
@@ -38,6 +38,9 @@ class NoOp:
 
     def ready(self) -> bool:
         return True
+
+    def away(self) -> timedelta:
+        return timedelta()
 
     def seen(self) -> Calls:
         return Calls()

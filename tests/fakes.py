@@ -57,12 +57,16 @@ class LedgerGateway:
     effects: dict[str, int] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     is_ready: bool = True
+    away_for: timedelta = timedelta()
 
     def turn(self, until: datetime | None = None) -> contextlib.AbstractAsyncContextManager[object]:
         return contextlib.nullcontext()
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def away(self) -> timedelta:
+        return self.away_for
 
     def seen(self) -> Calls:
         """Two calls a look, one of which went wrong."""

@@ -21,7 +21,7 @@ from time import time_ns
 from typing import NamedTuple
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
-from workers.domain.ports import Claimed, Claims, Clock, Gateway, Look, Move, Source
+from workers.domain.ports import Claimed, Claims, Clock, Gateway, Late, Look, Move, Source
 from workers.domain.redaction import redact
 from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
@@ -231,6 +231,7 @@ class WatchedGateway:
 
     def __post_init__(self) -> None:
         self.turn, self.ready, self.seen = self.gateway.turn, self.gateway.ready, self.gateway.seen
+        self.away = self.gateway.away
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
         return await self._call("confirm", self.gateway.confirm, transaction, key)
@@ -279,7 +280,7 @@ class WatchedStore:
     watch: Watch
 
     async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: Late | None = None
     ) -> Claimed:
         began = time_ns()
         claimed = await self.store.claim(token=token, by=by, limit=limit, ids=ids, late=late)

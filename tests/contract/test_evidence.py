@@ -20,7 +20,7 @@ from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable, Unk
 from workers.domain.policy import Policy
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction, to_text
-from workers.domain.transitions import Answer, decide
+from workers.domain.transitions import LEAST_TRIES, Answer, decide
 from workers.stores.dynamodb import to_item
 
 SHADOW = replace(POLICY, only_ask=True)
@@ -299,7 +299,10 @@ def test_a_question_that_did_not_get_through_is_none_and_is_repeated_for_a_while
     record = find(store)
     assert record.asked == 0
     if after:
-        assert (record.status, "asked" in (record.reason or "")) == (Status.REVIEW, False)
+        gateway.away_for = POLICY.patience
+        clock.time = record.next_attempt_at or clock.now()
+        assert work_until(store, gateway, clock, Status.REVIEW) == LEAST_TRIES - 2, "and the call was a try"
+        assert "asked" not in (find(store).reason or "")
     else:
         assert record.status is Status.PENDING, "one question would have found it"
         gateway.script = lambda *_: None
@@ -316,12 +319,41 @@ def test_past_the_deadline_an_open_circuit_is_not_waited_out_for_ever(store: Sto
 
     def opens(*_: Any) -> tuple[bool, Outcome]:
         gateway.is_ready = False  # the probe fails, and opens the circuit again
+        gateway.away_for = timedelta(hours=2)
         return False, Retryable("not sent: could not connect", counts=False)
 
     gateway.script = opens
     work(store, gateway, clock)
+    clock.advance(60)
+    gateway.is_ready = True
+    work(store, gateway, clock)
     assert {find(store, f"p-{n}").status for n in range(5)} == {Status.REVIEW}
     assert "gateway can't be reached" in str([find(store, f"p-{n}").reason for n in range(5)])
+
+
+@pytest.mark.parametrize("away", [timedelta(), POLICY.patience - timedelta(seconds=1)], ids=["not", "a while"])
+def test_a_gateway_that_was_away_for_a_moment_ends_nothing_that_may_have_been_sent(
+    store: Store, clock: FakeClock, away: timedelta
+) -> None:
+    """Long past its deadline, as after a restore: the first questions fail and open the circuit for the others."""
+    gateway = LedgerGateway(away_for=away)
+    run(store.add([payment(f"p-{n}", hours=1) for n in range(5)]))
+    run(store.doubt())
+    gateway.effects = {f"p-{n}": 1 for n in range(5)}
+
+    def opens(verb: str, *_: Any) -> tuple[bool, Outcome]:
+        gateway.is_ready = False
+        return False, Retryable("not asked: could not connect", counts=False)
+
+    gateway.script = opens
+    clock.advance(30 * 3600)
+    work(store, gateway, clock)
+    work(store, gateway, clock)
+    assert {find(store, f"p-{n}").status for n in range(5)} == {Status.PENDING}
+    gateway.script, gateway.is_ready = (lambda *_: None), True
+    clock.advance(60)
+    work(store, gateway, clock)
+    assert {find(store, f"p-{n}").status for n in range(5)} == {Status.CONFIRMED}
 
 
 def test_an_adapter_that_leaks_a_cancellation_is_one_payments_trouble(store: Store, clock: FakeClock) -> None:

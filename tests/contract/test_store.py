@@ -17,7 +17,7 @@ from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
-from workers.domain.ports import Claimed, Move, ReviewBacklog, Store
+from workers.domain.ports import Claimed, Late, Move, ReviewBacklog, Store
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.domain.transitions import Answer, Refused, decide
 from workers.stores.dynamodb import DynamoDbStore
@@ -298,7 +298,8 @@ def test_each_line_of_history_keeps_its_cause(store: Store, clock: FakeClock) ->
 
 
 def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clock: FakeClock) -> None:
-    """While the gateway can't be called: never sent by its deadline, or asked about for `patience` after it."""
+    """While the gateway can't be called: never sent by its deadline, or asked about for `patience` after it. And
+    that only where it could not be called for as long: one question might tell."""
     patience = POLICY.patience.total_seconds()
     run(store.add([payment("sent", hours=1), payment("crashed", hours=1)]))
     [crashed] = claim(store, ids=["crashed"])
@@ -306,19 +307,20 @@ def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clo
     run(store.settle([answer(record, clock, Unknown("no answer"))]))
     run(store.add([payment("never", hours=1), payment("never-2", hours=1), payment("young", hours=24)]))
 
-    def late(limit: int = 9) -> tuple[set[str], set[str]]:
-        held, desked = run(store.claim(token="late", by="w1", limit=limit, late=True))
+    def late(limit: int = 9, which: Late = Late.EVERY) -> tuple[set[str], set[str]]:
+        held, desked = run(store.claim(token="late", by="w1", limit=limit, late=which))
         return {one.id for one in held}, {one.id for one in desked}
 
     clock.advance(3599)
     assert late() == (set(), set())
     clock.advance(1)
-    held, desked = late(limit=1)
+    held, desked = late(limit=1, which=Late.UNSENT)
     assert (len(held), len(desked)) == (0, 1), "a limit holds for them too"
     assert late()[1] | desked == {"never", "never-2"}
     clock.advance(patience - 1)
     assert late() == (set(), set())
     clock.advance(1)
+    assert late(which=Late.UNSENT) == (set(), set())
     assert late() == ({"sent", "crashed"}, set())
     assert find(store, "young").attempt == 0
     assert run(store.settle([answer(crashed, clock, done(crashed))])) == [False]

@@ -16,6 +16,7 @@ from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Reje
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.domain.transitions import (
+    LEAST_TRIES,
     TABLE,
     Answer,
     Claim,
@@ -263,7 +264,7 @@ def test_in_shadow_mode_nothing_is_never_sent_and_nothing_is_sent() -> None:
     late = ours._replace(deadline=START - timedelta(hours=1))
     asking = decide(late, Claim("t", "w"), START, shadow)
     assert asking.status is Status.PROCESSING, "asked before it is desked"
-    unknown = decide(asking, Answer(Unknown("no answer"), "w", asked=True), START, shadow)
+    unknown = decide(asking._replace(tries=2), Answer(Unknown("no answer"), "w", asked=True), START, shadow)
     assert unknown.status is Status.REVIEW
     assert unknown.sent_earlier
     missed = decide(asking, Answer(NotFound(), "w", asked=True), START, shadow)
@@ -292,8 +293,23 @@ def test_the_deadline_decides() -> None:
     asking = held(day + 1, answered(Unknown("timed out"))._replace(next_attempt_at=START))
     assert asking.status is Status.PROCESSING, "it may have happened: ask once more"
     assert answered(NotFound(), day + 2, asking, asked=True).status is Status.REVIEW
-    assert answered(Unknown("down"), day + 2, asking, asked=True).status is Status.REVIEW
+    assert answered(Unknown("down"), day + 2, asking, asked=True).status is Status.PENDING, "one failure is no end"
+    tried = asking._replace(tries=LEAST_TRIES - 1)
+    assert answered(Unknown("down"), day + 2, tried, asked=True).status is Status.REVIEW
     assert answered(DONE, day + 2, asking, asked=True).status is Status.CONFIRMED, "evidence counts even late"
+
+
+def test_a_question_that_never_gets_through_ends_on_a_desk_though_others_do() -> None:
+    """The gateway is not away, it refuses this one alone: after a day of that a person sees why."""
+    refused, day = Retryable("not for you", counts=False), 86_400
+    asking = held(day + 1, answered(Unknown("timed out"))._replace(next_attempt_at=START))
+    late = day + (POLICY.patience + POLICY.review_within).total_seconds()
+    for after, tries, end in (
+        (late, POLICY.most_claims - 1, Status.PENDING),
+        (late - 1, POLICY.most_claims, Status.PENDING),
+        (late, POLICY.most_claims, Status.REVIEW),
+    ):
+        assert answered(refused, after, asking._replace(tries=tries), asked=True).status is end
 
 
 def test_a_retry_comes_at_the_deadline_at_the_latest() -> None:

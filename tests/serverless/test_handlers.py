@@ -616,6 +616,38 @@ def test_without_a_key_what_is_late_goes_to_a_desk_and_the_rest_is_tried_again(
     assert handlers.confirm({**event, "ids": []}, CONTEXT)["claimed"] == 0
 
 
+def test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore: all is overdue, and was never asked about."""
+    set_mode(monkeypatch, "shadow")
+    began = handlers.app().clock.now() - timedelta(hours=30)
+    asyncio.run(handlers.app().store.add([payment(f"p-00{n}", created_at=began) for n in range(2)]))
+    handlers._closed.cache_clear()
+    seconds = iter((0.0, 1.0, 2.0, 2000.0))
+    monkeypatch.setattr(handlers._closed().silence, "seconds", lambda: next(seconds))
+    gateway.effects = {"p-000": 1, "p-001": 1}
+    [line] = planned("1" * 8)
+    handlers.app().lock.take(line["run"], handlers.app().clock.now(), handlers.app().clock.now() + timedelta(minutes=9))
+    answers = iter([False, False, True])
+
+    def key() -> LedgerGateway:
+        if next(answers, False):
+            return gateway
+        raise KeyUnreadable("throttled")
+
+    monkeypatch.setattr(handlers, "gateway", key)
+    for _ in range(2):
+        with pytest.raises(KeyUnreadable):
+            handlers.confirm({**line, "ids": ["p-000"]}, CONTEXT)
+    assert handlers.confirm({**line, "ids": ["p-000"]}, CONTEXT)["confirmed"] == 1
+    with pytest.raises(KeyUnreadable):
+        handlers.confirm({**line, "ids": ["p-001"]}, CONTEXT)
+    assert records()["p-001"].status is Status.PENDING, "it was read meanwhile"
+    assert handlers.confirm({**line, "ids": ["p-001"]}, CONTEXT)["review"] == 1, "for more than patience"
+    handlers._closed.cache_clear()
+
+
 def _unreadable(_: datetime) -> str:
     raise KeyUnreadable("the gateway's key could not be read")
 

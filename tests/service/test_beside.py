@@ -225,6 +225,26 @@ def test_what_is_late_reaches_a_desk_though_there_was_never_a_key(
     once_each(gateway, store)
 
 
+def test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent(
+    place: Place, store: PostgresStore, gateway: Gateway
+) -> None:
+    """Workers that were away for an hour begin again, and Secrets Manager turns their first question away."""
+    key = Key()
+    key.error = KeyUnreadable("the gateway's key could not be read")
+
+    async def go() -> None:
+        async with serving(config_of(place), key):
+            await until(lambda: key.asked > 1)
+            key.error = None
+            await until(lambda: gateway.ledger.stats()["answers"].get("ask not_found", 0) >= 20)
+
+    add(store, 20)
+    run(store.pool.execute("UPDATE transactions SET deadline = now() - interval '1 hour', first_sent_at = created_at,"
+                           " last_sent_at = created_at"))  # fmt: skip
+    run(go())
+    assert gateway.ledger.stats()["answers"]["ask not_found"] >= 20, "each was asked about"
+
+
 def test_a_turn_too_far_ahead_is_called_forward_and_told(
     place: Harness, store: PostgresStore, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:

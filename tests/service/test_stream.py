@@ -10,16 +10,18 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer, Tally
-from workers.domain.outcomes import Confirmed, NotFound, Outcome
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.ports import Claimed, Look, Move
+from workers.domain.ports import Claimed, Late, Look, Move
 from workers.domain.transaction import Status, Transaction
+from workers.gateway.limits import CircuitBreaker
 from workers.service.stream import AHEAD, Stream
 
 CALLERS = 100
+LATE = {Look.UNSENT: Late.UNSENT, Look.LATE: Late.EVERY}
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Memory:
     async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         self.claims += 1
         await asyncio.sleep(0)  # the callers have nothing yet, and wait
-        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=look is Look.LATE)
+        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=LATE.get(look))
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         return await self.store.settle(moves)
@@ -196,6 +198,83 @@ def test_what_is_late_goes_to_a_desk_while_the_breaker_is_open_as_fast_as_the_st
     assert gateway.calls == []
     assert store.records["young"].status is Status.PENDING
     assert stream.totals.tally == Tally(claimed=7 * CALLERS, review=7 * CALLERS)
+
+
+def test_a_breaker_that_is_open_for_a_moment_desks_nothing_that_may_have_been_sent() -> None:
+    """Shadow mode after a restore. Ten questions fail, and the gateway is well again."""
+    clock, policy, stop = FakeClock(), Policy(only_ask=True), asyncio.Event()
+    store, breaker = MemoryStore(clock, policy), CircuitBreaker(clock)
+    run(store.add([payment(f"p-{n}", created_at=START - timedelta(hours=30)) for n in range(3 * CALLERS)]))
+
+    class Broken(LedgerGateway):
+        def ready(self) -> bool:
+            return breaker.ready()
+
+        def away(self) -> timedelta:
+            return breaker.silence.lasted()
+
+        async def ask(self, transaction: Transaction, key: str) -> Outcome:
+            if (permit := breaker.enter()) is None:
+                return Retryable("not asked: the circuit breaker is open", counts=False)
+            self.calls.append(("ask", key))
+            bad = len(self.calls) <= 10
+            await asyncio.sleep(0)
+            breaker.leave(permit, not bad)
+            return Unknown("503") if bad else self._done(transaction)
+
+    gateway = Broken()
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w")
+    stream = Stream(Memory(store), lambda: confirmer, CALLERS, 10, timedelta(milliseconds=10), lambda _: None)
+
+    async def work() -> None:
+        task = asyncio.create_task(stream.run(stop))
+        async with asyncio.timeout(30):
+            while breaker.ready():
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+            while any(not record.status.is_final for record in store.records.values()):
+                assert not [r for r in store.records.values() if r.status is Status.REVIEW]
+                clock.advance(1)
+                await asyncio.sleep(0.02)
+            stop.set()
+            await task
+
+    run(work())
+    assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
+
+
+def test_looks_for_what_is_late_keep_to_a_tenth_of_the_time_however_little_they_bring() -> None:
+    clock, policy, stop = FakeClock(), Policy(), asyncio.Event()
+    store, gateway = MemoryStore(clock, policy), LedgerGateway(is_ready=False)
+    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w")
+
+    @dataclass
+    class Slow(Memory):
+        looking: float = 0.0
+
+        async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(0.02)  # a look through a long queue
+            self.looking += asyncio.get_running_loop().time() - began
+            # as time goes by one more passes its deadline
+            await self.store.add([payment(f"late-{self.claims}", created_at=START - timedelta(hours=30))])
+            return await super().claim(limit, look)
+
+    source = Slow(store)
+    stream = Stream(source, lambda: confirmer, CALLERS, CALLERS, timedelta(milliseconds=10), lambda _: None)
+
+    async def work() -> float:
+        began = asyncio.get_running_loop().time()
+        task = asyncio.create_task(stream.run(stop))
+        async with asyncio.timeout(30):
+            while source.claims < 4:
+                await asyncio.sleep(0.01)
+        spent = asyncio.get_running_loop().time() - began
+        stop.set()
+        await task
+        return source.looking / spent
+
+    assert run(work()) < 0.25
 
 
 def test_calls_that_return_at_once_rouse_hardly_anybody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workers.domain.causes import UNTRIED, Cause
-from workers.domain.outcomes import NotFound, NotTried, Unknown, admitted
+from workers.domain.outcomes import Confirmed, NotFound, NotTried, Unknown, admitted
 from workers.domain.policy import Policy
-from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
+from workers.domain.ports import Chance, Claims, Clock, Gateway, Late, Move
 from workers.domain.transaction import CANARY, Status, Transaction
 from workers.domain.transitions import Answer, decide, may_resend, may_send
 
@@ -69,7 +69,7 @@ class Confirmer:
         No call starts that could not end before `stop_at`. While the gateway can't be called, only that is claimed
         which no call helps any more: it goes to its desk without one.
         """
-        late = not self.gateway.ready()
+        late = None if self.gateway.ready() else Late.EVERY if self.away else Late.UNSENT
         start = self.clock.now()
         held, desked = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
         left = max(0, len(ids or ()) - len(held) - len(desked)) if late else 0
@@ -86,9 +86,16 @@ class Confirmer:
             (settled - called).total_seconds(),
         )
 
+    @property
+    def away(self) -> bool:
+        """Whether the gateway could not be asked for so long that what was possibly sent goes to a desk unasked."""
+        return self.gateway.away() >= self.policy.patience
+
     async def conclude(self, record: Transaction, stop_at: datetime | None = None) -> Move:
         """Ask or send for one held transaction, and decide what follows. Never raises for a gateway's fault."""
         answer = await self._answer(record, stop_at)
+        if not isinstance(answer.outcome, Confirmed) and self.away:
+            answer = answer._replace(away=True)
         after = decide(record, answer, self.clock.now(), self.policy, self.chance.random())
         return Move(record, after)
 

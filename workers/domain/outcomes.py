@@ -60,7 +60,7 @@ class NotTried:
     cause: Cause
     """One of UNTRIED."""
     unreachable: bool = False
-    """Since the gateway can't be reached just now: past the deadline that is not waited out for ever."""
+    """Since the gateway can't be reached just now: where that lasts, it is not waited out for ever."""
 
 
 Outcome = Confirmed | Rejected | Retryable | Unknown | NotFound

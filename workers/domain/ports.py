@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -69,6 +69,10 @@ class Gateway(Protocol):
 
     def ready(self) -> bool:
         """False while the circuit breaker is open: then claim nothing."""
+        ...
+
+    def away(self) -> timedelta:
+        """For how long it could not be asked, as this worker has tried; nothing while it works."""
         ...
 
     def seen(self) -> Calls:
@@ -136,11 +140,20 @@ class Claimed(NamedTuple):
     other, so whoever claims tells of it."""
 
 
+class Late(Enum):
+    """What a claim takes while the gateway can't be called: no call helps it any more, so it ends on a desk."""
+
+    UNSENT = "unsent"
+    """What was never sent by its deadline."""
+    EVERY = "every"
+    """What was possibly sent, too, and is long past it: of a gateway that could not be asked for as long."""
+
+
 class Claims(Protocol):
     """The part of a datastore that confirming needs."""
 
     async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: Late | None = None
     ) -> Claimed:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
 
@@ -199,8 +212,9 @@ class Look(Enum):
     """From the very beginning: retries, latecomers and expired leases are there."""
     BESIDE = "beside"
     """While another claim is on its way: ahead of it."""
+    UNSENT = "unsent"
     LATE = "late"
-    """Everywhere, for those alone that no call helps any more (`Claims.claim`)."""
+    """Everywhere, for those alone that no call helps any more: `Late.UNSENT`, `Late.EVERY`."""
 
 
 class Source(Protocol):

@@ -15,6 +15,7 @@ from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import CLOCKS_APART, LONGEST_LEASE, Policy
+from workers.domain.ports import Late
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
@@ -39,6 +40,8 @@ class Answer(NamedTuple):
     by: str
     asked: bool = False
     """True where the answer is to `ask`, False where it is to `confirm`."""
+    away: bool = False
+    """Whether the gateway could not be asked for `Policy.patience` by now, as this worker has seen it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class SetAside:
 
 Event = Claim | Answer | Redrive | SetAside
 
+LEAST_TRIES = 3
+"""One question that fails is no end, however late it is."""
 _PROCESSING, _CONFIRMED = Status.PROCESSING, Status.CONFIRMED  # looked up once: up to Python 3.11 that is slow
 _BY_CALL, _BY_QUESTION = because(Cause.CONFIRMED), because(Cause.ALREADY_DONE)
 
@@ -93,8 +98,16 @@ class _Case(NamedTuple):
 
     @property
     def given_up(self) -> bool:
-        """Whether the deadline passed so long ago that a question which does not get through is not repeated."""
+        """Whether the deadline passed so long ago that a question is not repeated for a gateway that can't be asked."""
         return self.now >= self.record.deadline + self.policy.patience
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether its own questions have failed so often, and for so long, that a person is to see why."""
+        return (
+            self.record.tries >= self.policy.most_claims
+            and self.now >= self.record.deadline + self.policy.patience + self.policy.review_within
+        )
 
     @property
     def used_up(self) -> bool:
@@ -147,13 +160,15 @@ def claimable(record: Transaction, now: datetime, policy: Policy) -> bool:
     return False
 
 
-def is_late(record: Transaction, now: datetime, policy: Policy) -> bool:
+def is_late(record: Transaction, now: datetime, policy: Policy, late: Late = Late.EVERY) -> bool:
     """Whether no call helps it any more, so that a person is next whatever the gateway does.
 
-    It was never sent by its deadline; or possibly sent, and `patience` has passed since.
+    It was never sent by its deadline; or possibly sent, and `patience` has passed since. One question might tell of
+    that: only who could not ask for as long (`Late.EVERY`) may give it up.
     """
-    never_sent = record.status is Status.PENDING and not record.sent_earlier and not _others_sent(record, policy)
-    return now >= (record.deadline if never_sent else record.deadline + policy.patience)
+    if record.status is Status.PENDING and not record.sent_earlier and not _others_sent(record, policy):
+        return now >= record.deadline
+    return late is Late.EVERY and now >= record.deadline + policy.patience
 
 
 def may_send(record: Transaction, policy: Policy) -> bool:
@@ -340,7 +355,7 @@ def _answer(case: _Case, event: Answer) -> Transaction:
         case Unknown(reason):
             unknown = because(Cause.UNKNOWN_OUTCOME, reason=redact(reason))
             return _retry(case, event, unknown, counts=True, sent=not event.asked)
-        case NotTried(_, unreachable) if unreachable and record.sent_earlier and case.given_up:
+        case NotTried(_, unreachable) if unreachable and event.away and record.sent_earlier and case.given_up:
             late = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case)}gateway can't be reached")
             return _review(case, record, event.by, late, attempt=record.attempt - 1)
         case NotTried(cause):
@@ -353,11 +368,11 @@ def _answer(case: _Case, event: Answer) -> Transaction:
 
 
 def _retry(case: _Case, event: Answer, reason: Because, *, counts: bool, sent: bool) -> Transaction:
-    """No end yet. What may have been sent is asked about, until the deadline and once more after it; what was not is
-    tried again, until the deadline or as long as there are attempts."""
+    """No end yet. What may have been sent is asked about, until the deadline and after it until a question has got
+    through or nobody could be asked for long, LEAST_TRIES times at least; what was not is tried again, until the
+    deadline or as long as there are attempts."""
     counts = counts and not event.asked  # a question has no effect, so it costs no attempt
-    unheard = event.asked and not _was_asked(event) and not case.given_up  # it did not get through: once more
-    if not sent and not unheard and (case.overdue or (counts and case.used_up)):
+    if not sent and not _asks_again(case, event) and (case.overdue or (counts and case.used_up)):
         over = Cause.DEADLINE_PASSED if case.overdue else Cause.ATTEMPTS_USED_UP
         rest = f"; {_asked(case, event)}last: {reason.sentence}"
         ended = because(over, attempts=case.record.attempt, rest=rest)
@@ -365,6 +380,14 @@ def _retry(case: _Case, event: Answer, reason: Because, *, counts: bool, sent: b
         return _review(case, _sent(case, sent=False), event.by, ended, attempt=attempt)
     due = case.now + case.policy.backoff(case.record.tries + 1, case.chance)
     return _release(case, event, reason, back=not counts, due=_by_deadline(case, due), sent=sent, tried=True)
+
+
+def _asks_again(case: _Case, event: Answer) -> bool:
+    """Whether a question that brought no evidence is repeated past the deadline."""
+    if not event.asked:
+        return False
+    enough = case.record.tries + 1 >= LEAST_TRIES
+    return not (enough if _was_asked(event) else enough and case.given_up and (event.away or case.hopeless))
 
 
 def _not_found(case: _Case, event: Answer) -> Transaction:

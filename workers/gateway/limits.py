@@ -23,6 +23,7 @@ from workers.domain.causes import Cause, because
 from workers.domain.outcomes import Confirmed, Outcome, Retryable, Unknown
 from workers.domain.ports import Calls, Chance, Clock, Shares, Taken
 from workers.domain.shares import LATENESS, SLICE, Planner, slice_at
+from workers.gateway.silence import Silence
 
 SOON = 0.03
 """Seconds for which one waits gladly."""
@@ -339,6 +340,7 @@ class CircuitBreaker:
         self._failed = 0
         self._opened = 0
         self._open_until: datetime | None = None
+        self.silence = Silence()
 
     @property
     def state(self) -> State:
@@ -370,6 +372,7 @@ class CircuitBreaker:
         if self._state is State.HALF_OPEN:
             if healthy:
                 self._opened = 0
+                self.silence.ended()
                 self._change(State.CLOSED)
             else:
                 self._open()
@@ -390,6 +393,7 @@ class CircuitBreaker:
         seconds = min(self._policy.open_cap_seconds, self._policy.open_seconds * 2**self._opened)
         self._opened = min(self._opened + 1, 30)
         self._open_until = self._clock.now() + timedelta(seconds=seconds)
+        self.silence.failed()
         self._change(State.OPEN)
 
     def _change(self, state: State) -> None:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 from workers.domain.causes import Cause
@@ -98,6 +98,9 @@ class PaymentGateway:
 
     def ready(self) -> bool:
         return self._guard.ready()
+
+    def away(self) -> timedelta:
+        return self._guard.breaker.silence.lasted()
 
     def turn(self, until: datetime | None = None) -> Turn:
         return self._guard.turn(until)

@@ -105,6 +105,12 @@ def _gateway() -> PaymentGateway:
 
 
 @cache
+def _closed() -> ClosedGateway:
+    """What stands for it without a key; a warm Lambda knows for how long."""
+    return ClosedGateway()
+
+
+@cache
 def _limiter() -> Limiter:
     """It outlives an invocation, and a key of the gateway: what a warm Lambda knows of the others is still of use."""
     config, clock, store = app().config, app().clock, app().store
@@ -190,8 +196,10 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     through: PaymentGateway | ClosedGateway
     try:
         through = gateway()
+        _closed().silence.ended()
     except KeyUnreadable as error:
-        through, keyless = ClosedGateway(), error
+        through, keyless = _closed(), error
+        _closed().silence.failed()
     began, whole = time_ns(), _run(event)
     watch, policy = _watch(run, whole), _policy(event)
     worker = Confirmer(

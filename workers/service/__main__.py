@@ -88,7 +88,7 @@ class Service:
             failed=lambda error: self._event("no shares", error=type(error).__name__),
         )
         self._gateway = gateway_of(config.gateway, config.policy, "", self.clock, self.limiter)
-        self._opened = False
+        self._closed, self._opened = ClosedGateway(), False
         self._stopping = asyncio.Event()
         self._troubles: set[str] = set()
         """What is in trouble beside the payments, told already."""
@@ -191,7 +191,7 @@ class Service:
             self._event("shadow mode left", until=to_text(until))
 
     def _make_confirmer(self) -> Confirmer:
-        gateway: Gateway = self._gateway if self._opened else ClosedGateway()
+        gateway: Gateway = self._gateway if self._opened else self._closed
         return Confirmer(
             self.store,
             WatchedGateway(gateway, self.watch),
@@ -208,7 +208,12 @@ class Service:
 
         With the first one the gateway opens, be it that there is none in the secret yet.
         """
-        self._gateway.use_key(await asyncio.to_thread(self._key.current, SystemClock().now()))
+        try:
+            key = await asyncio.to_thread(self._key.current, SystemClock().now())
+        except Exception:
+            self._closed.silence.failed()
+            raise
+        self._gateway.use_key(key)
         if not self._opened:
             self._opened = True
             self._confirmer = self._make_confirmer()

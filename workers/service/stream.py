@@ -33,7 +33,7 @@ RENEW_AT = 3
 """Leases are renewed when a third of them has passed."""
 LATE_SHARE = 9
 """While the gateway can't be called, a look for what is late goes through all that is due: it may take a tenth of the
-time."""
+time, except for full batches of it."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of the time to stop in: no call begins that could eat into it."""
 
@@ -137,11 +137,11 @@ class Stream:
             elif not self.confirmer().gateway.ready():
                 # claims nothing that could not be called, but for what no call helps any more
                 if (now := loop.time()) >= looked:
-                    count = await self._claim_batch(Look.LATE)
+                    count = await self._claim_batch(Look.LATE if self.confirmer().away else Look.UNSENT)
                     took = loop.time() - now
-                    looked = now if count else loop.time() + max(poll, LATE_SHARE * took)
-                    if count:
-                        continue
+                    if count >= self.batch:
+                        continue  # as fast as the store takes it
+                    looked = loop.time() + max(poll, LATE_SHARE * took)
                 await self._first(stop, timeout=min(poll, 0.5))
             else:
                 self.wake.clear()
