@@ -230,6 +230,8 @@ FAULTS = (
             "tests/service/test_beside.py::test_it_waits_for_its_first_key_and_claims_nothing_before",
             "tests/service/test_beside.py::test_what_is_late_reaches_a_desk_though_there_was_never_a_key",
             HANDLERS + "test_without_a_key_what_is_late_goes_to_a_desk_and_the_rest_is_tried_again",
+            HANDLERS + "test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent",
+            "tests/service/test_beside.py::test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent",
             HANDLERS + "test_the_time_that_the_key_takes_is_the_batchs_own",
         ),
         ("oldest-pending",),

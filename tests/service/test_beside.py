@@ -226,7 +226,7 @@ def test_what_is_late_reaches_a_desk_though_there_was_never_a_key(
 
 
 def test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent(
-    place: Place, store: PostgresStore, gateway: Gateway
+    place: Harness, store: PostgresStore, gateway: Gateway
 ) -> None:
     """Workers that were away for an hour begin again, and Secrets Manager turns their first question away."""
     key = Key()
