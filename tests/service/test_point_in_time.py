@@ -166,7 +166,8 @@ def test_a_database_goes_back_to_the_middle_of_a_run(
         run(store.pool.execute("UPDATE transactions SET due_at = now() + interval '1 day'"))  # as after a retry
         books.bring(EARLY)
         base_backup(source, tmp_path / "backup")
-        with place.worker(GATEWAY_CONCURRENCY="5", BATCH_SIZE="20", **SHORT):
+        two_days = str(2 * 86_400)  # a turn further ahead than any retry would be called back
+        with place.worker(GATEWAY_CONCURRENCY="5", BATCH_SIZE="20", RETRY_CAP_SECONDS=two_days, **SHORT):
             wait(lambda: statuses(store)["CONFIRMED"] >= 40)
             moment = run(store.pool.fetchval("SELECT clock_timestamp()"))
             gateway.behave(latency_seconds=[0, 0])
