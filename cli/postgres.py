@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from cli import aws_errors
 from cli.desk import Desk, Entry, InState, Run, Target
 from cli.exits import Exit, Trouble
 from workers.config import DatabaseConfig
@@ -76,7 +75,9 @@ class DatabaseAccess:
         return replace(self, user=CANARY_USER)
 
     def explained(self, error: Exception, target: Target) -> Trouble:
-        """The database's own are in words already (`_Told`); what is left is AWS's, of the token."""
+        """The database's own are in words already; what is left is AWS's, of the token."""
+        from cli import aws_errors  # only here: with a URL no AWS is needed
+
         return aws_errors.explained(error, target)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,12 +15,14 @@ from typing import Any, TypeVar
 
 import asyncpg
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from cli import postgres as desk
 from cli.desk import Target
 from cli.exits import Exit, Trouble
 from cli.postgres import DatabaseAccess
 from local.postgres import Postgres
+from local.processes import ROOT
 from tests.cli.conftest import TARGET, Confirm, make_database
 from tests.contract.conftest import bring_in
 from workers.domain.causes import Cause, because
@@ -386,6 +390,21 @@ def test_errors_of_the_database_in_words(error: Exception, code: Exit, said: str
     assert (trouble.code, said in trouble.what) == (code, True)
     assert trouble.fix
     assert "secret" not in str(trouble)
+
+
+def test_what_aws_says_of_the_token_is_in_aws_words_and_the_rest_is_raised() -> None:
+    """Each way explains its own errors; of PostgreSQL's the module for AWS knows nothing."""
+    assert "no AWS credentials" in AWAY.data.explained(NoCredentialsError(), AWAY).what
+    with pytest.raises(asyncpg.DiskFullError):
+        AWAY.data.explained(asyncpg.DiskFullError("x"), AWAY)
+
+
+def test_the_desk_on_postgresql_needs_no_aws() -> None:
+    script = (
+        "import sys, cli.postgres; print(sorted({'boto3', 'botocore', 'cli.aws', 'cli.target'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
 
 
 def test_status_names_are_the_domains(stack: Stack) -> None:
