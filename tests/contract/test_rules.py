@@ -239,6 +239,30 @@ def test_a_row_that_refuses_to_be_claimed_lies_on_a_desk_and_stops_nobody(
     assert run(store.settle([answer(record, clock, done(record)) for record in held])) == [True] * 9
 
 
+@pytest.mark.parametrize("look", ["recall", "doubt"])
+def test_a_row_that_refuses_to_be_changed_stops_no_other(database: Database, clock: FakeClock, look: str) -> None:
+    store = PostgresStore(database.pool, POLICY, clock)
+    run(store.add(list(payments(10))))
+
+    async def spoil() -> None:
+        async with database.pool.acquire() as connection:
+            whole = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'state_is_whole'"
+            rule = await connection.fetchval(f"{whole} AND conrelid = 'transactions'::regclass")
+            await connection.execute("ALTER TABLE transactions DROP CONSTRAINT state_is_whole")
+            await connection.execute("UPDATE transactions SET lease_until = now() WHERE id = 'p-3'")
+            if look == "recall":
+                await connection.execute("UPDATE transactions SET due_at = '9000-01-01'")
+            await connection.execute(f"ALTER TABLE transactions ADD CONSTRAINT state_is_whole {rule} NOT VALID")
+
+    run(spoil())
+    assert run(getattr(store, look)()) == 9
+    if look == "recall":
+        assert find(store, "p-3").status is Status.REVIEW, "nobody would ever claim it"
+    others = [find(store, f"p-{n}") for n in range(10) if n != 3]
+    assert {record.sent_earlier for record in others} == {look == "doubt"}
+    assert {record.next_attempt_at for record in others} == {clock.now()}
+
+
 @pytest.mark.parametrize("column", ["due_at", "lease_until", "first_sent_at", "last_sent_at"])
 @pytest.mark.parametrize("moment", ["-infinity", "4000-01-01 BC", "200000-01-01"])
 def test_a_time_that_python_has_not_stops_nobody(

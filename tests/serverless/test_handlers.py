@@ -341,6 +341,25 @@ def test_a_batch_that_was_planned_in_shadow_mode_is_sent_by_nobody(
     assert gateway.calls == []
 
 
+def test_a_full_plan_has_room_for_what_would_never_be_due(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more is due than a plan holds, nobody looked for it; and it is due from then on, called or not."""
+    set_mode(monkeypatch, "confirm", PENDING_SHARDS="1")
+    add(41)
+    handlers.app().store.client.update_item(
+        TableName=handlers.app().config.table,
+        Key={"id": {"S": "p-040"}},
+        UpdateExpression="SET next_attempt_at = :ahead",
+        ExpressionAttributeValues={":ahead": {"S": "9998-01-01T00:00:00.000Z"}},
+    )
+    ids = [id_ for line in planned("1" * 8) for id_ in line["ids"]]
+    assert (len(ids), "p-040" in ids) == (30, True)
+    due = records()["p-040"].next_attempt_at
+    assert due is not None
+    assert due <= handlers.app().clock.now()
+
+
 def test_a_run_finds_what_came_under_more_shards_and_loops_for_it(
     gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

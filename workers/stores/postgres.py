@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import nan
@@ -170,12 +170,21 @@ class PostgresStore:
     async def recall(self) -> int:
         """Make due what would wait longer than any turn that we write, for a clock was wrong; how many. Nothing else
         looks for them: a claim ends its search at what is due."""
-        called, more = 0, DOUBTED
-        while more == DOUBTED:
-            ahead = sql.TooFarAhead(self._now(), self.policy.longest_wait, self._skew, DOUBTED)
-            more = (await sql.RECALL.one(self.pool, ahead)).number
-            called += more
-        return called
+
+        async def change(ids: Sequence[str] | None) -> int:
+            ahead = sql.TooFarAhead(self._now(), self.policy.longest_wait, self._skew, DOUBTED, ids)
+            return (await sql.RECALL.one(self.pool, ahead)).number
+
+        async def refused(id_: str, error: Exception) -> None:
+            with contextlib.suppress(*POISON):  # no claim would come by
+                await self._set_aside(id_, "recall", error)
+
+        try:
+            return await _in_parts(change)
+        except POISON:
+            further = sql.Further(self._now(), self.policy.longest_wait)
+            found = await sql.TOO_FAR_AHEAD.all(self.pool, further)
+            return await _apart([row.id for row in found], change, refused)
 
     async def held(self, token: str) -> list[Transaction]:
         """What stands under `token`: the fruit of a claim whose answer was lost with its connection."""
@@ -260,12 +269,18 @@ class PostgresStore:
         return [_with(row, lines.get(row.id, [])) for row in rows]
 
     async def doubt(self) -> int:
-        marked, more = 0, DOUBTED
-        while more == DOUBTED:  # in parts, so that nobody waits for long
-            doubtful = sql.Doubtful(self._now(), DOUBTED, self.policy.restored_to)
-            more = (await sql.DOUBT.one(self.pool, doubtful)).number
-            marked += more
-        return marked
+        async def change(ids: Sequence[str] | None) -> int:
+            doubtful = sql.Doubtful(self._now(), DOUBTED, self.policy.restored_to, ids)
+            return (await sql.DOUBT.one(self.pool, doubtful)).number
+
+        async def refused(id_: str, error: Exception) -> None:
+            _LOG.error("%s: it could not be marked (%s)", id_, type(error).__name__)  # its claim sets it aside
+
+        try:
+            return await _in_parts(change)
+        except POISON:
+            found = await sql.DOUBTFUL.all(self.pool, sql.Nothing())
+            return await _apart([row.id for row in found], change, refused)
 
     async def enter_shadow(self) -> int:
         """As `doubt`, by a worker in shadow mode: the first that sends again will know that one was here."""
@@ -400,6 +415,7 @@ class PostgresStore:
             why=why,
             owner=policy.review_owner,
             review_within=policy.review_within,
+            longest_wait=policy.longest_wait,
         )
         moved = [row.id for row in await sql.SET_ASIDE.all(self.pool, aside)]
         return [await self._whole(row) for row in await sql.ROWS.all(self.pool, sql.Ids(moved))]
@@ -443,6 +459,32 @@ class PostgresStore:
             statuses=[move.after.status.value for move in moves],
         )
         return {row.id for row in await sql.WRITTEN.all(self.pool, marks)}
+
+
+async def _in_parts(change: Callable[[None], Awaitable[int]]) -> int:
+    """As long as there is a full part of it, so that nobody waits for long."""
+    count, more = 0, DOUBTED
+    while more == DOUBTED:
+        more = await change(None)
+        count += more
+    return count
+
+
+async def _apart(
+    ids: Sequence[str],
+    change: Callable[[Sequence[str]], Awaitable[int]],
+    refused: Callable[[str, Exception], Awaitable[None]],
+) -> int:
+    """As `_in_parts`, of what a row refuses: halved until that row is alone."""
+    if len(ids) <= DOUBTED:
+        try:
+            return await change(ids) if ids else 0
+        except POISON as error:
+            if len(ids) == 1:
+                await refused(ids[0], error)
+                return 0
+    half = len(ids) // 2
+    return await _apart(ids[:half], change, refused) + await _apart(ids[half:], change, refused)
 
 
 @dataclass(frozen=True, slots=True)

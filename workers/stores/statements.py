@@ -152,6 +152,7 @@ class Aside(NamedTuple):
     why: str
     owner: str
     review_within: timedelta
+    longest_wait: timedelta
 
 
 SET_ASIDE = _from_file("set_aside", Aside, Id)
@@ -162,18 +163,43 @@ class TooFarAhead(NamedTuple):
     longest_wait: timedelta
     skew: timedelta
     limit: int
+    ids: Sequence[str] | None = None
 
 
 RECALL = _from_file("recall", TooFarAhead, Count)
+
+
+class Further(NamedTuple):
+    now: datetime | None
+    longest_wait: timedelta
+
+
+TOO_FAR_AHEAD = Statement(
+    "SELECT id FROM transactions"
+    " WHERE due_at > coalesce(:now::timestamptz, now()) + :longest_wait::interval LIMIT 50000",
+    Further,
+    Id,
+)
 
 
 class Doubtful(NamedTuple):
     now: datetime | None
     limit: int
     restored_to: datetime | None
+    ids: Sequence[str] | None = None
 
 
 DOUBT = _from_file("doubt", Doubtful, Count)
+DOUBTFUL = Statement(
+    """
+    SELECT id FROM transactions
+    WHERE (due_at IS NOT NULL AND status = 'PENDING' OR review_by IS NOT NULL)
+      AND (first_sent_at IS NULL OR last_sent_at IS NULL)
+    LIMIT 50000
+    """,
+    Nothing,
+    Id,
+)
 
 # --- what is held
 

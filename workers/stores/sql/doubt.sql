@@ -1,4 +1,4 @@
--- Up to :limit records that wait, for their turn or for a person, and say of themselves that they were never sent:
+-- Up to :limit records (of :ids, where given) that wait, for their turn or for a person, and say of themselves that they were never sent:
 -- others may have sent them (transitions.doubted), since :restored_to if that is earlier than the record. Each looks
 -- along an index of what is open or on a desk, never at the table.
 WITH clock AS (
@@ -7,12 +7,14 @@ WITH clock AS (
     SELECT id FROM transactions
     WHERE due_at IS NOT NULL AND status = 'PENDING'
       AND (first_sent_at IS NULL OR last_sent_at IS NULL)
+      AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
 ), desked AS MATERIALIZED (
     SELECT id FROM transactions
     WHERE review_by IS NOT NULL
       AND (first_sent_at IS NULL OR last_sent_at IS NULL)
+      AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
 ), changed AS (

@@ -1,4 +1,4 @@
--- Up to :limit rows whose next turn lies further ahead than any that we write (transitions.claimable): a clock was wrong,
+-- Up to :limit rows (of :ids, where given) whose next turn lies further ahead than any that we write (transitions.claimable): a clock was wrong,
 -- and they would wait for it. They are due now (transitions.recalled). Those that somebody holds too: their holder's fence is
 -- the token, which stays.
 WITH clock AS (
@@ -8,6 +8,7 @@ WITH clock AS (
     FROM clock, transactions t
     WHERE t.due_at IS NOT NULL
       AND t.due_at > clock.now + :longest_wait::interval
+      AND (:ids::text[] IS NULL OR t.id = ANY (:ids::text[]))
     ORDER BY t.due_at DESC
     LIMIT :limit::int
     FOR UPDATE OF t SKIP LOCKED

@@ -10,7 +10,7 @@ WITH clock AS (
     FROM clock, transactions t
     WHERE t.id = :id::text
       AND t.due_at IS NOT NULL
-      AND t.due_at <= clock.now
+      AND (t.due_at <= clock.now OR t.due_at > clock.now + :longest_wait::interval)
       AND (t.lease_until IS NULL OR t.lease_until < clock.now - :skew::interval
        OR t.lease_until > clock.now + interval '2 hours')  -- LONGEST_LEASE
     FOR UPDATE OF t SKIP LOCKED
