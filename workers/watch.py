@@ -102,16 +102,16 @@ class Watch:
     # --- what the wrappers below say
 
     def claimed(self, claimed: Claimed, began: int) -> None:
-        held, desked = claimed
-        if not held and not desked:
+        held, to_review = claimed
+        if not held and not to_review:
             return
         token = (held[0].token if held else None) or new_id()
-        self._claims[token] = claim = ClaimTimes(began, time_ns(), len(held) + len(desked))
+        self._claims[token] = claim = ClaimTimes(began, time_ns(), len(held) + len(to_review))
         if len(self._claims) > MOST_CLAIMS:
             self._claim_spans.pop(oldest := next(iter(self._claims)), None)
             del self._claims[oldest]
-        for record in desked:
-            self._desked(record, token, claim)
+        for record in to_review:
+            self._to_review(record, token, claim)
 
     def called(self, transaction: Transaction, call: Call) -> None:
         self._calls.setdefault((transaction.id, transaction.token), []).append(call)
@@ -177,7 +177,7 @@ class Watch:
         if ok and (final or status is Status.REVIEW):
             self._ended(after, ended)
 
-    def _desked(self, record: Transaction, token: str, claim: ClaimTimes) -> None:
+    def _to_review(self, record: Transaction, token: str, claim: ClaimTimes) -> None:
         """The spans of one that a claim sent to a desk: no attempt was made."""
         trace, why = trace_id(record), record.history[-1].why
         attributes = self._attributes(record, record.status, why)

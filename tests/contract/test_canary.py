@@ -13,7 +13,7 @@ from tests.conftest import AwsAccount
 from tests.contract.conftest import POLICY, Database, bring_in, make_table
 from tests.fakes import START, FakeClock, payment, run
 from workers.canary import Canary
-from workers.domain.confirming import Tally, of_desked, tally
+from workers.domain.confirming import Tally, tally, tally_of_review
 from workers.domain.outcomes import Confirmed
 from workers.domain.policy import Policy
 from workers.domain.ports import Canaries, Move, Store
@@ -103,7 +103,7 @@ def test_it_is_on_no_desk(store: Store, clock: FakeClock) -> None:
     clock.time = START + timedelta(hours=25)
     claimed = run(store.claim(token="t", by="w1", limit=10))
     assert claimed.held == [], "both are past their deadline"
-    assert of_desked(claimed.desked) == Tally(claimed=2, review=1)
+    assert tally_of_review(claimed.to_review) == Tally(claimed=2, review=1)
     assert run(store.find(canary().id)).status is Status.REVIEW  # type: ignore[union-attr]
     desk = run(store.desk())
     assert (desk.count, desk.at_risk) == (1, {"USD": 29})
@@ -127,7 +127,7 @@ def test_a_payment_by_a_canarys_name_is_in_every_count_while_it_is_confirmed(sto
     run(bring_in(store, [*FALSE]))
     if isinstance(store, DynamoDbStore):  # where nothing keeps them out, none is paid: they lie on the desk, every one
         claimed = run(store.claim(token="t", by="w1", limit=10))
-        assert of_desked(claimed.desked) == Tally(claimed=len(FALSE), review=len(FALSE))
+        assert tally_of_review(claimed.to_review) == Tally(claimed=len(FALSE), review=len(FALSE))
         assert (claimed.held, run(store.backlog()).review) == ([], len(FALSE))
         return
     moves = confirm(store, clock)
@@ -140,7 +140,7 @@ def test_a_payment_by_a_canarys_name_lies_on_the_desk(store: Store, clock: FakeC
     run(bring_in(store, [canary(), *FALSE]))
     clock.time = START + timedelta(hours=25)
     claimed = run(store.claim(token="t", by="w1", limit=10))
-    assert of_desked(claimed.desked) == Tally(claimed=len(FALSE) + 1, review=len(FALSE))
+    assert tally_of_review(claimed.to_review) == Tally(claimed=len(FALSE) + 1, review=len(FALSE))
     desk = run(store.desk())
     assert (desk.count, desk.at_risk) == (len(FALSE), {"EUR": 100_000_000_000, "USD": 5})
     assert run(store.backlog()).review == len(FALSE)
@@ -195,10 +195,10 @@ def test_dynamodb_knows_the_canaries_account(aws: AwsAccount, clock: FakeClock) 
     client = aws.client("dynamodb")
     store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY, "test-account")
     run(store.add([canary(account="another"), canary(f"{CANARY}20260105T090500Z", account="test-account")]))
-    held, desked = run(store.claim(token="t", by="w1", limit=10))
+    held, to_review = run(store.claim(token="t", by="w1", limit=10))
     assert [record.account for record in held] == ["test-account"]
-    assert [record.id for record in desked] == [canary().id]
-    assert of_desked(desked).review == 1
+    assert [record.id for record in to_review] == [canary().id]
+    assert tally_of_review(to_review).review == 1
     assert run(store.backlog()).review == run(store.desk()).count == 1
     (waiting,) = run(store.review())
     assert "not its account" in str(waiting.reason)
@@ -213,9 +213,9 @@ def test_dynamodb_keeps_what_is_no_canary_whatever_its_item_says(aws: AwsAccount
     store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY)
     item = to_item(arrived(payment(id_), clock.now()), 3)
     client.put_item(TableName=store.table, Item={**item, EXPIRES: {"N": "1"}})
-    held, desked = run(store.claim(token="t", by="w1", limit=10))
-    assert (held, [record.id for record in desked]) == ([], [id_])
-    assert f"field {EXPIRES}" in str(desked[0].reason)
+    held, to_review = run(store.claim(token="t", by="w1", limit=10))
+    assert (held, [record.id for record in to_review]) == ([], [id_])
+    assert f"field {EXPIRES}" in str(to_review[0].reason)
     assert EXPIRES not in client.get_item(TableName=store.table, Key={"id": {"S": id_}})["Item"]
     (waiting,) = run(store.review())
     assert (waiting.id, waiting.amount) == (id_, 2933)

@@ -334,8 +334,8 @@ def test_a_key_that_is_no_time_breaks_nothing_and_ends_on_a_desk(dynamodb: Make,
     assert due.oldest_due_at == clock.now()
     planned = {*due.ids, *run(store.never_due())}
     assert planned == {"p-0", "p-1", "p-2"}, "none is left for ever"
-    held, desked = run(store.claim(token="t1", by="w1", limit=10, ids=sorted(planned)))
-    assert ({record.id for record in held}, [record.id for record in desked]) == ({"p-0", "p-2"}, ["p-1"])
+    held, to_review = run(store.claim(token="t1", by="w1", limit=10, ids=sorted(planned)))
+    assert ({record.id for record in held}, [record.id for record in to_review]) == ({"p-0", "p-2"}, ["p-1"])
     assert "next_attempt_at" in (run(store.review())[0].reason or "")
 
 

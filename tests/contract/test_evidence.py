@@ -213,9 +213,9 @@ def test_many_takeovers_of_one_transaction_end_on_a_desk_and_let_the_others_be(s
     for n in range(POLICY.most_claims):
         assert [record.id for record in claim(store, f"crash-{n}", ids=["p-0"])] == ["p-0"]
         clock.advance(LEASE_OVER)
-    held, desked = run(store.claim(token="t", by="w1", limit=9))
+    held, to_review = run(store.claim(token="t", by="w1", limit=9))
     assert [record.id for record in held] == ["fine"]
-    assert [record.id for record in desked] == ["p-0"]
+    assert [record.id for record in to_review] == ["p-0"]
     assert find(store).tries == POLICY.most_claims - 1
     assert find(store).sent_earlier
 

@@ -130,9 +130,9 @@ def test_an_item_as_large_as_dynamodb_takes_is_moved_without_its_history(dynamod
     run(store.add([payment("p-0"), payment("fine")]))
     item = item_of(store, "p-0")
     store.client.put_item(TableName=store.table, Item={**item, "account": {"S": "9" * (409_600 - 420)}})
-    held, desked = run(store.claim(token="t1", by="w1", limit=9))
+    held, to_review = run(store.claim(token="t1", by="w1", limit=9))
     assert [record.id for record in held] == ["fine"]
-    assert [record.id for record in desked] == ["p-0"]
+    assert [record.id for record in to_review] == ["p-0"]
     assert [record.id for record in run(store.review())] == ["p-0"]
     assert find(store).status is Status.REVIEW
 
@@ -151,9 +151,9 @@ def test_a_settle_that_makes_one_item_too_large_is_that_items_alone(dynamodb: Ma
 def test_a_claim_that_one_item_refuses_is_that_items_alone(dynamodb: Make, clock: FakeClock) -> None:
     store = dynamodb(_refusing("p-1", status="PROCESSING"))
     run(store.add(list(payments(30))))
-    held, [desked] = run(store.claim(token="t1", by="w1", limit=100))
+    held, [to_review] = run(store.claim(token="t1", by="w1", limit=100))
     assert len(held) == 29
-    assert (desked.id, desked.sent_earlier) == ("p-1", True)
+    assert (to_review.id, to_review.sent_earlier) == ("p-1", True)
     assert find(store, "p-1").status is Status.REVIEW
     assert claim(store, "t2") == []
 
@@ -170,8 +170,8 @@ def test_statements_that_make_a_whole_call_invalid_are_found_one_by_one(dynamodb
     plain_client = dynamodb(plain).client
     store = dynamodb(lambda client: Client(client, invalid))
     run(store.add(list(payments(10))))
-    held, [desked] = run(store.claim(token="t1", by="w1", limit=100))
-    assert (len(held), desked.id) == (9, "p-3")
+    held, [to_review] = run(store.claim(token="t1", by="w1", limit=100))
+    assert (len(held), to_review.id) == (9, "p-3")
 
 
 def _refusing(id_: str, status: str = "CONFIRMED") -> Callable[[Any], Client]:
@@ -229,9 +229,9 @@ def test_a_row_that_refuses_to_be_claimed_lies_on_a_desk_and_stops_nobody(
     run(store.add(list(payments(10))))
     run(database.pool.execute(TAKEN_OVER))
     run(database.pool.execute(POISONS[poison]))
-    held, desked = run(store.claim(token="t1", by="w1", limit=100))
+    held, to_review = run(store.claim(token="t1", by="w1", limit=100))
     assert {record.id for record in held} == {f"p-{n}" for n in range(10)} - {"p-3"}
-    assert [record.id for record in desked] == ["p-3"]
+    assert [record.id for record in to_review] == ["p-3"]
     assert find(store, "p-3").status is Status.REVIEW
     assert find(store, "p-3").sent_earlier
     assert "a claim of it was refused" in (find(store, "p-3").reason or "")
@@ -272,11 +272,11 @@ def test_a_time_that_python_has_not_stops_nobody(
     run(store.add(list(payments(4))))
     run(database.pool.execute(TAKEN_OVER))
     run(database.pool.execute(f"UPDATE transactions SET {column} = '{moment}' WHERE id = 'p-3'"))
-    held, desked = run(store.claim(token="t1", by="w1", limit=100))
+    held, to_review = run(store.claim(token="t1", by="w1", limit=100))
     assert {record.id for record in held} == {"p-0", "p-1", "p-2"}
     if (column, moment) == ("due_at", "200000-01-01"):
         return  # not due for a long time: a claim does not come by
-    assert [record.id for record in desked] == ["p-3"]
+    assert [record.id for record in to_review] == ["p-3"]
     assert "unreadable" in (find(store, "p-3").reason or "")
 
 
@@ -308,7 +308,7 @@ def test_a_row_released_while_a_claim_looks_at_it_is_left_alone_and_stops_nobody
     first = run(race())
     assert "fine" in {record.id for record in first.held}
     second = run(store.claim(token="t2", by="w1", limit=9))
-    assert [record.id for record in (*first.desked, *second.desked)] == ["p-0"]
+    assert [record.id for record in (*first.to_review, *second.to_review)] == ["p-0"]
     record = find(store)
     assert record.reason == "deadline passed before it could be sent"
     states = [Status.PENDING, Status.PROCESSING, Status.PENDING, Status.REVIEW]
@@ -344,8 +344,8 @@ def test_what_somebody_holds_is_his_until_his_lease_is_over(dynamodb: Make, cloc
     store.client.put_item(TableName=store.table, Item=item)
     assert run(store.claim(token="new", by="w", limit=9, ids=["p-0"])) == ([], [])
     clock.advance(LEASE_OVER)
-    _, [desked] = run(store.claim(token="new", by="w", limit=9, ids=["p-0"]))
-    assert desked.id == "p-0"
+    _, [to_review] = run(store.claim(token="new", by="w", limit=9, ids=["p-0"]))
+    assert to_review.id == "p-0"
     assert run(store.settle([answer(held, clock, done(held))])) == [False], "whoever held it has lost it"
     assert find(store).status is Status.REVIEW
 

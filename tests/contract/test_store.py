@@ -258,14 +258,14 @@ def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(sto
         assert len(claim(store, f"crash-{n}", ids=["used-up"])) == 1
         clock.advance(LEASE_OVER)
     clock.advance(3600)
-    held, desked = run(store.claim(token="t1", by="w2", limit=100))
+    held, to_review = run(store.claim(token="t1", by="w2", limit=100))
     assert [record.id for record in held] == ["fine"]
-    said = {record.id: (record.cause, record.history[-1].why) for record in desked}
+    said = {record.id: (record.cause, record.history[-1].why) for record in to_review}
     assert said == {  # the table's words, which SQL has too
         "used-up": because(Cause.WORKERS_LOST, attempts=8),
         "late": because(Cause.DEADLINE_PASSED, rest=" before it could be sent"),
     }
-    for record in desked:
+    for record in to_review:
         stored = find(store, record.id)
         assert record._replace(history=()) == stored._replace(history=())
         assert record.history[-1] == stored.history[-1]
@@ -292,8 +292,8 @@ def test_each_line_of_history_keeps_its_cause(store: Store, clock: FakeClock) ->
         *(Cause.CLAIMED, Cause.STOPPING, Cause.CLAIMED, Cause.TAKEN_OVER, Cause.AMOUNT_MISMATCH, Cause.REDRIVEN),
         *(Cause.CLAIMED, Cause.REFUSED),
     ]
-    _, desked = run(store.claim(token="t9", by="w2", limit=100))
-    assert [(one.id, one.cause) for one in desked] == [("late", Cause.DEADLINE_PASSED)]
+    _, to_review = run(store.claim(token="t9", by="w2", limit=100))
+    assert [(one.id, one.cause) for one in to_review] == [("late", Cause.DEADLINE_PASSED)]
     assert find(store, "late").cause is Cause.DEADLINE_PASSED
 
 
@@ -308,15 +308,15 @@ def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clo
     run(store.add([payment("never", hours=1), payment("never-2", hours=1), payment("young", hours=24)]))
 
     def late(limit: int = 9, which: Late = Late.EVERY) -> tuple[set[str], set[str]]:
-        held, desked = run(store.claim(token="late", by="w1", limit=limit, late=which))
-        return {one.id for one in held}, {one.id for one in desked}
+        held, to_review = run(store.claim(token="late", by="w1", limit=limit, late=which))
+        return {one.id for one in held}, {one.id for one in to_review}
 
     clock.advance(3599)
     assert late() == (set(), set())
     clock.advance(1)
-    held, desked = late(limit=1, which=Late.UNSENT)
-    assert (len(held), len(desked)) == (0, 1), "a limit holds for them too"
-    assert late()[1] | desked == {"never", "never-2"}
+    held, to_review = late(limit=1, which=Late.UNSENT)
+    assert (len(held), len(to_review)) == (0, 1), "a limit holds for them too"
+    assert late()[1] | to_review == {"never", "never-2"}
     clock.advance(patience - 1)
     assert late() == (set(), set())
     clock.advance(1)

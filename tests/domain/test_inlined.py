@@ -106,7 +106,7 @@ def test_a_new_field_of_a_transaction_is_asked_for_wherever_a_row_becomes_one(mo
     wider: Any = NamedTuple("Transaction", fields)  # type: ignore[misc]
     wider.__new__.__defaults__ = ("",)
     monkeypatch.setattr(postgres, "Transaction", wider)
-    for function in (postgres._claimed, postgres._desked, postgres._record):
+    for function in (postgres._claimed, postgres._to_review, postgres._record):
         assert function is not inspect.unwrap(function), "it is marked, so the import does the same"
         with pytest.raises(NotBuilt, match="builds a Transaction, and leaves out or does not know colour: give each"):
             inlined(inspect.unwrap(function))

@@ -118,7 +118,7 @@ def test_no_secret_comes_through_by_being_cut(kind: type[Rejected | Retryable | 
 
 
 def test_a_colleagues_words_cannot_poison_a_redrive() -> None:
-    record = desked()
+    record = in_review()
     again = decide(record, Redrive("ann\x00", "b\ud83dob", "call\x00ed the bank " * 100), START, Policy())
     line = again.history[-1]
     assert line.by == "ann"
@@ -128,15 +128,15 @@ def test_a_colleagues_words_cannot_poison_a_redrive() -> None:
 
 def test_one_person_is_not_two_by_a_character_that_nobody_sees() -> None:
     with pytest.raises(Refused, match="two people"):
-        decide(desked(), Redrive("ann", "ann\u200b", "twice"), START, Policy())
+        decide(in_review(), Redrive("ann", "ann\u200b", "twice"), START, Policy())
 
 
 def test_words_that_are_none_are_no_reason() -> None:
     with pytest.raises(Refused, match="why"):
-        decide(desked(), Redrive("ann", "bob", "\x00\u200b"), START, Policy())
+        decide(in_review(), Redrive("ann", "bob", "\x00\u200b"), START, Policy())
 
 
-def desked() -> Transaction:
+def in_review() -> Transaction:
     policy = Policy(max_attempts=1, review_within=timedelta(hours=1))
     held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
     refused: Outcome = Retryable("no")

@@ -252,7 +252,7 @@ def test_a_record_that_does_not_prove_that_it_was_never_sent_was_possibly_sent()
     assert (claimed.sent_earlier, claimed.last_sent_at) == (True, START)
     assert not may_resend(claimed, START + timedelta(seconds=600), POLICY), "its key window is over"
     late = old._replace(deadline=START - timedelta(hours=1))
-    assert held(0, late).status is Status.PROCESSING, "asked before it is desked"
+    assert held(0, late).status is Status.PROCESSING, "asked before it goes to REVIEW"
 
 
 def test_in_shadow_mode_nothing_is_never_sent_and_nothing_is_sent() -> None:
@@ -263,7 +263,7 @@ def test_in_shadow_mode_nothing_is_never_sent_and_nothing_is_sent() -> None:
     assert not may_send(record, shadow)
     late = ours._replace(deadline=START - timedelta(hours=1))
     asking = decide(late, Claim("t", "w"), START, shadow)
-    assert asking.status is Status.PROCESSING, "asked before it is desked"
+    assert asking.status is Status.PROCESSING, "asked before it goes to REVIEW"
     unknown = decide(asking._replace(tries=2), Answer(Unknown("no answer"), "w", asked=True), START, shadow)
     assert unknown.status is Status.REVIEW
     assert unknown.sent_earlier

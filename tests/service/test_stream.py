@@ -178,12 +178,12 @@ def test_what_is_late_goes_to_a_desk_while_the_breaker_is_open_as_fast_as_the_st
     store, gateway = MemoryStore(clock, policy), LedgerGateway(is_ready=False)
     run(store.add([*payments(7 * CALLERS), payment("young", hours=100)]))
     clock.advance(24 * 3600)
-    source, desked = Memory(store), 0
+    source, to_review = Memory(store), 0
 
     def report(records: Sequence[Transaction]) -> None:
-        nonlocal desked
-        desked += sum(record.status is Status.REVIEW for record in records)
-        if desked == 7 * CALLERS:
+        nonlocal to_review
+        to_review += sum(record.status is Status.REVIEW for record in records)
+        if to_review == 7 * CALLERS:
             stop.set()
 
     confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w")

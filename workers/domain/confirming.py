@@ -71,16 +71,16 @@ class Confirmer:
         """
         late = None if self.gateway.ready() else Late.EVERY if self.away else Late.UNSENT
         start = self.clock.now()
-        held, desked = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
-        left = max(0, len(ids or ()) - len(held) - len(desked)) if late else 0
+        held, to_review = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
+        left = max(0, len(ids or ()) - len(held) - len(to_review)) if late else 0
         claimed = self.clock.now()
         moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in held))
         called = self.clock.now()
         won = await self.store.settle(moves)
         settled = self.clock.now()
         return Batch(
-            tally(moves, won) + of_desked(desked) + Tally(not_tried=left),
-            (*desked, *(move.after for move, ok in zip(moves, won, strict=True) if ok)),
+            tally(moves, won) + tally_of_review(to_review) + Tally(not_tried=left),
+            (*to_review, *(move.after for move, ok in zip(moves, won, strict=True) if ok)),
             (claimed - start).total_seconds(),
             (called - claimed).total_seconds(),
             (settled - called).total_seconds(),
@@ -153,9 +153,9 @@ class Confirmer:
         return NotTried(Cause.TOO_LATE) if now >= record.deadline else None
 
 
-def of_desked(desked: Sequence[Transaction]) -> Tally:
+def tally_of_review(to_review: Sequence[Transaction]) -> Tally:
     """Count what a claim sent to a desk, instead of a call."""
-    return Tally(claimed=len(desked), review=sum(not record.is_canary for record in desked))
+    return Tally(claimed=len(to_review), review=sum(not record.is_canary for record in to_review))
 
 
 def tally(moves: Sequence[Move], won: Sequence[bool]) -> Tally:

@@ -135,7 +135,7 @@ class Claimed(NamedTuple):
 
     held: list[Transaction]
     """Now the caller's, in PROCESSING, with their history at least from this claim on."""
-    desked: list[Transaction]
+    to_review: list[Transaction]
     """Now in REVIEW, since they may not be tried again (attempts used up, deadline passed, unreadable): a change as any
     other, so whoever claims tells of it."""
 

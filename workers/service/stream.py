@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from workers.domain.causes import Cause
-from workers.domain.confirming import Confirmer, Tally, of_desked, tally
+from workers.domain.confirming import Confirmer, Tally, tally, tally_of_review
 from workers.domain.outcomes import NotTried
 from workers.domain.ports import Look, Move, Source
 from workers.domain.transaction import Transaction
@@ -168,14 +168,14 @@ class Stream:
         """How many: those that went to desks are among them."""
         loop, limit = asyncio.get_running_loop(), min(self.batch, self._window - len(self.held))
         began = loop.time()
-        held, desked = await self.source.claim(limit, look)
+        held, to_review = await self.source.claim(limit, look)
         self.totals.claim_seconds += loop.time() - began
-        if desked:
-            self.totals.tally += of_desked(desked)
-            self.report(desked)
+        if to_review:
+            self.totals.tally += tally_of_review(to_review)
+            self.report(to_review)
         if held:
             self._take(held)
-        count = len(held) + len(desked)
+        count = len(held) + len(to_review)
         if count == limit:
             self._more.set()
         else:

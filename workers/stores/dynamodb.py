@@ -138,15 +138,15 @@ class DynamoDbStore:
         if ids is not None:
             return await self._claim(token, by, limit, ids, late=late)
         held: list[Transaction] = []
-        desked: list[Transaction] = []
+        to_review: list[Transaction] = []
         due = self._walk(self._shards, limit, to_text(self.clock.now()))
         # what others hold stays in the index, so look further
-        while len(held) + len(desked) < limit and (keys := await due.take(limit)):
-            left = limit - len(held) - len(desked)
+        while len(held) + len(to_review) < limit and (keys := await due.take(limit)):
+            left = limit - len(held) - len(to_review)
             more = await self._claim(token, by, left, [id_ for _, id_ in keys], late=late)
             held += more.held
-            desked += more.desked
-        return Claimed(held, desked)
+            to_review += more.to_review
+        return Claimed(held, to_review)
 
     async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str], *, late: Late | None) -> Claimed:
         # An eventually consistent read costs half; what it misses, the fence finds.
@@ -178,8 +178,8 @@ class DynamoDbStore:
             elif code in _OWN_FAULTS:
                 broken.append((items[move.before.id], str(move.after.reason)))
         unreadable = await self._put_on_desk(broken, by, now)
-        held, desked = claimed([move.after for move, ok in zip(moves, won, strict=True) if ok])
-        return Claimed(held, unreadable + desked)
+        held, to_review = claimed([move.after for move, ok in zip(moves, won, strict=True) if ok])
+        return Claimed(held, unreadable + to_review)
 
     def _own(self, record: Transaction) -> Transaction:
         """Raises Unreadable for what bears a canary's name, and is none of ours: IAM can hold who sends canaries to the
@@ -710,8 +710,8 @@ def parse(item: Item, *, strictly: bool = True) -> Transaction:
         return record
     if broken := broken_rule(record):
         raise Unreadable(f"{broken}: written by something else")
-    desked = item.get("pending_shard") in ({"S": REVIEW_SHARD}, {"S": CANARIES_SHARD})
-    if desked is not (record.status is Status.REVIEW):
+    in_review = item.get("pending_shard") in ({"S": REVIEW_SHARD}, {"S": CANARIES_SHARD})
+    if in_review is not (record.status is Status.REVIEW):
         raise Unreadable(f"field pending_shard does not go with status {record.status}: written by something else")
     if ("pending_shard" in item) is record.status.is_final:
         raise Unreadable(f"field pending_shard does not go with status {record.status}: written by something else")

@@ -346,7 +346,7 @@ class PostgresStore:
             ),
         )
         claimed = _claimed(rows, wanted.token, wanted.by, policy)
-        if claimed.desked:
+        if claimed.to_review:
             rows = [row for row in rows if row.due_at is not None]
         if rows:
             due_at, id_ = max(map(_FURTHEST, rows))
@@ -356,9 +356,9 @@ class PostgresStore:
     async def _claim_apart(self, wanted: _Wanted) -> tuple[Claimed, Position]:
         """As a claim that a row refuses: in ever smaller parts until that row is alone, which goes to a desk."""
         held: list[Transaction] = []
-        desked: list[Transaction] = []
+        to_review: list[Transaction] = []
         size, after = wanted.limit, wanted.after
-        while (left := wanted.limit - len(held) - len(desked)) > 0:
+        while (left := wanted.limit - len(held) - len(to_review)) > 0:
             size = max(1, min(size, left))
             try:
                 part, after = await self._claim_whole(wanted._replace(limit=size, after=after))
@@ -374,17 +374,17 @@ class PostgresStore:
                     part, _ = await self._claim_whole(wanted._replace(limit=1, after=after, ids=[place.id]))
                 except POISON as error:
                     with contextlib.suppress(*POISON):
-                        desked += await self._set_aside(place.id, wanted.by, error)
+                        to_review += await self._set_aside(place.id, wanted.by, error)
                 held += part.held
-                desked += part.desked
+                to_review += part.to_review
                 after = place
                 continue
             held += part.held
-            desked += part.desked
-            if len(part.held) + len(part.desked) < size:
+            to_review += part.to_review
+            if len(part.held) + len(part.to_review) < size:
                 break
             size *= 2
-        return Claimed(held, desked), after
+        return Claimed(held, to_review), after
 
     async def _first_of(self, wanted: _Wanted) -> Position | None:
         """The first row that a claim would take."""
@@ -441,7 +441,7 @@ class PostgresStore:
             ahead = sql.Ahead(self._now(), self.hint.due_at, self.hint.id, STRETCH * wanted.limit)
             self._stretch, self._left = await sql.AHEAD.first(self.pool, ahead) or self.hint, STRETCH
         claimed, self._stretch = await self._claim(wanted._replace(after=self._stretch))
-        full = len(claimed.held) + len(claimed.desked) == wanted.limit
+        full = len(claimed.held) + len(claimed.to_review) == wanted.limit
         self._left = self._left - 1 if full else 0
         return claimed
 
@@ -552,9 +552,9 @@ _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) -> Claimed:
     """The rows of claim.sql as transactions."""
     held: list[Transaction] = []
-    desked: list[Transaction] = []
+    to_review: list[Transaction] = []
     if not rows:
-        return Claimed(held, desked)
+        return Claimed(held, to_review)
     pending, processing = Status.PENDING, Status.PROCESSING
     claimed, taken_over = because(Cause.CLAIMED), because(Cause.TAKEN_OVER)
     at = datetime.fromtimestamp(rows[0].at, UTC)  # one for all
@@ -565,7 +565,7 @@ def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) ->
     for row in rows:
         if row.due_at != due_last:
             if row.due_at is None:
-                desked.append(_desked(row, at, by, policy))
+                to_review.append(_to_review(row, at, by, policy))
                 continue
             due_last, due_at = row.due_at, datetime.fromtimestamp(row.due_at, UTC)
         if row.created_at != created_last:  # neighbours often came together
@@ -609,11 +609,11 @@ def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) ->
             history=(line,),
         )
         held.append(record)
-    return Claimed(held, desked)
+    return Claimed(held, to_review)
 
 
 @inlined
-def _desked(row: ClaimedRow, at: datetime, by: str, policy: Policy) -> Transaction:
+def _to_review(row: ClaimedRow, at: datetime, by: str, policy: Policy) -> Transaction:
     """A row of claim.sql that went to a desk: its history is that line alone."""
     line = HistoryEntry(
         at=at,

@@ -94,7 +94,7 @@ WITH clock AS (
     SELECT id, version - 1, was[1]::timestamptz, was[2], was[3]::boolean, token, was[4]::int
     FROM changed
     WHERE taken_over
-), desked AS (
+), to_review AS (
     INSERT INTO history (transaction_id, version, token, at, by, was, now, attempt, why, cause)
     SELECT id, version, token, to_timestamp(at), :by::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END,
            'REVIEW', attempt, reason, cause

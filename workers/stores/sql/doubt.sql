@@ -10,7 +10,7 @@ WITH clock AS (
       AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
     LIMIT :limit::int
     FOR UPDATE SKIP LOCKED
-), desked AS MATERIALIZED (
+), in_review AS MATERIALIZED (
     SELECT id FROM transactions
     WHERE review_by IS NOT NULL
       AND (first_sent_at IS NULL OR last_sent_at IS NULL)
@@ -22,7 +22,7 @@ WITH clock AS (
     SET first_sent_at = least(t.first_sent_at, t.created_at, greatest(t.arrived_at, '1970-01-01'),
                               :restored_to::timestamptz, clock.now),
         last_sent_at = clock.now
-    FROM clock, (SELECT id FROM waiting UNION ALL SELECT id FROM desked LIMIT :limit::int) AS found
+    FROM clock, (SELECT id FROM waiting UNION ALL SELECT id FROM in_review LIMIT :limit::int) AS found
     WHERE t.id = found.id
     RETURNING 1
 )
