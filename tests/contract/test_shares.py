@@ -142,15 +142,20 @@ def test_of_all_who_begin_at_once_on_dynamodb_one_is_first_and_the_others_go_by_
     client = aws.client("dynamodb")
     wall, table = SystemClock().now().timestamp(), make_table(client)
     first, second = DynamoDbShares(client, table), DynamoDbShares(client, table)
-    ask = [Ask(slice_at(wall) + 2, 5)]
+    ask = [Ask(slice_at(wall) + 40, 5)]  # held for so long that no pause of the machine ends it
+
+    def takes(shares: DynamoDbShares) -> bool:
+        """At one of a few tries: one that is not counted has told the time."""
+        return any(run(shares.take(ask, SystemClock().now().timestamp())).counted for _ in range(20))
+
     assert not run(first.take(ask, wall)).counted, "who does not know the time takes nothing"
     assert not run(second.take([], wall - 3600)).counted
-    assert run(first.take(ask, wall)).counted
+    assert takes(first)
     late = run(second.take(ask, wall - 3600))
     assert not late.counted
-    assert late.before[slice_at(wall) + 2].taken == 5, "refused, and told"
-    for one in (second, first):
-        assert run(one.take(ask, wall)).counted
+    assert late.before[slice_at(wall) + 40].taken == 5, "refused, and told"
+    assert takes(second)
+    assert takes(first)
     elapsed = LOOP.time()
     assert abs(first.line.time(elapsed) - second.line.time(elapsed)) < 0.3
     assert abs(first.line.time(elapsed) - SystemClock().now().timestamp()) < 1
