@@ -40,6 +40,10 @@ class Stacks:
     """Stacks that have, together, all the statements that there are."""
     watched: Mapping[str, object]
     """The config with which the table of what is watched has every row, but for canaries."""
+    emitting: Sequence[str]
+    """The files of the workers that emit metrics here, beside those that all have."""
+    operators: Sequence[str]
+    """The actions of AWS that the command `confirm` needs, and no other: its people get these."""
 
 
 @dataclass(frozen=True, slots=True)

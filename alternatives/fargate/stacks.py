@@ -44,4 +44,6 @@ STACKS = Stacks(
     tested=TESTED,
     permissions=(EVERYTHING | {"minTasks": "0"}, EVERYTHING | CANARY),  # who may sleep sends no canaries
     watched={"databaseInstances": 2, "databaseInsights": "standard", "minCapacityUnits": "2", "minTasks": 0},
+    emitting=("workers/service/__main__.py", "workers/publisher.py"),
+    operators=("rds-db:connect",),
 )

@@ -35,4 +35,14 @@ TESTED: dict[str, Config] = {
     },
 }
 
-STACKS = Stacks(tested=TESTED, permissions=(EVERYTHING | CANARY,), watched={"schedule": "rate(1 minute)"})
+STACKS = Stacks(
+    tested=TESTED,
+    permissions=(EVERYTHING | CANARY,),
+    watched={"schedule": "rate(1 minute)"},
+    emitting=("workers/serverless/handlers.py",),
+    operators=(
+        *("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+        *("dynamodb:Query", "dynamodb:Scan", "kms:Decrypt"),
+        *("states:DescribeExecution", "states:GetExecutionHistory", "states:ListExecutions"),
+    ),
+)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterator
-from typing import Any
+
+from alternatives import ALTERNATIVES
+from analysis.graph import ROOT
 
 UNITS = {"Count", "Seconds", "Milliseconds", "None"}
 
 
 def emitted(alternative: str) -> dict[str, str]:
     """What the workers emit: name -> unit, read off the code of those that run in this alternative."""
-    from workers import canary, measures, publisher
-    from workers.serverless import handlers
-    from workers.service import __main__ as service
-
-    modules: dict[str, list[Any]] = {
-        "serverless": [handlers, measures, canary],
-        "fargate": [service, publisher, measures, canary],
-    }
-    return dict(pair for module in modules[alternative] for pair in _metrics_in(inspect.getsource(module)))
+    files = (*ALTERNATIVES[alternative].stacks().emitting, "workers/measures.py", "workers/canary.py")
+    return dict(pair for file in files for pair in _metrics_in((ROOT / file).read_text()))
 
 
 def _metrics_in(source: str) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from alternatives import ALTERNATIVES
 from analysis.graph import ACCOUNT, Record
 from components import iam, network
 from components.settings import INTERFACE_ENDPOINTS
@@ -119,20 +120,11 @@ def test_interface_endpoints_let_through_what_the_workers_may(records: dict[str,
             assert {action for action in may if action.split(":")[0] in served} <= through
 
 
-OPERATORS = {
-    "serverless": {
-        "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate",
-        "dynamodb:Query", "dynamodb:Scan", "kms:Decrypt", "states:DescribeExecution", "states:GetExecutionHistory",
-        "states:ListExecutions",
-    },
-    "fargate": {"rds-db:connect"},
-}  # fmt: skip
-
-
 def test_operators_may_what_their_command_does(recorded: Record) -> None:
     document = json.loads(recorded.one("aws:iam/policy:Policy", "operators").inputs["policy"])
     statements = document["Statement"]
-    assert {action for statement in statements for action in statement["Action"]} == OPERATORS[recorded.alternative]
+    needed = ALTERNATIVES[recorded.alternative].stacks().operators
+    assert {action for statement in statements for action in statement["Action"]} == set(needed)
     refused = [one for one in statements if one["Effect"] == "Deny"]
     if recorded.alternative == "serverless":
         (own,) = refused

@@ -9,4 +9,9 @@ STACKS = Stacks(
     tested={"sweep-dev": {}, "sweep-staging": {"environment": "staging"}, "sweep-prod": PROD},
     permissions=(PROD,),
     watched={},
+    emitting=("workers/sweep/handler.py", "workers/serverless/handlers.py"),
+    operators=(
+        *("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+        *("dynamodb:Query", "dynamodb:Scan", "kms:Decrypt"),
+    ),
 )
