@@ -170,16 +170,16 @@ def test_a_frozen_worker_does_no_harm_when_it_wakes(place: Harness, store: Postg
 
 def test_leases_of_slow_calls_are_renewed(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
     gateway.behave(latency_seconds=[0.6, 0.6])
-    add(store, 24)
-    one_by_one = SHORT | {"LEASE_SECONDS": "8", "GATEWAY_CONCURRENCY": "1"}
+    add(store, 15)
+    one_by_one = SHORT | {"LEASE_SECONDS": "6", "GATEWAY_CONCURRENCY": "1"}
     with place.worker("slow", **one_by_one) as slow:
         slow.await_event("started")
-        wait(lambda: not statuses(store)["PENDING"])  # all are its own: the last one waits for 14 s
+        wait(lambda: not statuses(store)["PENDING"])  # all are its own: the last one waits for 9 s
         with place.worker("rival", **one_by_one):
-            wait(all_final(store, 24))
+            wait(all_final(store, 15))
     once_each(gateway, store)
     longest = run(store.pool.fetchval("SELECT max(at - claimed_at) FROM history WHERE now = 'CONFIRMED'"))
-    assert longest > timedelta(seconds=8), "without more lease it would have been released"
+    assert longest > timedelta(seconds=6), "without more lease it would have been released"
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["fast", "crash"])

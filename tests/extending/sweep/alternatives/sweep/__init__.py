@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _settings() -> AlternativeSettings:
-    from components.sweep.rules import SETTINGS  # type: ignore[import-not-found, unused-ignore]
+    from components.sweep.rules import SETTINGS  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     settings: AlternativeSettings = SETTINGS
     return settings

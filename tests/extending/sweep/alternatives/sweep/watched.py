@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.sweep import observability  # type: ignore[import-not-found, unused-ignore]
+from components.sweep import observability  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from components.observability.table import Table
 from components.settings import Settings
