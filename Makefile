@@ -5,6 +5,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE
 STACK ?= serverless
 VOLUME ?= 1M
+SEEDS ?= 10000
 # of preview, up, destroy and shell: `real` takes the plugins of your own Pulumi home (docs/adr/0006-local-aws.md)
 PROVIDERS ?= local
 VENV := .venv
@@ -14,7 +15,7 @@ CHECKOV := .venv-checkov/bin/checkov
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test check format preview up destroy shell pipeline bench cost diagrams docs lock clean
+.PHONY: help demo test simulate variants check format preview up destroy shell pipeline bench cost diagrams docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +42,12 @@ demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions ea
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+simulate: $(READY) ## play SEEDS lives of the product under faults, and judge each; `SEED=n` shows one
+	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+variants: $(READY) ## break the product in one place after the other, and see that the simulator finds each
+	@$(PY) -m tests.simulation.variants
 
 check: $(READY) $(CHECKOV) ## lint, format check, strict types, dead code, the policy pack and checkov
 	@$(VENV)/bin/ruff check .

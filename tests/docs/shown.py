@@ -50,6 +50,15 @@ _NO_FIS = Unplayed(
     ("tests/program/test_experiments.py::test_each_twin_is_there_and_plays",),
 )
 
+_SIMULATED = Unplayed(
+    "it is longer than a test may take; each test plays a part of it",
+    (
+        "tests/simulation/test_simulation.py::test_no_oracle_finds_anything",
+        "tests/simulation/test_simulation.py::test_a_failing_seed_says_how_to_play_it_again",
+        "tests/simulation/test_variants.py::test_it_is_found",
+    ),
+)
+
 UNPLAYED = {
     "make test": _CI,
     'make test ARGS="tests/domain -x"': _CI,
@@ -60,6 +69,9 @@ UNPLAYED = {
     "make demo ALTERNATIVE=fargate": _DEMO,
     "make shell STACK=fargate": Unplayed("wants a terminal; what is typed in it is played"),
     "make bench": Unplayed(_MINUTES, ("tests/benchmarks/test_queue.py::test_both_alternatives_are_measured_or_one",)),
+    "make simulate SEEDS=10000": _SIMULATED,
+    "make simulate SEED=27": _SIMULATED,
+    "make variants": _SIMULATED,
     "make docs": Unplayed(_TODAY, ("tests/docs/test_docs.py::test_the_generated_parts_are_todays",)),
     "make diagrams": Unplayed(_TODAY, ("tests/program/test_diagrams.py::test_the_files_are_todays",)),
     "make lock": Unplayed("asks the package index what is newest"),

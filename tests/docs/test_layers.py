@@ -73,6 +73,7 @@ LAYERS = (
     ),
     Layer("local", frozenset({"local"}), computes=True),
     Layer("gateway_simulator", frozenset({"gateway_simulator", "local"})),
+    Layer("simulation", frozenset({"simulation", "workers"}), others=frozenset()),
     Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "workers"})),
     Layer(
         "benchmarks",
@@ -172,6 +173,8 @@ def test_each_package_is_in_the_table() -> None:
         ("local", "from analysis.graph import record"),
         ("local", "import gateway_simulator"),
         ("gateway_simulator", "from workers.domain.outcomes import Confirmed"),
+        ("simulation", "from gateway_simulator import ledger"),
+        ("simulation", "import pytest"),
         ("demo", "from tests.fakes import payment"),
         ("benchmarks", "from tests.fakes import payment"),
     ],

@@ -1,0 +1,115 @@
+"""What a seed draws before anything happens: how the product is set, and which faults strike how often (swarm)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from workers.domain.policy import Policy
+
+ABSENT = 0.4
+"""So often a kind of fault does not occur in a life at all: what is always there hides what only shows without it."""
+CANARY_EVERY = 100
+"""One life in so many has a gateway that doubles one effect, when the canary is asked for."""
+
+
+FAULTS: Mapping[str, float] = {
+    # a worker dies, or stands still for longer than its lease: before or after a step, or while it waits for its turn
+    "crash": 0.06,
+    "pause": 0.06,
+    # the datastore wrote it, and the answer is lost; it took a part of a batch; its index shows what stood earlier
+    "lost_answer": 0.15,
+    "partly": 0.15,
+    "stale": 0.25,
+    # no answer from the gateway; after the effect, which then happens at once or later within the grace period
+    "timeout_before": 0.5,
+    "timeout_after": 0.5,
+    "error_before": 0.25,
+    "error_after": 0.25,
+    # 503 and 429: nothing was done
+    "unavailable": 0.25,
+    "throttled": 0.25,
+    "not_connected": 0.25,
+    # a proxy's own page, after whatever the gateway did
+    "stranger": 0.25,
+    # the gateway does not show an effect at once to those who ask
+    "not_yet": 0.25,
+    "other_amount": 0.25,
+    "refused": 0.25,
+    # the rate limit leaves no turn for long
+    "slow_turn": 0.25,
+}
+"""How probable each fault may be at most, each time that it could strike."""
+
+
+def intensities(chance: random.Random) -> Mapping[str, float]:
+    """How probable each is in one life."""
+    return {kind: 0.0 if chance.random() < ABSENT else chance.random() * most for kind, most in FAULTS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One life's shape. Times are seconds since its beginning."""
+
+    streams: bool
+    """The service's stream (fargate), or batches of a plan (serverless)."""
+    workers: int
+    transactions: int
+    policy: Policy
+    faults: Mapping[str, float]
+    trouble_ends: float
+    """Then all faults stop, and everything must come to an end."""
+    trigger: float
+    """Between two plans, or polls."""
+    shadow_until: float | None
+    """Shadow mode until then, with others who send."""
+    restore: tuple[float, float, float] | None
+    """The moment that is gone back to, when that is done, and when shadow mode is left again."""
+    operators: float
+    """How often an operator looks at the desk; 0 for never."""
+    asks_forget: bool
+    """Whether the gateway, asked about a key that it has forgotten, says that it knows nothing of it."""
+    canary: bool
+    """Whether this life's gateway has the planted fault, where one asks for it."""
+
+    @classmethod
+    def of(cls, seed: int) -> Setup:
+        return cls.drawn(random.Random(seed))
+
+    @classmethod
+    def drawn(cls, chance: random.Random) -> Setup:
+        call_timeout, apart = chance.choice((5, 10)), chance.choice((1, 2, 4))
+        lease = chance.choice((45, 90, 180))
+        policy = Policy(
+            lease=timedelta(seconds=lease),
+            clock_skew=timedelta(seconds=apart),
+            max_attempts=chance.choice((2, 4, 8)),
+            retry_base=timedelta(seconds=chance.choice((5, 30))),
+            retry_cap=timedelta(seconds=chance.choice((60, 300))),
+            call_timeout=timedelta(seconds=call_timeout),
+            grace=timedelta(seconds=chance.choice((15, 60))),
+            key_window=timedelta(seconds=chance.choice((600, 1800, 7200))),
+            review_within=timedelta(seconds=chance.choice((900, 3600))),
+        )
+        trouble_ends = chance.uniform(600, 5400)
+        shadow = chance.uniform(60, trouble_ends * 0.6) if chance.random() < 0.2 else None
+        restore = None
+        if chance.random() < 0.15:
+            first, second, third = sorted(chance.uniform(shadow or 0, trouble_ends) for _ in range(3))
+            restore = first, second, third
+        return cls(
+            streams=chance.random() < 0.35,
+            workers=chance.randint(1, 3),
+            transactions=chance.randint(1, 5),
+            policy=policy,
+            faults=intensities(chance),
+            trouble_ends=trouble_ends,
+            trigger=chance.choice((20, 60, 120)),
+            shadow_until=shadow,
+            restore=restore,
+            operators=chance.choice((0, 0, 120, 600)),
+            asks_forget=chance.random() < 0.5,
+            canary=chance.random() * CANARY_EVERY < 1,
+        )

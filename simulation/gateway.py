@@ -1,0 +1,211 @@
+"""The payment gateway, its ledger, and the way there. Its answers are read by the workers' own table of evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from simulation.life import Life, Stage
+from workers.domain.outcomes import NotFound, Outcome, Retryable
+from workers.domain.ports import Calls, Clock
+from workers.domain.transaction import Transaction
+from workers.gateway import evidence
+from workers.gateway.evidence import Verb
+from workers.gateway.limits import Called, CircuitBreaker, Guard, Limiter
+from workers.transport.http import HttpError, Response
+
+CONCURRENCY = 3
+MOST_GRACE = 0.9
+"""Of the grace period: within it the gateway does and shows what it was sent, which is what `grace` assumes of it."""
+
+
+class Kept(NamedTuple):
+    """What the gateway remembers under a key."""
+
+    at: float
+    status: int
+    document: dict[str, object]
+
+
+@dataclass
+class Ledger:
+    """The gateway itself. It does each effect once for each key that it remembers, for the key window and no longer."""
+
+    stage: Stage
+    canary: bool
+    kept: dict[str, Kept] = field(default_factory=dict)
+    effects: dict[str, list[int]] = field(default_factory=dict)
+    shown_at: dict[str, float] = field(default_factory=dict)
+
+    def _remembers(self, key: str) -> Kept | None:
+        kept = self.kept.get(key)
+        window = self.stage.setup.policy.key_window.total_seconds()
+        return kept if kept and self.stage.loop.seconds < kept.at + window else None
+
+    def confirm(self, record: Transaction, key: str, shown_by: float = 0.0) -> Kept:
+        """The effect, unless the key is known."""
+        stage = self.stage
+        if kept := self._remembers(key):
+            return kept
+        now = stage.loop.seconds
+        if stage.strikes("refused") and key not in self.effects:
+            stage.journal.fault("gateway", "refused", key)
+            kept = Kept(now, 422, {"id": key, "status": "rejected", "reason": "no funds"})
+        else:
+            amount = record.amount
+            if stage.strikes("other_amount"):
+                amount += 1
+                stage.journal.fault("gateway", "other_amount", key)
+            amounts = self.effects.setdefault(key, [])
+            amounts.append(amount)
+            if self.canary:
+                self.canary = False
+                amounts.append(amount)
+            stage.journal.tell("gateway", "EFFECT", key, f"{amount} {record.currency}, its number {len(amounts)}")
+            document = {"id": key, "status": "confirmed", "reference": f"ref-{key}"}
+            kept = Kept(now, 200, {**document, "amount": amount, "currency": record.currency})
+        self.kept[key] = kept
+        if stage.strikes("not_yet"):
+            self.shown_at[key] = max(now, stage.chance.uniform(now, max(now, shown_by)))
+            stage.journal.fault("gateway", "not_yet", key, f"shown {self.shown_at[key] - now:.1f} s later")
+        return kept
+
+    def ask(self, key: str) -> Response:
+        kept = self._remembers(key) if self.stage.setup.asks_forget else self.kept.get(key)
+        if kept is None or self.shown_at.get(key, 0.0) > self.stage.loop.seconds:
+            if key in self.effects:
+                self.stage.journal.fault("gateway", "not found, though done", key)
+            return answer(404, {"id": key, "status": "not_found"})
+        return answer(200, kept.document)
+
+
+def answer(status: int, document: dict[str, object]) -> Response:
+    return Response(status, {"content-type": "application/json"}, json.dumps(document).encode())
+
+
+class Turns(Limiter):
+    """A rate limit that sometimes leaves no turn for long."""
+
+    def __init__(self, clock: Clock, life: Life) -> None:
+        super().__init__(clock, 0)
+        self._life = life
+        self._paused_until = 0.0
+
+    def pause(self, seconds: float) -> None:
+        self._paused_until = self._life.stage.loop.seconds + seconds
+
+    async def wait(self, seconds: float) -> bool:
+        stage = self._life.stage
+        wait = max(0.0, self._paused_until - stage.loop.seconds)
+        if stage.strikes("slow_turn"):
+            wait += self._life.policy.lease.total_seconds() * stage.chance.uniform(0, 1.5)
+            stage.journal.fault(self._life.name, "slow_turn", "", f"{wait:.0f} s")
+        if wait:
+            await asyncio.sleep(min(wait, seconds))
+        await self._life.step("turn")
+        return wait <= seconds
+
+
+class SimulatedGateway:
+    """The gateway as one life reaches it: `workers.domain.ports.Gateway`, behind the workers' own guard and breaker."""
+
+    def __init__(self, ledger: Ledger, life: Life) -> None:
+        self.ledger = ledger
+        self.life = life
+        breaker = CircuitBreaker(life)
+        breaker.silence.seconds = life.stage.loop.time
+        self._guard = Guard(life, Turns(life, life), breaker, concurrency=CONCURRENCY, wait_seconds=30.0)
+
+    def turn(self, until: datetime | None = None) -> AbstractAsyncContextManager[object]:
+        return self._guard.turn(until)
+
+    def ready(self) -> bool:
+        return self._guard.ready()
+
+    def away(self) -> timedelta:
+        return self._guard.breaker.silence.lasted()
+
+    def seen(self) -> Calls:
+        return self._guard.seen()
+
+    async def close(self) -> None: ...
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        return await self._guard.run(lambda: self._confirm(transaction, key))
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:
+        return await self._guard.run(lambda: self._ask(transaction, key))
+
+    async def _confirm(self, record: Transaction, key: str) -> Called:
+        life, stage = self.life, self.life.stage
+        send = stage.judge.sends(record, life.policy, stage.now(), life.now(), life.lease_of(record))
+        stage.journal.tell(life.name, "sends", record.id, f"attempt {record.attempt}, token {record.token}")
+        await life.step("send", record.id)
+        timeout, grace = (one.total_seconds() for one in (life.policy.call_timeout, life.policy.grace))
+        shown_by = stage.loop.seconds + timeout + MOST_GRACE * grace
+        called = await self._not_done("confirm", record)
+        if called is None and self._strikes("timeout_after", record):
+            delay = stage.chance.choice((0.0, stage.chance.uniform(0, timeout + MOST_GRACE * grace)))
+            stage.loop.call_later(delay, self.ledger.confirm, record, key, shown_by)
+            called = await self._timed_out()
+        if called is None:
+            kept = self.ledger.confirm(record, key, shown_by)
+            await asyncio.sleep(stage.chance.uniform(0.02, timeout / 2))
+            called = self._answered(record) or evidence.read("confirm", answer(kept.status, kept.document), record)
+        if isinstance(called.outcome, Retryable):
+            stage.judge.proven(record.id, send)
+        return await self._told("confirm", record, called)
+
+    async def _ask(self, record: Transaction, key: str) -> Called:
+        life, stage = self.life, self.life.stage
+        await life.step("ask", record.id)
+        called = await self._not_done("ask", record)
+        if called is None:
+            response = self.ledger.ask(key)
+            await asyncio.sleep(stage.chance.uniform(0.02, 1.0))
+            called = self._answered(record) or evidence.read("ask", response, record)
+        if isinstance(called.outcome, NotFound):
+            stage.judge.asked.add((record.id, record.token))
+        return await self._told("ask", record, called)
+
+    async def _told(self, verb: Verb, record: Transaction, called: Called) -> Called:
+        outcome = type(called.outcome).__name__
+        self.life.stage.journal.tell(
+            self.life.name, f"{verb}: {outcome}", record.id, getattr(called.outcome, "reason", "")
+        )
+        await self.life.step(f"after {verb}", record.id)
+        return called
+
+    def _strikes(self, fault: str, record: Transaction) -> bool:
+        if struck := self.life.stage.strikes(fault):
+            self.life.stage.journal.fault(self.life.name, fault, record.id)
+        return struck
+
+    async def _timed_out(self) -> Called:
+        await asyncio.sleep(self.life.policy.call_timeout.total_seconds())
+        return evidence.no_answer(HttpError("no answer in time", sent=True))
+
+    async def _not_done(self, verb: Verb, record: Transaction) -> Called | None:
+        """A fault before the gateway does anything; None where none strikes."""
+        if self._strikes("not_connected", record):
+            return evidence.no_answer(HttpError("connection refused", sent=False))
+        if self._strikes("unavailable", record):
+            return evidence.read(verb, answer(503, {"id": record.id, "status": "unavailable"}), record)
+        if self._strikes("throttled", record):
+            return evidence.read(verb, answer(429, {"id": record.id, "status": "rate_limited"}), record)
+        if self._strikes("error_before", record):
+            return evidence.read(verb, answer(500, {"id": record.id, "status": "error"}), record)
+        return await self._timed_out() if self._strikes("timeout_before", record) else None
+
+    def _answered(self, record: Transaction) -> Called | None:
+        """A fault of the answer, after whatever the gateway did."""
+        if self._strikes("error_after", record):
+            return evidence.read("confirm", answer(500, {"id": record.id, "status": "error"}), record)
+        if self._strikes("stranger", record):
+            page = Response(404, {"content-type": "text/html"}, b"<h1>not found</h1>")
+            return evidence.read("ask", page, record)
+        return None

@@ -1,0 +1,99 @@
+"""One worker from its start to its death: its clock, and the steps between which it may die or stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from simulation.chance import Setup
+from simulation.journal import Journal
+from simulation.judge import Judge
+from simulation.loop import VirtualLoop
+from workers.domain.policy import Policy
+from workers.domain.transaction import Transaction
+
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+
+
+@dataclass
+class Stage:
+    """What all in one life of the product share."""
+
+    seed: int
+    setup: Setup
+    chance: random.Random
+    loop: VirtualLoop
+    journal: Journal
+    judge: Judge
+    quiet: bool = False
+    """The second phase: no fault strikes any more."""
+
+    def now(self) -> datetime:
+        """The true time."""
+        return START + timedelta(seconds=self.loop.seconds)
+
+    def strikes(self, fault: str) -> bool:
+        if self.quiet:
+            return False
+        probability = self.setup.faults[fault]
+        return probability > 0 and self.chance.random() < probability
+
+
+@dataclass
+class Life:
+    """One process: a task of the service, or a Lambda with its batch."""
+
+    stage: Stage
+    name: str
+    policy: Policy
+    off: timedelta
+    """How far its clock is off."""
+    dead: bool = False
+    renewed: dict[tuple[str, str | None], datetime | None] = field(default_factory=dict)
+    """Leases as it has renewed them."""
+    still_until: float = 0.0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.died: asyncio.Future[None] = self.stage.loop.create_future()
+
+    def now(self) -> datetime:
+        return self.stage.now() + self.off
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def random(self) -> float:
+        """Chance, as the core sees it."""
+        return self.stage.chance.random()
+
+    def new_token(self) -> str:
+        self.tokens += 1
+        return f"{self.name}.{self.tokens}"
+
+    def lease_of(self, record: Transaction) -> datetime | None:
+        return self.renewed.get((record.id, record.token), record.lease_until)
+
+    def die(self, why: str, id_: str = "") -> None:
+        if not self.dead:
+            self.dead = True
+            self.stage.journal.fault(self.name, "crash", id_, why)
+            self.died.set_result(None)
+
+    async def step(self, what: str, id_: str = "") -> None:
+        """Where it may die, or stand still beyond its lease; nothing of it goes on meanwhile."""
+        stage = self.stage
+        if not self.dead and stage.strikes("crash"):
+            self.die(what, id_)
+        if self.dead:
+            await stage.loop.create_future()  # until whoever started it cancels what is left of it
+        if stage.strikes("pause"):
+            seconds = self.policy.lease.total_seconds() * stage.chance.uniform(0.2, 2)
+            stage.journal.fault(self.name, "pause", id_, f"{seconds:.0f} s at {what}")
+            self.still_until = max(self.still_until, stage.loop.seconds + seconds)
+        while (left := self.still_until - stage.loop.seconds) > 0:
+            await asyncio.sleep(left)
+        if self.dead:
+            await stage.loop.create_future()

@@ -1,0 +1,88 @@
+"""The simulator: it finds nothing in the product as it is, a seed is always the same life, the oracles are awake."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from simulation.__main__ import main
+from simulation.chance import FAULTS, Setup
+from simulation.judge import ORACLES
+from simulation.loop import Stalled, VirtualLoop
+from simulation.play import play
+from tests.docs.markdown import ROOT
+from tests.simulation.variants import VARIANTS, broken
+
+SEEDS = 250
+CANARY = next(seed for seed in range(10_000) if Setup.of(seed).canary)
+
+
+def test_no_oracle_finds_anything() -> None:
+    found, struck = {}, Counter[str]()
+    for seed in range(SEEDS):
+        played = play(seed)
+        struck.update(played.journal.faults)
+        if played.violations:
+            found[seed] = [str(one) for one in played.violations]
+    assert found == {}, "again, with all that happened: python -m simulation --seed N"
+    assert {*FAULTS, "restore"} <= set(struck), "each fault strikes"
+
+
+def test_a_seed_is_the_same_life_each_time() -> None:
+    code = "from simulation.play import play; print(*(play(seed).journal.digest for seed in range(40)))"
+    here = [play(seed).journal.digest for seed in range(40)]
+    assert len(set(here)) == 40
+    for salt in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": salt}
+        answer = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert answer.stdout.split() == here
+
+
+def test_a_failing_seed_says_how_to_play_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    (variant,) = (one for one in VARIANTS if one.name == "resent without asking")
+    with broken(variant):
+        assert main(["--seeds", "2"]) == 1
+        assert "python -m simulation --seed 0" in capsys.readouterr().out
+        assert main(["--seed", "0"]) == 1
+    shown = capsys.readouterr().out
+    assert "PENDING -> PROCESSING" in shown
+    assert "EFFECT" in shown
+    assert "two effects: t" in shown
+    assert main(["--seed", "0"]) == 0
+
+
+def test_the_canary_is_seen_and_a_search_that_does_not_see_it_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["--first", str(CANARY), "--seeds", "1"]) == 0
+    assert "canary: seen in 1 of 1" in capsys.readouterr().out
+    monkeypatch.setattr("simulation.judge.Judge.finds", lambda *_: None)
+    assert main(["--first", str(CANARY), "--seeds", "1"]) == 2
+
+
+def test_one_life_in_a_hundred_has_the_canary() -> None:
+    assert 50 < sum(Setup.of(seed).canary for seed in range(10_000)) < 200
+
+
+def test_both_alternatives_are_played() -> None:
+    assert {Setup.of(seed).streams for seed in range(SEEDS)} == {True, False}
+
+
+def test_each_oracle_is_proven_by_a_variant() -> None:
+    assert {one.oracle for one in VARIANTS} == set(ORACLES)
+
+
+def test_time_jumps_to_the_next_timer_and_no_further() -> None:
+    loop = VirtualLoop()
+    loop.run_until_complete(asyncio.sleep(3600))
+    assert 3600 <= loop.time() < 3600.01
+    with pytest.raises(Stalled):
+        loop.run_until_complete(loop.create_future())
+    loop.close()
