@@ -67,6 +67,12 @@ class Setup:
     """Shadow mode until then, with others who send."""
     restore: tuple[float, float, float] | None
     """The moment that is gone back to, when that is done, and when shadow mode is left again."""
+    outage: tuple[float, float] | None
+    """From when until when the gateway does not answer anybody."""
+    concurrency: int
+    """Calls at once, in one worker."""
+    failures: int
+    """So many in a row open the circuit breaker."""
     operators: float
     """How often an operator looks at the desk; 0 for never."""
     asks_forget: bool
@@ -99,6 +105,10 @@ class Setup:
         if chance.random() < 0.15:
             first, second, third = sorted(chance.uniform(shadow or 0, trouble_ends) for _ in range(3))
             restore = first, second, third
+        outage = None
+        if chance.random() < 0.25:
+            begins = chance.uniform(0, trouble_ends)
+            outage = begins, begins + lease * chance.uniform(0.5, 8)
         return cls(
             streams=chance.random() < 0.35,
             workers=chance.randint(1, 3),
@@ -109,6 +119,9 @@ class Setup:
             trigger=chance.choice((20, 60, 120)),
             shadow_until=shadow,
             restore=restore,
+            outage=outage,
+            concurrency=chance.choice((1, 2, 3)),
+            failures=chance.choice((2, 3, 10)),
             operators=chance.choice((0, 0, 120, 600)),
             asks_forget=chance.random() < 0.5,
             canary=chance.random() * CANARY_EVERY < 1,

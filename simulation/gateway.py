@@ -15,10 +15,9 @@ from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
 from workers.gateway import evidence
 from workers.gateway.evidence import Verb
-from workers.gateway.limits import Called, CircuitBreaker, Guard, Limiter
+from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter
 from workers.transport.http import HttpError, Response
 
-CONCURRENCY = 3
 MOST_GRACE = 0.9
 """Of the grace period: within it the gateway does and shows what it was sent, which is what `grace` assumes of it."""
 
@@ -113,12 +112,13 @@ class Turns(Limiter):
 class SimulatedGateway:
     """The gateway as one life reaches it: `workers.domain.ports.Gateway`, behind the workers' own guard and breaker."""
 
-    def __init__(self, ledger: Ledger, life: Life) -> None:
+    def __init__(self, ledger: Ledger, life: Life, breaker: CircuitBreaker | None = None) -> None:
         self.ledger = ledger
         self.life = life
-        breaker = CircuitBreaker(life)
-        breaker.silence.seconds = life.stage.loop.time
-        self._guard = Guard(life, Turns(life, life), breaker, concurrency=CONCURRENCY, wait_seconds=30.0)
+        setup = life.stage.setup
+        self.breaker = breaker or CircuitBreaker(life, BreakerPolicy(consecutive=setup.failures))
+        self.breaker.silence.seconds = life.stage.loop.time
+        self._guard = Guard(life, Turns(life, life), self.breaker, concurrency=setup.concurrency, wait_seconds=30.0)
 
     def turn(self, until: datetime | None = None) -> AbstractAsyncContextManager[object]:
         return self._guard.turn(until)
@@ -127,7 +127,7 @@ class SimulatedGateway:
         return self._guard.ready()
 
     def away(self) -> timedelta:
-        return self._guard.breaker.silence.lasted()
+        return self.breaker.silence.lasted()
 
     def seen(self) -> Calls:
         return self._guard.seen()
@@ -191,6 +191,10 @@ class SimulatedGateway:
 
     async def _not_done(self, verb: Verb, record: Transaction) -> Called | None:
         """A fault before the gateway does anything; None where none strikes."""
+        stage = self.life.stage
+        if (out := stage.setup.outage) and not stage.quiet and out[0] <= stage.loop.seconds < out[1]:
+            stage.journal.fault(self.life.name, "outage", record.id)
+            return await self._timed_out()
         if self._strikes("not_connected", record):
             return evidence.no_answer(HttpError("connection refused", sent=False))
         if self._strikes("unavailable", record):

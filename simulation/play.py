@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 from simulation.chance import Setup
-from simulation.gateway import CONCURRENCY, Ledger, SimulatedGateway
+from simulation.gateway import Ledger, SimulatedGateway
 from simulation.journal import Journal
 from simulation.judge import Judge, Violation
 from simulation.life import START, Life, Stage
@@ -231,6 +231,7 @@ class World:
     async def _runs(self, number: int) -> None:
         """Plans and their batches, one after the other; other runs go on beside it, as if no lock were held."""
         born, every, phase = 0, self.setup.trigger, self.stage.chance.random()
+        warm: SimulatedGateway | None = None  # a Lambda's container goes on to the next batch, unless it died
         while not self.over:
             due = max(self.database.next_due(), self.loop.seconds + 0.001)
             at = math.inf if math.isinf(due) else (math.ceil(due / every - phase) + phase) * every
@@ -246,7 +247,9 @@ class World:
                 life = self._life(f"run-{number}.{born}" + "abc"[first // BATCH])
                 store = Connection(self.database, life, central_clock=False)
                 ids = due_ids[first : first + BATCH]
-                worker = self._confirmer(life, store, SimulatedGateway(self.ledger, life))
+                gateway = SimulatedGateway(self.ledger, life, warm.breaker if warm and not warm.life.dead else None)
+                worker = self._confirmer(life, store, gateway)
+                warm = gateway
                 stop_at = life.now() + timedelta(seconds=seconds - SETTLE_RESERVE)
                 await self._lived(life, worker.confirm_batch(len(ids), ids, stop_at), seconds)
 
@@ -266,7 +269,7 @@ class World:
             )  # fmt: skip
             worker = replace(self._confirmer(life, store, SimulatedGateway(self.ledger, life)), lease_of=life.lease_of)
             stream = Stream(
-                source, partial(replace, worker), BATCH, CONCURRENCY, timedelta(seconds=self.setup.trigger),
+                source, partial(replace, worker), BATCH, self.setup.concurrency, timedelta(seconds=self.setup.trigger),
                 lambda _: None, stop_within=timedelta(seconds=30),
             )  # fmt: skip
             self.streams[life.name], self.stops[life.name] = stream, asyncio.Event()
