@@ -57,6 +57,47 @@ def _lease_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Confirmer, "_no_call", lambda *_: None)
 
 
+def _lease_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
+    """Between a question and the send after it."""
+    real = Confirmer._no_call
+    looked = set()
+
+    def broken(self: Confirmer, record: Transaction, now: datetime, stop_at: datetime | None) -> Any:
+        if (record.id, record.token) in looked:
+            return None
+        looked.add((record.id, record.token))
+        return real(self, record, now, stop_at)
+
+    patch.setattr(Confirmer, "_no_call", broken)
+
+
+def _window_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
+    """After the wait for the turn of the send."""
+    real = transitions.may_resend
+    looked = set()
+
+    def broken(record: Transaction, now: datetime, policy: Policy) -> bool:
+        if (record.id, record.token) in looked:
+            return True
+        may = real(record, now, policy)
+        if may:
+            looked.add((record.id, record.token))
+        return may
+
+    patch.setattr(confirming, "may_resend", broken)
+
+
+def _first_send_forgotten_by_an_answer(patch: pytest.MonkeyPatch) -> None:
+    """An answer that proves something of this call, taken as proof of the ones before."""
+    real = transitions._sent
+
+    def broken(case: Any, *, sent: bool) -> Transaction:
+        after = real(case, sent=sent)
+        return after if sent else after._replace(first_sent_at=None, last_sent_at=None)
+
+    patch.setattr(transitions, "_sent", broken)
+
+
 def _window_from_the_last_send(patch: pytest.MonkeyPatch) -> None:
     real = transitions.may_resend
 
@@ -207,6 +248,9 @@ VARIANTS = (
     Variant("index trusted by the claim", _index_trusted, "two holders", 2),
     Variant("claim without the lease's condition", _claim_without_the_lease, "two holders"),
     Variant("lease not looked at before the send", _lease_not_looked_at, "lease", 4),
+    Variant("lease not looked at again between question and send", _lease_not_looked_at_again, "lease", 73),
+    Variant("key window not looked at again after the wait", _window_not_looked_at_again, "key window", 44),
+    Variant("an answer taken as proof of earlier sends", _first_send_forgotten_by_an_answer, "asked first", 1),
     Variant("key window counted from the last send", _window_from_the_last_send, "key window", 12),
     Variant("key window without room for the call", _window_without_room_for_the_call, "key window", 81),
     Variant("grace zero", _grace_zero, "grace", 2),
@@ -254,12 +298,12 @@ def main() -> int:
         with broken(variant):
             return simulate(sys.argv[2:])
     survived = 0
-    print(f"{'variant':<40} {'seed':>5}  found by")
+    print(f"{'variant':<54} {'seed':>5}  found by")
     for variant in VARIANTS:
         found = first_found(variant)
         survived += found is None
         print(
-            f"{variant.name:<40} " + (f"{found.seed:>5}  {', '.join(found.oracles)}" if found else "  SURVIVES"),
+            f"{variant.name:<54} " + (f"{found.seed:>5}  {', '.join(found.oracles)}" if found else "  SURVIVES"),
             flush=True,
         )
     return min(survived, 1)
