@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from simulation.chance import Setup
+from simulation.gateway import EFFECT
 from simulation.judge import ORACLES
 from simulation.play import Played, play
 
@@ -16,7 +17,7 @@ SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: nothing found, and the canary seen. 1: something found. 2: the canary was not seen."""
+    """Exit code 0: nothing found, and the canary seen. 1: something found. 2: a canary was not seen."""
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="play this one again, and show it")
     parser.add_argument("--seeds", type=int, default=1000, help="how many to play")
@@ -44,7 +45,7 @@ def search(first: int, count: int) -> int:
         lives += played.lives
         if played.violations:
             failed.append(played)
-        if _has_canary(seed):
+        if Setup.of(seed).canary and any(line.what == EFFECT for line in played.journal.lines):
             canaries[0] += 1
             canaries[1] += play(seed, canary=True).canary
     seconds = time.perf_counter() - began
@@ -52,15 +53,11 @@ def search(first: int, count: int) -> int:
         f"{count} seeds, {lives} transactions, {events} events in {seconds:.1f} s: {count / seconds:.0f} seeds a second"
     )
     print("faults: " + ", ".join(f"{kind} {times}" for kind, times in sorted(faults.items())))
-    print(f"canary: seen in {canaries[1]} of {canaries[0]} seeds that have one")
+    print(f"canary: seen in {canaries[1]} of {canaries[0]} seeds that have one and an effect to double")
     _tell(failed)
     if failed:
         return 1
-    return 0 if canaries[1] or not canaries[0] else 2
-
-
-def _has_canary(seed: int) -> bool:
-    return Setup.of(seed).canary
+    return 0 if canaries[1] == canaries[0] else 2
 
 
 def _tell(failed: Sequence[Played]) -> None:

@@ -18,6 +18,8 @@ from workers.gateway.evidence import Verb
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter
 from workers.transport.http import HttpError, Response
 
+EFFECT = "EFFECT"
+"""What the journal calls it."""
 MOST_GRACE = 0.9
 """Of the grace period: within it the gateway does and shows what it was sent, which is what `grace` assumes of it."""
 
@@ -64,7 +66,7 @@ class Ledger:
             if self.canary:
                 self.canary = False
                 amounts.append(amount)
-            stage.journal.tell("gateway", "EFFECT", key, f"{amount} {record.currency}, its number {len(amounts)}")
+            stage.journal.tell("gateway", EFFECT, key, f"{amount} {record.currency}, its number {len(amounts)}")
             document = {"id": key, "status": "confirmed", "reference": f"ref-{key}"}
             kept = Kept(now, 200, {**document, "amount": amount, "currency": record.currency})
         self.kept[key] = kept
