@@ -69,6 +69,8 @@ class Setup:
     """The moment that is gone back to, when that is done, and when shadow mode is left again."""
     outage: tuple[float, float] | None
     """From when until when the gateway does not answer anybody."""
+    deployments: tuple[float, ...]
+    """When workers end in order and start anew."""
     concurrency: int
     """Calls at once, in one worker."""
     failures: int
@@ -120,6 +122,7 @@ class Setup:
             shadow_until=shadow,
             restore=restore,
             outage=outage,
+            deployments=tuple(chance.uniform(0, trouble_ends) for _ in range(chance.choice((0, 0, 1, 4)))),
             concurrency=chance.choice((1, 2, 3)),
             failures=chance.choice((2, 3, 10)),
             operators=chance.choice((0, 0, 120, 600)),

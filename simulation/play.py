@@ -99,6 +99,8 @@ class World:
                 )
         for number in range(setup.workers):
             self._start(self._service(number) if setup.streams else self._runs(number))
+        for at in setup.deployments:
+            self.loop.call_at(at, self._deploy)
         for task in (self._shadow_ends(), self._restore(), self._operate()):
             self._start(task)
         await asyncio.sleep(setup.trouble_ends)
@@ -150,7 +152,10 @@ class World:
 
     def _transaction(self, number: int) -> Transaction:
         chance = self.stage.chance
-        created = START + timedelta(seconds=chance.choice((0.0, round(chance.uniform(0, self.setup.trouble_ends / 2)))))
+        came = chance.choice((0.0, chance.uniform(0, self.setup.trouble_ends / 2)))
+        if (until := self.setup.shadow_until) is not None and chance.random() < 0.3:
+            came = until - chance.uniform(0, 20)  # hardly there when shadow mode is left: nobody has asked yet
+        created = START + timedelta(seconds=round(came))
         deadline = created + timedelta(seconds=round(chance.uniform(*chance.choice(((10, 200), (120, 3600))))))
         return Transaction(f"t{number}", f"acct-{number}", 100 + number, "USD", created, deadline)
 
@@ -194,6 +199,10 @@ class World:
         for stop in list(self.stops.values()):
             stop.set()
         self._changed()
+
+    def _deploy(self) -> None:
+        self.stage.journal.fault("", "deployment")
+        self._roll(self.policy, "workers end in order")
 
     async def _operate(self) -> None:
         every = self.setup.operators

@@ -19,7 +19,7 @@ from tests.docs.markdown import ROOT
 from tests.simulation.variants import VARIANTS, broken
 
 SEEDS = 250
-CANARY = next(seed for seed in range(10_000) if Setup.of(seed).canary)
+CANARY = next(seed for seed in range(10_000) if Setup.of(seed).canary and play(seed, canary=True).canary)
 
 
 def test_no_oracle_finds_anything() -> None:
@@ -30,7 +30,7 @@ def test_no_oracle_finds_anything() -> None:
         if played.violations:
             found[seed] = [str(one) for one in played.violations]
     assert found == {}, "again, with all that happened: python -m simulation --seed N"
-    assert {*FAULTS, "outage", "restore"} <= set(struck), "each fault strikes"
+    assert {*FAULTS, "deployment", "outage", "restore"} <= set(struck), "each fault strikes"
 
 
 def test_a_seed_is_the_same_life_each_time() -> None:
