@@ -41,7 +41,7 @@ demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions ea
 	@$(PY) -m demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 test: $(READY) ## run all tests (no AWS account, no Docker)
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 simulate: $(READY) ## play SEEDS lives of the product under faults, and judge each; `SEED=n` shows one
 	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)

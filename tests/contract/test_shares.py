@@ -16,7 +16,8 @@ from workers.clock import SystemClock
 from workers.domain.ports import Shares
 from workers.domain.shares import PARTS, SLICE, Ask, Slice, slice_at
 from workers.gateway.limits import Limiter
-from workers.stores.shares import ITEM, DynamoDbShares, MemoryShares, PostgresShares
+from workers.stores.postgres_shares import PostgresShares
+from workers.stores.shares import ITEM, DynamoDbShares, MemoryShares
 
 NOW = START.timestamp()
 FIRST = slice_at(NOW)

@@ -40,7 +40,7 @@ from workers.service.identity import PATIENCE, Identity
 from workers.service.stream import Stream, Totals
 from workers.service.traces import SEND_EVERY, Traces
 from workers.stores.postgres import PostgresCanaries, PostgresStore
-from workers.stores.shares import PostgresShares
+from workers.stores.postgres_shares import PostgresShares
 from workers.telemetry import Telemetry
 from workers.watch import Watch, WatchedGateway, WatchedSource
 

@@ -1,4 +1,4 @@
-"""Where workers take their shares of the gateway's rate limit: in memory, on DynamoDB, on PostgreSQL.
+"""Where workers take their shares of the gateway's rate limit: in memory, on DynamoDB (and in postgres_shares.py).
 
 Each adds to the counts of some slices of time in one call, and tells what stood before (`workers.domain.ports.Shares`).
 """
@@ -9,14 +9,12 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from workers.domain.ports import Clock, Taken
 from workers.domain.shares import SLICE, UNTOUCHED, Ask, Slice, slice_at
 from workers.domain.timeline import HELD, OFF, Seen, TimeLine
-from workers.stores.named import Statement
 
 
 @dataclass
@@ -156,54 +154,3 @@ class DynamoDbShares:
 
 def _slice_of(name: str) -> int | None:
     return int(name[1:]) if name[:1] in KINDS and name[1:].isdigit() else None
-
-
-SECONDS = 5.0
-"""For PostgreSQL's answer: one that comes later is of no use."""
-
-
-class _Asked(NamedTuple):
-    now: datetime | None
-    slices: Sequence[int]
-    parts: Sequence[int]
-    light: Sequence[int]
-    hungry: Sequence[int]
-
-
-class _Before(NamedTuple):
-    slice: int | None
-    taken: int
-    light: int
-    hungry: int
-    at: float | None
-
-
-TAKE = Statement(
-    "SELECT slice, taken, light, hungry, at FROM take_shares(:now, :slices, :parts, :light, :hungry)",
-    _Asked,
-    _Before,
-)
-
-
-@dataclass
-class PostgresShares:
-    """A few rows of one small table, changed by one function in one short statement; the time is the database's."""
-
-    pool: Any
-    """asyncpg's."""
-    clock: Clock | None = None
-    """Stands in for the database's own in tests."""
-    reach: int = 4
-
-    async def take(self, asked: Sequence[Ask], now: float) -> Taken:  # noqa: ARG002 - the database has a clock
-        shares = _Asked(
-            now=self.clock.now() if self.clock else None,
-            slices=[ask.slice for ask in asked],
-            parts=[ask.parts for ask in asked],
-            light=[ask.light for ask in asked],
-            hungry=[ask.hungry for ask in asked],
-        )
-        rows = await TAKE.all(self.pool, shares, timeout=SECONDS)
-        at = next(row.at for row in rows if row.at is not None)  # a row without a slice says the time, in any case
-        before = {row.slice: Slice(row.taken, row.light, row.hungry) for row in rows if row.slice is not None}
-        return Taken(before, at, at)
