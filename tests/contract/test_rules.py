@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -237,6 +238,36 @@ def test_a_row_that_refuses_to_be_claimed_lies_on_a_desk_and_stops_nobody(
     assert "a claim of it was refused" in (find(store, "p-3").reason or "")
     assert run(store.claim(token="t2", by="w1", limit=100)) == ([], [])
     assert run(store.settle([answer(record, clock, done(record)) for record in held])) == [True] * 9
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        "UPDATE transactions SET version = 2147483647 WHERE id = 'p-0'",
+        "UPDATE transactions SET last_sent_at = '10000-01-01' WHERE id = 'p-0'",
+    ],
+    ids=["set aside", "unreadable"],
+)
+def test_a_row_that_no_claim_can_take_was_sent_since_the_restores_moment(
+    database: Database, clock: FakeClock, spoiled: str
+) -> None:
+    """It was brought in again after the restore: its own `created_at` says now."""
+    restored = clock.now() - timedelta(hours=30)
+    store = PostgresStore(database.pool, replace(POLICY, restored_to=restored), clock)
+    run(store.add([payment("p-0")]))
+    run(database.pool.execute(spoiled))
+    assert [record.id for record in run(store.claim(token="t1", by="w1", limit=9)).to_review] == ["p-0"]
+    assert run(database.pool.fetchval("SELECT first_sent_at FROM transactions")) == restored
+
+
+def test_an_item_that_no_claim_can_take_was_sent_since_the_restores_moment(dynamodb: Make, clock: FakeClock) -> None:
+    restored = clock.now() - timedelta(hours=30)
+    store = replace(dynamodb(plain), policy=replace(POLICY, restored_to=restored))
+    run(store.add([payment("p-0")]))
+    item = item_of(store, "p-0")
+    store.client.put_item(TableName=store.table, Item={**item, "amount": {"N": "-1"}})
+    assert [record.id for record in run(store.claim(token="t1", by="w1", limit=9)).to_review] == ["p-0"]
+    assert item_of(store, "p-0")["first_sent_at"] == {"S": to_text(restored)}
 
 
 @pytest.mark.parametrize("look", ["recall", "doubt"])

@@ -12,11 +12,12 @@ import pytest
 
 from tests.contract.conftest import Database
 from tests.fakes import run
-from workers.stores import shares, statements
+from workers.stores import postgres_shares, statements
 from workers.stores.named import Mismatch, Statement, names, put_in
 from workers.stores.statements import FOLDER
 
-ALL = {name: one for module in (statements, shares) for name, one in vars(module).items() if isinstance(one, Statement)}
+MODULES = (statements, postgres_shares)
+ALL = {name: one for module in MODULES for name, one in vars(module).items() if isinstance(one, Statement)}
 KINDS = {
     "text": str,
     "varchar": str,

@@ -364,8 +364,10 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
         telemetry.event("due too far ahead", now, run=run, transactions=len(ahead))
         if whole:
             app().loop.run_until_complete(store.recall(ahead))
-        ours = [id_ for id_ in due.ids if id_ not in set(ahead)][: most - len(ahead)]
-        due = replace(due, ids=(*ours, *ahead), more=due.more or len(ours) + len(ahead) < len({*due.ids, *ahead}))
+        far = set(ahead)
+        others = [id_ for id_ in due.ids if id_ not in far]
+        ours = others[: most - len(ahead)]
+        due = replace(due, ids=(*ours, *ahead), more=due.more or len(ours) < len(others))
     desk = app().loop.run_until_complete(store.desk())
     age = max((now - due.oldest_due_at).total_seconds(), 0) if due.oldest_due_at else 0
     telemetry.metrics(

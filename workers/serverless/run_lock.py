@@ -19,8 +19,9 @@ from botocore.exceptions import ClientError
 from workers.domain.policy import LONGEST_LEASE
 from workers.domain.transaction import from_text, to_text
 from workers.stores.common import earliest
+from workers.stores.dynamodb import RUN_ITEM
 
-KEY = {"id": {"S": "#run"}}
+KEY = {"id": {"S": RUN_ITEM}}
 """No transaction's id begins with #."""
 
 

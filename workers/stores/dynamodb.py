@@ -535,7 +535,7 @@ class DynamoDbStore:
                     "owner": owner,
                     "review_by": until,
                     **where,
-                    **_possibly_sent(item, now),
+                    **_possibly_sent(item, now, self.policy.restored_to),
                 },
             )
             for item, why in broken
@@ -847,10 +847,11 @@ def _is_held(item: Item, now: datetime) -> bool:
     )
 
 
-def _possibly_sent(item: Item, now: datetime) -> Item:
-    """What an item that is not believed says of sending: possibly, since it was created, until now."""
-    since = _time(item.get("created_at", {}).get("S", "")) or datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-    return {"first_sent_at": {"S": to_text(min(since, now))}, "last_sent_at": {"S": to_text(now)}}
+def _possibly_sent(item: Item, now: datetime, restored_to: datetime | None) -> Item:
+    """What an item that is not believed says of sending: possibly, since it came about (`doubted`), until now."""
+    created = _time(item.get("created_at", {}).get("S", "")) or datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    since = min(time for time in (created, restored_to, now) if time)
+    return {"first_sent_at": {"S": to_text(since)}, "last_sent_at": {"S": to_text(now)}}
 
 
 def _number(value: Item | None) -> int | None:

@@ -62,7 +62,7 @@ _LATE = {Look.UNSENT: Late.UNSENT, Look.LATE: Late.EVERY}
 NEVER = timedelta(days=700_000)
 """Longer ago than any deadline."""
 DOUBTED = 5_000
-"""Rows of one statement of `doubt`."""
+"""Rows of one statement of `doubt`, or of `recall`."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -416,6 +416,7 @@ class PostgresStore:
             owner=policy.review_owner,
             review_within=policy.review_within,
             longest_wait=policy.longest_wait,
+            restored_to=policy.restored_to,
         )
         moved = [row.id for row in await sql.SET_ASIDE.all(self.pool, aside)]
         return [await self._whole(row) for row in await sql.ROWS.all(self.pool, sql.Ids(moved))]

@@ -1,4 +1,4 @@
-"""Where workers take their shares of the gateway's rate limit: in memory, on DynamoDB (and in postgres_shares.py).
+"""Where workers take their shares of the gateway's rate limit: here on DynamoDB, in postgres_shares.py on PostgreSQL.
 
 Each adds to the counts of some slices of time in one call, and tells what stood before (`workers.domain.ports.Shares`).
 """
@@ -12,28 +12,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from workers.domain.ports import Clock, Taken
-from workers.domain.shares import SLICE, UNTOUCHED, Ask, Slice, slice_at
+from workers.domain.ports import Taken
+from workers.domain.shares import SLICE, Ask, Slice, slice_at
 from workers.domain.timeline import HELD, OFF, Seen, TimeLine
-
-
-@dataclass
-class MemoryShares:
-    """The model: a dict. For tests, and for workers of one process."""
-
-    clock: Clock
-    reach: int = 4
-    slices: dict[int, Slice] = field(default_factory=dict)
-
-    async def take(self, asked: Sequence[Ask], now: float) -> Taken:  # noqa: ARG002 - it has a clock
-        at = self.clock.now().timestamp()
-        self.slices = {number: of for number, of in self.slices.items() if number >= slice_at(at) - 1}
-        before = dict(self.slices)
-        for number, *more in asked:
-            old = self.slices.get(number, UNTOUCHED)
-            self.slices[number] = Slice(*(a + b for a, b in zip(old, more, strict=True)))
-        return Taken(before, at, at)
-
 
 ITEM = "#shares"
 """No transaction's id begins with #."""

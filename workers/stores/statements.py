@@ -153,6 +153,7 @@ class Aside(NamedTuple):
     owner: str
     review_within: timedelta
     longest_wait: timedelta
+    restored_to: datetime | None
 
 
 SET_ASIDE = _from_file("set_aside", Aside, Id)

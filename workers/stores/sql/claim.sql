@@ -58,7 +58,8 @@ WITH clock AS (
         claimed_by    = :by::text,
         taken_over    = p.lease_until IS NOT NULL,
         first_sent_at = CASE
-            WHEN p.desk = 'unreadable' THEN t.created_at
+            WHEN p.desk = 'unreadable' THEN
+                least(t.created_at, greatest(t.arrived_at, '1970-01-01'), :restored_to::timestamptz, p.now)
             WHEN p.others_until IS NOT NULL THEN
                 least(t.first_sent_at, t.created_at, greatest(t.arrived_at, '1970-01-01'), :restored_to::timestamptz,
                       p.others_until)

@@ -1,7 +1,7 @@
 -- Move one row to a desk that no claim can take: whatever is wrong with it, or with its history, must not be in the way
 -- here. So its times are replaced, its version steps over its newest line of history, and a line that is there stays.
 --
--- What such a row says of sending is not believed: it is possibly sent, since it was created.
+-- What such a row says of sending is not believed: it is possibly sent, since it came about (transitions.doubted).
 WITH clock AS (
     SELECT date_trunc('milliseconds', coalesce(:now::timestamptz, now())) AS now
 ), picked AS MATERIALIZED (
@@ -16,7 +16,8 @@ WITH clock AS (
     FOR UPDATE OF t SKIP LOCKED
 ), changed AS (
     UPDATE transactions t
-    SET status = 'REVIEW', due_at = NULL, lease_until = NULL, token = NULL, first_sent_at = t.created_at,
+    SET status = 'REVIEW', due_at = NULL, lease_until = NULL, token = NULL,
+        first_sent_at = least(t.created_at, greatest(t.arrived_at, '1970-01-01'), :restored_to::timestamptz, p.now),
         last_sent_at = p.now, reason = :why::text, owner = :owner::text, review_by = p.now + :review_within::interval,
         attempt = least(greatest(t.attempt, 0), 1000),
         tries = least(greatest(t.tries, 0), 1000),
