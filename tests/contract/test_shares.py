@@ -12,12 +12,13 @@ from local.postgres import Postgres
 from tests.conftest import AwsAccount
 from tests.contract.conftest import Database, make_table
 from tests.fakes import LOOP, START, FakeClock, run
+from tests.memory_shares import MemoryShares
 from workers.clock import SystemClock
 from workers.domain.ports import Shares
 from workers.domain.shares import PARTS, SLICE, Ask, Slice, slice_at
 from workers.gateway.limits import Limiter
 from workers.stores.postgres_shares import PostgresShares
-from workers.stores.shares import ITEM, DynamoDbShares, MemoryShares
+from workers.stores.shares import ITEM, DynamoDbShares
 
 NOW = START.timestamp()
 FIRST = slice_at(NOW)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from gateway_simulator import Ledger, Profile, SimulatedGateway
+from tests.memory_shares import MemoryShares
 from workers.domain.causes import Cause, because
 from workers.domain.outcomes import Retryable
 from workers.domain.transaction import Transaction
 from workers.gateway.limits import BreakerPolicy, Limiter
 from workers.gateway.payments import GatewaySettings, PaymentGateway
-from workers.stores.shares import MemoryShares
 from workers.transport.http import HttpClient
 
 START = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)

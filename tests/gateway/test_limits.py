@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 
 from tests.gateway.support import HandClock, LoopClock, VirtualLoop, quietly, unsent
+from tests.memory_shares import MemoryShares
 from workers.clock import SystemClock
 from workers.domain.causes import Cause
 from workers.domain.outcomes import Confirmed, Rejected, Retryable, Unknown
 from workers.domain.ports import ERRORS
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter, State
-from workers.stores.shares import MemoryShares
 
 FINE = Called(Confirmed("r", 1, "USD"), healthy=True)
 POLICY = BreakerPolicy(consecutive=3, window=10, ratio=0.5, open_seconds=5, open_cap_seconds=15)

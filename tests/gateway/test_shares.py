@@ -20,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.support import START, LoopClock, VirtualLoop, quietly
+from tests.memory_shares import MemoryShares
 from workers.domain.ports import Shares, Taken
 from workers.domain.shares import LATENESS, PARTS, SLICE, Ask, Planner, Slice, count, instants, place, slice_at
 from workers.gateway.limits import Limiter
-from workers.stores.shares import STAMP, DynamoDbShares, MemoryShares
+from workers.stores.shares import STAMP, DynamoDbShares
 
 NOW = START.timestamp()
 
