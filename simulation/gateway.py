@@ -94,7 +94,6 @@ class Turns(Limiter):
     def __init__(self, clock: Clock, life: Life) -> None:
         super().__init__(clock, 0)
         self._life = life
-        self._paused_until = 0.0
 
     def pause(self, seconds: float) -> None:
         self._paused_until = self._life.stage.loop.seconds + seconds
@@ -157,7 +156,9 @@ class SimulatedGateway:
         if called is None:
             kept = self.ledger.confirm(record, key, shown_by)
             await asyncio.sleep(stage.chance.uniform(0.02, timeout / 2))
-            called = self._answered(record) or evidence.read("confirm", answer(kept.status, kept.document), record)
+            called = self._answered("confirm", record) or evidence.read(
+                "confirm", answer(kept.status, kept.document), record
+            )
         if isinstance(called.outcome, Retryable):
             stage.judge.proven(record.id, send)
         return await self._told("confirm", record, called)
@@ -169,7 +170,7 @@ class SimulatedGateway:
         if called is None:
             response = self.ledger.ask(key)
             await asyncio.sleep(stage.chance.uniform(0.02, 1.0))
-            called = self._answered(record) or evidence.read("ask", response, record)
+            called = self._answered("ask", record) or evidence.read("ask", response, record)
         if isinstance(called.outcome, NotFound):
             stage.judge.asked.add((record.id, record.token))
         return await self._told("ask", record, called)
@@ -207,11 +208,11 @@ class SimulatedGateway:
             return evidence.read(verb, answer(500, {"id": record.id, "status": "error"}), record)
         return await self._timed_out() if self._strikes("timeout_before", record) else None
 
-    def _answered(self, record: Transaction) -> Called | None:
+    def _answered(self, verb: Verb, record: Transaction) -> Called | None:
         """A fault of the answer, after whatever the gateway did."""
         if self._strikes("error_after", record):
-            return evidence.read("confirm", answer(500, {"id": record.id, "status": "error"}), record)
+            return evidence.read(verb, answer(500, {"id": record.id, "status": "error"}), record)
         if self._strikes("stranger", record):
             page = Response(404, {"content-type": "text/html"}, b"<h1>not found</h1>")
-            return evidence.read("ask", page, record)
+            return evidence.read(verb, page, record)
         return None

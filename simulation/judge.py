@@ -1,5 +1,5 @@
 """The oracles: what must hold, whatever struck. They look at writes, calls and the ledger, and share no rule with
-the core.
+the core but its table's pairs of states.
 
 Each is proven able to fail by a broken variant (tests/simulation/test_variants.py).
 """
