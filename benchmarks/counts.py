@@ -376,7 +376,7 @@ def _app(meter: Meter, clock: SetClock, settings: Settings, table: str) -> handl
 
 
 def _environment(settings: Settings, table: str) -> dict[str, str]:
-    """A Lambda's, as components/compute.py makes it of the settings."""
+    """A Lambda's, as components/serverless/compute.py makes it of the settings."""
     work, gateway, run = settings.work, settings.gateway, settings.part(RunSettings)
     values = {
         "STACK": settings.stack,

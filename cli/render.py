@@ -28,7 +28,6 @@ DIFFERENCES = 50
 PIPED_WIDTH = 200
 """Columns where the output is no terminal, so that `grep` finds whole lines."""
 
-_NOT_KNOWN = {Discrepancy.UNREADABLE: "unreadable"}
 _STYLE = {
     Status.PENDING: "yellow",
     Status.PROCESSING: "cyan",
@@ -236,9 +235,8 @@ def reconciled(result: Reconciled) -> None:
         return
     out.print(_grid((kind.value, f"{count:,}", KINDS[kind]) for kind, count in sorted(result.counts.items())))
     for one in result.differences[:DIFFERENCES]:
-        ours_is = (
-            f"{one.status} {_money(one.amount, one.currency)}" if one.status else _NOT_KNOWN.get(one.kind, "unknown")
-        )
+        not_known = "unreadable" if one.kind is Discrepancy.UNREADABLE else "unknown"
+        ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else not_known
         out.print(f"{printable(one.id)}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.currency)}")
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
         out.print(f"and {more:,} more; see --json")

@@ -1,4 +1,4 @@
-"""What both alternatives measure, under the same names: components/observability.py draws it and raises alarms on it.
+"""What both alternatives measure, under the same names: components/observability/ draws it and raises alarms on it.
 
 A test holds the table of alarms and graphs to these names and units.
 """

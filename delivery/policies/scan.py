@@ -20,16 +20,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from alternatives import ALTERNATIVES
 from analysis.graph import record
+from delivery.policies.graph import STACKS as JUDGED
 from delivery.policies.plan_json import plan
 
 HERE = Path(__file__).parent
-STACKS = {
-    f"{alternative}-{environment}": (alternative, {"environment": environment, "alarmEmail": "on-call@example.com"})
-    for alternative in ALTERNATIVES
-    for environment in ("prod", "staging", "dev")
-}
+STACKS = {name.replace(" ", "-"): stack for name, stack in JUDGED.items()}
 SHARES = {"dev": 0.9, "staging": 0.95}
 """Of the checks that a stack must pass, apart from what is excused: all in prod. The rest is what prod alone has, such
 as a year of logs (docs/environments.md)."""

@@ -11,6 +11,7 @@ import pytest
 from alternatives.settings import NAMES
 from analysis.graph import PROJECT, ROOT, Record
 from components.tags import component_of
+from tests.docs.test_layers import imports
 
 MOST_LINES = 45
 """For each alternative."""
@@ -33,11 +34,15 @@ def test_each_alternative_is_composed_there() -> None:
 
 def test_nothing_shared_knows_an_alternative() -> None:
     """What is shared stands beside the alternatives' packages, and imports from none of them."""
+    folder = ROOT / "components"
+    shared = [path for path in folder.rglob("*.py") if path.relative_to(folder).parts[0] not in NAMES]
+    assert folder / "aurora/datastore.py" in shared
+    packages = {f"components.{name}" for name in NAMES}
     named = [
-        (path.name, node.module)
-        for path in (ROOT / "components").glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[1:2] in ([one] for one in NAMES)
+        (str(path), module)
+        for path in shared
+        for module in imports(path.read_text(), ".".join(path.parent.relative_to(ROOT).parts))
+        if ".".join(module.split(".")[:2]) in packages
     ]
     assert not named
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -326,9 +327,14 @@ def test_a_volume_that_is_none_is_refused(volume: str, capsys: pytest.CaptureFix
 
 
 def test_every_field_of_what_stands_is_read_off_the_graph_or_named() -> None:
-    """A new field of Env that nobody reads off would stay at its assumption, withoutly."""
-    for module, env in ((graph, models.Env), (serverless_costs, ServerlessEnv), (fargate_costs, FargateEnv)):
-        source = Path(str(module.__file__)).read_text()
+    """A new field of Env that nobody reads off would stay at its assumption, unnoticed."""
+    readers = (
+        (graph.env_of, models.Env),
+        (serverless_costs.read, ServerlessEnv),
+        (fargate_costs.read, FargateEnv),
+    )
+    for reads, env in readers:
+        source = inspect.getsource(reads)
         inherited = {field.name for field in dataclasses.fields(models.Env)} if env is not models.Env else {"name"}
         for field in dataclasses.fields(env):
             assert field.name in inherited or f"{field.name}=" in source, field.name
