@@ -93,6 +93,18 @@ def test_a_record_that_proves_nothing_is_asked_about(store: Store, clock: FakeCl
     assert gateway.effects == {"p-0": 1}
 
 
+def test_what_was_sent_since_nobody_says_when_may_have_been_sent_since_it_came(store: Store, clock: FakeClock) -> None:
+    """The versions before kept the last sending alone."""
+    run(store.add([payment("p-0")]))
+    [held] = claim(store)
+    after = decide(held, Answer(Unknown("no answer"), "w1"), clock.now(), POLICY)
+    run(store.settle([Move(held, after._replace(first_sent_at=None))]))
+    assert find(store).first_sent_at is None
+    clock.advance(PAST_THE_KEY_WINDOW)
+    [held] = claim(store, "t2")
+    assert held.first_sent_at == held.created_at
+
+
 def test_what_was_asked_in_vain_is_asked_until_the_deadline_and_sent_no_more_often_than_attempts(
     store: Store, clock: FakeClock
 ) -> None:

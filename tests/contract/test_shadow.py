@@ -498,6 +498,7 @@ def test_a_shadow_mode_that_left_no_note_is_known_by_what_it_wrote(database: Dat
                 await connection.execute(f'DROP SCHEMA before CASCADE; SET search_path TO "{database.schema}"')
 
     assert run(upgraded("shadow: the gateway does not know it yet")) is not None
+    assert run(upgraded("unknown: shadow: the gateway does not know it yet")) is not None
     assert run(upgraded("gateway busy")) is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from workers.domain import text
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown, admitted
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
-from workers.domain.transaction import Transaction
+from workers.domain.transaction import Transaction, from_text, to_text
 from workers.domain.transitions import Answer, Claim, Redrive, Refused, decide
 from workers.stores.common import arrived
 
@@ -141,3 +141,10 @@ def in_review() -> Transaction:
     held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
     refused: Outcome = Retryable("no")
     return decide(held, Answer(refused, "w"), START, policy)
+
+
+@pytest.mark.parametrize("year", [1, 999, 2026, 9998])
+def test_a_time_of_any_year_is_read_again_and_sorts_as_text(year: int) -> None:
+    time = datetime(year, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    assert to_text(time) == f"{year:04d}-01-02T03:04:05.678Z"
+    assert from_text(to_text(time)) == time

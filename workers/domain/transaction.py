@@ -145,7 +145,7 @@ def utc(value: datetime) -> datetime:
 
 def to_text(value: datetime) -> str:
     """`value` as `2026-11-24T07:34:00.123Z`: fixed width, so that text order is time order."""
-    return utc(value).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return utc(value).isoformat(timespec="milliseconds")[:23] + "Z"  # strftime leaves years before 1000 short
 
 
 def from_text(value: str) -> datetime:

@@ -228,7 +228,8 @@ def _claim(case: _Case, event: Claim) -> Transaction:
         token=event.token,
         next_attempt_at=min(record.next_attempt_at or now, now),
         lease_until=now + policy.lease,
-        first_sent_at=record.first_sent_at or now,
+        # what was sent, nobody says since when, may have been at any time
+        first_sent_at=record.first_sent_at or (record.created_at if record.last_sent_at else now),
         tries=record.tries + crashed,
         reason=None,
     )

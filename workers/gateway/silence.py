@@ -7,25 +7,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+MOST_GAP = 180.0
+"""Seconds between two failures that count, at most: two with hours of rest between them are no hours of silence."""
+
 
 @dataclass
 class Silence:
-    """Lasts from the first failure to the latest one, until something worked: while nobody tries it does not grow.
+    """Grows from failure to failure, until something worked; by a gap in which nobody tried no more than MOST_GAP.
 
     By the monotonic clock, so that whoever sets the other one ends no transaction.
     """
 
     seconds: Callable[[], float] = time.monotonic
-    _first: float | None = None
-    _latest: float = 0.0
+    _latest: float | None = None
+    _lasted: float = 0.0
 
     def failed(self) -> None:
-        self._latest = self.seconds()
-        if self._first is None:
-            self._first = self._latest
+        now = self.seconds()
+        if self._latest is not None:
+            self._lasted += min(now - self._latest, MOST_GAP)
+        self._latest = now
 
     def ended(self) -> None:
-        self._first = None
+        self._latest, self._lasted = None, 0.0
 
     def lasted(self) -> timedelta:
-        return timedelta() if self._first is None else timedelta(seconds=self._latest - self._first)
+        return timedelta(seconds=self._lasted)

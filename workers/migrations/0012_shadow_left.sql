@@ -34,6 +34,6 @@ CREATE TRIGGER shadow_mode_left AFTER DELETE ON shadow_mode FOR EACH ROW EXECUTE
 
 -- The first versions with shadow mode left no note of it. What they wrote of a row that waits still tells.
 INSERT INTO shadow_mode (only_one)
-SELECT true WHERE EXISTS (SELECT FROM transactions WHERE due_at IS NOT NULL AND reason LIKE 'shadow: %')
+SELECT true WHERE EXISTS (SELECT FROM transactions WHERE due_at IS NOT NULL AND reason SIMILAR TO '(unknown: )?shadow: %')
 ON CONFLICT DO NOTHING;
 INSERT INTO shadow_left (is_on) SELECT true FROM shadow_mode ON CONFLICT DO NOTHING;

@@ -65,7 +65,9 @@ WITH clock AS (
                       p.others_until)
             WHEN t.first_sent_at > p.now + :skew::interval THEN  -- by a clock that was ahead (transitions._believed)
                 least(t.created_at, greatest(t.arrived_at, '1970-01-01'), p.now)
-            WHEN p.desk IS NULL THEN coalesce(t.first_sent_at, p.now)
+            WHEN p.desk IS NULL THEN
+                coalesce(t.first_sent_at,
+                         CASE WHEN t.last_sent_at IS NULL AND p.lease_until IS NULL THEN p.now ELSE t.created_at END)
             ELSE t.first_sent_at END,
         last_sent_at  = CASE
             WHEN :only_ask::boolean OR p.desk = 'unreadable' THEN p.now
