@@ -73,7 +73,8 @@ LAYERS = (
     ),
     Layer("local", frozenset({"local"}), computes=True),
     Layer("gateway_simulator", frozenset({"gateway_simulator", "local"})),
-    Layer("simulation", frozenset({"simulation", "workers"}), others=frozenset()),
+    Layer("simulation", frozenset({"simulation", "evidence", "workers"}), others=frozenset()),
+    Layer("evidence", frozenset({"evidence"}), others=frozenset()),
     Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "workers"})),
     Layer(
         "benchmarks",

@@ -1,0 +1,1 @@
+"""What the attacks on the promise found, as one page that an auditor would keep: `make evidence`."""

@@ -1,0 +1,71 @@
+"""`python -m evidence`: one page of what the attacks on the promise found; runs first what this commit has not seen."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evidence import page
+from evidence.record import KEPT, ROOT, commit
+
+PAGE = KEPT / "evidence.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    target: str
+    """Of the Makefile."""
+    parts: tuple[str, ...]
+    """What it keeps."""
+    minutes: float
+    """About, on two cores."""
+
+
+RUNS: tuple[Run, ...] = (Run("simulate", ("simulation",), 1),)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: every part was run on this commit and held. 1: one is missing, of another commit, or broken."""
+    parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__)
+    parser.add_argument("--run", default="missing", help="`missing`, `nothing`, or targets joined by commas")
+    wanted = parser.parse_args(arguments).run
+    now = commit()
+    for run in _to_run(wanted, now):
+        print(f"make {run.target}: about {run.minutes:g} min", flush=True)
+        subprocess.run(["make", "--no-print-directory", run.target], cwd=ROOT, check=False)
+    parts = page.collect()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page.html(parts, [part for run in RUNS for part in run.parts], now))
+    return _tell(parts, now)
+
+
+def _to_run(wanted: str, now: str) -> list[Run]:
+    if wanted == "nothing":
+        return []
+    if wanted != "missing":
+        names = wanted.split(",")
+        known = [run.target for run in RUNS]
+        if strange := sorted(set(names) - set(known)):
+            raise SystemExit(f"--run: {', '.join(strange)} is no attack. Take some of {', '.join(known)}")
+        return [run for run in RUNS if run.target in names]
+    here = {one["part"] for one in page.collect() if one["commit"] == now}
+    return [run for run in RUNS if not set(run.parts) <= here]
+
+
+def _tell(parts: Sequence[dict[str, object]], now: str) -> int:
+    kept, bad = {one["part"]: one for one in parts}, 0
+    for run in RUNS:
+        for part in run.parts:
+            one = kept.get(part)
+            verdict = "not run" if one is None else "held" if one["passed"] else "broken"
+            stale = f", but on {str(one['commit'])[:12]}" if one and one["commit"] != now else ""
+            bad += verdict != "held" or bool(stale)
+            print(f"  {part:<24} {verdict}{stale}")
+    print(f"page: {PAGE.relative_to(ROOT)}")
+    return min(bad, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
