@@ -8,30 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Protocol
 
+from simulation import oracles
+from simulation.oracles import Came, Effect, Finding
 from workers.domain.transaction import Status, Transaction, is_canary
 
-
-class Payment(Protocol):
-    """What was brought in."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def amount(self) -> int:
-        """Minor units."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Money that the gateway moved, by its own ledger."""
-
-    id: str
-    amount: int
-    currency: str
+__all__ = ["Check", "Effect", "StateTotals", "Verdict", "judge", "reasons"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,50 +50,40 @@ class Verdict:
 
 
 def judge(
-    brought: Iterable[Payment], records: Sequence[Transaction], effects: Sequence[Effect], violations: int = 0
+    brought: Iterable[Came],
+    records: Sequence[Transaction],
+    effects: Sequence[Effect],
+    violations: int = 0,
+    *,
+    marked: bool = False,
 ) -> Verdict:
-    """Hold the records against the gateway's ledger, id by id and cent by cent. Canaries are in no book."""
+    """Hold the records against the gateway's ledger, id by id and cent by cent. Canaries are in no book.
+
+    `marked`: there was shadow mode or a restore.
+    """
+    brought = list(brought)
     records = [record for record in records if not record.is_canary]
     effects = [effect for effect in effects if not is_canary(effect.id, effect.amount, effect.currency)]
-    wanted = {payment.id: payment.amount for payment in brought}
-    found = {record.id: record for record in records}
     moved: defaultdict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
         moved[effect.id].append(effect)
     moved.default_factory = None  # from here on only read
     by_status = {status: [r for r in records if r.status is status] for status in Status}
-    desk = by_status[Status.REVIEW]
     checks = (
-        Check("every transaction that came in is here", _ids(wanted.keys() - found.keys(), "lost")),
-        Check("nothing is here that did not come in", _ids(found.keys() - wanted.keys(), "not brought in")),
-        Check(
-            "every amount is the one that came in",
-            tuple(
-                f"{id_}: {found[id_].amount}, came in as {a}" for id_, a in wanted.items() if _differs(found, id_, a)
-            ),
-        ),
-        Check(
-            "every one is final, or on a person's desk",
-            _ids((r.id for r in by_status[Status.PENDING] + by_status[Status.PROCESSING]), "still open"),
-        ),
-        Check("no effect happened twice", _ids((id_ for id_, done in moved.items() if len(done) > 1), "doubled")),
-        Check(
-            "each confirmed one has its effect, to the cent",
-            tuple(
-                f"{r.id}: {r.amount} {r.currency}, gateway moved {_sum(moved.get(r.id, []))}"
-                for r in by_status[Status.CONFIRMED]
-                if [(e.amount, e.currency) for e in moved.get(r.id, [])] != [(r.amount, r.currency)]
-            ),
-        ),
-        Check(
-            "no rejected one has an effect", _ids((r.id for r in by_status[Status.REJECTED] if r.id in moved), "moved")
-        ),
-        Check("no effect is unexplained", _ids((id_ for id_ in moved if _unexplained(found.get(id_))), "unexplained")),
-        Check(
-            "each one on a desk has a reason, an owner and a deadline",
-            _ids((r.id for r in desk if not (r.reason and r.owner and r.review_by)), "without"),
-        ),
-        Check("every history is whole, from PENDING to its end", _ids((r.id for r in records if _broken(r)), "broken")),
+        _check("every transaction that came in is here", oracles.missing(brought, records)),
+        _check("nothing is here that did not come in", oracles.foreign(brought, records)),
+        _check("every amount is the one that came in", oracles.changed(brought, records)),
+        _check("every one is final, or on a person's desk", oracles.still_open(records)),
+        _check("no effect happened twice", oracles.two_effects(effects)),
+        _check("each confirmed one has its effect, to the cent", oracles.confirmed(records, effects)),
+        _check("no rejected one has an effect", oracles.rejected(records, effects)),
+        _check("no effect is unexplained", oracles.unexplained(records, effects)),
+        _check("the sums of each currency agree", oracles.money(brought, records, effects)),
+        _check("each one on a desk has a reason, an owner and a deadline", oracles.desk(records)),
+        _check("every history is whole, from PENDING to its end", oracles.history(records)),
+        _check("every line of history has its cause", oracles.cause(records)),
+        _check("every change has its line", oracles.lines(records, marked=marked)),
+        _check("each claim had a token of its own", oracles.one_token(records)),
         Check("the gateway saw no misuse of a key", (f"{violations} violations",) if violations else ()),
     )
     rows = tuple(
@@ -132,26 +104,5 @@ def reasons(records: Iterable[Transaction]) -> Mapping[str, int]:
     return dict(Counter(record.cause or "no cause" for record in records).most_common())
 
 
-def _ids(ids: Iterable[str], what: str) -> tuple[str, ...]:
-    return tuple(f"{id_}: {what}" for id_ in sorted(ids))
-
-
-def _differs(found: Mapping[str, Transaction], id_: str, amount: int) -> bool:
-    return id_ in found and found[id_].amount != amount
-
-
-def _sum(effects: Sequence[Effect]) -> str:
-    return " + ".join(f"{effect.amount} {effect.currency}" for effect in effects) or "nothing"
-
-
-def _unexplained(record: Transaction | None) -> bool:
-    return record is None or record.status not in (Status.CONFIRMED, Status.REVIEW)
-
-
-def _broken(record: Transaction) -> bool:
-    """Each line of the history goes on where the one before it ended, and the last one is the present state."""
-    lines = record.history
-    if not lines or lines[0].was is not None or lines[-1].now is not record.status:
-        return True
-    steps = pairwise(lines)
-    return any(a.now is not b.was or a.at > b.at for a, b in steps) or not all(line.why and line.by for line in lines)
+def _check(promise: str, findings: Iterable[Finding]) -> Check:
+    return Check(promise, tuple(f"{one.id}: {one.found}" for one in sorted(findings)))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from simulation.life import Life, Stage
+from simulation.oracles import Effect
 from workers.domain.outcomes import NotFound, Outcome, Retryable
 from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
@@ -39,7 +40,7 @@ class Ledger:
     stage: Stage
     canary: bool
     kept: dict[str, Kept] = field(default_factory=dict)
-    effects: dict[str, list[int]] = field(default_factory=dict)
+    effects: dict[str, list[Effect]] = field(default_factory=dict)
     shown_at: dict[str, float] = field(default_factory=dict)
 
     def _remembers(self, key: str) -> Kept | None:
@@ -61,12 +62,12 @@ class Ledger:
             if stage.strikes("other_amount"):
                 amount += 1
                 stage.journal.fault("gateway", "other_amount", key)
-            amounts = self.effects.setdefault(key, [])
-            amounts.append(amount)
+            effects = self.effects.setdefault(key, [])
+            effects.append(Effect(key, amount, record.currency))
             if self.canary:
                 self.canary = False
-                amounts.append(amount)
-            stage.journal.tell("gateway", EFFECT, key, f"{amount} {record.currency}, its number {len(amounts)}")
+                effects.append(effects[0])
+            stage.journal.tell("gateway", EFFECT, key, f"{amount} {record.currency}, its number {len(effects)}")
             document = {"id": key, "status": "confirmed", "reference": f"ref-{key}"}
             kept = Kept(now, 200, {**document, "amount": amount, "currency": record.currency})
         self.kept[key] = kept

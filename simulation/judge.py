@@ -1,30 +1,23 @@
-"""The oracles: what must hold, whatever struck. They look at writes, calls and the ledger, and share no rule with
-the core but its table's pairs of states.
+"""What must hold while a life is played, whatever strikes: it looks at writes and calls. At the end follow the oracles
+of every run (simulation/oracles.py). They share no rule with the core.
 
-Each is proven able to fail by a broken variant (tests/simulation/test_variants.py).
+Each is proven able to fail by a broken variant (tests/simulation/test_variants.py), or by a test of its own.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
-from workers.domain.causes import Cause
+from simulation.oracles import ORACLES as AT_THE_END
+from simulation.oracles import Came, Effect, Finding, at_any_time, at_end, final_moved, still_open
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import TABLE
 
-ORACLES = {
-    "two effects": "No id has two effects at the gateway.",
-    "lost": "What came in is there, with its content.",
-    "ledger": "CONFIRMED has its effect with the right amount, REJECTED has none.",
-    "final moved": "CONFIRMED and REJECTED never change.",
-    "desk": "REVIEW has a reason, an owner and a deadline.",
-    "history": "The history is a path of the table of transitions, up to the present state.",
-    "cause": "Every line of history has a known cause.",
+ORACLES: Mapping[str, str] = {
+    **{name: sentence for name, sentence in AT_THE_END.items() if name != "open"},
     "fence": "No write by whoever does not hold it.",
     "two holders": "No claim while a lease stands.",
     "lease": "No call begins that the lease could end in.",
@@ -35,16 +28,6 @@ ORACLES = {
     "key window": "No resend past the key window, counted from the first send.",
     "liveness": "Once faults have stopped, everything becomes final or reaches a desk, in time.",
 }
-PATHS = {(was, now) for was, _, now, _ in TABLE} | {(None, Status.PENDING)}
-
-
-class Violation(NamedTuple):
-    oracle: str
-    id: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.oracle}: {self.id}: {self.found}"
 
 
 @dataclass
@@ -56,13 +39,15 @@ class Send:
 
 @dataclass
 class Judge:
-    violations: list[Violation] = field(default_factory=list)
+    violations: list[Finding] = field(default_factory=list)
     unproven: dict[str, list[Send]] = field(default_factory=lambda: defaultdict(list))
     asked: set[tuple[str, str | None]] = field(default_factory=set)
     """Id and token of each claim under which the gateway said that it knows nothing of it."""
+    seen: tuple[Transaction, ...] = ()
+    """What stood at the last look."""
 
     def finds(self, oracle: str, id_: str, found: str) -> None:
-        self.violations.append(Violation(oracle, id_, found))
+        self.violations.append(Finding(oracle, id_, found))
 
     # --- what the datastore wrote
 
@@ -110,44 +95,28 @@ class Judge:
         """The gateway's evidence: this send did nothing."""
         self.unproven[id_] = [one for one in self.unproven[id_] if one is not send]
 
-    # --- the end
+    # --- the books
+
+    def looks(self, records: Iterable[Transaction], effects: Mapping[str, Sequence[Effect]], apart: timedelta) -> None:
+        """In the middle, where all may be on its way."""
+        self.seen = tuple(records)
+        done = [one for those in effects.values() for one in those]
+        self.violations += at_any_time(self.seen, done, apart=apart)
 
     def ends(
         self,
-        content: Iterable[tuple[str, str, int, str]],
-        records: dict[str, Transaction],
-        effects: dict[str, list[int]],
+        came: Iterable[Came],
+        records: Iterable[Transaction],
+        effects: Mapping[str, Sequence[Effect]],
+        *,
+        apart: timedelta,
         late: timedelta | None,
     ) -> None:
         """All that must hold once everything has come to its end; `late` is the bound that was missed, if one was."""
-        for one, amounts in effects.items():
-            if len(amounts) > 1:
-                self.finds("two effects", one, f"{len(amounts)} effects")
-        for id_, account, amount, currency in content:
-            record = records.get(id_)
-            if record is None or (record.account, record.amount, record.currency) != (account, amount, currency):
-                self.finds("lost", id_, f"found {record}")
-                continue
-            self._ended(record, effects.get(id_, []), late)
-
-    def _ended(self, record: Transaction, amounts: list[int], late: timedelta | None) -> None:
-        match record.status:
-            case Status.CONFIRMED if amounts[:1] != [record.amount]:
-                self.finds("ledger", record.id, f"CONFIRMED, with {amounts or 'no effect'} in the ledger")
-            case Status.REJECTED if amounts:
-                self.finds("ledger", record.id, f"REJECTED, with {amounts} in the ledger")
-            case Status.REVIEW if not (record.reason and record.owner and record.review_by):
-                self.finds("desk", record.id, f"{record.reason!r}, {record.owner!r}, {record.review_by}")
-            case Status.PENDING | Status.PROCESSING if late is not None:
-                self.finds("liveness", record.id, f"{record.status} {late} after the faults stopped")
-        was: Status | None = None
-        for line in record.history:
-            left_out = line.cause is Cause.LEFT_OUT
-            if line.was is not was or (not left_out and (line.was, line.now) not in PATHS):
-                self.finds("history", record.id, f"{was}, then {line.was} -> {line.now}")
-                break
-            was = line.now
-            if line.cause is None or not line.why:
-                self.finds("cause", record.id, f"{line.was} -> {line.now} without one")
-        if was is not record.status:
-            self.finds("history", record.id, f"ends in {was}, and it is {record.status}")
+        records = list(records)
+        done = [one for those in effects.values() for one in those]
+        found = at_end(came, records, done, apart=apart)
+        self.violations += [one for one in found if one.oracle != "open"]
+        self.violations += final_moved(self.seen, records)
+        for one in still_open(records):
+            self.finds("liveness", one.id, f"{one.found}, {late} after the faults stopped")

@@ -14,9 +14,10 @@ from typing import Any, cast
 from simulation.chance import Setup
 from simulation.gateway import Ledger, SimulatedGateway
 from simulation.journal import Journal
-from simulation.judge import Judge, Violation
+from simulation.judge import Judge
 from simulation.life import START, Life, Stage
 from simulation.loop import VirtualLoop
+from simulation.oracles import Finding
 from simulation.store import OPEN, Connection, Database
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
@@ -33,7 +34,7 @@ AFTERWARDS = 900.0
 @dataclass(frozen=True, slots=True)
 class Played:
     seed: int
-    violations: tuple[Violation, ...]
+    violations: tuple[Finding, ...]
     journal: Journal
     lives: int
     """Transactions that were played."""
@@ -82,9 +83,9 @@ class World:
             self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
         stage = self.stage
-        content = [(one.id, one.account, one.amount, one.currency) for one in self.transactions]
-        stage.judge.ends(content, self.database.records, self.ledger.effects, self.late)
-        return Played(stage.seed, tuple(stage.judge.violations), stage.journal, len(content))
+        apart, records = self.setup.policy.clock_skew, self.database.records.values()
+        stage.judge.ends(self.transactions, records, self.ledger.effects, apart=apart, late=self.late)
+        return Played(stage.seed, tuple(stage.judge.violations), stage.journal, len(self.transactions))
 
     # --- the plot
 
@@ -105,6 +106,7 @@ class World:
             self._start(task)
         await asyncio.sleep(setup.trouble_ends)
         self.stage.quiet = True
+        self.stage.judge.looks(self.database.records.values(), self.ledger.effects, setup.policy.clock_skew)
         self.stage.journal.tell("", "the faults stop")
         await self._settle_down()
         self.over = True

@@ -161,7 +161,7 @@ async def lose_and_restore(place: Restorable, clock: FakeClock, gateway: Gateway
 
 def verdict(records: list[Transaction], ledger: Ledger) -> Verdict:
     effects = [Effect(one.id, one.amount, one.currency) for one in ledger.effects]
-    return judge(PAYMENTS, records, effects, len(ledger.violations))
+    return judge(PAYMENTS, records, effects, len(ledger.violations), marked=True)
 
 
 def test_a_restored_store_agrees_with_the_gateway_to_the_cent(

@@ -75,7 +75,7 @@ LAYERS = (
     Layer("gateway_simulator", frozenset({"gateway_simulator", "local"})),
     Layer("simulation", frozenset({"simulation", "evidence", "workers"}), others=frozenset()),
     Layer("evidence", frozenset({"evidence"}), others=frozenset()),
-    Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "workers"})),
+    Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "simulation.oracles", "workers"})),
     Layer(
         "benchmarks",
         frozenset(
