@@ -50,7 +50,7 @@ variants: $(READY) ## break the product in one place after the other, and see th
 	@$(PY) -m tests.simulation.variants
 
 evidence: $(READY) ## one page of what the attacks on the promise found; runs what this commit has not seen (RUN=nothing)
-	@$(PY) -m evidence $(if $(RUN),--run $(RUN))
+	@$(PY) -m evidence $(if $(RUN),--run $(RUN)) $(if $(FOLDER),--folder "$(FOLDER)")
 
 check: $(READY) $(CHECKOV) ## lint, format check, strict types, dead code, the policy pack and checkov
 	@$(VENV)/bin/ruff check .

@@ -6,6 +6,8 @@ import argparse
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from shutil import copytree
 
 from evidence import page
 from evidence.record import KEPT, ROOT, commit
@@ -27,18 +29,23 @@ RUNS: tuple[Run, ...] = (Run("simulate", ("simulation",), 1),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: every part was run on this commit and held. 1: one is missing, of another commit, or broken."""
+    """Exit code 0: every part that was wanted was run on this commit and held. 1: one was not, or did not."""
     parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__)
     parser.add_argument("--run", default="missing", help="`missing`, `nothing`, or targets joined by commas")
-    wanted = parser.parse_args(arguments).run
+    parser.add_argument("--folder", type=Path, help="another folder to lay the page and its data in as well")
+    options = parser.parse_args(arguments)
+    wanted = options.run
     now = commit()
-    for run in _to_run(wanted, now):
+    runs = _to_run(wanted, now)
+    for run in runs:
         print(f"make {run.target}: about {run.minutes:g} min", flush=True)
         subprocess.run(["make", "--no-print-directory", run.target], cwd=ROOT, check=False)
     parts = page.collect()
     KEPT.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page.html(parts, [part for run in RUNS for part in run.parts], now))
-    return _tell(parts, now)
+    if options.folder:
+        copytree(KEPT, options.folder, dirs_exist_ok=True)
+    return _tell(parts, runs if wanted not in ("missing", "nothing") else RUNS, now)
 
 
 def _to_run(wanted: str, now: str) -> list[Run]:
@@ -54,14 +61,14 @@ def _to_run(wanted: str, now: str) -> list[Run]:
     return [run for run in RUNS if not set(run.parts) <= here]
 
 
-def _tell(parts: Sequence[dict[str, object]], now: str) -> int:
+def _tell(parts: Sequence[dict[str, object]], wanted: Sequence[Run], now: str) -> int:
     kept, bad = {one["part"]: one for one in parts}, 0
     for run in RUNS:
         for part in run.parts:
             one = kept.get(part)
             verdict = "not run" if one is None else "held" if one["passed"] else "broken"
             stale = f", but on {str(one['commit'])[:12]}" if one and one["commit"] != now else ""
-            bad += verdict != "held" or bool(stale)
+            bad += run in wanted and (verdict != "held" or bool(stale))
             print(f"  {part:<24} {verdict}{stale}")
     print(f"page: {PAGE.relative_to(ROOT)}")
     return min(bad, 1)
