@@ -10,7 +10,7 @@ import pytest
 
 from evidence import __main__ as command
 from evidence import page
-from evidence.record import Evidence, Table, commit, keep
+from evidence.record import ROOT, Evidence, Table, commit, keep
 
 
 def _kept(folder: Path, part: str = "variants", *, passed: bool = True) -> None:
@@ -53,3 +53,27 @@ def test_what_this_commit_has_not_seen_is_run(tmp_path: Path, monkeypatch: pytes
     assert [run.target for run in command._to_run(target, commit())] == [target]
     with pytest.raises(SystemExit, match="storm is no attack"):
         command._to_run("storm", commit())
+
+
+def test_what_was_not_wanted_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        command, "RUNS", (command.Run("storm", ("storm",), 1), command.Run("drill", ("drill-a", "drill-b"), 1))
+    )
+    storm, drill = command.RUNS
+    for part in ("storm", "drill-a"):
+        _kept(tmp_path, part)
+    parts = page.collect(tmp_path)
+    assert command._tell(parts, [storm], commit()) == 0
+    assert command._tell(parts, [drill], commit()) == 1, "half of it was not run"
+    assert command._tell(parts, [storm], "another commit") == 1
+    _kept(tmp_path, "storm", passed=False)
+    assert command._tell(page.collect(tmp_path), [storm], commit()) == 1
+    assert "drill-b                  not run" in capsys.readouterr().out
+
+
+def test_what_the_pipeline_runs_is_there() -> None:
+    text = (ROOT / "delivery/pipeline/validate.yml").read_text()
+    (named,) = re.findall(r"make evidence RUN=(\S+)", text)
+    assert command._to_run(named, commit())
