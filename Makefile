@@ -44,7 +44,7 @@ test: $(READY) ## run all tests (no AWS account, no Docker)
 	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 simulate: $(READY) ## play SEEDS lives of the product under faults, and judge each; `SEED=n` shows one
-	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --keep simulation) $(ARGS)
 
 variants: $(READY) ## break the product in one place after the other, and see that the simulator finds each
 	@$(PY) -m tests.simulation.variants

@@ -81,6 +81,12 @@ class Setup:
     """Whether the gateway, asked about a key that it has forgotten, says that it knows nothing of it."""
     canary: bool
     """Whether this life's gateway has the planted fault, where one asks for it."""
+    left_out: frozenset[int] = frozenset()
+    """Transactions that do not come, by their number: of a life that is shrunk."""
+    spared: frozenset[tuple[str, int]] = frozenset()
+    """Faults that do not strike, by their kind and number: of a life that is shrunk."""
+    salt: int = 0
+    """Other chance in the same life: of one that is shrunk."""
 
     @classmethod
     def of(cls, seed: int) -> Setup:

@@ -72,7 +72,7 @@ class Ledger:
             kept = Kept(now, 200, {**document, "amount": amount, "currency": record.currency})
         self.kept[key] = kept
         if stage.strikes("not_yet"):
-            self.shown_at[key] = max(now, stage.chance.uniform(now, max(now, shown_by)))
+            self.shown_at[key] = max(now, stage.chance_of("not_yet").uniform(now, max(now, shown_by)))
             stage.journal.fault("gateway", "not_yet", key, f"shown {self.shown_at[key] - now:.1f} s later")
         return kept
 
@@ -103,7 +103,7 @@ class Turns(Limiter):
         stage = self._life.stage
         wait = max(0.0, self._paused_until - stage.loop.seconds)
         if stage.strikes("slow_turn"):
-            wait += self._life.policy.lease.total_seconds() * stage.chance.uniform(0, 1.5)
+            wait += self._life.policy.lease.total_seconds() * stage.chance_of("slow_turn").uniform(0, 1.5)
             stage.journal.fault(self._life.name, "slow_turn", "", f"{wait:.0f} s")
         if wait:
             await asyncio.sleep(min(wait, seconds))
@@ -151,12 +151,13 @@ class SimulatedGateway:
         shown_by = stage.loop.seconds + timeout + MOST_GRACE * grace
         called = await self._not_done("confirm", record)
         if called is None and self._strikes("timeout_after", record):
-            delay = stage.chance.choice((0.0, stage.chance.uniform(0, timeout + MOST_GRACE * grace)))
+            chance = stage.chance_of("timeout_after")
+            delay = chance.choice((0.0, chance.uniform(0, timeout + MOST_GRACE * grace)))
             stage.loop.call_later(delay, self.ledger.confirm, record, key, shown_by)
             called = await self._timed_out()
         if called is None:
             kept = self.ledger.confirm(record, key, shown_by)
-            await asyncio.sleep(stage.chance.uniform(0.02, timeout / 2))
+            await asyncio.sleep(stage.chance_of(key).uniform(0.02, timeout / 2))
             called = self._answered("confirm", record) or evidence.read(
                 "confirm", answer(kept.status, kept.document), record
             )
@@ -170,7 +171,7 @@ class SimulatedGateway:
         called = await self._not_done("ask", record)
         if called is None:
             response = self.ledger.ask(key)
-            await asyncio.sleep(stage.chance.uniform(0.02, 1.0))
+            await asyncio.sleep(stage.chance_of(key).uniform(0.02, 1.0))
             called = self._answered("ask", record) or evidence.read("ask", response, record)
         if isinstance(called.outcome, NotFound):
             stage.judge.asked.add((record.id, record.token))

@@ -1,4 +1,4 @@
-"""All that happened in a life, line by line: what its hash is of, and what is shown of a transaction."""
+"""All that happened in a life, line by line: what its hash is of, and what is shown of a transaction (reading.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+FAULT = "FAULT "
+"""How what happened begins where it is a fault."""
 
 
 class Line(NamedTuple):
@@ -29,14 +32,8 @@ class Journal:
 
     def fault(self, who: str, kind: str, id_: str = "", detail: str = "") -> None:
         self.faults[kind] += 1
-        self.tell(who, f"FAULT {kind}", id_, detail)
+        self.tell(who, FAULT + kind, id_, detail)
 
     @property
     def digest(self) -> str:
         return hashlib.sha256("\n".join(map(repr, self.lines)).encode()).hexdigest()
-
-    def life_of(self, id_: str) -> str:
-        """What happened to one transaction, and to all at once, as a table."""
-        rows = [line for line in self.lines if line.id in ("", id_)]
-        head = f"{'seconds':>10}  {'who':<10} {'what':<26} details"
-        return "\n".join([head, *(f"{at:>10.3f}  {who:<10} {what:<26} {detail}" for at, who, what, _, detail in rows)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -29,16 +30,35 @@ class Stage:
     judge: Judge
     quiet: bool = False
     """The second phase: no fault strikes any more."""
+    _chances: dict[str, random.Random] = field(default_factory=dict)
+    steps: int = 0
+    """At which a worker might have died."""
+
+    def __post_init__(self) -> None:
+        self._faults = {
+            kind: (probability, self.chance_of(kind).random)
+            for kind, probability in self.setup.faults.items()
+            if probability > 0
+        }
+        self.struck = Counter[str]()
+        """How often each kind was drawn."""
+
+    def chance_of(self, whom: str) -> random.Random:
+        """Chance of its own for each kind of fault and each transaction: a life that is shrunk by one of them keeps
+        what befell the others."""
+        if (own := self._chances.get(whom)) is None:
+            own = self._chances[whom] = random.Random(f"{self.seed} {self.setup.salt} {whom}")
+        return own
 
     def now(self) -> datetime:
         """The true time."""
         return START + timedelta(seconds=self.loop.seconds)
 
     def strikes(self, fault: str) -> bool:
-        if self.quiet:
+        if self.quiet or (chance := self._faults.get(fault)) is None or chance[1]() >= chance[0]:
             return False
-        probability = self.setup.faults[fault]
-        return probability > 0 and self.chance.random() < probability
+        self.struck[fault] += 1
+        return (fault, self.struck[fault]) not in self.setup.spared
 
 
 @dataclass
@@ -85,12 +105,13 @@ class Life:
     async def step(self, what: str, id_: str = "") -> None:
         """Where it may die, or stand still beyond its lease; nothing of it goes on meanwhile."""
         stage = self.stage
+        stage.steps += 1
         if not self.dead and stage.strikes("crash"):
             self.die(what, id_)
         if self.dead:
             await stage.loop.create_future()  # until whoever started it cancels what is left of it
         if stage.strikes("pause"):
-            seconds = self.policy.lease.total_seconds() * stage.chance.uniform(0.2, 2)
+            seconds = self.policy.lease.total_seconds() * stage.chance_of("pause").uniform(0.2, 2)
             stage.journal.fault(self.name, "pause", id_, f"{seconds:.0f} s at {what}")
             self.still_until = max(self.still_until, stage.loop.seconds + seconds)
         while (left := self.still_until - stage.loop.seconds) > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -38,15 +39,22 @@ class Played:
     journal: Journal
     lives: int
     """Transactions that were played."""
+    steps: int
+    """At which a worker might have died."""
+    struck: Counter[str]
+    """How often each fault was drawn."""
+    causes: Counter[str]
+    """How often each led from one state to the next, by the histories at the end."""
 
     @property
     def canary(self) -> bool:
         return any(one.oracle == "two effects" for one in self.violations)
 
 
-def play(seed: int, *, canary: bool = False) -> Played:
-    """The life of `seed`; with `canary`, the gateway doubles one effect in one life of a hundred."""
-    return World(seed, canary=canary).played()
+def play(seed: int, setup: Setup | None = None, *, canary: bool = False) -> Played:
+    """The life of `seed`, as it draws it or in another shape; with `canary`, the gateway doubles one effect in one life
+    of a hundred."""
+    return World(seed, setup or Setup.of(seed), canary=canary).played()
 
 
 class Silent:
@@ -56,9 +64,8 @@ class Silent:
 
 
 class World:
-    def __init__(self, seed: int, *, canary: bool = False) -> None:
-        chance = random.Random(seed)
-        self.setup = setup = Setup.drawn(chance)
+    def __init__(self, seed: int, setup: Setup, *, canary: bool = False) -> None:
+        self.setup, chance = setup, random.Random(f"{seed} {setup.salt}")
         self.loop = VirtualLoop()
         self.stage = Stage(seed, setup, chance, self.loop, Journal(self.loop.time), Judge())
         self.database = Database(self.stage, changed=self._changed)
@@ -69,7 +76,8 @@ class World:
         self.stops: dict[str, asyncio.Event] = {}
         self.streams: dict[str, Stream] = {}
         self.waiting: list[asyncio.Future[None]] = []
-        self.transactions = [self._transaction(number) for number in range(setup.transactions)]
+        drawn = [self._transaction(number) for number in range(setup.transactions)]
+        self.transactions = [one for number, one in enumerate(drawn) if number not in setup.left_out]
         self.late: timedelta | None = None
         self.halted = False
         """No worker may start: the datastore is being set back."""
@@ -85,7 +93,12 @@ class World:
         stage = self.stage
         apart, records = self.setup.policy.clock_skew, self.database.records.values()
         stage.judge.ends(self.transactions, records, self.ledger.effects, apart=apart, late=self.late)
-        return Played(stage.seed, tuple(stage.judge.violations), stage.journal, len(self.transactions))
+        causes = Counter[str]()
+        for record in self.database.records.values():
+            for line in record.history:
+                causes[str(line.cause)] += line.times
+        found = tuple(stage.judge.violations)
+        return Played(stage.seed, found, stage.journal, len(self.transactions), stage.steps, stage.struck, causes)
 
     # --- the plot
 
