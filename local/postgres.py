@@ -146,8 +146,8 @@ class Postgres:
                 self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
 
     def remove(self) -> None:
-        """Stop it and remove its data."""
-        self.stop()
+        """Stop it and remove its data: nothing is left for it to write down first."""
+        self.stop(immediate=True)
         self.stop_former()
         shutil.rmtree(self._home, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import hashlib
 import os
 import signal
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -25,6 +29,11 @@ RECORDINGS = "CONFIRM_RECORDINGS"
 # The same examples in each run, however slow the machine is: what fails is the change's doing
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
+GARBAGE = 20_000
+"""New objects until the collector looks for garbage: a recorded stack is full of cycles, and the default of 700 takes
+half of the time that it takes to record one."""
+# AWS's descriptions of its services are read once in a process, not anew for each client (80 to 250 ms of work)
+botocore.session.create_loader = functools.cache(botocore.loaders.create_loader)
 SLOWEST = (
     "local/test_plain_cli.py",
     "local/test_switching.py",
@@ -55,6 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if missing := [str(path) for path in rank if not path.exists()]:
         raise pytest.UsageError(f"SLOWEST of tests/conftest.py names {', '.join(missing)}: no such file any more")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end, so the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ that contradict each other, say) is shown as it was written, without a stack tra
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import runpy
 import signal
@@ -31,6 +32,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     hold_to_lifeline()
+    gc.disable()  # it ends in seconds, and a third of its time would go into looking for garbage among its resources
     configure(Settings(**request["settings"]))
     set_all_config(request["config"], request["secret_keys"])
     folder: str = request["folder"]

@@ -57,7 +57,7 @@ def make(to: Path) -> list[str]:
                 raise LookupError(f"{name} has {text.count(place)} places like {place!r}, and one is needed")
             text = text.replace(place, what + place)
         (to / name).write_text(text)
-    copied = (path for path in to.rglob("*") if path.is_file())
+    copied = (path for path in to.rglob("*") if path.is_file() and path.suffix != ".pyc")
     there = ((path, ROOT / path.relative_to(to)) for path in copied)
     return sorted(
         str(path.relative_to(to)) for path, old in there if old.is_file() and old.read_bytes() != path.read_bytes()
@@ -65,5 +65,5 @@ def make(to: Path) -> list[str]:
 
 
 def _not_needed(folder: str, names: list[str]) -> list[str]:
-    """What is made, not written, and git's."""
-    return [name for name in names if name.startswith(".") or name == "__pycache__" or name.endswith(".egg-info")]
+    """What is made, not written, and git's. What Python compiled goes along: it holds for a file with the same time."""
+    return [name for name in names if name.startswith(".") or name.endswith(".egg-info")]

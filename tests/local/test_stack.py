@@ -42,8 +42,12 @@ pulumi.export("lease", lease)
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
+    return repository(tmp_path)
+
+
+def repository(folder: Path) -> Path:
     """A repository with a program that exports a setting."""
-    root = tmp_path / "repo"
+    root = folder / "repo"
     (root / "workers").mkdir(parents=True)
     (root / "workers" / "__init__.py").touch()
     (root / "workers" / "kept.py").touch()
@@ -55,10 +59,20 @@ def repo(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def running(repo: Path) -> Iterator[LocalAws]:
-    with LocalAws("serverless", root=repo, gateway=False, providers={}) as aws:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    root = repository(tmp_path_factory.mktemp("shared"))
+    with LocalAws("serverless", root=root, gateway=False, providers={}) as aws:
         yield aws
+
+
+@pytest.fixture
+def running(shared: LocalAws) -> Iterator[LocalAws]:
+    """One for all tests that leave it running; each finds the config as it was."""
+    config = shared.program / "Pulumi.serverless.yaml"
+    before = config.read_bytes()
+    yield shared
+    config.write_bytes(before)
 
 
 def gone(pid: int | None, seconds: float = 60) -> bool:
@@ -72,8 +86,8 @@ def gone(pid: int | None, seconds: float = 60) -> bool:
     return True
 
 
-def test_the_plain_command_up_config_and_a_plan(running: LocalAws, repo: Path) -> None:
-    before = {file: file.read_bytes() for file in repo.glob("Pulumi*")}
+def test_the_plain_command_up_config_and_a_plan(running: LocalAws) -> None:
+    before = {file: file.read_bytes() for file in running.root.glob("Pulumi*")}
     assert running.pulumi("up", "--yes", "--skip-preview", capture=True).returncode == 0
     assert running.outputs() == {"lease": "30"}
     assert running.pulumi("config", "set", "leaseSeconds", "60").returncode == 0
@@ -83,7 +97,7 @@ def test_the_plain_command_up_config_and_a_plan(running: LocalAws, repo: Path) -
     assert running.outputs()["lease"] == "60"
     answer = running.pulumi("about", capture=True)
     assert "warning: using pulumi-language-python from $PATH" not in answer.stdout + answer.stderr
-    assert {file: file.read_bytes() for file in repo.glob("Pulumi*")} == before
+    assert {file: file.read_bytes() for file in running.root.glob("Pulumi*")} == before
 
 
 def test_an_error_for_the_user_has_no_stack_trace(running: LocalAws) -> None:
@@ -115,8 +129,8 @@ PolicyPack(
 """
 
 
-def test_a_policy_pack_is_run(running: LocalAws, repo: Path) -> None:
-    pack = repo / "policies"
+def test_a_policy_pack_is_run(running: LocalAws) -> None:
+    pack = running.root / "policies"
     pack.mkdir()
     (pack / "PulumiPolicy.yaml").write_text("description: rules\nruntime: python\n")
     (pack / "__main__.py").write_text(PACK)
@@ -189,9 +203,9 @@ def test_commands_see_the_local_aws_and_nothing_of_the_users(
     assert seen["PATH"].split(os.pathsep)[0] == str(running.folder / "bin")
 
 
-def test_a_second_process_uses_the_first_ones_services(running: LocalAws, repo: Path) -> None:
+def test_a_second_process_uses_the_first_ones_services(running: LocalAws) -> None:
     running.client("sqs").create_queue(QueueName="shared")
-    with LocalAws("serverless", root=repo, gateway=False, providers={}) as second:
+    with LocalAws("serverless", root=running.root, gateway=False, providers={}) as second:
         assert not second.owner
         assert second.endpoint_url == running.endpoint_url
     assert running.client("sqs").list_queues()["QueueUrls"]  # the second has left the services alone
