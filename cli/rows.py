@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from workers.domain.currency import EXPONENTS, WITHOUT_MINOR_UNIT
+from workers.domain.redaction import secret_in
 from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Transaction, to_text, utc
 
@@ -408,6 +409,10 @@ def _id(fields: Mapping[str, object], faults: list[Fault]) -> str | None:
         faults.append(Fault("id", f"the beginning {CANARY}", allowed, fix))
         return None
     if ID.fullmatch(text):
+        if found := secret_in(text) or _account_within(text, fields.get("account")):
+            allowed = "an id without any: it is in each log line, trace and command, where it must stay readable"
+            faults.append(Fault("id", found, allowed, "give the transaction another id, the same one each time"))
+            return None
         return text
     if len(text) > 128:
         found = f"{len(text)} characters"
@@ -417,6 +422,15 @@ def _id(fields: Mapping[str, object], faults: list[Fault]) -> str | None:
         found = f"{text[at]!a} at character {at + 1} of {len(text)}"
     faults.append(Fault("id", found, allowed, "replace what is not allowed, the same way each time"))
     return None
+
+
+def _account_within(id_: str, account: object) -> str | None:
+    """Whether the id tells the row's own account number; accounts that are names of ours may be part of it."""
+    number = "".join(one for one in account if one.isalnum()) if isinstance(account, str) else ""
+    if sum(one.isdigit() for one in number) < 8:
+        return None
+    bare = "".join(one for one in id_ if one.isalnum())
+    return "the number of the account" if number.casefold() in bare.casefold() else None
 
 
 def _account(fields: Mapping[str, object], faults: list[Fault]) -> str | None:

@@ -16,7 +16,7 @@ from cli.reconcile import Reconciled, Side
 from cli.rows import RefusedRow
 from workers.domain.causes import Cause
 from workers.domain.ports import Backlog
-from workers.domain.redaction import masked, receipt, without_account, without_cards
+from workers.domain.redaction import masked, receipt, without_account, without_secrets
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.tracing import trace_id
 
@@ -35,7 +35,7 @@ def discreet(text: str | None, account: str = "") -> str | None:
         return None
     if len(account) >= 4:
         text = without_account(text, account, masked(account))
-    return printable(without_cards(text))
+    return printable(without_secrets(text))
 
 
 def shown(reference: str | None, account: str) -> str | None:

@@ -261,7 +261,11 @@ class WatchedGateway:
             and (outcome.amount, outcome.currency) == (transaction.amount, transaction.currency)
         )
         if context.sampled or transaction.attempt > 1 or not fine:
-            said = "" if isinstance(outcome, Confirmed | NotFound) else f": {redact(words(outcome.reason))}"
+            said = (
+                ""
+                if isinstance(outcome, Confirmed | NotFound)
+                else f": {redact(words(outcome.reason), transaction.account)}"
+            )
             bad = not fine and not isinstance(outcome, NotFound)
             self._record(verb, transaction, context, began, f"{type(outcome).__name__}{said}", failed=bad)
         return outcome

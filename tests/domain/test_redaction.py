@@ -13,7 +13,7 @@ from tests.telemetry.secrets import normal, planted, sentences
 from workers.domain.causes import Cause
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.redaction import receipt, redact, without_account, without_cards
+from workers.domain.redaction import receipt, redact, without_account, without_secrets
 from workers.domain.transaction import Status
 from workers.domain.transitions import Answer, Claim, Redrive, decide
 from workers.stores.common import arrived
@@ -87,7 +87,7 @@ def test_our_own_reasons_are_not_touched() -> None:
     ],
 )
 def test_a_reference_stays_readable_unless_it_is_a_card(text: str, kept: str) -> None:
-    assert without_cards(text) == kept
+    assert without_secrets(text) == kept
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def _answer(case: _Case, event: Answer) -> Transaction:
             other = because(Cause.AMOUNT_MISMATCH, moved=moved, expected=expected)
             return _review(case, _sent(case, sent=True), event.by, other, gateway_reference=reference)
         case Rejected(reason):
-            reason = redact(reason)
+            reason = redact(reason, record.account)
             return _moved(
                 record,
                 now,
@@ -352,9 +352,9 @@ def _answer(case: _Case, event: Answer) -> Transaction:
                 reason=reason,
             )
         case Retryable(reason, counts, cause):
-            return _retry(case, event, because(cause, reason=redact(reason)), counts=counts, sent=False)
+            return _retry(case, event, because(cause, reason=redact(reason, record.account)), counts=counts, sent=False)
         case Unknown(reason):
-            unknown = because(Cause.UNKNOWN_OUTCOME, reason=redact(reason))
+            unknown = because(Cause.UNKNOWN_OUTCOME, reason=redact(reason, record.account))
             return _retry(case, event, unknown, counts=True, sent=not event.asked)
         case NotTried(_, unreachable) if unreachable and event.away and record.sent_earlier and case.given_up:
             late = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case)}gateway can't be reached")
@@ -432,7 +432,7 @@ def _asked(case: _Case, event: Answer | None = None) -> str:
 
 def _redrive(case: _Case, event: Redrive) -> Transaction:
     by, approved_by = words(event.by.strip(), MAX_NAME), words(event.approved_by.strip(), MAX_NAME)
-    why = redact(words(event.why.strip()))
+    why = redact(words(event.why.strip()), case.record.account)
     if not by or not approved_by or not why:
         raise Refused("a redrive names who asks, who approves, and why")
     if by.casefold() == approved_by.casefold():

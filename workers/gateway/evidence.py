@@ -107,8 +107,8 @@ class _Odd(Exception):  # noqa: N818 - an answer that proves nothing
     """The answer is not what the protocol says: short reason, nothing of the answer in it."""
 
 
-def read(verb: Verb, answer: Response, transaction: Transaction) -> Called:
-    """The outcome of a call that was answered. Never raises."""
+def read(verb: Verb, answer: Response, transaction: Transaction, own_key: str = "") -> Called:
+    """The outcome of a call that was answered. Never raises. `own_key` is ours: what quotes it, loses it."""
     status = answer.status
     pause = _pause(answer) if status == 429 else 0.0
     try:
@@ -117,7 +117,7 @@ def read(verb: Verb, answer: Response, transaction: Transaction) -> Called:
         row = ROWS.get((verb, status, word)) if isinstance(word, str) else None
         if row is None:
             raise _Odd("with an unknown status")
-        return Called(_outcome(row, document, transaction), row.healthy, pause)
+        return Called(_outcome(row, document, transaction, own_key), row.healthy, pause)
     except _Odd as odd:
         return Called(Unknown(f"gateway answered {status} {odd}"), healthy=False, pause_seconds=pause)
 
@@ -129,11 +129,11 @@ def no_answer(error: HttpError) -> Called:
     return Called(Retryable(f"not sent: {error.reason}", counts=False, cause=Cause.NOT_SENT), healthy=False)
 
 
-def _outcome(row: Proof, document: dict[str, Any], transaction: Transaction) -> Outcome:
+def _outcome(row: Proof, document: dict[str, Any], transaction: Transaction, own_key: str) -> Outcome:
     if row.outcome is Confirmed:
         return _confirmed(document)
     if row.outcome is Rejected:
-        return _rejected(document, transaction)
+        return _rejected(document, transaction, own_key)
     if row.outcome is Retryable:
         return Retryable(row.reason, row.counts, row.cause)
     return NotFound() if row.outcome is NotFound else Unknown(row.reason)
@@ -157,16 +157,17 @@ def _confirmed(document: dict[str, Any]) -> Confirmed:
     return Confirmed(reference, amount, currency)  # a receipt: stored whole, masked where it is shown
 
 
-def _rejected(document: dict[str, Any], transaction: Transaction) -> Rejected:
+def _rejected(document: dict[str, Any], transaction: Transaction, own_key: str) -> Rejected:
     reason = document.get("reason")
     if not isinstance(reason, str) or not reason.strip():
         raise _Odd("without a reason")
-    return Rejected(_clean(reason, transaction))
+    return Rejected(_clean(reason, transaction, own_key))
 
 
-def _clean(reason: str, transaction: Transaction) -> str:
+def _clean(reason: str, transaction: Transaction, own_key: str) -> str:
     """The gateway's words as they may be kept: gateways quote card numbers in theirs (PCI DSS 3.4.1)."""
-    reason = redact(without_account(words(reason), transaction.account))
+    reason = without_account(without_account(words(reason), own_key, "[secret]"), transaction.account)
+    reason = redact(reason)
     digits = sum(character.isdigit() for character in reason)
     if digits > 4 or re.search(r"\d{3}", reason):  # codes like "51" or "AC04" may stay
         reason = re.sub(r"\d", "x", reason)

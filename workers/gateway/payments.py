@@ -149,7 +149,7 @@ class PaymentGateway:
         except ValueError:  # this key will never fit into a header; nothing was sent
             odd = "not sent: the key holds characters that a header cannot"
             return Called(Retryable(odd, cause=Cause.NOT_SENT), healthy=True)
-        return read("confirm", answer, transaction)
+        return read("confirm", answer, transaction, self._settings.api_key)
 
     async def _ask(self, transaction: Transaction, key: str) -> Called:
         try:
@@ -158,7 +158,7 @@ class PaymentGateway:
             )
         except HttpError as error:
             return no_answer(error)
-        return read("ask", answer, transaction)
+        return read("ask", answer, transaction, self._settings.api_key)
 
 
 def _headers(settings: GatewaySettings) -> dict[str, str]:
