@@ -17,7 +17,7 @@ from cli.desk import InState, Run
 from cli.loading import Loaded
 from cli.reconcile import MEANING as KINDS
 from cli.reconcile import Discrepancy, Reconciled, Side
-from cli.views import MEANING, Overview, age, discreet, printable, shown
+from cli.views import MEANING, Overview, age, discreet, named, printable, shown
 from workers.domain import currency
 from workers.domain.redaction import masked
 from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
@@ -102,7 +102,7 @@ def record(transaction: Transaction) -> None:
     """All that is known of one, then its life line by line."""
     out = console()
     account, status = transaction.account, transaction.status
-    title = Text(printable(transaction.id), "bold")
+    title = Text(named(transaction.id), "bold")
     title.append("  ")
     title.append(status, _STYLE[status])
     title.append(f"  {MEANING[status]}", "dim")
@@ -169,7 +169,7 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
     for one in waiting:
         late = one.review_by is not None and one.review_by < now
         table.add_row(
-            Text(printable(one.id)),
+            Text(named(one.id)),
             _money(one.amount, one.currency),
             Text(printable(masked(one.account))),
             Text(one.cause or "-"),
@@ -237,7 +237,7 @@ def reconciled(result: Reconciled) -> None:
     for one in result.differences[:DIFFERENCES]:
         not_known = "unreadable" if one.kind is Discrepancy.UNREADABLE else "unknown"
         ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else not_known
-        out.print(f"{printable(one.id)}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.currency)}")
+        out.print(f"{named(one.id)}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.currency)}")
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
         out.print(f"and {more:,} more; see --json")
 

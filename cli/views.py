@@ -38,6 +38,11 @@ def discreet(text: str | None, account: str = "") -> str | None:
     return printable(without_secrets(text))
 
 
+def named(id_: str) -> str:
+    """An id for a person's eyes: whoever brought it in, or keeps the gateway's book, may have taken a card for one."""
+    return printable(without_secrets(id_))
+
+
 def shown(reference: str | None, account: str) -> str | None:
     """A gateway's reference for a person's eyes."""
     return None if reference is None else printable(receipt(reference, account))
@@ -136,7 +141,7 @@ def run_json(run: Run | None) -> dict[str, Any] | None:
 
 def record_json(record: Transaction) -> dict[str, Any]:
     return {
-        "id": printable(record.id),
+        "id": named(record.id),
         "account": printable(masked(record.account)),
         "amount_minor": record.amount,
         "currency": printable(record.currency),
@@ -214,7 +219,7 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
         "counts": {kind.value: count for kind, count in sorted(result.counts.items())},
         "differences": [
             {
-                "id": printable(one.id),
+                "id": named(one.id),
                 "kind": one.kind.value,
                 "status": None if one.status is None else one.status.value,
                 "amount_minor": one.amount,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +13,9 @@ from workers.canary import Canary
 from workers.domain.policy import Policy
 from workers.telemetry import Telemetry
 from workers.tracing import Value
+
+MOST = 10**9
+"""Of any number: thirty years in seconds, which every time can be added to."""
 
 
 class ConfigError(Exception):
@@ -188,20 +192,27 @@ class Values:
         """One of `choices`; the first where the variable is missing."""
         value = self.text(name, choices[0])
         if value not in choices:
-            self._faults.append(f"{name} must be {' or '.join(choices)}, found {value!r}")
+            self._faults.append(f"{name} must be {' or '.join(choices)}, found {_shown(value)}")
         return value
 
     def number(self, name: str, default: str | None = None) -> float:
+        """From 0 to MOST; an empty one is no number."""
         value = self.text(name, default)
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            if value:
-                self._faults.append(f"{name} must be a number, found {value!r}")
-            return 1.0
+            number = -1.0
+        if 0 <= number <= MOST:  # no NaN either
+            return number
+        if name in self._environment:
+            self._faults.append(f"{name} must be a number from 0 to {MOST:,}, found {_shown(value)}")
+        return 1.0
 
     def whole(self, name: str) -> int:
-        return int(self.number(name))
+        number = self.number(name)
+        if number != int(number):
+            self._faults.append(f"{name} must be a whole number, found {number:g}")
+        return int(number)
 
     def seconds(self, name: str) -> timedelta:
         return timedelta(seconds=self.number(name))
@@ -214,7 +225,7 @@ class Values:
         except ValueError:
             found = None
         if value and (found is None or found.tzinfo is None):
-            self._faults.append(f"{name} must be a time like 2026-11-24T09:30:00Z, found {value!r}")
+            self._faults.append(f"{name} must be a time like 2026-11-24T09:30:00Z, found {_shown(value)}")
             return None
         return found
 
@@ -222,6 +233,17 @@ class Values:
         """Raises ConfigError where there were faults."""
         if self._faults:
             raise ConfigError("; ".join(self._faults))
+
+
+_PLAIN = re.compile(
+    r"[-+]?\d{1,8}(?:[.,]\d{1,6})?(?:[eE][-+]?\d{1,3})?|[A-Za-z-]{1,16}|\d{4}-\d\d-\d\d(?:[T ][\d:.]{1,15}Z?)?",
+    re.ASCII,
+)
+
+
+def _shown(value: str) -> str:
+    """What was found, if it is short and can be no secret: whoever sets variables may take one for the other."""
+    return repr(value) if _PLAIN.fullmatch(value) else f"text of {len(value)} characters" if value else "nothing"
 
 
 def telemetry(values: Values) -> Telemetry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from components.settings import keys, rules, values
 from components.settings.alternative import AlternativeSettings, Part
 from components.settings.errors import Problem, SettingsError
 from components.settings.reading import Key, Value, Values
+from components.settings.showing import is_shown, shown, shown_name
 from components.settings.values import Settings
 
 Alternatives = Mapping[str, AlternativeSettings]
@@ -44,9 +44,8 @@ def parse(config: Mapping[str, object], stack: str, alternatives: Alternatives) 
         raw = config.get(key.name, key.default)
         try:
             read[key.name] = key.read(raw)
-        except ValueError:
-            found = "nothing" if raw in ("", None) else json.dumps(raw, default=str)
-            problems.append(Problem(key.name, found, key.allowed, key.mend))
+        except (ValueError, RecursionError):  # of lists in lists in lists
+            problems.append(Problem(key.name, shown(raw, key.name), key.allowed, key.mend))
     if len(read) == len(known):  # rules between keys need all of them
         settings, chosen = _built(stack, Values(read), alternatives)
         problems += [*rules.contradictions(settings), *chosen.contradictions(settings)]
@@ -66,16 +65,19 @@ def _unknown(config: Mapping[str, object], known: Sequence[Key]) -> Iterator[Pro
     folded = {name.lower(): name for name in names}
     for name in sorted(set(config) - set(names)):
         near = difflib.get_close_matches(name.lower(), folded, n=1)
-        found = f"a key that does not exist (= {json.dumps(config[name], default=str)})"
+        found = f"a key that does not exist (= {shown(config[name], name)})"
         if near:
             meant = folded[near[0]]
-            yield Problem(name, found, "the keys that Pulumi.yaml lists", _as_found(names[meant], config[name]), meant)
+            mend = _as_found(names[meant], config[name])
+            yield Problem(shown_name(name), found, "the keys that Pulumi.yaml lists", mend, meant)
         else:
-            yield Problem(name, found, "the keys that Pulumi.yaml lists")
+            yield Problem(shown_name(name), found, "the keys that Pulumi.yaml lists")
 
 
 def _as_found(key: Key, raw: object) -> Value:
+    """What was set under the wrong name, if it is right there and may be shown."""
     try:
-        return key.read(raw)
-    except ValueError:
+        value = key.read(raw)
+    except (ValueError, RecursionError):
         return key.mend
+    return value if is_shown(raw, key.name) else key.mend

@@ -148,7 +148,6 @@ OF_ACCOUNTS: Mapping[str, Callable[[str], str]] = {
     "small and spaced": lambda text: _by(text.lower(), 4, " "),
     "bank and account apart": lambda text: f"{text[:4]} {text[4:12]} {text[12:]}",
 }
-LONG = ("key-value", "bearer", "plain")
 
 
 def _keys(chance: random.Random) -> Iterator[tuple[str, str, str]]:
@@ -239,7 +238,7 @@ def _of_cards(chance: random.Random) -> Iterator[Planted]:
         brand, prefixes, length = brands[number % len(brands)]
         form, write = forms[number % len(forms)]
         plain = card(chance, chance.choice(prefixes), length)
-        yield Planted(f"{brand} {length}", form, write(plain), plain, 7)
+        yield Planted(f"{brand} {length}", form, write(plain), plain, 8)
         number += 1
         if number % (len(brands) * len(forms)) == 0:
             chance.shuffle(forms)
@@ -277,6 +276,15 @@ SENTENCES = (
     "HTTP 402\nX-Trace: 12\n\n{}",
     "no 2 of 3: {} / retry in 30 s",
 )
+
+
+def is_certain(secret: Planted) -> bool:
+    """Whether it is a secret wherever it stands: by its check digits, or by the mark of its maker."""
+    named = secret.kind.split()[0] in (*(brand.split()[0] for brand in BRANDS), "IBAN")
+    marked = secret.text.startswith(
+        ("sk_", "rk_", "whsec_", "gh", "glpat", "xox", "AKIA", "ASIA", "AIza", "eyJ", "-----")
+    )
+    return (named and secret.form != "base 64") or marked
 
 
 def sentence(secret: Planted, number: int) -> str:

@@ -74,7 +74,7 @@ class LeakyGateway:
                 body = content.encode()
                 self.send_response(reply.status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("X-Debug", gateway.words.encode("ascii", "replace").decode())
+                self.send_header("X-Debug", " ".join(gateway.words.encode("ascii", "replace").decode().split()))
                 self.send_header("Retry-After", "0")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -9,7 +9,7 @@ import io
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -50,6 +50,7 @@ SLOW_SECONDS = 0.7
 SAMPLING = "0.3"
 CACHES = (handlers.app, handlers.s3, handlers._gateway, handlers._key)
 """What a Lambda keeps between invocations."""
+TOLD = sentences(SEED)[::2]
 
 
 @dataclass
@@ -82,7 +83,11 @@ class World:
         return sorted(found, key=lambda span: int(span["start"]))
 
 
-def fill(world: World, gateway: LeakyGateway) -> None:
+Told = Sequence[tuple[Secret, str]]
+"""Secrets, each in the middle of some words."""
+
+
+def fill(world: World, gateway: LeakyGateway, told: Told) -> None:
     """Transactions whose accounts are secrets, and a gateway that puts secrets into all its answers."""
     now = datetime.now(UTC) - timedelta(seconds=1)
 
@@ -90,7 +95,7 @@ def fill(world: World, gateway: LeakyGateway) -> None:
         world.records.append(Transaction(id_, account, 100, "USD", now, now + timedelta(hours=2)))
         gateway.replies[id_] = list(replies) or [Reply(200)]
 
-    for n, (secret, text) in enumerate(sentences(SEED)[::2]):
+    for n, (secret, text) in enumerate(told):
         world.secrets.append(secret)
         gateway.words = text
         trouble, word = TROUBLES[n % len(TROUBLES)]
@@ -159,10 +164,10 @@ def ask_about_all(world: World, outputs: Any, folder: Any) -> None:
 # --- serverless
 
 
-def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
+def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any, told: Told = TOLD) -> World:
     """Runs of the handlers as the state machine makes them, until nothing is due any more."""
     world = World("serverless")
-    fill(world, gateway)
+    fill(world, gateway, told)
     collector = Collector(folder / "spans.jsonl").start()
     dynamodb, s3 = aws.client("dynamodb"), aws.client("s3")
     table = make_table(dynamodb)
@@ -210,7 +215,7 @@ def serverless(aws: AwsAccount, gateway: LeakyGateway, folder: Any) -> World:
             kept.cache_clear()
         app = handlers.app()
         run(app.store.add(world.records))
-        for _ in range(12):
+        for _ in range(12 + len(told) // 20):
             planned = handlers.plan({"run": RUN, "last": {}}, CONTEXT)
             world.documents.append(json.dumps(planned))
             if not planned["batches"]:
@@ -263,10 +268,12 @@ def _raising(text: str) -> Callable[..., Any]:
 # --- fargate
 
 
-def fargate(place: Harness, postgres: Postgres, store: PostgresStore, gateway: LeakyGateway, folder: Any) -> World:
+def fargate(
+    place: Harness, postgres: Postgres, store: PostgresStore, gateway: LeakyGateway, folder: Any, told: Told = TOLD
+) -> World:
     """One worker until all are final or on a desk, then some that fail on their way up."""
     world = World("fargate")
-    fill(world, gateway)
+    fill(world, gateway, told)
     collector = Collector(folder / "spans.jsonl").start()
     now = world.records[0].created_at
     world.records.append(Transaction("lost-1", "acct-1", 100, "USD", now, now + timedelta(hours=2)))
@@ -290,7 +297,7 @@ def fargate(place: Harness, postgres: Postgres, store: PostgresStore, gateway: L
         TRACE_SAMPLING=SAMPLING,
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.port}",
     ) as worker:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 90 + len(told) / 5
         while run(store.backlog()).open:
             assert time.monotonic() < until, worker.log.read_text()[-2000:]
             time.sleep(0.1)
@@ -298,7 +305,7 @@ def fargate(place: Harness, postgres: Postgres, store: PostgresStore, gateway: L
         assert worker.process.wait(60) == 0
     world.log, world.calls = worker.log.read_text(), list(gateway.headers)
     world.spans = collected(collector)
-    for n, secret in enumerate(world.secrets[::30]):
+    for n, secret in enumerate(world.secrets[:: 1 + len(world.secrets) // 4]):
         text = secret.text.encode("ascii", "ignore").decode()  # an environment is bytes
         with place.worker(f"broken-{n}", DATABASE_PORT=f"x {text} y") as broken:
             assert broken.process.wait(60) == 1
