@@ -72,6 +72,7 @@ UNPLAYED = {
     "make simulate SEEDS=10000": _SIMULATED,
     "make simulate SEED=27": _SIMULATED,
     "make variants": _SIMULATED,
+    "make corpus": Unplayed(_MINUTES, ("tests/corpus/test_secrets.py::test_no_reason_keeps_one",)),
     "make evidence": Unplayed(_MINUTES, ("tests/evidence/test_page.py::test_what_this_commit_has_not_seen_is_run",)),
     "make docs": Unplayed(_TODAY, ("tests/docs/test_docs.py::test_the_generated_parts_are_todays",)),
     "make diagrams": Unplayed(_TODAY, ("tests/program/test_diagrams.py::test_the_files_are_todays",)),
