@@ -9,8 +9,10 @@ from datetime import timedelta
 
 from workers.domain.policy import Policy
 
-ABSENT = 0.4
+ABSENT = 0.5
 """So often a kind of fault does not occur in a life at all: what is always there hides what only shows without it."""
+FEW = 0.3
+"""So often a life has three kinds of fault at most: a race of two shows where nothing else disturbs it."""
 CANARY_EVERY = 100
 """One life in so many has a gateway that doubles one effect, when the canary is asked for."""
 
@@ -32,11 +34,21 @@ FAULTS: Mapping[str, float] = {
     "unavailable": 0.25,
     "throttled": 0.25,
     "not_connected": 0.25,
-    # a proxy's own page, after whatever the gateway did
+    # the call is repeated on its way
+    "duplicate": 0.25,
+    # after whatever the gateway did: a proxy's own page, garbage, the answer to another call, one out of a cache
     "stranger": 0.25,
+    "garbage": 0.25,
+    "mixed_up": 0.25,
+    "cached": 0.25,
+    # it refuses our key, does not understand us, is still at it
+    "key_refused": 0.2,
+    "invalid": 0.25,
+    "in_flight": 0.25,
     # the gateway does not show an effect at once to those who ask
     "not_yet": 0.25,
     "other_amount": 0.25,
+    "other_currency": 0.1,
     "refused": 0.25,
     # the rate limit leaves no turn for long
     "slow_turn": 0.25,
@@ -46,7 +58,11 @@ FAULTS: Mapping[str, float] = {
 
 def intensities(chance: random.Random) -> Mapping[str, float]:
     """How probable each is in one life."""
-    return {kind: 0.0 if chance.random() < ABSENT else chance.random() * most for kind, most in FAULTS.items()}
+    often = {kind: 0.0 if chance.random() < ABSENT else chance.random() * most for kind, most in FAULTS.items()}
+    if chance.random() < FEW:
+        kept = {chance.choice(list(FAULTS)) for _ in range(3)}
+        often = {kind: most * chance.random() if kind in kept else 0.0 for kind, most in FAULTS.items()}
+    return often
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,8 @@ class Setup:
     """The moment that is gone back to, when that is done, and when shadow mode is left again."""
     outage: tuple[float, float] | None
     """From when until when the gateway does not answer anybody."""
+    brown_out: tuple[float, float] | None
+    """From when until when it answers as late as it may, or later."""
     deployments: tuple[float, ...]
     """When workers end in order and start anew."""
     concurrency: int
@@ -117,6 +135,10 @@ class Setup:
         if chance.random() < 0.25:
             begins = chance.uniform(0, trouble_ends)
             outage = begins, begins + lease * chance.uniform(0.5, 8)
+        brown_out = None
+        if chance.random() < 0.25:
+            begins = chance.uniform(0, trouble_ends)
+            brown_out = begins, begins + lease * chance.uniform(0.5, 8)
         return cls(
             streams=chance.random() < 0.35,
             workers=chance.randint(1, 3),
@@ -128,6 +150,7 @@ class Setup:
             shadow_until=shadow,
             restore=restore,
             outage=outage,
+            brown_out=brown_out,
             deployments=tuple(chance.uniform(0, trouble_ends) for _ in range(chance.choice((0, 0, 1, 4)))),
             concurrency=chance.choice((1, 2, 3)),
             failures=chance.choice((2, 3, 10)),

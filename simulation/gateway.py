@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from simulation.life import Life, Stage
 from simulation.oracles import Effect
+from simulation.texts import garbage, refusal
 from workers.domain.outcomes import NotFound, Outcome, Retryable
 from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
@@ -46,7 +48,10 @@ class Ledger:
     def _remembers(self, key: str) -> Kept | None:
         kept = self.kept.get(key)
         window = self.stage.setup.policy.key_window.total_seconds()
-        return kept if kept and self.stage.loop.seconds < kept.at + window else None
+        if kept is None or self.stage.loop.seconds < kept.at + window:
+            return kept
+        self.stage.journal.fault("gateway", "forgotten", key)
+        return None
 
     def confirm(self, record: Transaction, key: str, shown_by: float = 0.0) -> Kept:
         """The effect, unless the key is known."""
@@ -56,20 +61,24 @@ class Ledger:
         now = stage.loop.seconds
         if stage.strikes("refused") and key not in self.effects:
             stage.journal.fault("gateway", "refused", key)
-            kept = Kept(now, 422, {"id": key, "status": "rejected", "reason": "no funds"})
+            reason = refusal(stage.chance_of("refused"), record.account)
+            kept = Kept(now, 422, {"id": key, "status": "rejected", "reason": reason})
         else:
-            amount = record.amount
+            amount, currency = record.amount, record.currency
             if stage.strikes("other_amount"):
                 amount += 1
                 stage.journal.fault("gateway", "other_amount", key)
+            if stage.strikes("other_currency"):
+                currency = "XTS"
+                stage.journal.fault("gateway", "other_currency", key)
             effects = self.effects.setdefault(key, [])
-            effects.append(Effect(key, amount, record.currency))
+            effects.append(Effect(key, amount, currency))
             if self.canary:
                 self.canary = False
                 effects.append(effects[0])
-            stage.journal.tell("gateway", EFFECT, key, f"{amount} {record.currency}, its number {len(effects)}")
+            stage.journal.tell("gateway", EFFECT, key, f"{amount} {currency}, its number {len(effects)}")
             document = {"id": key, "status": "confirmed", "reference": f"ref-{key}"}
-            kept = Kept(now, 200, {**document, "amount": amount, "currency": record.currency})
+            kept = Kept(now, 200, {**document, "amount": amount, "currency": currency})
         self.kept[key] = kept
         if stage.strikes("not_yet"):
             self.shown_at[key] = max(now, stage.chance_of("not_yet").uniform(now, max(now, shown_by)))
@@ -85,8 +94,11 @@ class Ledger:
         return answer(200, kept.document)
 
 
-def answer(status: int, document: dict[str, object]) -> Response:
-    return Response(status, {"content-type": "application/json"}, json.dumps(document).encode())
+def answer(status: int, document: dict[str, object], retry_after: str = "") -> Response:
+    headers = {"content-type": "application/json"}
+    if retry_after:
+        headers["retry-after"] = retry_after
+    return Response(status, headers, json.dumps(document).encode())
 
 
 class Turns(Limiter):
@@ -148,19 +160,20 @@ class SimulatedGateway:
         stage.journal.tell(life.name, "sends", record.id, f"attempt {record.attempt}, token {record.token}")
         await life.step("send", record.id)
         timeout, grace = (one.total_seconds() for one in (life.policy.call_timeout, life.policy.grace))
-        shown_by = stage.loop.seconds + timeout + MOST_GRACE * grace
+        latest = timeout + MOST_GRACE * grace
+        shown_by = stage.loop.seconds + latest
         called = await self._not_done("confirm", record)
         if called is None and self._strikes("timeout_after", record):
             chance = stage.chance_of("timeout_after")
-            delay = chance.choice((0.0, chance.uniform(0, timeout + MOST_GRACE * grace)))
+            delay = chance.choice((0.0, chance.uniform(0, latest)))
             stage.loop.call_later(delay, self.ledger.confirm, record, key, shown_by)
             called = await self._timed_out()
         if called is None:
             kept = self.ledger.confirm(record, key, shown_by)
-            await asyncio.sleep(stage.chance_of(key).uniform(0.02, timeout / 2))
-            called = self._answered("confirm", record) or evidence.read(
-                "confirm", answer(kept.status, kept.document), record
-            )
+            if self._strikes("duplicate", record):
+                delay = stage.chance_of("duplicate").uniform(0, latest)
+                stage.loop.call_later(delay, self.ledger.confirm, record, key, shown_by)
+            called = await self._answered("confirm", record, answer(kept.status, kept.document), timeout / 2)
         if isinstance(called.outcome, Retryable):
             stage.judge.proven(record.id, send)
         return await self._told("confirm", record, called)
@@ -170,9 +183,7 @@ class SimulatedGateway:
         await life.step("ask", record.id)
         called = await self._not_done("ask", record)
         if called is None:
-            response = self.ledger.ask(key)
-            await asyncio.sleep(stage.chance_of(key).uniform(0.02, 1.0))
-            called = self._answered("ask", record) or evidence.read("ask", response, record)
+            called = await self._answered("ask", record, self.ledger.ask(key), 1.0)
         if isinstance(called.outcome, NotFound):
             stage.judge.asked.add((record.id, record.token))
         return await self._told("ask", record, called)
@@ -196,25 +207,68 @@ class SimulatedGateway:
 
     async def _not_done(self, verb: Verb, record: Transaction) -> Called | None:
         """A fault before the gateway does anything; None where none strikes."""
-        stage = self.life.stage
-        if (out := stage.setup.outage) and not stage.quiet and out[0] <= stage.loop.seconds < out[1]:
-            stage.journal.fault(self.life.name, "outage", record.id)
+        if self._during(self.life.stage.setup.outage):
+            self.life.stage.journal.fault(self.life.name, "outage", record.id)
             return await self._timed_out()
         if self._strikes("not_connected", record):
             return evidence.no_answer(HttpError("connection refused", sent=False))
-        if self._strikes("unavailable", record):
-            return evidence.read(verb, answer(503, {"id": record.id, "status": "unavailable"}), record)
-        if self._strikes("throttled", record):
-            return evidence.read(verb, answer(429, {"id": record.id, "status": "rate_limited"}), record)
-        if self._strikes("error_before", record):
-            return evidence.read(verb, answer(500, {"id": record.id, "status": "error"}), record)
+        for fault, (status, word) in REFUSALS.items():
+            if self._strikes(fault, record):
+                said = answer(status, {"id": record.id, "status": word}, self._asks_for_rest(status))
+                return evidence.read(verb, said, record)
         return await self._timed_out() if self._strikes("timeout_before", record) else None
 
-    def _answered(self, verb: Verb, record: Transaction) -> Called | None:
-        """A fault of the answer, after whatever the gateway did."""
+    def _asks_for_rest(self, status: int) -> str:
+        return self.life.stage.chance_of("throttled").choice(RESTS) if status == 429 else ""
+
+    def _during(self, time: tuple[float, float] | None) -> bool:
+        stage = self.life.stage
+        return time is not None and not stage.quiet and time[0] <= stage.loop.seconds < time[1]
+
+    async def _answered(self, verb: Verb, record: Transaction, true: Response, within: float) -> Called:
+        """What is heard of the gateway's answer, after whatever it did."""
+        stage, timeout = self.life.stage, self.life.policy.call_timeout.total_seconds()
+        if self._during(stage.setup.brown_out):
+            stage.journal.fault(self.life.name, "brown_out", record.id)
+            within = 1.5 * timeout
+        wait = stage.chance_of(record.id).uniform(0.02, within)
+        if wait >= timeout:
+            return await self._timed_out()
+        await asyncio.sleep(wait)
+        return evidence.read(verb, self._heard(record, true), record)
+
+    def _heard(self, record: Transaction, true: Response) -> Response:
+        chance = self.life.stage.chance_of("heard")
         if self._strikes("error_after", record):
-            return evidence.read(verb, answer(500, {"id": record.id, "status": "error"}), record)
+            return answer(500, {"id": record.id, "status": "error"})
         if self._strikes("stranger", record):
-            page = Response(404, {"content-type": "text/html"}, b"<h1>not found</h1>")
-            return evidence.read(verb, page, record)
-        return None
+            return Response(*chance.choice(PAGES))
+        if self._strikes("garbage", record):
+            return garbage(chance, record.id)
+        if self._strikes("mixed_up", record):
+            return Response(true.status, true.headers, true.body.replace(record.id.encode(), b"another", 1))
+        if self._strikes("cached", record):
+            return Response(true.status, {**true.headers, "age": "7"}, true.body)
+        return true
+
+
+REFUSALS: Mapping[str, tuple[int, str]] = {
+    "unavailable": (503, "unavailable"),
+    "throttled": (429, "rate_limited"),
+    "key_refused": (401, "unauthorized"),
+    "invalid": (400, "invalid"),
+    "in_flight": (409, "processing"),
+    "error_before": (500, "error"),
+}
+"""What the gateway says instead of doing anything."""
+RESTS = ("", "1", "30", "86400", "Wed, 21 Oct 2026 07:28:00 GMT", "-1")
+"""Retry-After, as gateways say it."""
+PAGES: Sequence[tuple[int, dict[str, str], bytes]] = (
+    (404, {"content-type": "text/html"}, b"<h1>not found</h1>"),
+    (403, {"content-type": "text/html"}, b"<h1>forbidden</h1>"),
+    (502, {"content-type": "text/html"}, b"<h1>bad gateway</h1>"),
+    (200, {"content-type": "text/html"}, b"<h1>back soon</h1>"),
+    (429, {"content-type": "text/plain", "retry-after": "5"}, b"slow down"),
+    (302, {"location": "https://login.example/"}, b""),
+)
+"""Of those who answer in the gateway's place."""

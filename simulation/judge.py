@@ -11,8 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from simulation.oracles import (
+    LEAST,
+    Came,
+    Effect,
+    Finding,
+    at_any_time,
+    at_end,
+    bare_text,
+    final_moved,
+    secrets_out,
+    still_open,
+)
 from simulation.oracles import ORACLES as AT_THE_END
-from simulation.oracles import Came, Effect, Finding, at_any_time, at_end, final_moved, still_open
+from simulation.texts import SECRETS
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
 
@@ -117,6 +129,23 @@ class Judge:
         done = [one for those in effects.values() for one in those]
         found = at_end(came, records, done, apart=apart)
         self.violations += [one for one in found if one.oracle != "open"]
+        self.violations += secrets_out(planted(records), said(records))
         self.violations += final_moved(self.seen, records)
         for one in still_open(records):
             self.finds("liveness", one.id, f"{one.found}, {late} after the faults stopped")
+
+
+def planted(records: Iterable[Transaction]) -> list[str]:
+    """What nobody may see; an account of less than that says nothing."""
+    accounts = (one.account for one in records)
+    return [*SECRETS.values(), *(account for account in accounts if len(bare_text(account)) >= LEAST)]
+
+
+def said(records: Iterable[Transaction]) -> set[tuple[str, str]]:
+    """All words that are kept of transactions. A receipt is none: it is stored whole, and masked where it is shown."""
+    return {
+        (one.id, text)
+        for one in records
+        for text in (one.reason, one.owner, *(part for line in one.history for part in (line.why, line.by)))
+        if text
+    }

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from html import unescape
 from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
@@ -442,12 +443,7 @@ def secrets_out(planted: Iterable[str], outputs: Iterable[tuple[str, str]], leas
 
     Any `least` letters and digits of it in a row count, or all of it where it is shorter.
     """
-    pieces: dict[str, int] = {}
-    for number, secret in enumerate(planted):
-        bare = bare_text(secret)
-        size = min(least, len(bare))
-        for start in range(len(bare) - size + 1 if bare else 0):
-            pieces.setdefault(bare[start : start + size], number)
+    pieces = _pieces(tuple(planted), least)
     sizes = sorted({len(piece) for piece in pieces})
     found = []
     for where, text in outputs:
@@ -464,6 +460,17 @@ def secrets_out(planted: Iterable[str], outputs: Iterable[tuple[str, str]], leas
         if hit is not None:
             found.append(Finding("secret", where, f"shows a part of planted secret {hit}"))
     return found
+
+
+@lru_cache(maxsize=64)
+def _pieces(planted: tuple[str, ...], least: int) -> Mapping[str, int]:
+    pieces: dict[str, int] = {}
+    for number, secret in enumerate(planted):
+        bare = bare_text(secret)
+        size = min(least, len(bare))
+        for start in range(len(bare) - size + 1 if bare else 0):
+            pieces.setdefault(bare[start : start + size], number)
+    return pieces
 
 
 def bare_text(text: str) -> str:

@@ -20,6 +20,7 @@ from simulation.life import START, Life, Stage
 from simulation.loop import VirtualLoop
 from simulation.oracles import Finding
 from simulation.store import OPEN, Connection, Database
+from simulation.texts import ACCOUNTS, IDS
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
 from workers.domain.policy import Policy
@@ -172,7 +173,10 @@ class World:
             came = until - chance.uniform(0, 20)  # hardly there when shadow mode is left: nobody has asked yet
         created = START + timedelta(seconds=round(came))
         deadline = created + timedelta(seconds=round(chance.uniform(*chance.choice(((10, 200), (120, 3600))))))
-        return Transaction(f"t{number}", f"acct-{number}", 100 + number, "USD", created, deadline)
+        text = self.stage.chance_of("texts")
+        amount = text.choice((0, 1, 100 + number, 10**15))
+        currency = text.choice(("USD", "JPY", "KWD"))
+        return Transaction(f"t{number}{text.choice(IDS)}", text.choice(ACCOUNTS), amount, currency, created, deadline)
 
     def _others_send(self, one: Transaction) -> None:
         """In shadow mode somebody else confirms, under the same key."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -57,8 +58,8 @@ def _fails(played: Played, oracle: str) -> bool:
 def _changes(setup: Setup, played: Played) -> Iterator[Change]:
     """From what makes the most difference to what makes the least."""
     yield partial(_without_kinds, kinds=frozenset(setup.faults) - frozenset(played.struck))
-    failing = {one.id for one in played.violations}
-    yield partial(_without_transactions, numbers=_numbers(setup, lambda id_: id_ not in failing))
+    failing = {int(found[1]) for one in played.violations if (found := re.match(r"t(\d+)", one.id))}
+    yield partial(_without_transactions, numbers=frozenset(range(setup.transactions)) - failing)
     for name, none in NOTHING.items():
         yield partial(_with, name=name, value=none)
     for kind in setup.faults:
@@ -81,6 +82,7 @@ NOTHING: dict[str, object] = {
     "restore": None,
     "shadow_until": None,
     "outage": None,
+    "brown_out": None,
     "operators": 0,
     "deployments": (),
 }
@@ -102,7 +104,3 @@ def _without_transactions(setup: Setup, numbers: frozenset[int]) -> Setup:
 
 def _sparing(setup: Setup, strikes: frozenset[tuple[str, int]]) -> Setup:
     return replace(setup, spared=setup.spared | {one for one in strikes if one[0] in setup.faults})
-
-
-def _numbers(setup: Setup, wanted: Callable[[str], bool]) -> frozenset[int]:
-    return frozenset(number for number in range(setup.transactions) if wanted(f"t{number}"))

@@ -13,13 +13,16 @@ import pytest
 
 from simulation import store
 from simulation.__main__ import main as simulate
+from simulation.life import Life
 from simulation.play import play
 from workers.domain import confirming, transitions
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, Rejected, Unknown, admitted
 from workers.domain.policy import Policy
+from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer
+from workers.gateway import evidence
 
 MOST_SEEDS = 2000
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -242,6 +245,25 @@ def _window_without_room_for_the_call(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(confirming, "may_resend", broken)
 
 
+def _words_kept_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(evidence, "_clean", lambda reason, _: words(reason))
+
+
+def _workers_name_as_token(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Life, "new_token", lambda life: life.name)
+
+
+def _claim_and_release_leave_no_line(patch: pytest.MonkeyPatch) -> None:
+    real = transitions._release
+
+    def broken(*args: Any, **more: Any) -> Transaction:
+        after = real(*args, **more)
+        pair = [line.was for line in after.history[-2:]] == [Status.PENDING, Status.PROCESSING]
+        return after._replace(history=after.history[:-2]) if pair else after
+
+    patch.setattr(transitions, "_release", broken)
+
+
 VARIANTS = (
     Variant("fence ignored", _fence_ignored, "final moved", 34),
     Variant("fence by state alone", _fence_by_state_alone, "fence", 23),
@@ -266,6 +288,9 @@ VARIANTS = (
     Variant("takeover without its line", _claims_leave_no_line, "history"),
     Variant("line without a cause", _line_without_a_cause, "cause"),
     Variant("amount rounded", _amount_rounded, "lost"),
+    Variant("gateway's words kept as they are", _words_kept_as_they_are, "secret"),
+    Variant("worker's name as its token", _workers_name_as_token, "one token"),
+    Variant("a try leaves no line", _claim_and_release_leave_no_line, "lines"),
     Variant("next turn never comes", _next_turn_never_comes, "liveness"),
 )
 
