@@ -246,7 +246,8 @@ def _window_without_room_for_the_call(patch: pytest.MonkeyPatch) -> None:
 
 
 def _words_kept_as_they_are(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(evidence, "_clean", lambda reason, _: words(reason))
+    patch.setattr(evidence, "_clean", lambda reason, *_: words(reason))
+    patch.setattr(transitions, "redact", lambda text, *_: text)  # the second line of defence
 
 
 def _workers_name_as_token(patch: pytest.MonkeyPatch) -> None:
@@ -288,7 +289,7 @@ VARIANTS = (
     Variant("takeover without its line", _claims_leave_no_line, "history"),
     Variant("line without a cause", _line_without_a_cause, "cause"),
     Variant("amount rounded", _amount_rounded, "lost"),
-    Variant("gateway's words kept as they are", _words_kept_as_they_are, "secret", 45),
+    Variant("gateway's words kept as they are", _words_kept_as_they_are, "secret", 5),
     Variant("worker's name as its token", _workers_name_as_token, "one token", 1),
     Variant("a try leaves no line", _claim_and_release_leave_no_line, "lines"),
     Variant("next turn never comes", _next_turn_never_comes, "liveness"),
