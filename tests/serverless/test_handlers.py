@@ -8,7 +8,7 @@ import math
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -258,6 +258,16 @@ def test_a_restores_moment_outlives_the_settings(gateway: LedgerGateway, monkeyp
     [again] = planned("7" * 8)
     assert again["restored_to"] == line["restored_to"]
     assert again["others_until"] > line["others_until"]
+
+
+def test_a_lock_that_came_back_with_the_table_holds_up_no_run(gateway: LedgerGateway) -> None:
+    """The run that took it is of a time that the table was set back to. One that began since then keeps its own."""
+    lock, then, lease = handlers.app().lock, datetime(2026, 1, 5, 9, tzinfo=UTC), timedelta(minutes=5)
+    later = then + timedelta(minutes=1)
+    assert lock.take("gone", then, then + lease)
+    assert lock.take("new", later, later + lease, in_shadow=True) is None
+    assert lock.take("new", later, later + lease, in_shadow=True, restored_to=then)
+    assert lock.take("newer", later, later + lease, in_shadow=True, restored_to=then) is None
 
 
 def test_a_run_of_the_version_before_takes_no_moment_away(

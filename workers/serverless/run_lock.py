@@ -77,8 +77,11 @@ class RunLock:
         """
         # a lease beyond what any run takes was dated by a wrong clock: waiting for its end would stop all
         free = "attribute_not_exists(lease_until) OR lease_until < :now OR lease_until > :beyond"
-        condition = f"{free} OR run = :run"
         values: dict[str, datetime | dict[str, Any]] = {":until": until, ":now": now, ":beyond": now + LONGEST_LEASE}
+        if restored_to:  # a restored table has the lock of a run that was under way then, and is long gone
+            free += " OR lease_until <= :then"
+            values[":then"] = restored_to + (until - now)
+        condition = f"{free} OR run = :run"
         note = ""
         if in_shadow:
             values |= {":yes": {"BOOL": True}, ":since": restored_to or {"S": ""}}
