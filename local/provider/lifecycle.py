@@ -300,6 +300,8 @@ class Lifecycle:
         self, call: Call, inputs: Props, scope: Scope, changed: set[str], olds: Mapping[str, Any] | None = None
     ) -> None:
         covered, client = self.covered(call), self.client(scope)
+        if call.stays and not any(name in inputs for name in covered):
+            return
         if call.remove and not any(name in inputs for name in covered):
             operation, given = (
                 call.remove,

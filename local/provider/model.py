@@ -35,7 +35,8 @@ class Call:
     `takes` limits which properties it sends (default: all that its input has a parameter for); `rename` maps a
     property, or a nested one as `a.b`, to a parameter path; `where` are parameters that identify the resource.
     `remove` is the operation (with `where`) that undoes it when none of its properties is set any more, `unset`
-    the parameters that clear one property. `update_only` keeps it from running after create, `only_changed` sends
+    the parameters that clear one property; `stays`: where none is set any more, the real provider leaves AWS as it is.
+    `update_only` keeps it from running after create, `only_changed` sends
     what differs and no more. `compose` makes the parameters of all of `takes` at once.
     """
 
@@ -47,6 +48,7 @@ class Call:
     where: Mapping[str, Template] = field(default_factory=dict)
     remove: str = ""
     unset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stays: bool = False
     update_only: bool = False
     only_changed: bool = False
 

@@ -133,7 +133,8 @@ RESOURCES = (
                 where=TABLE,
                 unset={"pointInTimeRecovery": _recovery({"enabled": False})},
             ),
-            Call("update_time_to_live", takes=("ttl",), encode={"ttl": _expiry}, where=TABLE),
+            # taken out it stays as it is (terraform-provider-aws shows no difference then)
+            Call("update_time_to_live", takes=("ttl",), encode={"ttl": _expiry}, where=TABLE, stays=True),
         ),
         configure=_set_indexes,
         configures=("globalSecondaryIndexes", "attributes"),
