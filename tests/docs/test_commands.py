@@ -16,9 +16,9 @@ from typing import Any
 import boto3
 import pytest
 
+from local.aws_cli import call_of, filled, play
 from local.emulator import REGION
 from tests.conftest import AwsAccount
-from tests.docs.aws_cli import call_of, filled, play
 from tests.docs.markdown import ROOT, documents
 from tests.docs.shown import UNPLAYED, Unplayed, commands, parts, recipe, shown
 

@@ -27,9 +27,9 @@ from alternatives.serverless.demo import open_store
 from cli.exits import Exit
 from demo import cdnow, chaos
 from demo.verdict import Effect, Verdict, judge
+from local.aws_cli import call_of, filled, play
 from local.processes import ROOT
 from local.stack import LocalAws
-from tests.docs.aws_cli import call_of, filled, play
 from tests.docs.shown import parts, shown, typed
 from workers.domain.causes import Cause
 from workers.domain.transaction import Status, Transaction

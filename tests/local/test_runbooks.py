@@ -1,6 +1,6 @@
 """Each command of the runbooks runs: those of `aws` and `confirm` on the local AWS, SQL on PostgreSQL.
 
-`tests/docs/aws_cli.py` says how `aws` is run. What `pulumi` is asked is held to the program's keys and outputs;
+`local/aws_cli.py` says how `aws` is run. What `pulumi` is asked is held to the program's keys and outputs;
 tests/local/test_plain_cli.py runs `pulumi` itself.
 """
 
@@ -24,11 +24,11 @@ from analysis.graph import ROOT, Record, record
 from analysis.watched import CONFIG
 from cli import main
 from cli.exits import Exit
+from local.aws_cli import call_of, filled
 from local.emulator import REGION
 from local.postgres import Postgres
 from local.provider.session import Session
 from tests.conftest import AwsAccount
-from tests.docs.aws_cli import call_of, filled
 from tests.fakes import payment, run
 from tests.local.provider.test_on_emulator import Stack
 from tests.local.test_alarms import whole

@@ -10,11 +10,13 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jmespath
 from botocore import xform_name
 from botocore.validate import ParamValidator
+
+from local.errors import LocalError
 
 OF_THE_CLI = ("output", "max-items")
 """Flags of the CLI itself: how it shows the answer, and how much of it."""
@@ -74,11 +76,11 @@ def play(client: Callable[[str], Any], command: str, words: dict[str, str], *, t
     line = str(kept[2] if kept else said[1] if said else command)
     call = call_of(client, re.sub(r"\$([A-Z]+)", lambda found: words[found[1]], line))
     if not truly:
-        assert call.mistakes() == "", command
+        _must(call.mistakes() == "", command)
         answer: Any = "x"
     else:
         answer = call.made()
-        assert said is None or answer == said[2], command
+        _must(said is None or answer == said[2], command)
     if kept:
         words[kept[1]] = answer
 
@@ -86,20 +88,19 @@ def play(client: Callable[[str], Any], command: str, words: dict[str, str], *, t
 def call_of(client: Callable[[str], Any], line: str) -> Call | Wait:
     """`line` begins with `aws`; `client` makes the client of a service."""
     aws, service, operation, *rest = shlex.split(line)
-    assert aws == "aws", line
+    _must(aws == "aws", line)
     if operation == "wait":
         name, asked = rest.pop(0).replace("-", "_"), client(service)
         (looks,) = [one for one in asked.waiter_names if one == name]
         operation = xform_name(asked.get_waiter(looks).config.operation, "-")
         look = call_of(client, shlex.join([aws, service, operation, *rest]))
-        assert isinstance(look, Call)
-        return Wait(asked, name, look)
+        return Wait(asked, name, cast(Call, look))
     asked, method, query, given = client(service), operation.replace("-", "_"), None, dict[str, Any]()
     members = _model(asked, method).input_shape.members
     flags = {xform_name(name, "-"): (name, shape) for name, shape in members.items()}
     while rest:
         flag = rest.pop(0)
-        assert flag.startswith("--"), f"{flag} stands alone"
+        _must(flag.startswith("--"), f"{flag} stands alone")
         flag, values = flag.removeprefix("--"), []
         while rest and not rest[0].startswith("--"):
             values.append(rest.pop(0))
@@ -107,13 +108,20 @@ def call_of(client: Callable[[str], Any], line: str) -> Call | Wait:
             jmespath.compile(values[0])
             query = values[0]
         elif flag in OF_THE_CLI:
-            assert values[0] in ("text", "table", "json") if flag == "output" else asked.can_paginate(method)
+            known = values[0] in ("text", "table", "json") if flag == "output" else asked.can_paginate(method)
+            _must(known, f"--{flag} {values}")
         else:
             off = flag.startswith("no-") and flag.removeprefix("no-") in flags
             name, shape = flags[flag.removeprefix("no-") if off else flag]
-            assert bool(values) != (shape.type_name == "boolean"), f"--{flag} {values}"
+            _must(bool(values) != (shape.type_name == "boolean"), f"--{flag} {values}")
             given[name] = not off if shape.type_name == "boolean" else _value(values, shape)
     return Call(asked, method, given, query)
+
+
+def _must(holds: object, what: str) -> None:
+    """Raises LocalError: the CLI would not take these words, or AWS says something else."""
+    if not holds:
+        raise LocalError(f"The AWS CLI does not take this, or its answer is another: {what}")
 
 
 def _model(client: Any, method: str) -> Any:
