@@ -15,7 +15,7 @@ CHECKOV := .venv-checkov/bin/checkov
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test simulate variants corpus evidence check format preview up destroy shell pipeline bench cost diagrams docs lock clean
+.PHONY: help demo test simulate variants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -51,6 +51,18 @@ variants: $(READY) ## break the product in one place after the other, and see th
 
 evidence: $(READY) ## one page of what the attacks on the promise found; runs what this commit has not seen (RUN=nothing)
 	@$(PY) -m evidence $(if $(RUN),--run $(RUN)) $(if $(FOLDER),--folder "$(FOLDER)")
+
+chaos: $(READY) ## both alternatives under 300 kills, 100 pauses, 100 cuts and restarts, 20,000 transactions (ALTERNATIVE=one)
+	@$(PY) -m chaos attack $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE)) $(ARGS)
+
+soak: $(READY) ## a million seeds, then an hour of chaos with workers that must not grow (MINUTES=5 for less of both)
+	@$(PY) -m chaos soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+differential: $(READY) ## 10,000 transactions through both alternatives: the same ends, the same histories
+	@$(PY) -m chaos differential $(ARGS)
+
+drill: $(READY) ## both datastores back to the middle of a run, by the commands of docs/restore.md (ALTERNATIVE=one)
+	@$(PY) -m chaos drill $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
 corpus: $(READY) ## 10,000 bad inputs, 5,000 planted secrets and the vendors' gateways, all of them (some 15 min)
 	@CORPUS=whole $(PY) -m pytest tests/corpus -n 2 --dist loadfile -q $(ARGS)

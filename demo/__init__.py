@@ -63,7 +63,7 @@ def main(alternatives: Sequence[str], size: Size = WHOLE) -> int:
 
 
 def _show(console: Console, kind: type[Scenario], size: Size, folder: Path) -> Outcome:
-    _begin_anew(folder)
+    begin_anew(folder)
     # A key of this run alone: what the gateway gets must be what was put into the secret.
     os.environ["SIMULATED_GATEWAY_KEY"] = key = secrets.token_hex(16)
     stack = kind.alternative
@@ -76,7 +76,7 @@ def _show(console: Console, kind: type[Scenario], size: Size, folder: Path) -> O
             aws.pulumi("up", "--yes", "--skip-preview", *aws.under_policies, "--stack", stack).returncode, "pulumi up"
         )
         outputs = aws.outputs()
-        _put_key(aws, outputs, key)
+        put_key(aws, outputs, key)
         scenario = kind(aws, outputs)
         try:
             return _confirm(console, aws, scenario, size, folder)
@@ -140,7 +140,12 @@ def _watch(console: Console, scenario: Scenario, total: int, watch: Watch) -> No
             time.sleep(scenario.pause)
 
 
-def _begin_anew(folder: Path) -> None:
+def begin_anew(folder: Path) -> None:
+    """Remove what an earlier run left there: the next one begins with an empty AWS.
+
+    Raises:
+        LocalError: somebody works with it.
+    """
     if in_use(folder):
         raise LocalError("The local AWS of this folder is in use: leave that `make shell` or `make demo` first.")
     for name in RESTART:
@@ -152,7 +157,7 @@ def _begin_anew(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _put_key(aws: LocalAws, outputs: dict[str, Any], key: str) -> None:
+def put_key(aws: LocalAws, outputs: dict[str, Any], key: str) -> None:
     """The one step by hand, on AWS too: Pulumi never sees the gateway's API key."""
     aws.client("secretsmanager").put_secret_value(SecretId=outputs["gatewayKeySecretArn"], SecretString=key)
 

@@ -15,12 +15,11 @@ def emulator(folder: Path) -> int:
 
 def below(parent: int, word: str) -> list[int]:
     """Process ids below `parent` with `word` in their command or environment: those that work, not their guards."""
-    listed = _ps("-axo", "pid=,ppid=").split()
-    pairs = list(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
+    pairs = [(int(pid), int(above)) for pid, above in map(str.split, ps("-axo", "pid=,ppid="))]
     found = {parent}
     for _ in range(4):  # workers may be started through a helper
         found |= {pid for pid, above in pairs if above in found}
-    named = {pid for pid in found - {parent} if word in _ps("eww", "-o", "command=", "-p", str(pid)).split()}
+    named = {pid for pid in found - {parent} if word in " ".join(ps("eww", "-o", "command=", "-p", str(pid))).split()}
     return sorted(named - {above for pid, above in pairs if pid in named})
 
 
@@ -33,5 +32,6 @@ def kill(pid: int) -> bool:
     return True
 
 
-def _ps(*arguments: str) -> str:
-    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False).stdout
+def ps(*arguments: str) -> list[str]:
+    """The lines of `ps`."""
+    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False).stdout.splitlines()

@@ -25,7 +25,13 @@ class Run:
     """About, on two cores."""
 
 
-RUNS: tuple[Run, ...] = (Run("simulate", ("simulation",), 1),)
+RUNS: tuple[Run, ...] = (
+    Run("simulate", ("simulation",), 1),
+    Run("chaos", ("chaos-serverless", "chaos-fargate"), 20),
+    Run("differential", ("differential",), 8),
+    Run("drill", ("drill",), 8),
+    Run("soak", ("soak",), 120),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -163,6 +163,18 @@ class LocalAws:
             self._lock.close()
             self._lock = None
 
+    def restart_emulator(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """In good order: Lambdas, tasks and PostgreSQL end with it and come back; what a table holds stays.
+
+        `meanwhile` is called when all has ended.
+        """
+        for emulator in self._children:
+            if isinstance(emulator, Emulator):
+                emulator.stop()
+                require_port(self.folder / "postgres")
+                meanwhile()
+                emulator.start()
+
     # --- use
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -44,7 +44,7 @@ class Fargate(Scenario):
 
     def plan(self) -> list[tuple[float, Callable[[], str | None]]]:
         """What is done to the run, each once that share of it is final."""
-        return [(0.20, self._kill), (0.45, self._crash), (0.70, self._roll)]
+        return [(0.20, self._kill), (0.45, self._crash), (0.70, self.roll)]
 
     def backlog(self) -> Backlog:
         try:
@@ -89,6 +89,14 @@ class Fargate(Scenario):
     def find(self, id_: str) -> Transaction | None:
         return self._run(self._store.find(id_))
 
+    def rows(self, query: str, *arguments: object) -> list[Mapping[str, Any]]:
+        """What the database answers; raises one of `workers.database.connection.LOST` while it is away."""
+        try:
+            return list(self._run(self._pool.fetch(query, *arguments)))
+        except LOST:
+            self._run(self._pool.expire_connections())
+            raise
+
     def close(self) -> None:
         self._pool.terminate()
         self._loop.close()
@@ -103,7 +111,7 @@ class Fargate(Scenario):
         threading.Thread(target=crash, args=(self._folder,), daemon=True).start()
         return "database crashes"
 
-    def _roll(self) -> str:
+    def roll(self) -> str:
         self._ecs.update_service(
             cluster=self.outputs["clusterName"], service=self.outputs["serviceName"], forceNewDeployment=True
         )

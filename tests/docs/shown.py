@@ -59,6 +59,16 @@ _SIMULATED = Unplayed(
     ),
 )
 
+_CHAOS = Unplayed(
+    _MINUTES,
+    (
+        "tests/chaos/test_proxy.py::test_on_postgresql_a_write_stands_or_is_undone_by_the_place_of_the_cut",
+        "tests/chaos/test_figures.py::test_what_grows_is_not_flat",
+        "tests/chaos/test_figures.py::test_what_is_told_differently_is_found",
+        "tests/chaos/test_drill.py::test_the_page_has_the_commands_that_it_types",
+    ),
+)
+
 UNPLAYED = {
     "make test": _CI,
     'make test ARGS="tests/domain -x"': _CI,
@@ -72,6 +82,10 @@ UNPLAYED = {
     "make simulate SEEDS=10000": _SIMULATED,
     "make simulate SEED=27": _SIMULATED,
     "make variants": _SIMULATED,
+    "make chaos": _CHAOS,
+    "make soak MINUTES=10": _CHAOS,
+    "make differential": _CHAOS,
+    "make drill": _CHAOS,
     "make corpus": Unplayed(_MINUTES, ("tests/corpus/test_secrets.py::test_no_reason_keeps_one",)),
     "make evidence": Unplayed(_MINUTES, ("tests/evidence/test_page.py::test_what_this_commit_has_not_seen_is_run",)),
     "make docs": Unplayed(_TODAY, ("tests/docs/test_docs.py::test_the_generated_parts_are_todays",)),

@@ -77,6 +77,12 @@ LAYERS = (
     Layer("evidence", frozenset({"evidence"}), others=frozenset()),
     Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "simulation.oracles", "workers"})),
     Layer(
+        "chaos",
+        frozenset(
+            {"chaos", "alternatives", "cli", "demo", "evidence", "gateway_simulator", "local", "simulation", "workers"}
+        ),
+    ),
+    Layer(
         "benchmarks",
         frozenset(
             {"benchmarks", "alternatives", "analysis", "cli", "components", "gateway_simulator", "local", "workers"}
