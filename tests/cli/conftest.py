@@ -175,15 +175,16 @@ def confirm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 async def make_database(postgres: Postgres) -> str:
     """A migrated database of its own on the test run's server: its address, as the master user."""
-    name = f"cli_{uuid.uuid4().hex[:12]}"
+    name, template = f"cli_{uuid.uuid4().hex[:12]}", "cli_template"
     master = await asyncpg.connect(postgres.url())
-    await master.execute(f"CREATE DATABASE {name}")
+    if not await master.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", template):
+        await master.execute(f"CREATE DATABASE {template}")
+        connection = await asyncpg.connect(postgres.url(database=template))
+        await migrate(connection)  # once: a copy of what came of it takes a quarter of the work
+        await connection.close()
+    await master.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     await master.close()
-    url = postgres.url(database=name)
-    connection = await asyncpg.connect(url)
-    await migrate(connection)
-    await connection.close()
-    return url
+    return postgres.url(database=name)
 
 
 Confirm = Callable[..., tuple[int, str, str]]

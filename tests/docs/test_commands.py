@@ -27,7 +27,7 @@ RUNBOOKS = "tests/local/test_runbooks.py::test_their_commands_run"
 PLAIN = "tests/local/test_plain_cli.py"
 PREVIEW, KEPT = (
     "test_a_preview_makes_nothing_and_keeps_the_policies",
-    "test_a_plan_is_kept_to_and_a_changed_setting_changes_just_its_alarms",
+    "test_a_plan_is_applied_and_a_changed_setting_changes_just_its_alarms",
 )
 PROGRAMS = ("make", "pulumi", "confirm", "aws", "python", "curl", "git")
 SAID = {

@@ -69,15 +69,17 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 @contextlib.contextmanager
 def place_on(postgres: Postgres, gateway_url: str, folder: Path) -> Iterator[Harness]:
     """A migrated database of its own."""
-    name = f"service_{uuid.uuid4().hex[:10]}"
+    name, template = f"service_{uuid.uuid4().hex[:10]}", "service_template"
 
     async def make() -> None:
         connection = await asyncpg.connect(postgres.url(database="postgres"))
-        await connection.execute(f'CREATE DATABASE "{name}"')
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", template):
+            await connection.execute(f"CREATE DATABASE {template}")
+            config = DatabaseConfig(HOST, postgres.port, template, "confirm_service")
+            user, password = postgres.url().split("//")[1].split("@")[0].split(":")
+            await migrate_and_let_in(config, user, password)
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}')
         await connection.close()
-        config = DatabaseConfig(HOST, postgres.port, name, "confirm_service")
-        user, password = postgres.url().split("//")[1].split("@")[0].split(":")
-        await migrate_and_let_in(config, user, password)
 
     async def drop() -> None:
         connection = await asyncpg.connect(postgres.url(database="postgres"))
