@@ -557,7 +557,7 @@ def _size(text: str) -> str:
 
 def _name(name: str) -> str:
     """A column's or key's name, if it looks like one."""
-    return ascii(name) if _NAME_LIKE.fullmatch(name) else f"a name of {len(name)} characters"
+    return ascii(name) if _NAME_LIKE.fullmatch(name) and not secret_in(name) else f"a name of {len(name)} characters"
 
 
 def _described(value: object) -> str:

@@ -48,6 +48,15 @@ class Fault(StrEnum):
     FLOAT_AMOUNT = "float-amount"
     """200 with the amount as a floating-point number, after the effect."""
 
+    WRONG_CURRENCY = "wrong-currency"
+    """200 with another currency, after the effect."""
+    WRONG_TYPE = "wrong-type"
+    """200 with the right words as text/plain, after the effect: who knows who says so."""
+    TWICE = "twice"
+    """200, and the same once more: the second must meet nobody."""
+    STALE = "stale"
+    """"processing", though the effect has happened."""
+
     PAGE_404 = "page-404"
     """A proxy's own page, 404: the route to the gateway is gone; no effect."""
     PAGE_403 = "page-403"
@@ -188,6 +197,9 @@ def _share(key: str, value: object) -> float:
 _USUAL_LATENCY = (0.015, 0.060)
 
 
+_DAY = 24 * 3600.0
+
+
 def _always(name: str, fault: Fault) -> Profile:
     return Profile(name, faults={fault: 1.0})
 
@@ -247,6 +259,19 @@ PROFILES: Mapping[str, Profile] = {
         Profile("stripe-v2", _USUAL_LATENCY, 0.02, replays=frozenset({"confirmed", "rejected"})),
         Profile("checkout", _USUAL_LATENCY, 0.02, replays=frozenset({"confirmed"})),
         Profile("ppro", _USUAL_LATENCY, 0.02, replays=frozenset({"confirmed", "error"})),
+        Profile("plaid", _USUAL_LATENCY, 0.02, key_window_seconds=7 * _DAY),
+        Profile(
+            "hostile-vendor",
+            (0.0, 12.0),
+            0.05,
+            replays=frozenset({"confirmed"}),
+            key_window_seconds=2 * 3600.0,
+            rate_limit_per_second=20.0,
+            hang_seconds=40.0,
+            late=0.3,
+            late_seconds=45.0,
+            faults=dict.fromkeys(Fault, 0.02),
+        ),
         *(_always(fault, fault) for fault in Fault if fault is not Fault.UNAVAILABLE),
     )
 }

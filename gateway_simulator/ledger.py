@@ -64,6 +64,60 @@ _KINDS: Mapping[str, type[Record]] = {"result": Result, "call": Call, "violation
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
+TURNED_AWAY = "429"
+"""Of a call that was not looked at."""
+NOTHING_DONE = ("unavailable",)
+"""Answers to a call that say that nothing was done: after one, it may be sent again unasked."""
+MOST_LEAVES = 3
+"""A worker that stood still after its question sends when another has asked and sent meanwhile; more than so many do
+not at once."""
+
+
+class Order:
+    """In which order each id was sent and asked about: what may have been done is asked about before it is sent again.
+
+    Only an answer gives leave to send again: to a call, that nothing was done; to a question, "not found".
+    """
+
+    def __init__(self) -> None:
+        self._leaves: dict[str, int] = {}
+        """How often it may be sent, by what was answered so far."""
+        self._in_doubt: set[str] = set()
+        """Those whose last answer gave no leave."""
+        self._sent: defaultdict[str, list[float]] = defaultdict(list)
+        """When it may have been done."""
+
+    def misuse(self, id: str, now: float, window_seconds: float, *, strict: bool) -> str | None:
+        """What is wrong with sending this one now, if anything. `strict`: the very last answer must have given leave,
+        as it must where no worker ever stands still."""
+        sent = self._sent.get(id)
+        if sent and now - sent[0] >= window_seconds:
+            return "sent again past the key window"
+        if not self._leaves.get(id, 1) or (strict and id in self._in_doubt):
+            return "sent again unasked"
+        return None
+
+    def sent(self, id: str, at: float) -> None:
+        """A call came in, whatever becomes of it."""
+        self._leaves[id] = max(0, self._leaves.get(id, 1) - 1)
+        self._in_doubt.add(id)
+        self._sent[id].append(at)
+
+    def answered(self, call: Call) -> None:
+        if call.verb == "confirm" and call.answer in NOTHING_DONE and self._sent[call.id]:
+            self._sent[call.id].pop()
+            self._leave(call.id)
+        elif call.verb == "ask" and self._sent.get(call.id):
+            if call.answer == "not_found":
+                self._leave(call.id)
+            else:
+                self._in_doubt.add(call.id)
+
+    def _leave(self, id: str) -> None:
+        self._leaves[id] = min(MOST_LEAVES, self._leaves.get(id, 1) + 1)
+        self._in_doubt.discard(id)
+
+
 class Ledger:
     """In memory for reading, in a file for good."""
 
@@ -81,6 +135,7 @@ class Ledger:
         self.answers: Counter[str] = Counter()
         self.sums: Counter[str] = Counter()
         self.violations: list[Violation] = []
+        self.order = Order()
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +223,7 @@ class Ledger:
                         self.effects_of[record.id].append(record)
                         self.sums[record.currency] += record.amount
                 case Call():
+                    self.order.answered(record)
                     self.calls[record.id].append(record)
                     self.answers[f"{record.verb} {record.answer}"] += 1
                 case Violation():
@@ -182,6 +238,8 @@ class Ledger:
                 record = _KINDS[fields.pop("kind")](**fields)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise LocalError(f"{self.path}, line {number}: not a record of the simulated gateway.") from None
+            if isinstance(record, Call) and record.verb == "confirm" and record.answer != TURNED_AWAY:
+                self.order.sent(record.id, record.at)
             self._know([record])
         return whole
 

@@ -52,14 +52,24 @@ class SimulatedGateway:
     """One gateway with its ledger and its present profile. `serve()` it, or hand it requests."""
 
     def __init__(
-        self, ledger: Ledger, *, seed: int = 1, profile: Profile = PROFILES["demo"], api_key: str = ""
+        self,
+        ledger: Ledger,
+        *,
+        seed: int = 1,
+        profile: Profile = PROFILES["demo"],
+        api_key: str = "",
+        clock: Callable[[], float] = time.time,
+        strict: bool = False,
     ) -> None:
+        """`strict`: no caller stands still between a question and what follows, so the order of calls is exact."""
         self.ledger = ledger
         self.seed = seed
         self.profile = profile
         self.in_flight = 0
         self.max_in_flight = 0
         self._api_key = api_key
+        self._clock = clock
+        self._strict = strict
         self._under_way: set[str] = set()
         """Keys whose effect is about to happen."""
         self._numbers: Counter[str] = Counter()
@@ -120,13 +130,16 @@ class SimulatedGateway:
         decision = self._arrived(id, "confirm", peer)
         if decision is None:
             return
-        now = time.time()
+        now = self._clock()
         known = self.ledger.result(key, now, self.profile.key_window_seconds)
         if known is not None and (known.id, known.amount, known.currency) != (id, amount, currency):
             self._write(peer, Violation(id, key, "the key of another payment", now), Call(id, "confirm", "409", now))
             peer.answer(409, {"id": id, "status": "key_reused"})
             return
         fault = decision.fault
+        if misuse := self.ledger.order.misuse(id, now, self.profile.key_window_seconds, strict=self._strict):
+            self._write(None, Violation(id, key, misuse, now))
+        self.ledger.order.sent(id, now)
         if key in self._under_way or fault is Fault.IN_FLIGHT:
             if key not in self._under_way:
                 self._under_way.add(key)
@@ -148,12 +161,12 @@ class SimulatedGateway:
         peer: _Peer,
     ) -> None:
         fault = decision.fault
-        replay = self.ledger.result(key, time.time(), self.profile.key_window_seconds)
+        replay = self.ledger.result(key, self._clock(), self.profile.key_window_seconds)
         if replay is not None and replay.status not in self.profile.replays and replay.status != "confirmed":
             replay = None
         reached = fault is None or fault.has_effect or fault is Fault.ERROR_BEFORE
         if replay is not None and replay.status == "error" and reached:
-            if self._write(peer, Call(id, "confirm", "500 replayed", time.time())):
+            if self._write(peer, Call(id, "confirm", "500 replayed", self._clock())):
                 peer.answer(500, {"id": id, "status": "error"})
             self._under_way.discard(key)
             return
@@ -164,10 +177,10 @@ class SimulatedGateway:
             new = [] if replay else [result]
         remembers_errors = "error" in self.profile.replays
         if fault in (Fault.ERROR_AFTER, Fault.ERROR_BEFORE) and remembers_errors and replay is None:
-            new.append(Result(id, key, "error", amount, currency, "", time.time()))
+            new.append(Result(id, key, "error", amount, currency, "", self._clock()))
         self._under_way.discard(key)
         status = "422" if result is not None and result.status == "rejected" else "200"
-        if not self._write(peer, *new, Call(id, "confirm", fault or status, time.time())):
+        if not self._write(peer, *new, Call(id, "confirm", fault or status, self._clock())):
             return
         if fault is None and result is not None:
             peer.answer(int(status), _document(result))
@@ -177,14 +190,14 @@ class SimulatedGateway:
     def _effect_alone(self, id: str, key: str, amount: int, currency: str, decision: Decision) -> None:
         """The effect of a call that has been answered already."""
         self._under_way.discard(key)
-        if self.ledger.result(key, time.time(), self.profile.key_window_seconds) is None:
+        if self.ledger.result(key, self._clock(), self.profile.key_window_seconds) is None:
             self._write(None, self._result(id, key, amount, currency, refused=decision.refused))
 
     def _result(self, id: str, key: str, amount: int, currency: str, *, refused: bool) -> Result:
         self._sequence += 1
         status = "rejected" if refused else "confirmed"
         reference = "" if refused else f"sim-{self.seed}-{self._sequence}"
-        return Result(id, key, status, amount, currency, reference, time.time())
+        return Result(id, key, status, amount, currency, reference, self._clock())
 
     def _ask(self, id: str, peer: _Peer) -> None:
         if not _ID.fullmatch(id):
@@ -197,7 +210,7 @@ class SimulatedGateway:
         fault = None if decision.fault is Fault.IN_FLIGHT else decision.fault
         effects = self.ledger.effects_of.get(id)
         result = effects[0] if effects else self.ledger.results.get(id)
-        if result is not None and (result.status == "error" or time.time() - result.at < decision.late_seconds):
+        if result is not None and (result.status == "error" or self._clock() - result.at < decision.late_seconds):
             result = None
         answer: tuple[int, dict[str, Any]]
         if result is not None:
@@ -206,12 +219,12 @@ class SimulatedGateway:
             answer = 200, {"id": id, "status": "processing"}
         else:
             answer = 404, {"id": id, "status": "not_found"}
-        if not self._write(peer, Call(id, "ask", fault or str(answer[1]["status"]), time.time())):
+        if not self._write(peer, Call(id, "ask", fault or str(answer[1]["status"]), self._clock())):
             return
         if fault is None:
             peer.answer(*answer)
         else:
-            self._misbehave(fault, id, result, peer)
+            self._misbehave(fault, id, result, peer, "ask")
 
     # --- what both share
 
@@ -223,7 +236,7 @@ class SimulatedGateway:
             self._numbers[name] = self.ledger.count(id, verb)
         self._numbers[name] += 1
         if not self._within_rate():
-            if self._write(peer, Call(id, verb, "429", time.time())):
+            if self._write(peer, Call(id, verb, "429", self._clock())):
                 peer.answer(429, {"id": id, "status": "rate_limited"}, "Retry-After: 1\r\n")
             return None
         return decide(self.seed, id, self._numbers[name], self.profile, verb)
@@ -256,7 +269,9 @@ class SimulatedGateway:
             return False
         return True
 
-    def _misbehave(self, fault: Fault | None, id: str, result: Result | None, peer: _Peer) -> None:
+    def _misbehave(
+        self, fault: Fault | None, id: str, result: Result | None, peer: _Peer, verb: str = "confirm"
+    ) -> None:
         document: dict[str, Any] = _document(result) if result is not None else {"id": id, "status": "unavailable"}
         match fault:
             case Fault.UNAVAILABLE:
@@ -283,6 +298,15 @@ class SimulatedGateway:
             case Fault.CLOSE_MID_BODY:
                 body = json.dumps(document).encode()
                 peer.close(_head(200, len(body), _JSON) + body[: len(body) // 2])
+            case Fault.WRONG_TYPE:
+                peer.answer_bytes(200, json.dumps(document).encode(), "Content-Type: text/plain\r\n")
+            case Fault.TWICE:
+                body = json.dumps(document).encode()
+                peer.answer_bytes(200, body, _JSON, again=_head(200, len(body), _JSON) + body)
+            case Fault.STALE:
+                peer.answer(409 if verb == "confirm" else 200, {"id": id, "status": "processing"})
+            case Fault.WRONG_CURRENCY:
+                peer.answer(200, document | {"currency": "XTS"})
             case Fault.WRONG_ID:
                 peer.answer(200, document | {"id": "another"})
             case Fault.WRONG_AMOUNT:
@@ -359,10 +383,10 @@ class _Peer(asyncio.Protocol):
     def answer(self, status: int, document: Mapping[str, Any], headers: str = "") -> None:
         self.answer_bytes(status, json.dumps(document, separators=(",", ":")).encode(), _JSON + headers)
 
-    def answer_bytes(self, status: int, body: bytes, headers: str) -> None:
+    def answer_bytes(self, status: int, body: bytes, headers: str, again: bytes = b"") -> None:
         self._end()
         if not self._transport.is_closing():
-            self._transport.write(_head(status, len(body), headers) + body)
+            self._transport.write(_head(status, len(body), headers) + body + again)
             self._busy = False
             if self._buffer:
                 asyncio.get_running_loop().call_soon(self._next)

@@ -23,10 +23,12 @@ _KNOWN = re.compile(
     r"|[a-z]{2,5}://[A-Za-z0-9.-]{1,40}(?::\d{1,5})?(?:/[a-z0-9/.-]{0,20})?"  # a URL without user and query
     r"|sha256:[0-9a-f]{0,64}|at\(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\)"  # a schedule
     r"|arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:\d*:[A-Za-z0-9/:._-]{1,80}"
-    r"|(?:[a-z0-9-]+(?:\.[a-z-]+)+/)?[a-z-]+(?:/[a-z-]+)*(?::[\w.-]{1,20})?(?:@sha256:[0-9a-f]{0,64})?",  # an image
+    r"|(?:[a-z0-9-]+(?:\.[a-z-]+)+/)?[a-z-]+(?:/[a-z-]+)*"  # an image
+    r"(?::(?:v?\d{1,4}(?:\.\d{1,4}){0,3}|latest))?(?:@sha256:[0-9a-f]{0,64})?",
 )
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;/+()@_\[\]\"'*?-]{0,64}")
-_MIXED = re.compile(r"(?=[A-Za-z0-9]*\d)(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{8,}")
+_MIXED = re.compile(r"(?=[A-Za-z0-9]*\d)(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{8,}|[A-Z0-9]{16,}")
+"""A key has letters and digits in one word, or capitals alone."""
 
 
 def shown(raw: object, name: str = "") -> str:

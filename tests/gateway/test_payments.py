@@ -246,7 +246,12 @@ def test_a_call_is_as_large_as_its_bill_says() -> None:
 
 AFTER = [fault for fault in Fault if fault.has_effect]
 BEFORE = [fault for fault in Fault if not fault.has_effect]
-EXPECTED: dict[Fault, type[Outcome]] = {Fault.UNAVAILABLE: Retryable, Fault.WRONG_AMOUNT: Confirmed}
+EXPECTED: dict[Fault, type[Outcome]] = {
+    Fault.UNAVAILABLE: Retryable,
+    Fault.WRONG_AMOUNT: Confirmed,
+    Fault.WRONG_CURRENCY: Confirmed,  # for a person to see
+    Fault.TWICE: Confirmed,
+}
 
 
 @pytest.mark.parametrize("fault", [*AFTER, *BEFORE])
