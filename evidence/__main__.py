@@ -30,6 +30,7 @@ RUNS: tuple[Run, ...] = (
     Run("chaos", ("chaos-serverless", "chaos-fargate"), 20),
     Run("differential", ("differential",), 8),
     Run("drill", ("drill",), 8),
+    Run("corpus", ("bad-input", "secrets", "vendor-profiles"), 15),
     Run("soak", ("soak",), 120),
 )
 

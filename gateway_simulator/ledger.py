@@ -68,6 +68,9 @@ TURNED_AWAY = "429"
 """Of a call that was not looked at."""
 NOTHING_DONE = ("unavailable",)
 """Answers to a call that say that nothing was done: after one, it may be sent again unasked."""
+UNASKED, PAST_THE_WINDOW = "sent again unasked", "sent again past the key window"
+LEAST_WINDOW_SECONDS = 60.0
+"""A gateway with a shorter one is told to forget, and keeps no window that a caller could know."""
 MOST_LEAVES = 3
 """A worker that stood still after its question sends when another has asked and sent meanwhile; more than so many do
 not at once."""
@@ -91,10 +94,10 @@ class Order:
         """What is wrong with sending this one now, if anything. `strict`: the very last answer must have given leave,
         as it must where no worker ever stands still."""
         sent = self._sent.get(id)
-        if sent and now - sent[0] >= window_seconds:
-            return "sent again past the key window"
+        if sent and now - sent[0] >= window_seconds >= LEAST_WINDOW_SECONDS:
+            return PAST_THE_WINDOW
         if not self._leaves.get(id, 1) or (strict and id in self._in_doubt):
-            return "sent again unasked"
+            return UNASKED
         return None
 
     def sent(self, id: str, at: float) -> None:
@@ -107,11 +110,10 @@ class Order:
         if call.verb == "confirm" and call.answer in NOTHING_DONE and self._sent[call.id]:
             self._sent[call.id].pop()
             self._leave(call.id)
+        elif call.verb == "ask" and call.answer == "not_found":
+            self._leave(call.id)
         elif call.verb == "ask" and self._sent.get(call.id):
-            if call.answer == "not_found":
-                self._leave(call.id)
-            else:
-                self._in_doubt.add(call.id)
+            self._in_doubt.add(call.id)
 
     def _leave(self, id: str) -> None:
         self._leaves[id] = min(MOST_LEAVES, self._leaves.get(id, 1) + 1)

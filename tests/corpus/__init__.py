@@ -3,10 +3,19 @@
 Everything is drawn from a seed, so the same corpus meets every version; `kept.jsonl` has those that once failed.
 """
 
+import json
 import os
+from pathlib import Path
+from typing import Any
 
 WHOLE = os.environ.get("CORPUS") == "whole"
 SEED = int(os.environ.get("CORPUS_SEED", "20261124"))
+
+
+def kept(part: str) -> list[dict[str, Any]]:
+    """Those that once failed, of one part."""
+    lines = (Path(__file__).parent / "kept.jsonl").read_text().splitlines()
+    return [one for one in map(json.loads, lines) if one.pop("part") == part]
 
 
 def size(whole: int, slice_: int) -> int:

@@ -20,7 +20,7 @@ from evidence.record import Evidence, keep
 from local.postgres import Postgres
 from tests.cli.conftest import memory_cli
 from tests.conftest import AwsAccount
-from tests.corpus import SEED, WHOLE, size
+from tests.corpus import SEED, WHOLE, kept, size
 from tests.corpus.ordinary import SENTENCES, ordinary
 from tests.corpus.planted import Planted, is_certain, planted, sentence
 from tests.corpus.scanner import Search, leak
@@ -39,8 +39,9 @@ from workers.stores.common import arrived
 
 __all__ = ["service_postgres"]
 
-SECRETS = planted(SEED, size(5_000, 500))
-ORDINARY = ordinary(SEED, size(10_000, 2_000))
+KEPT = [Planted(**one) for one in kept("secret")]
+SECRETS = [*planted(SEED, size(5_000, 500)), *KEPT]
+ORDINARY = [*ordinary(SEED, size(10_000, 2_000)), *((one["kind"], one["text"]) for one in kept("ordinary"))]
 POLICY = Policy()
 Figures = Counter[str]
 
