@@ -243,6 +243,8 @@ class Lifecycle:
         if found is None:
             return None
         drift = self._drift(found, inputs, scope) if self.resource.drift else {}
+        if self.resource.seen:
+            drift |= _unlike(inputs, self.resource.seen(self.client(scope), scope))
         outputs = self._outputs(inputs, scope, found=found)
         return {**state, **outputs, **drift}, {**inputs, **drift}
 
@@ -402,6 +404,16 @@ def _types(resource: Resource) -> Any:
 
 def _tags_all(outputs: Mapping[str, str], inputs: Mapping[str, Any]) -> Props:
     return {"tagsAll": dict(inputs.get("tags") or {})} if "tagsAll" in outputs else {}
+
+
+def _unlike(inputs: Props, seen: Mapping[str, Any]) -> Props:
+    """Of what was asked for, that which is another by now. What nobody asked for may be anything, but for tags."""
+    result: Props = {}
+    for key, now in seen.items():
+        asked = inputs.get(key)
+        if isinstance(asked, dict) and any(now.get(name) != value for name, value in asked.items()):
+            result[key] = dict(now)
+    return result
 
 
 def _changed(olds: Props, news: Props) -> set[str]:

@@ -89,6 +89,10 @@ Hook = Callable[[Any, dict[str, Any]], None]
 """Something that operations one by one cannot say; gets the boto3 client and the scope."""
 
 
+Seen = Callable[[Any, Scope], Mapping[str, Any]]
+"""Inputs as AWS has them now, that its description does not show; gets the boto3 client and the scope."""
+
+
 @dataclass(frozen=True)
 class Resource:
     """One type. Without a `service` it is recorded only, that is, kept in the state and told to the user.
@@ -100,7 +104,8 @@ class Resource:
     `recorded` says why a property has no effect locally, `note` why the whole type has none. `handled` properties
     steer this provider and are never sent. `lookups` are outputs that take a call of their own, `volatile` those
     that a change of certain properties changes. `replaces` force replacement although a call could change them.
-    `actual` are inputs whose output may differ from what was asked for, and then counts.
+    `actual` are inputs whose output may differ from what was asked for, and then counts. `seen` are inputs that take
+    calls of their own to be read back.
     """
 
     type: str
@@ -129,3 +134,4 @@ class Resource:
     replaces: tuple[str, ...] = ()
     actual: tuple[str, ...] = ()
     drift: bool = True
+    seen: Seen | None = None

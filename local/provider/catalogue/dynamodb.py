@@ -78,6 +78,29 @@ def _set_indexes(client: Any, scope: Scope) -> None:
         )
 
 
+def _seen(client: Any, scope: Scope) -> dict[str, Any]:
+    """What a restored table lacks, whoever restored it."""
+    name = scope["name"]
+    table = client.describe_table(TableName=name)["Table"]
+    backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+    expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    encryption = table.get("SSEDescription", {})
+    tags = client.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
+    return {
+        "pointInTimeRecovery": {"enabled": recovery},
+        "ttl": {
+            "enabled": expiry.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"),
+            "attributeName": expiry.get("AttributeName"),
+        },
+        "serverSideEncryption": {
+            "enabled": encryption.get("Status") in ("ENABLED", "ENABLING", "UPDATING"),
+            "kmsKeyArn": encryption.get("KMSMasterKeyArn"),
+        },
+        "tags": {tag["Key"]: tag["Value"] for tag in tags},
+    }
+
+
 TABLE = {"TableName": "{name}"}
 ENCODE: Mapping[str, Encoder] = {
     "hashKey": lambda name: {"KeySchema": [{"AttributeName": name, "KeyType": "HASH"}]},
@@ -144,6 +167,7 @@ RESOURCES = (
         tagging=Tagging({"ResourceArn": "{arn}"}),
         outputs={"arn": "TableArn", "streamArn": "LatestStreamArn", "streamLabel": "LatestStreamLabel"},
         recorded={"warmThroughput": "the emulator has no throughput limits"},
+        seen=_seen,
     ),
     Resource(
         "aws:dynamodb/contributorInsights:ContributorInsights",

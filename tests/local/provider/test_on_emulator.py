@@ -85,6 +85,35 @@ def test_a_table_with_all_that_it_has(stack: Stack, aws: AwsAccount, tmp_path: P
     stack.life(token).delete(identity, state)  # already gone is fine
 
 
+def test_a_table_that_was_restored_under_its_name_gets_back_what_it_lacks(stack: Stack, aws: AwsAccount) -> None:
+    token, client = "aws:dynamodb/table:Table", aws.client("dynamodb")
+    key = aws.client("kms").create_key()["KeyMetadata"]["Arn"]
+    given = {
+        "pointInTimeRecovery": {"enabled": True},
+        "ttl": {"enabled": True, "attributeName": "expires"},
+        "serverSideEncryption": {"enabled": True, "kmsKeyArn": key},
+        "tags": {"Owner": "payments"},
+    }
+    attributes = [{"name": "id", "type": "S"}]
+    identity, state, inputs = stack.make(
+        token, billingMode="PAY_PER_REQUEST", hashKey="id", attributes=attributes, **given
+    )
+    life = stack.life(token)
+    assert life.read(identity, state, inputs) == (state, inputs)
+    backup = client.create_backup(TableName=identity, BackupName="mid-run")["BackupDetails"]["BackupArn"]
+    client.delete_table(TableName=identity)
+    client.restore_table_from_backup(TargetTableName=identity, BackupArn=backup)
+    found = life.read(identity, state, inputs)
+    assert found
+    assert {name for name in given if found[1][name] != inputs[name]} == given.keys()
+    state = life.update("it", identity, found[0], found[1], inputs)
+    assert life.read(identity, state, inputs) == (state, inputs), "all of it is there again"
+    news = {name: value for name, value in inputs.items() if name != "ttl"}
+    state = life.update("it", identity, state, inputs, news)
+    assert client.describe_time_to_live(TableName=identity)["TimeToLiveDescription"]["AttributeName"] == "expires"
+    life.delete(identity, state)
+
+
 def test_a_queue_changes_only_what_changed_and_shows_drift(stack: Stack, aws: AwsAccount) -> None:
     token = "aws:sqs/queue:Queue"
     url, state, inputs = stack.make(token, visibilityTimeoutSeconds=60, delaySeconds=5)
