@@ -109,6 +109,8 @@ class Run:
     beside: Callable[[], None] = lambda: None
     """Called now and then."""
     brought: list[Transaction] = field(default_factory=list)
+    halfway: list[Transaction] = field(default_factory=list)
+    """All of them when half of the attacks were made: what is final then stays so."""
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     _backlog: Backlog = field(default_factory=lambda: Backlog(0, 0, None, 0))
 
@@ -119,7 +121,7 @@ class Run:
             LocalError: nobody was there to be attacked, for long.
         """
         row, whole, counts = list(row), len(row) or 1, self.front.struck.counts
-        looked, last = 0.0, time.monotonic()
+        looked, last, halves = 0.0, time.monotonic(), True
         with _bar(self.console, len(row)) as show:
             while row or self.front.busy or len(self.brought) < self.size.transactions:
                 now = time.monotonic()
@@ -137,6 +139,9 @@ class Run:
                     raise LocalError(
                         f"Nobody was there for {row[0]!r} for {IDLE_SECONDS:.0f} s: see {FOLDER}/attack/aws."
                     )
+                if halves and len(row) <= whole / 2:
+                    with contextlib.suppress(*AWAY):
+                        self.halfway, halves = self.front.scenario.everything(), False
                 self.beside()
                 time.sleep(0.05)
             self.watch.mark("last attack")
@@ -210,7 +215,7 @@ def _attacked(console: Console, front: type[Front], size: Size) -> bool:
         run = Run(console, under, size)
         run.attack(shares(size.attacks))
         records = under.scenario.everything()
-        found = judged(under.aws, run.brought, records)
+        found = judged(under.aws, run.brought, records, earlier=run.halfway)
         return _told(console, run, found, time.monotonic() - began)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from demo.scenario import ask_gateway
 from local.stack import LocalAws
-from simulation.oracles import Effect, Finding, at_end
+from simulation.oracles import Effect, Finding, at_end, final_moved
 from workers.domain.transaction import CANARY, Transaction
 
 SHOWN = 10
@@ -34,18 +34,24 @@ class Judged:
 
 
 def judged(
-    aws: LocalAws, came: Sequence[Transaction], records: list[Transaction], *, marked: bool = False, but: str = CANARY
+    aws: LocalAws,
+    came: Sequence[Transaction],
+    records: list[Transaction],
+    *,
+    earlier: Sequence[Transaction] = (),
+    marked: bool = False,
+    but: str = CANARY,
 ) -> Judged:
     """Our records against the gateway's ledger; a key that was used for two payments counts as a finding, too.
 
-    Ids that begin with `but` are in neither book.
+    `earlier` are records of before: what was final then stays so. Ids that begin with `but` are in neither book.
     """
     records = [record for record in records if not record.id.startswith(but)]
     book = ask_gateway(aws, "/_ledger")
     effects = [
         Effect(one["id"], one["amount"], one["currency"]) for one in book["effects"] if not one["id"].startswith(but)
     ]
-    findings = at_end(came, records, effects, marked=marked)
+    findings = [*at_end(came, records, effects, marked=marked), *final_moved(earlier, records)]
     findings += [Finding("ledger", one["id"], one["what"]) for one in book["violations"]]
     return Judged(records, effects, findings, ask_gateway(aws, "/_stats"))
 
