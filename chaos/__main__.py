@@ -10,6 +10,8 @@ from chaos import attack, differential, drill, soak
 from chaos.front import Kind
 from local import console
 
+PLURAL = {kind: f"{kind.name.lower()}es" if kind is Kind.CRASH else f"{kind.name.lower()}s" for kind in Kind}
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
@@ -18,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--alternative", choices=list(attack.FRONTS), help="one of them only, with all attacks on it")
     one.add_argument("--transactions", type=int, default=attack.TRANSACTIONS, help="of all alternatives together")
     for kind, count in attack.WHOLE.items():
-        one.add_argument(f"--{kind.name.lower()}s", type=int, default=count, help=f"{kind}: so many times")
+        one.add_argument(f"--{PLURAL[kind]}", type=int, default=count, help=f"{kind}: so many times")
     same = commands.add_parser("differential", help="the same transactions through both alternatives, compared")
     same.add_argument("--transactions", type=int, default=differential.TRANSACTIONS)
     same.add_argument("--seed", type=int, default=1, help="of the transactions and of the gateway's faults")
@@ -38,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _attack(given: argparse.Namespace) -> int:
-    attacks = {kind: getattr(given, f"{kind.name.lower()}s") for kind in Kind}
+    attacks = {kind: getattr(given, PLURAL[kind]) for kind in Kind}
     names = [given.alternative] if given.alternative else list(attack.FRONTS)
     return attack.main(names, given.transactions, attacks)
 
