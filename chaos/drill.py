@@ -32,6 +32,7 @@ from alternatives import ALTERNATIVES
 from chaos.front import send
 from chaos.judge import Judged, judged, tell
 from chaos.stage import FOLDER, Config, behave, configure, must, stack
+from cli.exits import Exit
 from demo import chaos
 from demo.scenario import Scenario, ask_gateway
 from demo.screen import console as terminal
@@ -393,7 +394,9 @@ class Drill:
                 continue
             line = re.sub(r"restoreTime \d\S+", f"restoreTime {moment:%Y-%m-%dT%H:%M:%SZ}", command)
             line = re.sub(r"pulumi (up|refresh)\b", r"pulumi \1 --yes --skip-preview", line)
-            must(self._aws.run(["bash", "-c", line], capture=True), line)
+            done = self._aws.run(["bash", "-c", line], capture=True)
+            if done.returncode not in (Exit.OK, Exit.NOT_YET_FINAL):  # something waits for a person: that may well be
+                must(done, line)
 
     def _config(self, *words: str) -> None:
         line = f"pulumi config {' '.join(words)} --stack {self._aws.stack}"

@@ -92,8 +92,8 @@ def _soaked(
             now = time.monotonic() - began
             if now - looked >= SAMPLE_SECONDS:
                 looked = now
-                if not under.spared:
-                    under.spared = set(under.workers()[:SPARED])
+                if len(under.spared) < SPARED:  # one that ended by itself leaves its place to another
+                    under.spared |= set(under.workers()[: SPARED - len(under.spared)])
                 watched.look(under, now)
 
         run = Run(console, under, Size(0, attacks), beside=look)

@@ -78,11 +78,13 @@ class Watched:
 
     def look(self, front: Front, seconds: float) -> None:
         """One sample of each, of the workers that no signal is sent to."""
-        for pid in front.spared:
+        for pid in sorted(front.spared):
             size = chaos.ps("-o", "rss=", "-p", str(pid))
             if size and (count := descriptors(pid)):
                 self.add("memory_mb", str(pid), seconds, int(size[0]) / 1024)
                 self.add("descriptors", str(pid), seconds, count)
+            else:
+                front.spared.discard(pid)
         if open_ := front.connections():
             self.add("connections", "all workers", seconds, open_)
 

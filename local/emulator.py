@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from local.processes import HOST, Child, kept_port
+from local.processes import HOST, STOP_SECONDS, Child, kept_port
 
 REGION = "us-east-1"
 """Of clients that name none; the emulator serves every region, each apart from the others."""
@@ -117,9 +117,9 @@ class Emulator:
         self._child.start()
         return self
 
-    def stop(self) -> None:
-        """Stop it, its Lambdas with it, and save its state if it persists."""
-        self._child.stop()
+    def stop(self, *, seconds: float = STOP_SECONDS) -> None:
+        """Stop it, its Lambdas with it, and save its state if it persists; what is not saved in that time is lost."""
+        self._child.stop(seconds=seconds)
         self._empty_temporary()
 
     def client(self, service: str, *, account: str = "test", region: str = REGION) -> Any:

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 """Nothing of the local AWS listens anywhere else: the emulator runs uploaded code."""
 
-_STOP_SECONDS = 12.0  # the emulator writes its state on SIGTERM; a big one takes seconds
+STOP_SECONDS = 12.0  # the emulator writes its state on SIGTERM; a big one takes seconds
 _GRACE_AFTER_LIFELINE_SECONDS = 12.0
 
 
@@ -101,7 +101,7 @@ def command_of(pid: int) -> str:
     return "" if state.startswith("Z") else command.strip()
 
 
-def end(pid: int, *, seconds: float = _STOP_SECONDS) -> None:
+def end(pid: int, *, seconds: float = STOP_SECONDS) -> None:
     """SIGTERM, then SIGKILL after `seconds`, and wait for the end. For processes that are not our children."""
     for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
         try:
@@ -178,15 +178,15 @@ class Child:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL after 12 seconds. Does nothing when it does not run."""
+    def stop(self, *, seconds: float = STOP_SECONDS) -> None:
+        """SIGTERM, then SIGKILL after so many seconds. Does nothing when it does not run."""
         process, self._process = self._process, None
         if process is None:
             return
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(_STOP_SECONDS)
+                process.wait(seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -79,6 +79,9 @@ LINKED = ("__main__.py", "Pulumi.yaml", "alternatives", "components", "workers",
 
 POLICIES = "delivery/policies"
 
+SAVE_SECONDS = 90.0
+"""The longest that an emulator may take to save its state before it is started again, on a machine that is busy."""
+
 RECORDED_ONLY = "CONFIRM_RECORDED_ONLY"
 """Names the file to which the provider writes what it only records: JSON Lines of {"type", "name"}."""
 
@@ -170,7 +173,7 @@ class LocalAws:
         """
         for emulator in self._children:
             if isinstance(emulator, Emulator):
-                emulator.stop()
+                emulator.stop(seconds=SAVE_SECONDS)
                 require_port(self.folder / "postgres")
                 meanwhile()
                 emulator.start()
