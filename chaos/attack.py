@@ -55,7 +55,7 @@ CHOICES = 8
 """So many of the coming attacks may take the first one's turn, where nobody is there for it."""
 STEP_SECONDS = 4.0
 """The longest wait for the transactions that go with the attacks so far."""
-IDLE_SECONDS = 90.0
+IDLE_SECONDS = 240.0
 """Without any attack for so long, something is wrong with the run, not with the product."""
 PATIENCE_SECONDS = 240.0
 """After the last attack everything must come to its end within that."""

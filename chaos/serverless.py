@@ -26,7 +26,7 @@ RUN_LEASE_SECONDS = 5
 LAMBDA_SECONDS = 18
 """What settings ask for with batches like these."""
 BATCH = 20
-SPEED = 30.0
+SPEED = 12.0
 MINUTE = 60 / SPEED
 
 

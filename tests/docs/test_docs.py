@@ -316,6 +316,7 @@ def test_the_tests_that_the_restore_page_names_are_there() -> None:
             "tests/contract/test_evidence.py",
             "tests/contract/test_restore.py",
             "tests/contract/test_shadow.py",
+            "tests/local/provider/test_on_emulator.py",
             "tests/local/test_plain_cli.py",
             "tests/program/test_restore.py",
             "tests/serverless/test_handlers.py",
