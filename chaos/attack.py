@@ -23,7 +23,7 @@ from chaos.front import Front, Kind, shares
 from chaos.judge import Judged, judged, tell
 from chaos.serverless import ServerlessFront
 from chaos.stage import FOLDER, behave, stack
-from chaos.takeover import at_share, within
+from chaos.takeover import at_share, while_there, within
 from demo.picture import Sample, draw
 from demo.scenario import Watch
 from demo.screen import console as terminal
@@ -215,7 +215,7 @@ def _attacked(console: Console, front: type[Front], size: Size) -> bool:
         run = Run(console, under, size)
         run.attack(shares(size.attacks))
         records = under.scenario.everything()
-        found = judged(under.aws, run.brought, records, earlier=run.halfway)
+        found = judged(under.aws, run.brought, records, earlier=run.halfway, apart=front.apart)
         return _told(console, run, found, time.monotonic() - began)
 
 
@@ -237,7 +237,8 @@ def up(console: Console, front: type[Front]) -> Iterator[Front]:
 
 def _told(console: Console, run: Run, found: Judged, seconds: float) -> bool:
     front, struck = run.front, run.front.struck
-    late = [one.late for one in front.takeovers(found.records)]
+    taken = front.takeovers(found.records)
+    late = [one.late for one in while_there(taken, struck.outages)]
     soon = within(late, front.promise_seconds)
     states = Counter(record.status.value for record in found.records)
     promises = {
@@ -257,7 +258,8 @@ def _told(console: Console, run: Run, found: Judged, seconds: float) -> bool:
         "findings": len(found.findings),
         "lease_seconds": front.lease.total_seconds(),
         **({"held_by_killed_workers": struck.in_hand} if struck.in_hand else {}),
-        "taken_over": len(late),
+        "taken_over": len(taken),
+        "taken_over_in_outages": len(taken) - len(late),
         "taken_over_after_lease_p50_seconds": round(median(late), 3) if late else None,
         "taken_over_after_lease_p99_seconds": round(at_share(late, 0.99), 3),
         "taken_over_after_lease_max_seconds": round(max(late, default=0), 3),

@@ -51,6 +51,8 @@ AT_MOMENT = 0.3
 SOON, SOON_SECONDS = 50, 25
 """So many of the early ones have a deadline that passes before the workers look again."""
 PATIENCE_SECONDS = 240.0
+APART = timedelta(milliseconds=100)
+"""The clocks that date the lines: a worker keeps the database's time as exactly as an answer is quick."""
 FORGETFUL = {"key_window_seconds": 0.001}
 CONFIG: Config = {
     "environment": "staging",
@@ -304,7 +306,7 @@ class Drill:
         seconds = time.monotonic() - began
         differ_at_end = self._reconcile()
         lacks = _lacks(had, store.has())
-        found = judged(self._aws, came, self._everything(), marked=True)
+        found = judged(self._aws, came, self._everything(), apart=APART, marked=True)
         return self._tell(found, before, open_again, lacked, lacks, asked_only, differ, differ_at_end, seconds)
 
     # --- parts

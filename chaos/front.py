@@ -8,15 +8,15 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
 from chaos.proxy import Proxy
 from chaos.stage import Config
-from chaos.takeover import Hold, Takeover
+from chaos.takeover import Hold, Outage, Takeover
 from demo.scenario import Scenario
 from local.stack import LocalAws
 from workers.domain.transaction import Transaction
@@ -46,6 +46,8 @@ class Struck:
     """What killed workers held, with the end of its lease, where it can be known."""
     in_hand: int = 0
     """Transactions that killed workers held, where it can be known."""
+    outages: list[Outage] = field(default_factory=list)
+    """When the datastore, or all workers, were away."""
     stops: list[float] = field(default_factory=list)
     """Seconds from a SIGTERM until nothing was held any more."""
 
@@ -59,6 +61,8 @@ class Front(ABC):
     speed: ClassVar[float]
     kinds: ClassVar[frozenset[Kind]]
     lease: ClassVar[timedelta]
+    apart: ClassVar[timedelta]
+    """How far the clocks may be apart that date a history's lines."""
     ahead: ClassVar[int]
     """Transactions that may be open: enough for each worker to hold some, and for the last kill to find work."""
     promise_seconds: ClassVar[float]
@@ -106,6 +110,15 @@ class Front(ABC):
             if time.monotonic() >= until:
                 del self._paused[pid]
                 send(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Note the time as one in which nobody could have taken anything over."""
+        began = datetime.now(UTC)
+        try:
+            yield
+        finally:
+            self.struck.outages.append((began, datetime.now(UTC)))
 
     def close(self) -> None:
         for pid in self._paused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -39,6 +40,7 @@ def judged(
     records: list[Transaction],
     *,
     earlier: Sequence[Transaction] = (),
+    apart: timedelta = timedelta(),
     marked: bool = False,
     but: str = CANARY,
 ) -> Judged:
@@ -51,7 +53,7 @@ def judged(
     effects = [
         Effect(one["id"], one["amount"], one["currency"]) for one in book["effects"] if not one["id"].startswith(but)
     ]
-    findings = [*at_end(came, records, effects, marked=marked), *final_moved(earlier, records)]
+    findings = [*at_end(came, records, effects, apart=apart, marked=marked), *final_moved(earlier, records)]
     findings += [Finding("ledger", one["id"], one["what"]) for one in book["violations"]]
     return Judged(records, effects, findings, ask_gateway(aws, "/_stats"))
 

@@ -47,6 +47,8 @@ class ServerlessFront(Front):
     speed = SPEED
     kinds = frozenset({Kind.KILL, Kind.PAUSE, Kind.CUT, Kind.RESTART, Kind.ROLL})
     lease = timedelta(seconds=LEASE_SECONDS)
+    apart = timedelta(milliseconds=100)
+    """A claim is dated when it begins to read."""
     ahead = 350
     promise_seconds = MINUTE + LAMBDA_SECONDS + 2.0
     """What a dead Lambda held is planned again by the next run, or the next loop of this one: it waits for the longest
@@ -88,7 +90,8 @@ class ServerlessFront(Front):
             case Kind.RESTART | Kind.ROLL if self.busy:
                 return False
             case Kind.RESTART:
-                self.aws.restart_emulator()
+                with self.away():
+                    self.aws.restart_emulator()
             case Kind.ROLL:
                 self._rolled += 1
                 self._tell(self.scenario.outputs["functions"]["confirm"], {"ROLLED": str(self._rolled)})

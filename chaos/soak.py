@@ -102,7 +102,7 @@ def _soaked(
             run.size = replace(run.size, transactions=run.size.transactions + PAYMENTS)
             run.attack(shares(attacks))
         ends = time.monotonic() - began
-        found = judged(under.aws, run.brought, under.scenario.everything(), earlier=run.halfway)
+        found = judged(under.aws, run.brought, under.scenario.everything(), earlier=run.halfway, apart=front.apart)
     counts += Counter({str(kind): count for kind, count in under.struck.counts.items()})
     trends, unseen = watched.trends(ends), watched.unseen(ends)
     for what, whose, line in trends:

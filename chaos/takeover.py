@@ -23,8 +23,15 @@ class Takeover:
     id: str
     by: str
     """Who had held it."""
-    late: float
-    """Seconds from the end of the lease to the next claim, or to the desk that a claim sends to."""
+    end: datetime
+    """Of the lease."""
+    at: datetime
+    """Of the next claim, or of the desk that a claim sends to."""
+
+    @property
+    def late(self) -> float:
+        """Seconds from the one to the other."""
+        return (self.at - self.end).total_seconds()
 
 
 def takeovers(
@@ -39,8 +46,20 @@ def takeovers(
                 continue
             end = before.at + lease if ends is None else ends.get((record.id, before.token))
             if end is not None:
-                found.append(Takeover(record.id, before.by, (after.at - end).total_seconds()))
+                found.append(Takeover(record.id, before.by, end, after.at))
     return found
+
+
+Outage = tuple[datetime, datetime]
+RECOVERY = timedelta(seconds=8)
+"""After an outage: a worker asks again after 5 s at most, and a task takes seconds to start."""
+
+
+def while_there(found: Iterable[Takeover], outages: Sequence[Outage]) -> list[Takeover]:
+    """Without those that waited while the datastore, or every worker, was away by our own doing."""
+    return [
+        one for one in found if not any(one.end <= ended + RECOVERY and began <= one.at for began, ended in outages)
+    ]
 
 
 def at_share(values: Sequence[float], share: float) -> float:

@@ -13,7 +13,7 @@ from chaos.front import Front, Kind, shares
 from chaos.normal import differences, normal
 from chaos.serverless import ServerlessFront
 from chaos.steady import LIMITS, Limit, Sample, Watched, trend
-from chaos.takeover import Hold, at_share, takeovers, within
+from chaos.takeover import Hold, at_share, takeovers, while_there, within
 from workers.domain.causes import Cause
 from workers.domain.transaction import HistoryEntry, Status, Transaction
 
@@ -58,6 +58,17 @@ def test_a_lease_that_was_renewed_ends_when_the_datastore_said() -> None:
     ends: dict[Hold, datetime] = {("p-1", "t-1"): T0 + timedelta(seconds=14)}
     assert [one.late for one in takeovers([taken], LEASE, ends)] == [1.0]
     assert takeovers([taken], LEASE, {}) == [], "of a claim that was not seen nothing is said"
+
+
+def test_what_waited_for_a_datastore_that_was_away_is_told_apart() -> None:
+    taken = record(ADDED, CLAIMED, line(31, W, W, Cause.TAKEN_OVER, "t-2"))
+    found = takeovers([taken], LEASE)
+
+    def outage(began: float, ended: float) -> list[tuple[datetime, datetime]]:
+        return [(T0 + timedelta(seconds=began), T0 + timedelta(seconds=ended))]
+
+    assert while_there(found, outage(20, 25)) == while_there(found, outage(1, 5)) == []
+    assert while_there(found, outage(32, 40)) == while_there(found, outage(0, 2)) == found, "it has no excuse"
 
 
 def test_shares_of_many() -> None:
