@@ -127,7 +127,7 @@ class Run:
                 now = time.monotonic()
                 if now - looked >= LOOK_SECONDS:
                     looked = now
-                    self._bring(self._look(), 1 - len(row) / whole)
+                    self._bring(self._look(), 1 - len(row) / whole, more=bool(row))
                     show(self)
                 self.front.tick()
                 if self._in_step(1 - len(row) / whole, now - last) and (done := self._strike(row)) is not None:
@@ -158,10 +158,13 @@ class Run:
                 return row.pop(n)
         return None
 
-    def _bring(self, waiting: int, share: float) -> None:
-        """In step with the attacks, so that the last of them finds work, and never more than workers can hold."""
+    def _bring(self, waiting: int, share: float, *, more: bool) -> None:
+        """In step with the attacks, and never more than workers can hold. Where all is done and there is `more` to
+        attack, beyond what was wanted: the last one finds work, too."""
         left = min(self.size.transactions, int(self.size.transactions * share) + self.front.ahead) - len(self.brought)
         count = min(left, CHUNK if waiting < self.front.ahead else 0)
+        if more and not waiting and count <= 0:
+            count = CHUNK
         if count > 0:
             now, first = datetime.now(UTC), len(self.brought)
             new = [self._transaction(n, now) for n in range(first, first + count)]

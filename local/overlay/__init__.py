@@ -14,6 +14,7 @@ MINISTACK = "1.5.33"
 """The version whose internals the overlays know."""
 
 NAMES: tuple[str, ...] = (
+    "saving",
     "lambda_errors",
     "lambda_collector",
     "lambda_metrics",

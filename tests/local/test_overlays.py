@@ -20,7 +20,7 @@ from components.observability.table import Metric, Search, ours
 from demo.dashboard import Source
 from local import overlay
 from local.errors import LocalError
-from local.overlay import alarms, embedded_metrics, lambda_errors, scheduler
+from local.overlay import alarms, embedded_metrics, lambda_errors, saving, scheduler
 from tests.conftest import AwsAccount
 from workers.domain.ports import ReviewBacklog
 from workers.measures import by_currency
@@ -86,6 +86,30 @@ def total(aws: AwsAccount, namespace: str, name: str, dimensions: Mapping[str, A
 
 def _reads(aws: AwsAccount, metric: Metric, wanted: float) -> bool:
     return total(aws, metric.namespace, metric.name, metric.dimensions) == wanted
+
+
+def test_a_state_that_changes_while_it_is_saved_is_saved_all_the_same() -> None:
+    groups = {"a": 1}
+    looks = 0
+
+    def get_state() -> dict[str, int]:
+        nonlocal looks
+        looks += 1
+        copied = {}
+        for name, value in groups.items():
+            copied[name] = value
+            if looks < 3:
+                groups[f"new-{looks}"] = value  # somebody writes
+        return copied
+
+    assert set(saving.patient(get_state)()) == {"a", "new-1", "new-2"}
+    assert looks == 3
+
+
+def test_a_service_that_has_no_state_to_tell_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "TRIES", 2)
+    with pytest.raises(RuntimeError, match="broken"):
+        saving.patient(lambda: (_ for _ in ()).throw(RuntimeError("broken")))()
 
 
 def test_every_overlay_refuses_another_version_by_name() -> None:
