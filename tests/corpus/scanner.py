@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,6 +59,28 @@ def _decoded(text: str) -> Iterator[str]:
             yield hidden
 
 
+def _texts(piece: str) -> Iterator[str]:
+    """The texts of a line that is JSON, each by itself: a time beside an id has digits enough to look like anything."""
+    try:
+        document = json.loads(piece) if piece.startswith("{") else None
+    except ValueError:
+        document = None
+    if document is None:
+        yield piece
+        return
+    waiting = [document]
+    while waiting:
+        match waiting.pop():
+            case dict() as one:
+                waiting += [*one, *one.values()]
+            case list() as one:
+                waiting += one
+            case str() as one:
+                yield one
+            case int() | float() as one:
+                yield str(one)
+
+
 def leak(secret: Planted, text: str) -> str | None:
     """The part of this secret that stands in a text, if enough of it does."""
     for read in readings(text):
@@ -71,7 +94,7 @@ def leak(secret: Planted, text: str) -> str | None:
 class Search:
     """All secrets at once in much text: a part of each that is long enough to stand there for no other reason."""
 
-    LEAST = 9
+    LEAST = 11
 
     def __init__(self, secrets: Iterable[Planted]) -> None:
         self._parts: dict[str, Planted] = {}
@@ -87,7 +110,7 @@ class Search:
         """Each secret that leaked, with the piece that it stands in."""
         found = []
         for piece in pieces:
-            for read in readings(piece):
+            for read in (one for text in _texts(piece) for one in readings(text)):
                 for start in range(len(read) - self.LEAST + 1):
                     if secret := self._parts.get(read[start : start + self.LEAST]):
                         found.append((secret, piece))
