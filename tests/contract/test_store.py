@@ -621,3 +621,13 @@ def test_no_word_of_a_colleague_stops_a_redrive(store: Store, clock: FakeClock) 
     assert find(store).status is Status.REVIEW
     after = run(store.redrive("p-0", by="a\ud83dnn", approved_by="bob\x00", why="told\x00 by \udc00 phone"))
     assert find(store).history[-1] == after.history[-1]
+
+
+@pytest.mark.parametrize("id_", ["x\ud800", "", "x" * 3_000], ids=("half a character", "none", "too long"))
+def test_an_id_that_can_be_none_stops_nobody(store: Store, id_: str) -> None:
+    """Whatever becomes of that one, the others are told to be in, and are."""
+    odd = payment(id_)
+    added = run(store.add([payment("a"), odd, payment("b")]))
+    assert [id_ for id_ in added.new if id_ != odd.id] == ["a", "b"]
+    assert added.new[1:-1] == (odd.id,) or added.refused == (odd.id,)
+    assert run(store.find("a")) is not None

@@ -115,9 +115,11 @@ class DynamoDbStore:
     async def add(self, transactions: Sequence[Transaction]) -> Added:
         now = self.clock.now()
         first = {t.id: t for t in reversed(transactions)}  # of several with one id the first counts
-        inserts = [_insert(self.table, to_item(arrived(t, now), self.shards)) for t in first.values()]
-        errors = dict(zip(first, await self._execute(inserts), strict=True))
-        present = await self._items([id_ for id_, error in errors.items() if error], consistent=True)
+        fit = [t for t in first.values() if _fits(t)]
+        inserts = [_insert(self.table, to_item(arrived(t, now), self.shards)) for t in fit]
+        errors: dict[str, str | None] = dict.fromkeys(first, _INVALID[-1])
+        errors.update(zip((t.id for t in fit), await self._execute(inserts), strict=True))
+        present = await self._items([t.id for t in fit if errors[t.id]], consistent=True)
         new: list[str] = []
         already: list[str] = []
         conflicting: list[str] = []
@@ -580,6 +582,16 @@ _INVALID = ("ValidationException", "SerializationException")
 _OWN_FAULTS = ("ValidationError", "ItemCollectionSizeLimitExceeded", *_INVALID)
 """What no other try would mend: the item is too big, or holds what the service does not take."""
 _LOG = logging.getLogger(__name__)
+
+
+KEY_BYTES = 2_048
+"""Of a key, at most; nor may it be empty."""
+
+
+def _fits(transaction: Transaction) -> bool:
+    """Whether it can be asked for, which whoever is refused is: else the answer to all of its neighbours is lost."""
+    texts = (transaction.id, transaction.account, transaction.currency)
+    return _is_text({"Parameters": texts}) and 0 < len(transaction.id.encode()) <= KEY_BYTES
 
 
 def _is_text(statement: Item) -> bool:
