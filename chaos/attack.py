@@ -159,11 +159,11 @@ class Run:
         return None
 
     def _bring(self, waiting: int, share: float, *, more: bool) -> None:
-        """In step with the attacks, and never more than workers can hold. Where all is done and there is `more` to
-        attack, beyond what was wanted: the last one finds work, too."""
+        """In step with the attacks, and never more than workers can hold. Where nearly all is done and there is
+        `more` to attack, beyond what was wanted: the last one finds work, too."""
         left = min(self.size.transactions, int(self.size.transactions * share) + self.front.ahead) - len(self.brought)
         count = min(left, CHUNK if waiting < self.front.ahead else 0)
-        if more and not waiting and count <= 0:
+        if more and count <= 0 and waiting < self.front.ahead // 3:
             count = CHUNK
         if count > 0:
             now, first = datetime.now(UTC), len(self.brought)
