@@ -25,6 +25,8 @@ from local.postgres import Postgres
 TESTS = Path(__file__).parent
 RECORDINGS = "CONFIRM_RECORDINGS"
 """`KEPT` of analysis/graph.py, which takes a while to import."""
+SERVERS = "CONFIRM_SERVERS"
+"""A folder with the servers that somebody else runs, for many short test runs (tests/forked.py)."""
 
 # The same examples in each run, however slow the machine is: what fails is the change's doing
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -118,6 +120,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
     Use `aws` unless the default account is wanted: it is shared by all tests.
     """
+    if SERVERS in os.environ:
+        yield Emulator(Path(os.environ[SERVERS]) / "emulator", persist=False)
+        return
     with Emulator(tmp_path_factory.mktemp("emulator"), persist=False, scheduler_speed=60) as running:
         yield running
 
@@ -125,6 +130,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL server, once per test run. No test pulls the machine's plug, so it does not wait for the disk."""
+    if SERVERS in os.environ:
+        yield Postgres.running(Path(os.environ[SERVERS]) / "postgres")
+        return
     server = Postgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off"})
     try:
         yield server.start()
@@ -135,5 +143,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def aws(emulator: Emulator, request: pytest.FixtureRequest) -> AwsAccount:
     """An account of the emulator for this test module alone."""
-    digest = int(hashlib.sha256(request.module.__name__.encode()).hexdigest(), 16)
+    whose = request.module.__name__ + (str(os.getpid()) if SERVERS in os.environ else "")
+    digest = int(hashlib.sha256(whose.encode()).hexdigest(), 16)
     return AwsAccount(emulator.endpoint_url, str(10**11 + digest % (9 * 10**11)), emulator)

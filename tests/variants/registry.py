@@ -1,0 +1,1020 @@
+"""The product, broken in one place at a time. No such switch is in the product: each variant replaces a piece of its text
+while a test or a life of the simulator runs (edits.py).
+
+`ASKED` says which faults must be there: those that other queues and payment systems really had ("E"), those that this
+product had itself and that were mended ("M"), and those that once survived every test ("S").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.variants.edits import Code, Edit, Migration, Sql, Value
+from workers.domain.outcomes import Retryable
+
+ASKED: Mapping[str, str] = {
+    # claim
+    "E1": "no state predicate",
+    "E2": "terminal allowed",
+    "E3": "live lease stolen",
+    "E4": "boundary < and <=",
+    "E5": "token not renewed",
+    "E6": "token is the worker's name",
+    "E7": "whole batch leased at once, effects later",
+    "E8": "SKIP LOCKED dropped",
+    "E9": "FOR UPDATE dropped",
+    "E10": "stale index hit not re-checked",
+    "E11": "claim from a reader",
+    "E12": "own won claim not recognised after a lost answer",
+    "E13": "newest first",
+    "E14": "cursor dropped after page 1",
+    "E15": "lower time bound on what is pending",
+    # effect
+    "E16": "key for each attempt",
+    "E17": "key not stored before the call",
+    "E18": "token not looked at again before the call",
+    "E19": "time-out means failed",
+    "E20": "time-out means success",
+    "E21": "resend past the key window",
+    "E22": "first 'not found' means declined",
+    "E23": "same key, other amount",
+    "E24": "amounts as floats",
+    "E25": "exponent of JPY and KWD",
+    "E26": "currency ignored",
+    "E27": "4xx retried for ever",
+    "E28": "5xx is final",
+    "E29": "429 eats attempts",
+    # settle
+    "E30": "by id only",
+    "E31": "by state only",
+    "E32": "no owner is accepted",
+    "E33": "late result that nobody else claimed is lost",
+    "E34": "history outside the transaction",
+    "E35": "history without a reason",
+    "E36": "final state overwritten by a sweep",
+    "E37": "money total not kept",
+    # lease and crash
+    "E38": "heartbeat without the token",
+    "E39": "heartbeat outlives the settle",
+    "E40": "takeover by age, ignores the heartbeat",
+    "E41": "takeover never looks at the next page",
+    "E42": "worker's clock instead of the datastore's",
+    "E43": "crash does not count as an attempt",
+    "E44": "bound of attempts off by one",
+    "E45": "SIGTERM releases others' leases",
+    "E46": "released to PENDING after the effect",
+    "E47": "what is exhausted is dropped silently",
+    "E48": "unexpected error ends the payment",
+    # operations
+    "E49": "redrive of what is CONFIRMED",
+    "E50": "redrive resets the key",
+    "E51": "who asks also approves",
+    "E52": "card number in a log line",
+    # money first
+    "M1": "another amount at the first attempt leaves no trace of sending, and its redrive pays twice",
+    "M1b": "a redrive forgets that it was sent",
+    "M2": "shadow mode after a restore puts on a desk what was never asked about",
+    "M2b": "shadow mode takes what is unknown for not done",
+    "M2c": "what others may have sent until shadow mode was left is believed unsent",
+    "M3": "an unknown outcome goes to a desk when attempts are used up",
+    "M4": "a stranger's 404 is evidence",
+    "M5": "leases are looked up by id: two calls for one payment",
+    "M6": "the canary's name hides any payment",
+    "M7": "history follows what a claim picked, not what it changed",
+    "M7b": "one row that refuses its claim stops all others",
+    "M8": "the wait does not grow after a try that is not counted",
+    "M8b": "history without a bound",
+    "M9": "an item from elsewhere is believed",
+    "M10": "text of an adapter goes on as it came",
+    "M10b": "one item that refuses its settle fails its neighbours",
+    "M11": "a receipt is stored masked",
+    "M12": "a key that cannot be read anew is thrown away",
+    "M13": "a lost datastore frees all calls",
+    "M14": "the run lock is not renewed by its batches",
+    "M15": "a plan reads every shard to its full size",
+    "M19": "an import takes a deadline that no datastore takes",
+    "M20": "lowered shards strand what is in the others",
+    "M21": "a first send that a wrong clock dated is believed",
+    # survived by every test once
+    "S1": "history outside the transaction of its change",
+    "S2": "a redrive without its fence",
+    "S3": "the lease not looked at again between question and send",
+    "S4": "the key window counted from the last send",
+    "S5": "no room in the key window for the call itself",
+    "S6": "a resend past the deadline",
+    "S7": "the worker's name as its token",
+    "S8": "a stale read decides whose write it was",
+    "S9": "the own claim not recognised after a lost answer, in the service",
+    "S10": "the cursor of DynamoDB's pages dropped after the first",
+    "S11": "callers not waited for at a stop",
+}  # fmt: skip
+
+IMPOSSIBLE: Mapping[str, str] = {
+    "E11": "a claim is one UPDATE: a reader refuses it, and the service takes that for a lost database"
+    " (tests/variants/test_by_design.py::test_a_reader_takes_no_claim)",
+}
+"""What the design leaves no place for, and the test that shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    name: str
+    of: tuple[str, ...]
+    """Which of ASKED it is; none for one that an oracle needs."""
+    edits: tuple[Edit, ...]
+    tests: str
+    """Of pytest: the files worth running with it, and `-k`."""
+    oracle: str = ""
+    """Of the simulator, one that must find it. None: `unseen` says why."""
+    unseen: str = ""
+
+    @property
+    def stores(self) -> str:
+        """Where its edits are: in the core, or in one store."""
+        files = {edit.file for edit in self.edits if not edit.file.startswith("simulation/")}
+        found = [
+            name
+            for name, parts in (
+                ("postgres", ("postgres", "/sql/", "migrations", "database/", "service/")),
+                ("dynamodb", ("dynamodb", "serverless/")),
+            )
+            if any(part in file for file in files for part in parts)
+        ]
+        core = any(not any(part in file for part in _OF_A_STORE) for file in files)
+        return "both" if core or len(found) == 2 else found[0]
+
+
+_OF_A_STORE = ("postgres", "/sql/", "migrations", "database/", "service/", "dynamodb", "serverless/")
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+TRANSITIONS, CONFIRMING = "workers.domain.transitions:", "workers.domain.confirming:"
+DYNAMODB, POSTGRES = "workers.stores.dynamodb:", "workers.stores.postgres:"
+STREAM, EVIDENCE = "workers.service.stream:", "workers.gateway.evidence:"
+
+_DOMAIN = "tests/domain/test_transitions.py tests/domain/test_confirming.py"
+_STORE = "tests/contract/test_store.py tests/contract/test_evidence.py"
+_CORE = f"{_DOMAIN} {_STORE} -k 'domain or memory or postgres'"
+"""Of what is in the core: the model and PostgreSQL, whose tests are quick. The same code runs over DynamoDB."""
+_DYNAMO = f"{_STORE} tests/contract/test_dynamodb.py -k dynamodb"
+_SQL = f"{_STORE} tests/contract/test_postgres.py -k postgres"
+_BOTH = f"{_STORE} -k 'postgres or dynamodb'"
+_SHADOW = "tests/contract/test_shadow.py tests/contract/test_evidence.py -k 'memory or postgres'"
+_STREAM = "tests/service/test_stream.py"
+_READ = "tests/gateway/test_evidence.py tests/gateway/test_payments.py"
+
+
+def _proof(status: int, word: str, verb: str, **changes: Any) -> Value:
+    """A row of the table of evidence, changed."""
+
+    def new(rows: Any) -> Any:
+        return {**rows, (verb, status, word): rows[(verb, status, word)]._replace(**changes)}
+
+    return Value(f"{EVIDENCE}ROWS", new, f"{verb} {status} {word}: {changes}")
+
+
+def _constant(where: str, new: object) -> Value:
+    return Value(where, lambda _: new, repr(new))
+
+
+_REJECTED, _RETRYABLE = "workers.domain.outcomes:Rejected", "workers.domain.outcomes:Retryable"
+_LATER = '''number = (await sql.SETTLE.one(self.pool, ended)).number
+    for before, after in moves:
+        line = after.history[-1]
+        await self.pool.execute(
+            "INSERT INTO history (transaction_id, version, claimed_at, claimed_by, taken_over, token, claim_attempt, at,"
+            " by, was, now, attempt, why, cause) SELECT id, version, claimed_at, claimed_by, taken_over, $2, $3, $4, $5,"
+            " 'PROCESSING', status, attempt, $6, $7 FROM transactions WHERE id = $1 AND version = $8 AND status = $9",
+            before.id, before.token, before.attempt, line.at, line.by, line.why, line.cause, after.version, after.status,
+        )
+    if number == len(moves):'''
+"""The line of history, written by a statement of its own after that of the change."""
+_LEASE_SQL = """AND (t.lease_until IS NULL OR t.lease_until < clock.now - :skew::interval
+           OR t.lease_until > clock.now + interval '2 hours')"""
+_QUEUE_SQL = """WHERE t.due_at IS NOT NULL
+      AND t.due_at <= clock.now
+      AND (t.due_at, t.id) > (:after_due_at::timestamptz, :after_id::text)"""
+
+VARIANTS: tuple[Variant, ...] = (
+    # --- claim
+    Variant(
+        "claim takes what lies on a desk",
+        ("E1",),
+        (
+            Code(f"{TRANSITIONS}claimable", "return False", "return record.status is Status.REVIEW"),
+            Code(f"{TRANSITIONS}decide", "case ((Status.PENDING | Status.PROCESSING), Claim()):", "case _, Claim():"),
+            Sql("CLAIM", _QUEUE_SQL, f"WHERE t.status = 'REVIEW' OR {_QUEUE_SQL.removeprefix('WHERE')}"),
+            Sql("CLAIM", "CASE WHEN p.desk IS NULL THEN t.due_at END", "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END"),
+        ),
+        _CORE,
+    ),
+    Variant(
+        "claim takes what is final",
+        ("E2",),
+        (
+            Code(f"{TRANSITIONS}claimable", "return False", "return record.status.is_final"),
+            Code(f"{TRANSITIONS}decide", "case ((Status.PENDING | Status.PROCESSING), Claim()):", "case _, Claim():"),
+            Sql("CLAIM", _QUEUE_SQL, f"WHERE t.settled_at IS NOT NULL OR {_QUEUE_SQL.removeprefix('WHERE')}"),
+            Sql("CLAIM", "CASE WHEN p.desk IS NULL THEN t.due_at END", "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END"),
+        ),
+        f"{_DOMAIN} tests/contract/test_store.py tests/contract/test_dynamodb.py -k 'domain or memory or postgres or dynamodb'",
+        "final moved",
+    ),
+    Variant(
+        "claim steals a live lease",
+        ("E3",),
+        (
+            Code(f"{TRANSITIONS}claimable", "until is not None and (until + policy.clock_skew < now or until > now + LONGEST_LEASE)", "True"),
+            Sql("CLAIM", _LEASE_SQL, ""),
+        ),
+        _CORE,
+        "two holders",
+    ),
+    Variant(
+        "lease ends a moment too early",
+        ("E4",),
+        (
+            Code(f"{TRANSITIONS}claimable", "until + policy.clock_skew < now", "until + policy.clock_skew <= now"),
+            Sql("CLAIM", "t.lease_until < clock.now - :skew::interval", "t.lease_until <= clock.now - :skew::interval"),
+        ),
+        _CORE,
+        "two holders",
+    ),
+    Variant(
+        "takeover keeps the old token",
+        ("E5",),
+        (
+            Code(f"{TRANSITIONS}_claim", "token=event.token", "token=record.token or event.token"),
+            Sql("CLAIM", "token = CASE WHEN p.desk IS NULL THEN :token::text END", "token = CASE WHEN p.desk IS NULL THEN coalesce(t.token, :token::text) END"),
+        ),
+        _CORE,
+        "one token",
+    ),
+    Variant(
+        "worker's name is its token",
+        ("E6", "S7"),
+        (
+            Code("workers.serverless.handlers:confirm", "lambda: secrets.token_hex(8)", 'lambda: f"run-{run}"'),
+            Code("workers.service.__main__:Service.__init__", "lambda: secrets.token_hex(8)", "lambda: by"),
+            Code("simulation.life:Life.new_token", 'f"{self.name}.{self.tokens}"', "self.name"),
+        ),
+        "tests/serverless/test_handlers.py tests/service/test_beside.py tests/variants/test_by_design.py -k 'batch or token or canary or heart'",
+        "one token",
+    ),
+    Variant(
+        "lease not looked at before a call",
+        ("E7",),
+        (Code(f"{CONFIRMING}Confirmer._no_call", "lease_until is None or ends > lease_until", "False"),),
+        f"{_DOMAIN} {_STREAM}",
+        "lease",
+    ),
+    Variant(
+        "claims wait for each other's rows",
+        ("E8",),
+        (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", "FOR UPDATE OF t"),),
+        _SQL,
+    ),
+    Variant(
+        "claims lock nothing",
+        ("E9",),
+        (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", ""),),
+        _SQL,
+        "two holders",
+    ),
+    Variant(
+        "what an index showed is not looked at again",
+        ("E10",),
+        (
+            Code(f"{DYNAMODB}DynamoDbStore._claim", "claimable(record, now, self.policy) and", "record.status is Status.PROCESSING or"),
+            Code(f"{TRANSITIONS}_claim", "if not claimable(record, now, policy):", "if record.status is not Status.PROCESSING and not claimable(record, now, policy):"),
+        ),
+        _DYNAMO,
+        "two holders",
+    ),
+    Variant(
+        "own won claim not recognised",
+        ("E12", "S9"),
+        (
+            Code(f"{DYNAMODB}DynamoDbStore._won", "own = {move.before.id for move in failed if _is_ours(items.get(move.before.id), move.after)}", "own: set[str] = set()"),
+            Code("workers.database.source:RetryingSource.claim", "if tried and (held := await self.store.held(token)):", "if (held := []):"),
+        ),
+        "tests/contract/test_dynamodb.py tests/contract/test_store.py tests/service/test_service.py tests/variants/test_missing.py -k 'dynamodb or postgres or lost'",
+        "fair",
+    ),
+    Variant(
+        "newest first",
+        ("E13",),
+        (
+            Code(f"{DYNAMODB}DynamoDbStore._page", '"ScanIndexForward": not backwards', '"ScanIndexForward": backwards'),
+            Sql("CLAIM", "ORDER BY t.due_at, t.id LIMIT", "ORDER BY t.due_at DESC, t.id LIMIT"),
+        ),
+        _BOTH + " tests/contract/test_dynamodb.py",
+        "starved",
+    ),
+    Variant(
+        "cursor dropped after the first page",
+        ("E14", "S10"),
+        (
+            Code(f"{DYNAMODB}_Walk._move_up", "if not keys and self._after[n] is not None:", "if False:"),
+            Code(f"{POSTGRES}PostgresStore.claim_next", "if look is Look.SWEEP:", "if False:"),
+        ),
+        "tests/contract/test_dynamodb.py tests/contract/test_postgres.py tests/variants/test_missing.py -k 'plan or due or backlog or hint or claim or page'",
+        "liveness",
+    ),
+    Variant(
+        "only what became due lately is looked for",
+        ("E15",),
+        (
+            Code(f"{TRANSITIONS}claimable", "due <= now or", "now - policy.retry_cap <= due <= now or"),
+            Sql("CLAIM", "AND t.due_at <= clock.now", "AND t.due_at <= clock.now AND t.due_at > clock.now - interval '15 minutes'"),
+        ),
+        _CORE,
+        "liveness",
+    ),
+    # --- effect
+    Variant(
+        "key for each attempt",
+        ("E16",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "key = record.id", 'key = f"{record.id}-{record.attempt}"'),),
+        _CORE,
+        "two effects",
+    ),
+    Variant(
+        "key made at the call and kept nowhere",
+        ("E17",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "self.gateway.confirm(record, key)", "self.gateway.confirm(record, self.new_token())"),),
+        _CORE,
+        "two effects",
+    ),
+    Variant(
+        "sending not noted before the call",
+        ("E17",),
+        (
+            Code(f"{TRANSITIONS}_possibly_sent", "record = record._replace(last_sent_at=record.lease_until)", "pass"),
+            Sql("CLAIM", "WHEN p.lease_until IS NOT NULL THEN greatest(p.lease_until, p.others_until)", ""),
+        ),
+        _CORE,
+        "asked first",
+    ),
+    Variant(
+        "lease not looked at again between question and send",
+        ("E18", "S3"),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                "if trouble := self._no_call(record, now, stop_at) or self._too_late(record, now):",
+                "if trouble := (not sent_earlier and self._no_call(record, now, stop_at)) or self._too_late(record, now):",
+            ),
+        ),
+        f"{_DOMAIN} {_STREAM} tests/variants/test_missing.py",
+        "lease",
+    ),
+    Variant(
+        "time-out means failed",
+        ("E19",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "outcome = admitted(await self.gateway.confirm(record, key))", "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Rejected(outcome.reason) if isinstance(outcome, Unknown) else outcome", (_REJECTED,)),),
+        _CORE,
+        "ledger",
+    ),
+    Variant(
+        "time-out means success",
+        ("E20",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "outcome = admitted(await self.gateway.confirm(record, key))", "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Confirmed('?', record.amount, record.currency) if isinstance(outcome, Unknown) else outcome"),),
+        _CORE,
+        "ledger",
+    ),
+    Variant(
+        "resent past the key window",
+        ("E21",),
+        (Code(f"{TRANSITIONS}may_resend", "now + policy.call_timeout < first + policy.key_window", "True"),),
+        _CORE,
+        "key window",
+    ),
+    Variant(
+        "key window not looked at again after the wait",
+        ("E21",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "if sent_earlier and not may_resend(record, now, self.policy):", "if False:"),),
+        f"{_DOMAIN} tests/variants/test_missing.py",
+        "key window",
+    ),
+    Variant(
+        "first 'not found' means declined",
+        ("E22",),
+        (Code(f"{TRANSITIONS}_answer", "case NotFound() if event.asked:", "case NotFound() if event.asked and case.settled_down > now: return _moved(record, now, event.by, Status.REJECTED, because(Cause.REFUSED, reason='unknown'), next_attempt_at=None, lease_until=None, settled_at=now)\n        case NotFound() if event.asked:"),),
+        _CORE,
+        "ledger",
+    ),
+    Variant(
+        "grace period of nothing",
+        ("E22",),
+        (
+            Code(f"{TRANSITIONS}_Case.settled_down", "return (self.record.last_sent_at or self.now) + self.policy.grace", "return self.now"),
+            Code(f"{TRANSITIONS}may_resend", "record.last_sent_at + policy.grace <= now", "True"),
+        ),
+        _CORE,
+        "grace",
+    ),
+    Variant(
+        "amount not compared",
+        ("E23",),
+        (Code(f"{TRANSITIONS}_confirmed", "outcome.amount != record.amount or ", ""),),
+        _CORE,
+        "ledger",
+    ),
+    Variant(
+        "amounts as floats",
+        ("E24",),
+        (
+            Code(f"{DYNAMODB}_from_value", 'return int(value["N"])', 'return float(value["N"]) if name == "amount" else int(value["N"])'),
+            Code(f"{POSTGRES}_claimed", "amount=row.amount", "amount=row.amount / 1"),
+            Code(f"{EVIDENCE}_confirmed", "if type(amount) is not int:", "if type(amount) not in (int, float):"),
+            Code("workers.domain.outcomes:admitted", "type(amount) is not int or", "type(amount) not in (int, float) or"),
+        ),
+        f"{_READ} tests/domain/test_text.py tests/contract/test_dynamodb.py tests/contract/test_postgres.py tests/variants/test_missing.py -k 'odd or admitted or adapter or amount or times or whole'",
+        "whole",
+    ),
+    Variant(
+        "every currency has two decimals",
+        ("E25",),
+        (
+            Code("workers.domain.currency:in_major_units", "exponent = EXPONENTS.get(currency)", "exponent = 2"),
+            Code("cli.rows:_as_minor", 'exponent = EXPONENTS.get(currency or "")', "exponent = 2"),
+        ),
+        "tests/cli/test_rows.py",
+        unseen="an amount is whole minor units from the import to the gateway and back: no line of the core knows an exponent",
+    ),
+    Variant(
+        "currency not compared",
+        ("E26",),
+        (Code(f"{TRANSITIONS}_confirmed", " or outcome.currency != record.currency", ""),),
+        _CORE,
+        "ledger",
+    ),
+    Variant(
+        "refusal tried again for ever",
+        ("E27",),
+        (
+            Code(f"{EVIDENCE}_rejected", "return Rejected(_clean(reason, transaction))", "return Retryable(_clean(reason, transaction), counts=False)"),
+        ),
+        _READ,
+        "refusal",
+    ),
+    Variant(
+        "error of the gateway is final",
+        ("E28",),
+        (Code(f"{EVIDENCE}_outcome", "if row.outcome is Rejected:", 'if row.status == 500:\n        return Rejected("error")\n    if row.outcome is Rejected:'),),
+        _READ,
+        "ledger",
+    ),
+    Variant(
+        "error of the gateway means not done",
+        ("E28",),
+        (_proof(500, "error", "confirm", outcome=Retryable),),
+        _READ,
+        "asked first",
+    ),
+    Variant(
+        "429 eats attempts",
+        ("E29",),
+        (_proof(429, "rate_limited", "confirm", counts=True),),
+        _READ,
+        "attempts",
+    ),
+    # --- settle
+    Variant(
+        "settle by id only",
+        ("E30",),
+        (
+            Sql("SETTLE", "AND t.token = m.token", ""),
+            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ?\''),
+            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"]]'),
+        ),
+        _BOTH,
+        "fence",
+    ),
+    Variant(
+        "settle by state only",
+        ("E31",),
+        (
+            Sql("SETTLE", "AND t.token = m.token", "AND t.status = 'PROCESSING'"),
+            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ? AND "status" = ?\''),
+            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["status"]]'),
+        ),
+        _BOTH,
+        "fence",
+    ),
+    Variant(
+        "settle of what nobody holds",
+        ("E32",),
+        (
+            Sql("SETTLE", "AND t.token = m.token", "AND coalesce(t.token, m.token) = m.token"),
+            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ? AND "version" = ?\' if move.after.status is Status.PROCESSING or move.before.token is None else f\'UPDATE "{table}" {_sets(changes)} {gone} WHERE "id" = ? AND "token" = ?\''),
+            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["version"] if move.after.status is Status.PROCESSING or move.before.token is None else old["token"]]'),
+        ),
+        _BOTH,
+        "fence",
+    ),
+    Variant(
+        "late result that nobody else claimed is lost",
+        ("E33",),
+        (
+            Sql("SETTLE", "AND t.token = m.token", "AND t.token = m.token AND t.lease_until > m.at"),
+            Code(f"{DYNAMODB}DynamoDbStore.settle", "errors = await self._write(moves)", "now = self.clock.now(); moves = [Move(b, a) if b.lease_until is None or b.lease_until > now else Move(b._replace(version=-1), a) for b, a in moves]; errors = await self._write(moves)"),
+        ),
+        f"{_STORE} tests/variants/test_missing.py -k 'postgres or dynamodb'",
+        "late result",
+    ),
+    Variant(
+        "history outside the transaction of its change",
+        ("E34", "S1"),
+        (
+            Sql("SETTLE", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled WHERE false"),
+            Code(f"{POSTGRES}PostgresStore._settle", "if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):", _LATER),
+        ),
+        _SQL + " tests/variants/test_missing.py",
+    ),
+    Variant(
+        "history without a reason",
+        ("E35",),
+        (
+            Code(f"{TRANSITIONS}_moved", "why=why", 'why=""'),
+            Sql("CLAIM", "'REVIEW', attempt, reason, cause", "'REVIEW', attempt, '', cause"),
+        ),
+        _CORE,
+        "cause",
+    ),
+    Variant(
+        "line without a cause",
+        ("E35",),
+        (
+            Code(f"{TRANSITIONS}_moved", "cause=cause", "cause=None"),
+            Sql("CLAIM", "'REVIEW', attempt, reason, cause", "'REVIEW', attempt, reason, NULL"),
+        ),
+        _CORE,
+        "cause",
+    ),
+    Variant(
+        "takeover without its line",
+        ("E35",),
+        (
+            Code(f"{TRANSITIONS}_claim", "first_sent_at=record.first_sent_at or", "**({'history': record.history} if crashed else {}), first_sent_at=record.first_sent_at or"),
+            Code(f"{TRANSITIONS}_moved", "history=with_line(record.history, entry),\n        **changes,", "**{'history': with_line(record.history, entry), **changes},"),
+            Sql("CLAIM", "FROM changed WHERE taken_over ), to_review", "FROM changed WHERE false ), to_review"),
+        ),
+        _CORE,
+        "history",
+    ),
+    Variant(
+        "final state overwritten by a sweep",
+        ("E36",),
+        (
+            Sql("SET_ASIDE", "AND t.due_at IS NOT NULL AND (t.due_at <= clock.now OR t.due_at > clock.now + :longest_wait::interval)", "AND :longest_wait::interval IS NOT NULL"),
+            Sql("DOUBT", "WHERE due_at IS NOT NULL AND status = 'PENDING'", "WHERE true"),
+            Code(f"{DYNAMODB}_waits", "return record.status in (Status.PENDING, Status.REVIEW)", "return True"),
+        ),
+        f"tests/contract/test_rules.py {_BOTH} tests/contract/test_shadow.py tests/variants/test_missing.py",
+    ),
+    Variant(
+        "amounts change on the way",
+        ("E37",),
+        (
+            Code(f"{TRANSITIONS}_release", "next_attempt_at=None if due is None else utc(due)", "amount=record.amount // 10, next_attempt_at=None if due is None else utc(due)"),
+            Sql("SETTLE", "SET status = m.status", "SET amount = t.amount / 10, status = m.status"),
+        ),
+        _CORE,
+        "lost",
+    ),
+    # --- lease and crash
+    Variant(
+        "heartbeat without the token",
+        ("E38",),
+        (
+            Sql("EXTEND", "AND t.token = held.token", "AND t.token IS NOT NULL AND held.token IS NOT NULL"),
+            Code(f"{DYNAMODB}DynamoDbStore.extend", "moves = [Move(record, extended(record, now, self.policy)) for record in transactions]", "moves = [Move(record, extended(record, now, self.policy)) for one in transactions if (record := await self.find(one.id)) and record.status is Status.PROCESSING]"),
+        ),
+        _BOTH,
+        "lease",
+    ),
+    Variant(
+        "heartbeat outlives the settle",
+        ("E39",),
+        (
+            Code(f"{STREAM}Stream._renew", "if (hold := hold_of(record)) in self.held:", "if hold := hold_of(record):"),
+        ),
+        f"{_STREAM} tests/variants/test_missing.py",
+        "left behind",
+    ),
+    Variant(
+        "takeover by age, ignores the heartbeat",
+        ("E40",),
+        (
+            Code(f"{TRANSITIONS}claimable", "until = record.lease_until", "until = record.lease_until and record.history[-1].at + policy.lease"),
+            Sql("CLAIM", "t.lease_until < clock.now - :skew::interval", "t.claimed_at < clock.now - :lease::interval - :skew::interval"),
+        ),
+        _CORE,
+        "two holders",
+    ),
+    Variant(
+        "what others hold hides what is behind it",
+        ("E41",),
+        (
+            Code(f"{DYNAMODB}DynamoDbStore.claim", "while len(held) + len(to_review) < limit and (keys := await due.take(limit)):", "if keys := await due.take(limit):"),
+            Sql("CLAIM", _QUEUE_SQL, f"{_QUEUE_SQL} AND t.id IN (SELECT id FROM transactions WHERE due_at <= (SELECT now FROM clock) ORDER BY due_at, id LIMIT :limit::int)"),
+        ),
+        _BOTH,
+        "starved",
+    ),
+    Variant(
+        "worker's clock instead of the datastore's",
+        ("E42",),
+        (Code(f"{POSTGRES}PostgresStore._now", "self.clock.now() if self.clock else None", "self.clock.now() if self.clock else datetime.now(UTC) - timedelta(hours=1)"),),
+        "tests/contract/test_postgres.py",
+    ),
+    Variant(
+        "crash does not count as an attempt",
+        ("E43",),
+        (
+            Code(f"{TRANSITIONS}_claim", "attempt=min(record.attempt, policy.most_claims) + 1", "attempt=min(record.attempt, policy.most_claims) + (not crashed)"),
+            Sql("CLAIM", "least(t.attempt, 2 * :max_attempts::int) + 1", "least(t.attempt, 2 * :max_attempts::int) + CASE WHEN p.lease_until IS NULL THEN 1 ELSE 0 END"),
+        ),
+        _CORE,
+        "attempts",
+    ),
+    Variant(
+        "one attempt too many",
+        ("E44",),
+        (
+            Code(f"{TRANSITIONS}_Case.used_up", "self.record.attempt >= self.policy.max_attempts", "self.record.attempt > self.policy.max_attempts"),
+            Code(f"{TRANSITIONS}may_send", "record.attempt <= policy.max_attempts", "record.attempt <= policy.max_attempts + 1"),
+            Sql("CLAIM", "WHEN t.attempt >= :max_attempts::int THEN", "WHEN t.attempt > :max_attempts::int THEN"),
+        ),
+        _CORE,
+        "attempts",
+    ),
+    Variant(
+        "a stop releases what others hold",
+        ("E45",),
+        (
+            Sql("SETTLE", "AND t.token = m.token", "AND (t.token = m.token OR t.status = 'PROCESSING' AND m.cause IN ('stopping', 'time-short', 'lease-short'))"),
+            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ?\' + (\' AND "status" = ?\' if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else \' AND "version" = ?\')'),
+            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["status"] if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else old["version"]]'),
+        ),
+        f"{_STORE} tests/variants/test_missing.py -k 'postgres or dynamodb'",
+        "fence",
+    ),
+    Variant(
+        "released as never sent, after the effect",
+        ("E46",),
+        (Code(f"{TRANSITIONS}_answer", "return _retry(case, event, unknown, counts=True, sent=not event.asked)", "return _retry(case, event, unknown, counts=True, sent=False)"),),
+        _CORE,
+        "asked first",
+    ),
+    Variant(
+        "what is exhausted is dropped silently",
+        ("E47",),
+        (
+            Code(f"{TRANSITIONS}_review", "owner=policy.review_owner,\n        review_by=case.now + policy.review_within,", "owner=None,\n        review_by=None,"),
+            Sql("CLAIM", "ELSE :owner::text END", "ELSE left(:owner::text, 0) END"),
+        ),
+        _CORE,
+        "desk",
+    ),
+    Variant(
+        "next turn never comes",
+        ("E47",),
+        (Code(f"{TRANSITIONS}_by_deadline", "return due if due is None", "return None if case.record.tries > 2 else due if due is None"),),
+        _CORE,
+        "liveness",
+    ),
+    Variant(
+        "unexpected error ends the payment",
+        ("E48",),
+        (Code(f"{CONFIRMING}Confirmer._answer", 'Unknown(f"{type(error).__name__} in the gateway adapter")', "Rejected(type(error).__name__)", (_REJECTED,)),),
+        _CORE,
+        "ledger",
+    ),
+    # --- operations
+    Variant(
+        "redrive of what is final",
+        ("E49",),
+        (
+            Code(f"{TRANSITIONS}decide", "case Status.REVIEW, Redrive():", "case _, Redrive():"),
+            Migration("0014", "AND status = 'REVIEW'", ""),
+        ),
+        _CORE,
+        "final moved",
+    ),
+    Variant(
+        "redrive takes a new key",
+        ("E50",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "key = record.id", "key = record.id if not any(line.cause is Cause.REDRIVEN for line in record.history) and record.deadline - record.created_at != self.policy.review_within else record.id + '-again'"),),
+        f"{_CORE} tests/variants/test_missing.py",
+        "two effects",
+    ),
+    Variant(
+        "who asks also approves",
+        ("E51",),
+        (Code(f"{TRANSITIONS}_redrive", "if by.casefold() == approved_by.casefold():", "if False:"),),
+        f"{_CORE} tests/domain/test_text.py",
+        "two people",
+    ),
+    Variant(
+        "card number in a line",
+        ("E52",),
+        (
+            Code("workers.domain.redaction:redact", "text = without_cards(cut(text, MOST))", "return text"),
+            Code(f"{EVIDENCE}_clean", "if digits > 4 or", "if False and digits > 4 or"),
+        ),
+        "tests/domain/test_redaction.py tests/gateway/test_payments.py tests/telemetry/test_lines.py",
+        "secret",
+    ),
+    # --- money first
+    Variant(
+        "another amount leaves no trace of sending",
+        ("M1",),
+        (Code(f"{TRANSITIONS}_answer", "_review(case, _sent(case, sent=True), event.by, other, gateway_reference=reference)", "_review(case, record._replace(first_sent_at=None, last_sent_at=None), event.by, other, gateway_reference=reference)"),),
+        _CORE,
+        "asked first",
+    ),
+    Variant(
+        "redrive forgets that it was sent",
+        ("M1b",),
+        (
+            Code(f"{TRANSITIONS}_redrive", "if record.sent_earlier:", "record = record._replace(first_sent_at=None, last_sent_at=None)\n    if record.sent_earlier:"),
+            Migration("0014", "last_sent_at = CASE WHEN first_sent_at IS NULL THEN last_sent_at ELSE coalesce(last_sent_at, now()) END,", "first_sent_at = NULL, last_sent_at = NULL,"),
+        ),
+        _CORE,
+        "two effects",
+    ),
+    Variant(
+        "answer taken as proof of earlier sends",
+        ("M1",),
+        (Code(f"{TRANSITIONS}_sent", "return record if record.sent_earlier else record._replace(first_sent_at=None)", "return record._replace(first_sent_at=None, last_sent_at=None)"),),
+        _CORE,
+        "asked first",
+    ),
+    Variant(
+        "resent without asking",
+        ("M1",),
+        (Code("workers.domain.transaction:Transaction.sent_earlier", "return self.last_sent_at is not None or", "return False and"),),
+        _CORE,
+        "two effects",
+    ),
+    Variant(
+        "shadow mode puts unasked on a desk",
+        ("M2",),
+        (
+            Code(f"{TRANSITIONS}_possibly_sent", "return doubted(record, now, policy)", "return record"),
+            Sql("CLAIM", "WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE THEN CASE WHEN t.attempt", "WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL THEN CASE WHEN t.attempt"),
+        ),
+        _SHADOW,
+        "unasked",
+    ),
+    Variant(
+        "shadow mode sends",
+        ("M2",),
+        (
+            Code(f"{TRANSITIONS}may_send", " and not policy.only_ask", ""),
+            Code(f"{TRANSITIONS}_possibly_sent", "if policy.only_ask:", "if False:"),
+            Sql("CLAIM", "WHEN :only_ask::boolean OR p.desk = 'unreadable' THEN p.now", "WHEN p.desk = 'unreadable' THEN p.now"),
+            Sql("CLAIM", "CASE WHEN :only_ask::boolean THEN clock.now WHEN", "CASE WHEN"),
+        ),
+        _SHADOW,
+        "shadow",
+    ),
+    Variant(
+        "shadow mode takes unknown for not done",
+        ("M2b",),
+        (
+            Code("workers.gateway.shadow:ShadowGateway.confirm", 'Unknown("shadow: the gateway does not know it yet")', 'Retryable("shadow")', (_RETRYABLE,)),
+            Code(f"{TRANSITIONS}_answer", "case Unknown(reason):", "case Unknown(reason) if case.policy.only_ask: return _retry(case, event, because(Cause.NOT_DONE, reason=reason), counts=False, sent=False)._replace(first_sent_at=None, last_sent_at=None)\n        case Unknown(reason):"),
+        ),
+        f"{_SHADOW} tests/gateway/test_shadow.py",
+        "asked first",
+    ),
+    Variant(
+        "what others sent before shadow mode was left is believed unsent",
+        ("M2c",),
+        (
+            Code(f"{TRANSITIONS}_others_sent", "if policy.only_ask or policy.others_until is None:", "if True:"),
+            Sql("CLAIM", "WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until", "WHEN :others_stopped::timestamptz < '0001-01-01' THEN clock.now END AS others_until"),
+        ),
+        _SHADOW,
+        "asked first",
+    ),
+    Variant(
+        "unknown goes to a desk when attempts are used up",
+        ("M3",),
+        (
+            Code(f"{TRANSITIONS}_retry", "counts = counts and not event.asked", "pass"),
+            Code(f"{TRANSITIONS}_retry", "if not sent and not _asks_again(case, event) and (case.overdue or (counts and case.used_up)):", "if case.overdue or (counts and case.used_up):"),
+        ),
+        _CORE,
+        "unasked",
+    ),
+    Variant(
+        "stranger's 404 is evidence",
+        ("M4",),
+        (Code(f"{EVIDENCE}read", "except _Odd as odd:", "except _Odd as odd:\n        if status == 404 and verb == 'ask':\n            return Called(NotFound(), True)"),),
+        _READ,
+        "two effects",
+    ),
+    Variant(
+        "leases are looked up by id",
+        ("M5",),
+        (Code(f"{STREAM}hold_of", "return record.id, record.token", "return record.id, None"),),
+        _STREAM,
+        "lease",
+    ),
+    Variant(
+        "canary by its name alone",
+        ("M6",),
+        (
+            Code("workers.domain.transaction:is_canary", "and (amount, currency) == (CANARY_AMOUNT, CANARY_CURRENCY)\n        and _CANARY_ID.fullmatch(id_) is not None", ""),
+            Migration("0006", "RETURN is_canary_id(id) AND amount = 1 AND currency = 'USD'", "RETURN id LIKE 'canary-%'"),
+        ),
+        "tests/contract/test_canary.py",
+        "hidden",
+    ),
+    Variant(
+        "history follows what was picked",
+        ("M7",),
+        (
+            Sql("CLAIM", "SELECT t.ctid AS place,", "SELECT t.ctid AS place, t.id, t.version,"),
+            Sql("CLAIM", "SELECT id, version, token, to_timestamp(at), :by::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END, 'REVIEW', attempt, reason, cause FROM changed WHERE due_at IS NULL", "SELECT id, version + 1, token, to_timestamp(at), :by::text, CASE WHEN lease_until IS NULL THEN 'PENDING' ELSE 'PROCESSING' END, 'REVIEW', attempt, desk, desk FROM picked WHERE desk IS NOT NULL"),
+        ),
+        "tests/contract/test_rules.py tests/contract/test_store.py -k postgres",
+    ),
+    Variant(
+        "one row stops all others",
+        ("M7b",),
+        (
+            _constant(f"{POSTGRES}POISON", ()),
+            _constant(f"{DYNAMODB}_OWN_FAULTS", ()),
+        ),
+        "tests/contract/test_rules.py",
+        "liveness",
+    ),
+    Variant(
+        "wait does not grow after what is not counted",
+        ("M8",),
+        (Code(f"{TRANSITIONS}_retry", "case.policy.backoff(case.record.tries + 1, case.chance)", "case.policy.backoff(case.record.attempt, case.chance)"),),
+        _CORE,
+        "backoff",
+    ),
+    Variant(
+        "history without a bound",
+        ("M8b",),
+        (
+            Code("workers.domain.history:with_line", "if line.now is Status.CONFIRMED:", "if True:"),
+        ),
+        _CORE,
+        "bounded",
+    ),
+    Variant(
+        "an item from elsewhere is believed",
+        ("M9",),
+        (
+            Code(f"{DYNAMODB}parse", "if broken := broken_rule(record):", "if broken := None:"),
+            Migration("0001", "CREATE DOMAIN minor_units AS bigint CHECK (VALUE BETWEEN 0 AND 1000000000000000)", "CREATE DOMAIN minor_units AS bigint"),
+            Migration("0001", "CREATE DOMAIN currency_code AS text CHECK (VALUE ~ '^[A-Z]{3}$')", "CREATE DOMAIN currency_code AS text"),
+        ),
+        "tests/contract/test_rules.py tests/contract/test_postgres.py -k 'refuses or item'",
+        "nonsense",
+    ),
+    Variant(
+        "an adapter's text goes on as it came",
+        ("M10",),
+        (Code("workers.domain.outcomes:admitted", "clean = text.words(outcome.reason) or", "clean = outcome.reason or"),),
+        f"tests/domain/test_text.py {_STORE} -k 'domain or memory or postgres'",
+        "clean",
+    ),
+    Variant(
+        "one item that refuses its settle fails its neighbours",
+        ("M10b",),
+        (
+            Code(f"{POSTGRES}PostgresStore.settle", "if len(moves) > 1:", "if False:"),
+            Code(f"{DYNAMODB}DynamoDbStore._codes", "if len(statements) == 1:", "if True:\n            return [_INVALID[-1]] * len(statements)\n        if False:"),
+        ),
+        f"tests/contract/test_rules.py {_STORE} -k 'postgres or dynamodb or invalid or large'",
+        "liveness",
+    ),
+    Variant(
+        "a receipt is stored masked",
+        ("M11",),
+        (Code(f"{TRANSITIONS}_confirmed", "gateway_reference=outcome.reference", "gateway_reference=redact(outcome.reference)"),),
+        f"{_DOMAIN} {_STORE} {_READ} tests/variants/test_missing.py -k 'domain or memory or reference or receipt'",
+        "receipt",
+    ),
+    Variant(
+        "a key that cannot be read anew is thrown away",
+        ("M12",),
+        (Code("workers.gateway.api_key:ApiKey._look", "if self._until is None:", "if True:"),),
+        "tests/gateway/test_api_key.py tests/service/test_beside.py",
+        unseen="the simulated gateway has no key: which one a worker sends is not part of a life",
+    ),
+    Variant(
+        "a lost datastore frees all calls",
+        ("M13",),
+        (
+            Code("workers.gateway.limits:Limiter._keep_asking", "self._next = self._now() + trouble * (0.5 + self._chance.random() / 2)", "self._instants = [self._now()] * 100; self._new.set(); self._next = self._now() + trouble"),
+        ),
+        "tests/gateway/test_shares.py -k 'lost or all_workers or stops_no_worker'",
+        unseen="the wait for a turn is played, who takes which share is not: tests/gateway/test_shares.py has a simulation of its own for that",
+    ),
+    Variant(
+        "the run lock is not renewed by its batches",
+        ("M14",),
+        (Code("workers.serverless.run_lock:RunLock.keep", "if now - max(since, self.renewed.get(run, since)) < lease / 3:", "if True:"),),
+        "tests/serverless/test_handlers.py -k 'lock or run'",
+        unseen="lives are played as if no run lock were held: it saves work, and is not what safety rests on",
+    ),
+    Variant(
+        "a plan reads every shard to its full size",
+        ("M15",),
+        (Code(f"{DYNAMODB}_Walk.__init__", "even = math.ceil(expected / len(shards))", "even = expected"),),
+        "tests/contract/test_dynamodb.py -k 'plan or report or reads'",
+        unseen="costs memory and reads, and no promise: what a plan may read is counted in tests/contract",
+    ),
+    Variant(
+        "an import takes a deadline that no datastore takes",
+        ("M19",),
+        (_constant("cli.rows:YEARS", (1, 9999)),),
+        "tests/cli/test_rows.py",
+        unseen="what comes in has passed the import by then",
+    ),
+    Variant(
+        "lowered shards strand what is in the others",
+        ("M20",),
+        (Code(f"{DYNAMODB}DynamoDbStore._shards", "max(self.shards, self.used)", "self.shards"),),
+        "tests/contract/test_dynamodb.py tests/contract/test_producers.py -k 'shards'",
+    ),
+    Variant(
+        "a first send that a wrong clock dated is believed",
+        ("M21",),
+        (
+            Code(f"{TRANSITIONS}_believed", "if first is None or first <= now + policy.clock_skew:", "if True:"),
+            Sql("CLAIM", "WHEN t.first_sent_at > p.now + :skew::interval THEN least(t.created_at, greatest(t.arrived_at, '1970-01-01'), p.now)", ""),
+        ),
+        _CORE,
+        "key window",
+    ),
+    # --- survivors
+    Variant(
+        "redrive without its fence",
+        ("S2",),
+        (
+            Code(f"{DYNAMODB}DynamoDbStore.redrive", "if not (await self.settle([Move(before, after)]))[0]:", "if not (await self.settle([Move(before, after)]))[0] and not (await self.settle([Move(await self.find(id), after)]))[0]:"),
+            Migration("0014", "AND version = expected AND status = 'REVIEW'", ""),
+        ),
+        f"{_BOTH} tests/variants/test_missing.py tests/contract/test_postgres.py tests/contract/test_dynamodb.py",
+        "fence",
+    ),
+    Variant(
+        "key window counted from the last send",
+        ("S4",),
+        (Code(f"{TRANSITIONS}may_resend", "_believed(record, now, policy).first_sent_at", "_believed(record, now, policy).last_sent_at"),),
+        _CORE + " tests/variants/test_missing.py",
+        "key window",
+    ),
+    Variant(
+        "key window without room for the call",
+        ("S5",),
+        (Code(f"{TRANSITIONS}may_resend", "now + policy.call_timeout < first + policy.key_window", "now < first + policy.key_window"),),
+        _CORE + " tests/variants/test_missing.py",
+        "key window",
+    ),
+    Variant(
+        "sent past the deadline",
+        ("S6",),
+        (Code(f"{CONFIRMING}Confirmer._too_late", "if now >= record.deadline", "if False"),),
+        _CORE,
+        "deadline",
+    ),
+    Variant(
+        "resent past the deadline",
+        ("S6",),
+        (
+            Code(f"{CONFIRMING}Confirmer._too_late", "if now >= record.deadline", "if now >= record.deadline and not record.sent_earlier"),
+            Code(f"{TRANSITIONS}may_resend", "and now < record.deadline", ""),
+        ),
+        _CORE + " tests/variants/test_missing.py",
+        "deadline",
+    ),
+    Variant(
+        "a stale read decides whose write it was",
+        ("S8",),
+        (Code(f"{DYNAMODB}DynamoDbStore._won", "consistent=True", "consistent=False"),),
+        "tests/contract/test_dynamodb.py tests/variants/test_missing.py",
+        "fair",
+    ),
+    Variant(
+        "callers not waited for at a stop",
+        ("S11",),
+        (Code(f"{STREAM}Stream.run", "await asyncio.gather(*callers)\n", "for one in callers: one.cancel()\n"),),
+        f"{_STREAM} tests/variants/test_missing.py",
+        "left behind",
+    ),
+)
