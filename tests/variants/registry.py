@@ -113,7 +113,7 @@ ASKED: Mapping[str, str] = {
 
 IMPOSSIBLE: Mapping[str, str] = {
     "E11": "a claim is one UPDATE: a reader refuses it, and the service takes that for a lost database"
-    " (tests/variants/test_by_design.py::test_a_reader_takes_no_claim)",
+    " (tests/contract/test_fence.py::test_a_reader_takes_no_claim)",
 }
 """What the design leaves no place for, and the test that shows it."""
 
@@ -154,15 +154,15 @@ TRANSITIONS, CONFIRMING = "workers.domain.transitions:", "workers.domain.confirm
 DYNAMODB, POSTGRES = "workers.stores.dynamodb:", "workers.stores.postgres:"
 STREAM, EVIDENCE = "workers.service.stream:", "workers.gateway.evidence:"
 
-_DOMAIN = "tests/domain/test_transitions.py tests/domain/test_confirming.py"
-_STORE = "tests/contract/test_store.py tests/contract/test_evidence.py"
+_DOMAIN = "tests/domain/test_transitions.py tests/domain/test_confirming.py tests/domain/test_sending.py"
+_STORE = "tests/contract/test_fence.py tests/contract/test_store.py tests/contract/test_evidence.py"
 _CORE = f"{_DOMAIN} {_STORE} -k 'domain or memory or postgres'"
 """Of what is in the core: the model and PostgreSQL, whose tests are quick. The same code runs over DynamoDB."""
-_DYNAMO = f"{_STORE} tests/contract/test_dynamodb.py -k dynamodb"
-_SQL = f"{_STORE} tests/contract/test_postgres.py -k postgres"
+_DYNAMO = f"{_STORE} tests/contract/test_dynamodb.py -k 'dynamodb or whose_write or plan_reads or marking'"
+_RACES = "tests/contract/test_fence.py tests/contract/test_store.py tests/contract/test_postgres.py -k '(racing or share) and postgres or waits_for_nobody or share_nothing or wait_for_none'"
 _BOTH = f"{_STORE} -k 'postgres or dynamodb'"
 _SHADOW = "tests/contract/test_shadow.py tests/contract/test_evidence.py -k 'memory or postgres'"
-_STREAM = "tests/service/test_stream.py"
+_STREAM = "tests/service/test_source.py tests/service/test_stream.py"
 _READ = "tests/gateway/test_evidence.py tests/gateway/test_payments.py"
 
 
@@ -260,7 +260,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code("workers.service.__main__:Service.__init__", "lambda: secrets.token_hex(8)", "lambda: by"),
             Code("simulation.life:Life.new_token", 'f"{self.name}.{self.tokens}"', "self.name"),
         ),
-        "tests/serverless/test_handlers.py tests/service/test_beside.py tests/variants/test_by_design.py -k 'batch or token or canary or heart'",
+        "tests/serverless/test_handlers.py tests/service/test_beside.py tests/service/test_service.py -k 'batch or token or fence'",
         "one token",
     ),
     Variant(
@@ -274,13 +274,13 @@ VARIANTS: tuple[Variant, ...] = (
         "claims wait for each other's rows",
         ("E8",),
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", "FOR UPDATE OF t"),),
-        _SQL,
+        _RACES,
     ),
     Variant(
         "claims lock nothing",
         ("E9",),
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", ""),),
-        _SQL,
+        _RACES,
         "two holders",
     ),
     Variant(
@@ -300,7 +300,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}DynamoDbStore._won", "own = {move.before.id for move in failed if _is_ours(items.get(move.before.id), move.after)}", "own: set[str] = set()"),
             Code("workers.database.source:RetryingSource.claim", "if tried and (held := await self.store.held(token)):", "if (held := []):"),
         ),
-        "tests/contract/test_dynamodb.py tests/contract/test_store.py tests/service/test_service.py tests/variants/test_missing.py -k 'dynamodb or postgres or lost'",
+        "tests/service/test_source.py tests/contract/test_dynamodb.py -k lost",
         "fair",
     ),
     Variant(
@@ -320,7 +320,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}_Walk._move_up", "if not keys and self._after[n] is not None:", "if False:"),
             Code(f"{POSTGRES}PostgresStore.claim_next", "if look is Look.SWEEP:", "if False:"),
         ),
-        "tests/contract/test_dynamodb.py tests/contract/test_postgres.py tests/variants/test_missing.py -k 'plan or due or backlog or hint or claim or page'",
+        "tests/contract/test_fence.py tests/contract/test_dynamodb.py tests/contract/test_postgres.py -k 'plan_reads or what_a_plan or due or many or hint or strands'",
         "liveness",
     ),
     Variant(
@@ -368,7 +368,7 @@ VARIANTS: tuple[Variant, ...] = (
                 "if trouble := (not sent_earlier and self._no_call(record, now, stop_at)) or self._too_late(record, now):",
             ),
         ),
-        f"{_DOMAIN} {_STREAM} tests/variants/test_missing.py",
+        f"{_DOMAIN} {_STREAM}",
         "lease",
     ),
     Variant(
@@ -396,7 +396,7 @@ VARIANTS: tuple[Variant, ...] = (
         "key window not looked at again after the wait",
         ("E21",),
         (Code(f"{CONFIRMING}Confirmer._answer", "if sent_earlier and not may_resend(record, now, self.policy):", "if False:"),),
-        f"{_DOMAIN} tests/variants/test_missing.py",
+        _DOMAIN,
         "key window",
     ),
     Variant(
@@ -432,7 +432,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{EVIDENCE}_confirmed", "if type(amount) is not int:", "if type(amount) not in (int, float):"),
             Code("workers.domain.outcomes:admitted", "type(amount) is not int or", "type(amount) not in (int, float) or"),
         ),
-        f"{_READ} tests/domain/test_text.py tests/contract/test_dynamodb.py tests/contract/test_postgres.py tests/variants/test_missing.py -k 'odd or admitted or adapter or amount or times or whole'",
+        f"{_READ} tests/domain/test_text.py tests/domain/test_sending.py tests/contract/test_fence.py -k 'odd_confirmation or adapter_answers or no_whole or amounts_are_whole'",
         "whole",
     ),
     Variant(
@@ -523,7 +523,7 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("SETTLE", "AND t.token = m.token", "AND t.token = m.token AND t.lease_until > m.at"),
             Code(f"{DYNAMODB}DynamoDbStore.settle", "errors = await self._write(moves)", "now = self.clock.now(); moves = [Move(b, a) if b.lease_until is None or b.lease_until > now else Move(b._replace(version=-1), a) for b, a in moves]; errors = await self._write(moves)"),
         ),
-        f"{_STORE} tests/variants/test_missing.py -k 'postgres or dynamodb'",
+        _BOTH,
         "late result",
     ),
     Variant(
@@ -533,7 +533,7 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("SETTLE", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled WHERE false"),
             Code(f"{POSTGRES}PostgresStore._settle", "if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):", _LATER),
         ),
-        _SQL + " tests/variants/test_missing.py",
+        "tests/contract/test_fence.py tests/contract/test_rules.py tests/contract/test_store.py -k 'its_line or postgres'",
     ),
     Variant(
         "history without a reason",
@@ -574,7 +574,7 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("DOUBT", "WHERE due_at IS NOT NULL AND status = 'PENDING'", "WHERE true"),
             Code(f"{DYNAMODB}_waits", "return record.status in (Status.PENDING, Status.REVIEW)", "return True"),
         ),
-        f"tests/contract/test_rules.py {_BOTH} tests/contract/test_shadow.py tests/variants/test_missing.py",
+        "tests/contract/test_fence.py tests/contract/test_shadow.py tests/contract/test_restore.py -k 'final or aside or marks or marked'",
     ),
     Variant(
         "amounts change on the way",
@@ -603,7 +603,7 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(f"{STREAM}Stream._renew", "if (hold := hold_of(record)) in self.held:", "if hold := hold_of(record):"),
         ),
-        f"{_STREAM} tests/variants/test_missing.py",
+        _STREAM,
         "left behind",
     ),
     Variant(
@@ -630,7 +630,7 @@ VARIANTS: tuple[Variant, ...] = (
         "worker's clock instead of the datastore's",
         ("E42",),
         (Code(f"{POSTGRES}PostgresStore._now", "self.clock.now() if self.clock else None", "self.clock.now() if self.clock else datetime.now(UTC) - timedelta(hours=1)"),),
-        "tests/contract/test_postgres.py",
+        "tests/contract/test_postgres.py -k 'own_clock or cannot_read or redrives_by or announced'",
     ),
     Variant(
         "crash does not count as an attempt",
@@ -661,7 +661,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ?\' + (\' AND "status" = ?\' if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else \' AND "version" = ?\')'),
             Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["status"] if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else old["version"]]'),
         ),
-        f"{_STORE} tests/variants/test_missing.py -k 'postgres or dynamodb'",
+        _BOTH,
         "fence",
     ),
     Variant(
@@ -710,7 +710,7 @@ VARIANTS: tuple[Variant, ...] = (
         "redrive takes a new key",
         ("E50",),
         (Code(f"{CONFIRMING}Confirmer._answer", "key = record.id", "key = record.id if not any(line.cause is Cause.REDRIVEN for line in record.history) and record.deadline - record.created_at != self.policy.review_within else record.id + '-again'"),),
-        f"{_CORE} tests/variants/test_missing.py",
+        _CORE,
         "two effects",
     ),
     Variant(
@@ -905,7 +905,7 @@ VARIANTS: tuple[Variant, ...] = (
         "a receipt is stored masked",
         ("M11",),
         (Code(f"{TRANSITIONS}_confirmed", "gateway_reference=outcome.reference", "gateway_reference=redact(outcome.reference)"),),
-        f"{_DOMAIN} {_STORE} {_READ} tests/variants/test_missing.py -k 'domain or memory or reference or receipt'",
+        f"{_DOMAIN} {_STORE} {_READ} -k 'domain or memory or reference or receipt'",
         "receipt",
     ),
     Variant(
@@ -969,21 +969,21 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}DynamoDbStore.redrive", "if not (await self.settle([Move(before, after)]))[0]:", "if not (await self.settle([Move(before, after)]))[0] and not (await self.settle([Move(await self.find(id), after)]))[0]:"),
             Migration("0014", "AND version = expected AND status = 'REVIEW'", ""),
         ),
-        f"{_BOTH} tests/variants/test_missing.py tests/contract/test_postgres.py tests/contract/test_dynamodb.py",
+        "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
         "fence",
     ),
     Variant(
         "key window counted from the last send",
         ("S4",),
         (Code(f"{TRANSITIONS}may_resend", "_believed(record, now, policy).first_sent_at", "_believed(record, now, policy).last_sent_at"),),
-        _CORE + " tests/variants/test_missing.py",
+        _CORE,
         "key window",
     ),
     Variant(
         "key window without room for the call",
         ("S5",),
         (Code(f"{TRANSITIONS}may_resend", "now + policy.call_timeout < first + policy.key_window", "now < first + policy.key_window"),),
-        _CORE + " tests/variants/test_missing.py",
+        _CORE,
         "key window",
     ),
     Variant(
@@ -1000,21 +1000,21 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{CONFIRMING}Confirmer._too_late", "if now >= record.deadline", "if now >= record.deadline and not record.sent_earlier"),
             Code(f"{TRANSITIONS}may_resend", "and now < record.deadline", ""),
         ),
-        _CORE + " tests/variants/test_missing.py",
+        _CORE,
         "deadline",
     ),
     Variant(
         "a stale read decides whose write it was",
         ("S8",),
         (Code(f"{DYNAMODB}DynamoDbStore._won", "consistent=True", "consistent=False"),),
-        "tests/contract/test_dynamodb.py tests/variants/test_missing.py",
+        "tests/contract/test_fence.py tests/contract/test_dynamodb.py -k 'whose_write or lost or foreign'",
         "fair",
     ),
     Variant(
         "callers not waited for at a stop",
         ("S11",),
         (Code(f"{STREAM}Stream.run", "await asyncio.gather(*callers)\n", "for one in callers: one.cancel()\n"),),
-        f"{_STREAM} tests/variants/test_missing.py",
+        _STREAM,
         "left behind",
     ),
 )

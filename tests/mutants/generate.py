@@ -1,0 +1,94 @@
+"""Makes the mutants of files, as JSON lines: run by the Python that has cosmic-ray (`make mutants`), and by no other.
+
+Of cosmic-ray's operators those that change what a program does in the smallest step: each comparison to its neighbour and
+to its opposite, and/or, not, +/-, a number by one, True/False, an exception that is not caught, a loop that does not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import sys
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+
+_COMPARISONS = (
+    "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt", "GtE_Lt",
+    "Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is",
+)  # fmt: skip
+_BINARY = ("Add_Sub", "Sub_Add", "Mul_FloorDiv", "FloorDiv_Mul", "Div_Mul", "Mod_Mul", "LShift_RShift")
+OPERATORS = (
+    *(f"core/ReplaceComparisonOperator_{one}" for one in _COMPARISONS),
+    *(f"core/ReplaceBinaryOperator_{one}" for one in _BINARY),
+    "core/ReplaceUnaryOperator_Delete_Not",
+    "core/ReplaceUnaryOperator_USub_UAdd",
+    "core/AddNot",
+    "core/ReplaceAndWithOr",
+    "core/ReplaceOrWithAnd",
+    "core/ReplaceTrueWithFalse",
+    "core/ReplaceFalseWithTrue",
+    "core/NumberReplacer",
+    "core/ExceptionReplacer",
+    "core/ZeroIterationForLoop",
+    "core/ReplaceBreakWithContinue",
+    "core/ReplaceContinueWithBreak",
+)
+
+
+def functions(source: str) -> list[tuple[int, int, str]]:
+    """(first line, last line, name) of each, the innermost last."""
+    found: list[tuple[int, int, str]] = []
+
+    def look(node: ast.AST, inside: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                name = f"{inside}{child.name}"
+                found.append((child.lineno, child.end_lineno or child.lineno, name))
+                look(child, f"{name}.")
+            else:
+                look(child, inside)
+
+    look(ast.parse(source), "")
+    return found
+
+
+def mutants(file: str) -> None:
+    source = Path(file).read_text()
+    lines, tree, places = source.splitlines(), get_ast(source), functions(source)
+    for name in OPERATORS:
+        operator = get_operator(name)()
+        count = sum(len(list(operator.mutation_positions(node))) for node in ast_nodes(tree))
+        for occurrence in range(count):
+            try:
+                mutated = mutate_code(source, operator, occurrence)
+            except AttributeError:  # an operator that does not know `except package.Error`
+                continue
+            if mutated is None or mutated == source:
+                continue
+            new = mutated.splitlines()
+            changes = [one for one in difflib.SequenceMatcher(None, lines, new, False).get_opcodes() if one[0] != "equal"]
+            first, last = changes[0][1], changes[-1][2]
+            after = new[changes[0][3] : changes[-1][4]]
+            inside = [where for begin, end, where in places if begin <= first + 1 <= end]
+            print(
+                json.dumps(
+                    {
+                        "file": file,
+                        "function": inside[-1] if inside else "",
+                        "operator": name.removeprefix("core/"),
+                        "first": first + 1,
+                        "last": last,
+                        "old": lines[first:last],
+                        "new": after,
+                    }
+                )
+            )
+
+
+if __name__ == "__main__":
+    for file in sys.argv[1:]:
+        mutants(file)

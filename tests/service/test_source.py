@@ -1,0 +1,223 @@
+"""The service's way to its store, and the end of a stream: what was ours stays ours, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from tests.memory_store import MemoryStore
+from workers.database.source import RetryingSource
+from workers.domain.confirming import Confirmer
+from workers.domain.outcomes import Outcome
+from workers.domain.policy import Policy
+from workers.domain.ports import Claimed, Look, Move
+from workers.domain.transaction import Status, Transaction
+from workers.service.stream import Stream
+
+POLICY = Policy()
+
+
+@dataclass
+class Unsteady:
+    """A store whose answers are lost as `losses` says, call by call: what it did, it did."""
+
+    store: MemoryStore
+    losses: list[bool] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    expired: int = 0
+
+    @property
+    def pool(self) -> Unsteady:
+        return self
+
+    async def expire_connections(self) -> None:
+        self.expired += 1
+
+    async def claim_next(self, *, token: str, by: str, limit: int, look: Look = Look.ONWARD) -> Claimed:
+        self.tokens.append(token)
+        claimed = await self.store.claim(token=token, by=by, limit=limit)
+        self._answers()
+        return claimed
+
+    async def held(self, token: str) -> list[Transaction]:
+        return [one for one in self.store.records.values() if one.token == token]
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        won = await self.store.settle(moves)
+        self._answers()
+        return won
+
+    def _answers(self) -> None:
+        if self.losses and self.losses.pop(0):
+            raise ConnectionResetError("no answer")
+
+
+class Silent:
+    def event(self, *_: object, **__: object) -> None: ...
+
+
+def source(store: Unsteady) -> RetryingSource:
+    tokens = iter(f"t{n}" for n in range(100))
+    chance = cast(random.Random, Even())
+    return RetryingSource(
+        cast(Any, store), cast(Any, Silent()), store.store.clock, lambda: next(tokens), "w", POLICY.lease, chance
+    )
+
+
+def memory(count: int) -> MemoryStore:
+    store = MemoryStore(FakeClock(), POLICY)
+    run(store.add(list(payments(count))))
+    return store
+
+
+def test_a_claim_whose_answer_was_lost_is_taken_for_our_own() -> None:
+    """Else it would be nobody's until its lease is over, and an attempt of each would be gone."""
+    unsteady = Unsteady(memory(3), [True])
+    claimed = run(source(unsteady).claim(9))
+    assert {one.id for one in claimed.held} == {"p-0", "p-1", "p-2"}
+    assert {one.token for one in claimed.held} == {"t0"}
+    assert unsteady.expired == 1
+
+
+def test_a_claim_that_was_lost_on_its_way_is_made_again_under_the_same_token() -> None:
+    class Deaf(Unsteady):
+        async def claim_next(self, *, token: str, by: str, limit: int, look: Look = Look.ONWARD) -> Claimed:
+            self.tokens.append(token)
+            self._answers()
+            return await self.store.claim(token=token, by=by, limit=limit)
+
+    deaf = Deaf(memory(3), [True, True])
+    assert len(run(source(deaf).claim(9)).held) == 3
+    assert deaf.tokens == ["t0", "t0", "t0"]
+
+
+def test_each_claim_has_a_token_of_its_own() -> None:
+    unsteady = Unsteady(memory(4))
+    ours = source(unsteady)
+    for _ in range(2):
+        run(ours.claim(2))
+    assert unsteady.tokens == ["t0", "t1"]
+
+
+@dataclass
+class Steady:
+    """A source on the model of a store; a heartbeat's answer waits until it is let go."""
+
+    store: MemoryStore
+    beats: asyncio.Event = field(default_factory=asyncio.Event)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    claims: int = 0
+
+    async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
+        self.claims += 1
+        await asyncio.sleep(0)
+        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit)
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        return await self.store.settle(moves)
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        renewed = await self.store.extend(transactions)
+        self.beats.set()
+        await self.let_go.wait()
+        return renewed
+
+
+class Waiting(LedgerGateway):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        self.called.set()
+        await self.answers.wait()
+        return await super().confirm(transaction, key)
+
+
+def stream(
+    steady: Steady, gateway: LedgerGateway, policy: Policy = POLICY, *, callers: int = 2, within: float = 60.0
+) -> Stream:
+    made: list[Stream] = []
+    confirmer = Confirmer(
+        steady.store, gateway, steady.store.clock, Even(), lambda: "t", policy, "w", lambda one: made[0].lease_of(one)
+    )
+    made.append(
+        Stream(
+            steady, lambda: confirmer, 4, callers, timedelta(seconds=1), lambda _: None, timedelta(seconds=within)
+        )
+    )
+    return made[0]
+
+
+def test_a_stop_waits_for_calls_under_way_and_settles_what_came_of_them() -> None:
+    """What is cut off in mid-call is unknown, and would have to be asked about when its lease is over."""
+    steady, gateway, stop = Steady(memory(3)), Waiting(), asyncio.Event()
+
+    async def work() -> None:
+        running = asyncio.create_task(stream(steady, gateway).run(stop))
+        async with asyncio.timeout(60):
+            await gateway.called.wait()
+            stop.set()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            gateway.answers.set()
+            await running
+
+    run(work())
+    states = sorted(one.status for one in steady.store.records.values())
+    assert states == [Status.CONFIRMED, Status.CONFIRMED, Status.PENDING], "two called, and one given back untouched"
+    assert all(one.token is None for one in steady.store.records.values())
+
+
+def test_what_is_given_back_at_a_stop_costs_no_attempt_and_is_known_unsent() -> None:
+    steady, gateway, stop = Steady(memory(3)), Waiting(), asyncio.Event()
+
+    async def work() -> None:
+        running = asyncio.create_task(stream(steady, gateway, callers=1).run(stop))
+        async with asyncio.timeout(60):
+            await gateway.called.wait()
+            stop.set()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            gateway.answers.set()
+            await running
+
+    run(work())
+    back = [one for one in steady.store.records.values() if one.status is Status.PENDING]
+    assert len(back) == 2
+    assert {(one.attempt, one.first_sent_at, one.last_sent_at) for one in back} == {(0, None, None)}
+
+
+def test_a_heartbeat_that_is_answered_after_the_settle_brings_nothing_back() -> None:
+    """Its record is no longer held: a stream that took it for held would never come to its end."""
+    policy = Policy(lease=timedelta(seconds=0.06), call_timeout=timedelta(seconds=0.001))
+    clock = FakeClock()
+    store = MemoryStore(clock, policy)
+    run(store.add([payment("p-0")]))
+    steady, gateway, stop = Steady(store), Waiting(), asyncio.Event()
+    ours = stream(steady, gateway, policy)
+
+    async def work() -> None:
+        running = asyncio.create_task(ours.run(stop))
+        async with asyncio.timeout(60):
+            await gateway.called.wait()
+            clock.advance(0.05)
+            await steady.beats.wait()
+            gateway.answers.set()
+            while ours.held:
+                await asyncio.sleep(0.001)
+            steady.let_go.set()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert ours.held == {}
+            stop.set()
+            await running
+
+    run(work())

@@ -1,0 +1,243 @@
+"""`make variants`: the product broken in one place after the other, and what notices.
+
+Each must be noticed twice at least: by the simulator, and by a test. What is known of them (known.json) makes it quick;
+`--search` looks anew, which takes a while, and writes that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evidence.record import Evidence, Table, keep
+from tests import forked
+from tests.forked import Done, Job, Ran
+
+KNOWN = Path(__file__).parent / "known.json"
+MOST_SEEDS = 2000
+"""So many lives may a variant take to be found."""
+MOST_KILLERS = 4
+"""Tests that are counted of those that fail with a variant."""
+SHOWN = 2
+KINDS = ("serverless", "fargate")
+TEXTUAL = ("tests/docs/*", "tests/contract/test_statements.py*", "tests/domain/test_inlined.py*", "tests/variants/test_registry.py*")
+"""Tests that look at the text of the code, and not at what it does: what they notice is not noticed."""
+
+Seeds = dict[str, tuple[int, list[str]]]
+"""By kind of life: the first seed at which it is found, and by which oracles."""
+
+
+@dataclass
+class Found:
+    """Of one variant."""
+
+    seeds: Seeds = field(default_factory=dict)
+    killers: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+
+def _in_lives(name: str, known: Seeds | None) -> Callable[[Callable[[Any], None]], Seeds]:
+    """Plays until it is found in each kind of life: at the known seeds, or at the first that find it."""
+
+    def work(tell: Callable[[Any], None]) -> Seeds:
+        from simulation.chance import Setup
+        from simulation.play import play
+        from tests.variants.edits import broken
+        from tests.variants.registry import VARIANTS
+
+        (variant,) = (one for one in VARIANTS if one.name == name)
+        seeds = range(MOST_SEEDS) if known is None else sorted({seed for seed, _ in known.values()})
+        found: Seeds = {}
+        with broken(variant.edits):
+            for seed in seeds:
+                kind = KINDS[Setup.of(seed).streams]
+                if kind in found:
+                    continue
+                try:
+                    oracles = sorted({one.oracle for one in play(seed).violations})
+                except Exception as error:
+                    oracles = [f"crash: {type(error).__name__}"]
+                if variant.oracle in oracles or (oracles and not variant.oracle):
+                    found[kind] = (seed, oracles)
+                    tell(found)
+                if len(found) == len(KINDS):
+                    break
+        return found
+
+    return work
+
+
+def _in_tests(name: str, arguments: str | Sequence[str], most: int) -> Callable[[Callable[[Any], None]], Ran]:
+    def work(tell: Callable[[Any], None]) -> Ran:
+        from tests.variants.edits import broken
+        from tests.variants.registry import VARIANTS
+
+        edits = [edit for one in VARIANTS if one.name == name for edit in one.edits]
+        with broken(edits):
+            return forked.tests(arguments, tell, most=most)
+
+    return work
+
+
+def _registry(tell: Callable[[Any], None]) -> list[tuple[str, tuple[str, ...], str, str, str, str]]:
+    """What this process must know of them, without the product in it."""
+    from tests.variants.registry import VARIANTS
+
+    return [(one.name, one.of, one.stores, one.tests, one.oracle, one.unseen) for one in VARIANTS]
+
+
+def _known() -> dict[str, Found]:
+    kept = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
+    return {name: Found({kind: (seed, oracles) for kind, (seed, oracles) in one["seeds"].items()}, one["killers"])
+            for name, one in kept.items()}  # fmt: skip
+
+
+def _write(found: Mapping[str, Found]) -> None:
+    kept = {name: {"seeds": one.seeds, "killers": one.killers} for name, one in sorted(found.items())}
+    KNOWN.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+
+def _is_test_of_text(test: str) -> bool:
+    return any(fnmatch.fnmatch(test, pattern) for pattern in TEXTUAL)
+
+
+def _jobs(rows: Sequence[Any], known: Mapping[str, Found], *, lives: bool, tests: bool, search: bool) -> Iterator[Job]:
+    for name, _, _, files, _, unseen in rows:
+        old = known.get(name, Found())
+        if lives and not unseen and (search or old.seeds):
+            yield Job(f"lives {name}", _in_lives(name, None if search else old.seeds), 900)
+        if tests and (search or old.killers):
+            arguments: str | Sequence[str] = files if search else old.killers
+            yield Job(f"tests {name}", _in_tests(name, arguments, MOST_KILLERS), 300)
+
+
+def _take(done: Done, found: dict[str, Found]) -> None:
+    kind, _, name = done.job.name.partition(" ")
+    one = found.setdefault(name, Found())
+    one.seconds += done.seconds
+    if kind == "lives":
+        one.seeds = done.answer if done.answer is not None else (done.last or {})
+    elif done.answer is not None:
+        one.killers = [test for test in done.answer.failed if not _is_test_of_text(test)]
+        if done.answer.error:
+            one.errors.append(done.answer.error)
+    elif done.last is not None:  # a test that never ends with it has noticed, too
+        one.killers = [str(done.last)]
+    if done.error:
+        one.errors.append(f"{kind}: {done.error}")
+
+
+def main() -> int:
+    """Exit code 0: each was noticed by both. 1: one was not. 2: a test fails without any variant."""
+    parser = argparse.ArgumentParser(prog="make variants", description=__doc__)
+    parser.add_argument("--search", action="store_true", help="look for seeds and tests anew, and keep what is found")
+    parser.add_argument("--only", default="*", help="variants whose name is like this")
+    parser.add_argument("--lives", action="store_true", help="by the simulator alone")
+    parser.add_argument("--tests", action="store_true", help="by tests alone")
+    options = parser.parse_args()
+    began, known = time.monotonic(), _known()
+    both = options.lives is options.tests
+    forked.load()
+    (registry,) = forked.children([Job("registry", _registry)])
+    if registry.answer is None:
+        print(registry.error)
+        return 1
+    rows = [row for row in registry.answer if fnmatch.fnmatch(row[0], options.only)]
+    found: dict[str, Found] = {}
+    with forked.servers(needed=both or options.tests):
+        if (both or options.tests) and not options.search and not _is_whole(rows, known):
+            return 2
+        jobs = list(_jobs(rows, known, lives=both or options.lives, tests=both or options.tests, search=options.search))
+        for number, done in enumerate(forked.children(jobs), 1):
+            _take(done, found)
+            said = _said(done)
+            print(f"{number:>3}/{len(jobs)} {done.seconds:>5.1f} s  {done.job.name}: {said}", flush=True)
+            if options.search:
+                _merge(known, found, done.job.name)
+                _write({name: one for name, one in known.items() if name in {row[0] for row in registry.answer}})
+    return _report(rows, found if both else {**known, **found}, time.monotonic() - began, whole=both and options.only == "*")
+
+
+def _merge(known: dict[str, Found], found: Mapping[str, Found], job: str) -> None:
+    kind, _, name = job.partition(" ")
+    one = known.setdefault(name, Found())
+    if kind == "lives":
+        one.seeds = found[name].seeds
+    else:
+        one.killers = found[name].killers
+
+
+def _said(done: Done) -> str:
+    if done.job.name.startswith("lives"):
+        seeds = done.answer if done.answer is not None else done.last or {}
+        return ", ".join(f"{kind} {seed} ({'; '.join(oracles)})" for kind, (seed, oracles) in seeds.items()) or "SURVIVES"
+    if done.answer is None:
+        return f"never ends: {done.last}" if done.last else done.error.strip().splitlines()[-1]
+    return f"{len(done.answer.failed)} tests fail" if done.answer.failed else f"SURVIVES {len(done.answer.passed)} tests"
+
+
+def _is_whole(rows: Sequence[Any], known: Mapping[str, Found]) -> bool:
+    """Whether every test that is to notice a variant passes without one."""
+    wanted = {row[0] for row in rows}
+    tests = sorted({test for name, one in known.items() if name in wanted for test in one.killers})
+    if not tests:
+        return True
+    (done,) = forked.children([Job("as it is", _in_tests("", tests, 10), 600)])
+    if done.answer is not None and not done.answer.failed and not done.answer.error:
+        print(f"{len(done.answer.passed)} tests pass with the product as it is ({done.seconds:.0f} s)")
+        return True
+    print(f"without any variant these fail: {done.answer.failed if done.answer else done.error}")
+    return False
+
+
+def _report(rows: Sequence[Any], found: Mapping[str, Found], seconds: float, *, whole: bool) -> int:
+    table, survived = [], []
+    for name, of, stores, _, _, unseen in rows:
+        one = found.get(name, Found())
+        noticed = bool(one.killers) and bool(one.seeds or unseen) and len(one.killers) + len(one.seeds) > 1
+        if not noticed:
+            survived.append(name)
+        seeds = " ".join(f"{kind} {seed}" for kind, (seed, _) in one.seeds.items()) or ("-" if unseen else "NONE")
+        oracles = ", ".join(sorted({oracle for _, those in one.seeds.values() for oracle in those})) or unseen
+        table.append((name, " ".join(of), stores, seeds, oracles, len(one.killers), "; ".join(one.killers[:SHOWN])))
+    print(f"\n{'variant':<62} {'of':<8} {'stores':<9} {'seed':<26} tests  oracles")
+    for name, of, stores, seeds, oracles, tests, _ in table:
+        print(f"{name:<62} {of:<8} {stores:<9} {seeds:<26} {tests:>5}  {oracles}")
+    lives = sum(1 for row in rows if found.get(row[0], Found()).seeds)
+    seen = [row for row in rows if not row[5]]
+    print(f"\n{len(rows)} variants in {seconds:.0f} s; {lives} of {len(seen)} fall in a life; {len(survived)} survive")
+    for name in survived:
+        print(f"  SURVIVES: {name}", *found.get(name, Found()).errors[:1])
+    if whole:
+        keep(
+            Evidence(
+                part="variants",
+                claim="What would break the promise is noticed: by the simulator, and by independent tests.",
+                command="make variants",
+                passed=not survived,
+                seconds=round(seconds, 1),
+                figures={
+                    "variants": len(rows),
+                    "noticed": len(rows) - len(survived),
+                    "fall_in_a_life": lives,
+                    "not_in_a_life_for_a_reason": len(rows) - len(seen),
+                    "independent_tests": len({test for one in found.values() for test in one.killers}),
+                    "most_seeds": max((seed for one in found.values() for seed, _ in one.seeds.values()), default=0),
+                },
+                tables=[Table("Broken variants", ("variant", "of", "stores", "seeds", "found by", "tests", "such as"), table)],
+            )
+        )
+    return min(len(survived), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
