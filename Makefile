@@ -12,6 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.installed
 CHECKOV := .venv-checkov/bin/checkov
+COSMIC_RAY := .venv-mutants/bin/cosmic-ray
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
@@ -37,6 +38,13 @@ $(CHECKOV): delivery/policies/checkov.lock
 	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r delivery/policies/checkov.lock
 	@touch $@
 
+# The same of the tester that makes mutants; its packages are of no use to anything else
+$(COSMIC_RAY): tests/mutants/cosmic-ray.lock
+	@echo "Installing cosmic-ray into .venv-mutants (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear .venv-mutants
+	@.venv-mutants/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/mutants/cosmic-ray.lock
+	@touch $@
+
 demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions each, faults, a verdict (ALTERNATIVE=one)
 	@$(PY) -m demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
@@ -46,8 +54,11 @@ test: $(READY) ## run all tests (no AWS account, no Docker)
 simulate: $(READY) ## play SEEDS lives of the product under faults, and judge each; `SEED=n` shows one
 	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --keep simulation) $(ARGS)
 
-variants: $(READY) ## break the product in one place after the other, and see that the simulator finds each
-	@$(PY) -m tests.simulation.variants
+variants: $(READY) ## break the product in one place after the other: the simulator and tests must notice each (ARGS=--search)
+	@$(PY) -m tests.variants $(ARGS)
+
+mutants: $(READY) $(COSMIC_RAY) ## change one small step of the core after the other: a test must fail (ARGS="--part settle")
+	@nice $(PY) -m tests.mutants $(ARGS)
 
 evidence: $(READY) ## one page of what the attacks on the promise found; runs what this commit has not seen (RUN=nothing)
 	@$(PY) -m evidence $(if $(RUN),--run $(RUN)) $(if $(FOLDER),--folder "$(FOLDER)")
@@ -112,8 +123,9 @@ lock: $(READY) ## refresh requirements.lock from pyproject.toml, the image's fro
 	@$(PY) $(LOCK) pyproject.toml --all-extras -o requirements.lock
 	@$(PY) $(LOCK) workers/requirements.in -c requirements.lock --python-version 3.13 -o workers/requirements.lock
 	@$(PY) $(LOCK) delivery/pipeline/tools.in -o delivery/pipeline/tools.lock
+	@$(PY) $(LOCK) --no-annotate tests/mutants/cosmic-ray.in -o tests/mutants/cosmic-ray.lock
 
 clean: ## remove all that the project made in this folder, and stop what runs
 	@if [ -x $(PY) ]; then $(PY) -m local clean; fi
-	@rm -rf .local .build $(VENV) .venv-checkov *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .local .build $(VENV) .venv-checkov .venv-mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

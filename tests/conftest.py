@@ -121,7 +121,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     Use `aws` unless the default account is wanted: it is shared by all tests.
     """
     if SERVERS in os.environ:
-        yield Emulator(Path(os.environ[SERVERS]) / "emulator", persist=False)
+        others = Emulator(tmp_path_factory.mktemp("emulator"), persist=False)
+        others.endpoint_url = (Path(os.environ[SERVERS]) / "endpoint").read_text()
+        yield others
         return
     with Emulator(tmp_path_factory.mktemp("emulator"), persist=False, scheduler_speed=60) as running:
         yield running

@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -72,6 +73,8 @@ class Ran:
 @contextlib.contextmanager
 def servers(*, needed: bool = True) -> Iterator[None]:
     """PostgreSQL and the emulator, for all children."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background ignores the first; both end what was begun
+        signal.signal(number, signal.default_int_handler)
     if not needed:
         yield
         return
@@ -82,7 +85,8 @@ def servers(*, needed: bool = True) -> Iterator[None]:
         postgres = Postgres(folder / "postgres", settings={"fsync": "off", "max_connections": "200"})
         try:
             postgres.start()
-            with Emulator(folder / "emulator", persist=False, scheduler_speed=60):
+            with Emulator(folder / "emulator", persist=False, scheduler_speed=60) as emulator:
+                (folder / "endpoint").write_text(emulator.endpoint_url)
                 patch.setenv(SERVERS, str(folder))
                 yield
         finally:
@@ -163,6 +167,7 @@ class _Child:
 
 
 def _work(job: Job, pipe: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     silent = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(silent, number)
