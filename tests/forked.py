@@ -187,7 +187,7 @@ class _Seen:
         self.ran, self._tell = Ran(), tell
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._tell(nodeid)
+        self._tell(Ran([*self.ran.failed], [], f"in {nodeid}"))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and report.nodeid not in self.ran.failed:

@@ -314,8 +314,8 @@ def _results(mutants: Sequence[Mutant], old: Mapping[str, str]) -> Iterator[tupl
 
 
 def _killer(done: Done) -> str | None:
-    if done.answer is None:
-        return str(done.last or "import")
+    if done.answer is None:  # a test that never ends has noticed as well
+        return str(done.last.error if done.last else "import")
     if done.answer.failed:
         return str(done.answer.failed[0])
     return "import" if done.answer.error else None

@@ -57,7 +57,7 @@ def _in_lives(name: str, known: Seeds | None) -> Callable[[Callable[[Any], None]
         (variant,) = (one for one in VARIANTS if one.name == name)
         seeds = range(MOST_SEEDS) if known is None else sorted({seed for seed, _ in known.values()})
         found: Seeds = {}
-        with broken(variant.edits):
+        with broken(variant.in_a_life):
             for seed in seeds:
                 kind = KINDS[Setup.of(seed).streams]
                 if kind in found:
@@ -117,7 +117,7 @@ def _jobs(rows: Sequence[Any], known: Mapping[str, Found], *, lives: bool, tests
             yield Job(f"lives {name}", _in_lives(name, None if search else old.seeds), 900)
         if tests and (search or old.killers):
             arguments: str | Sequence[str] = files if search else old.killers
-            yield Job(f"tests {name}", _in_tests(name, arguments, MOST_KILLERS), 300)
+            yield Job(f"tests {name}", _in_tests(name, arguments, MOST_KILLERS), 75)
 
 
 def _take(done: Done, found: dict[str, Found]) -> None:
@@ -126,12 +126,10 @@ def _take(done: Done, found: dict[str, Found]) -> None:
     one.seconds += done.seconds
     if kind == "lives":
         one.seeds = done.answer if done.answer is not None else (done.last or {})
-    elif done.answer is not None:
-        one.killers = [test for test in done.answer.failed if not _is_test_of_text(test)]
-        if done.answer.error:
-            one.errors.append(done.answer.error)
-    elif done.last is not None:  # a test that never ends with it has noticed, too
-        one.killers = [str(done.last)]
+    elif (ran := done.answer or done.last) is not None:
+        one.killers = [test for test in ran.failed if not _is_test_of_text(test)]
+        if ran.error:
+            one.errors.append(ran.error)
     if done.error:
         one.errors.append(f"{kind}: {done.error}")
 
@@ -141,6 +139,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make variants", description=__doc__)
     parser.add_argument("--search", action="store_true", help="look for seeds and tests anew, and keep what is found")
     parser.add_argument("--only", default="*", help="variants whose name is like this")
+    parser.add_argument("--missing", action="store_true", help="search for what is not known yet, and nothing else")
     parser.add_argument("--lives", action="store_true", help="by the simulator alone")
     parser.add_argument("--tests", action="store_true", help="by tests alone")
     options = parser.parse_args()
@@ -154,17 +153,25 @@ def main() -> int:
     rows = [row for row in registry.answer if fnmatch.fnmatch(row[0], options.only)]
     found: dict[str, Found] = {}
     with forked.servers(needed=both or options.tests):
-        if (both or options.tests) and not options.search and not _is_whole(rows, known):
+        if (both or options.tests) and not (options.search or options.missing) and not _is_whole(rows, known):
             return 2
-        jobs = list(_jobs(rows, known, lives=both or options.lives, tests=both or options.tests, search=options.search))
+        jobs = list(_jobs(rows, known, lives=both or options.lives, tests=both or options.tests, search=options.search or options.missing))
+        if options.missing:
+            jobs = [job for job in jobs if not _is_known(job, known)]
         for number, done in enumerate(forked.children(jobs), 1):
             _take(done, found)
             said = _said(done)
             print(f"{number:>3}/{len(jobs)} {done.seconds:>5.1f} s  {done.job.name}: {said}", flush=True)
-            if options.search:
+            if options.search or options.missing:
                 _merge(known, found, done.job.name)
                 _write({name: one for name, one in known.items() if name in {row[0] for row in registry.answer}})
     return _report(rows, found if both else {**known, **found}, time.monotonic() - began, whole=both and options.only == "*")
+
+
+def _is_known(job: Job, known: Mapping[str, Found]) -> bool:
+    kind, _, name = job.name.partition(" ")
+    one = known.get(name, Found())
+    return bool(one.seeds if kind == "lives" else one.killers)
 
 
 def _merge(known: dict[str, Found], found: Mapping[str, Found], job: str) -> None:
@@ -180,9 +187,11 @@ def _said(done: Done) -> str:
     if done.job.name.startswith("lives"):
         seeds = done.answer if done.answer is not None else done.last or {}
         return ", ".join(f"{kind} {seed} ({'; '.join(oracles)})" for kind, (seed, oracles) in seeds.items()) or "SURVIVES"
-    if done.answer is None:
-        return f"never ends: {done.last}" if done.last else done.error.strip().splitlines()[-1]
-    return f"{len(done.answer.failed)} tests fail" if done.answer.failed else f"SURVIVES {len(done.answer.passed)} tests"
+    ran = done.answer or done.last
+    if ran is None:
+        return done.error.strip().splitlines()[-1]
+    said = f"{len(ran.failed)} tests fail" if ran.failed else f"SURVIVES {len(ran.passed)} tests"
+    return f"{said}; {done.error} {ran.error}" if done.answer is None else said
 
 
 def _is_whole(rows: Sequence[Any], known: Mapping[str, Found]) -> bool:

@@ -37,13 +37,17 @@ class Code:
     new: str
     uses: tuple[str, ...] = ()
     """What the new piece names and its module does not know, as `package.module:name`."""
+    in_tests: bool = False
+    """A life of the simulator has it otherwise (`Variant.model`)."""
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
         """Whoever imported the function has the broken one too: its code is exchanged, not its name."""
         function = _function(self.where)
         for module, _, name in (one.partition(":") for one in self.uses):
             patch.setitem(function.__globals__, name, getattr(importlib.import_module(module), name))
-        patch.setattr(function, "__code__", _compiled(function, self))
+        source = _replaced(_text_of(function), self)
+        patch.setitem(_BROKEN, function, source)  # another piece of it may follow
+        patch.setattr(function, "__code__", _compiled(function, source))
 
     @property
     def file(self) -> str:
@@ -175,10 +179,17 @@ def _function(where: str) -> FunctionType:
     return found
 
 
-def _compiled(function: FunctionType, edit: Code) -> CodeType:
+_BROKEN: dict[FunctionType, str] = {}
+"""The text of functions of which a piece is replaced."""
+
+
+def _text_of(function: FunctionType) -> str:
+    return _BROKEN.get(function) or textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+
+
+def _compiled(function: FunctionType, source: str) -> CodeType:
     """The code of the broken text, with the same variables from around it: else Python does not take it."""
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    tree = ast.parse(_replaced(source, edit))
+    tree = ast.parse(source)
     [written] = tree.body
     assert isinstance(written, ast.FunctionDef | ast.AsyncFunctionDef)
     written.decorator_list = []

@@ -129,6 +129,14 @@ class Variant:
     oracle: str = ""
     """Of the simulator, one that must find it. None: `unseen` says why."""
     unseen: str = ""
+    model: tuple[Edit, ...] = ()
+    """For the simulator: the same of what it has in place of PostgreSQL's statements."""
+
+    @property
+    def in_a_life(self) -> tuple[Edit, ...]:
+        """Where there is no PostgreSQL, statements are not broken, but what stands for them."""
+        of_python = (one for one in self.edits if isinstance(one, Code | Value) and not getattr(one, "in_tests", False))
+        return (*of_python, *self.model)
 
     @property
     def stores(self) -> str:
@@ -150,6 +158,7 @@ _OF_A_STORE = ("postgres", "/sql/", "migrations", "database/", "service/", "dyna
 
 # --- where ------------------------------------------------------------------------------------------------------------
 
+MODEL = "simulation.stores.postgres:"
 TRANSITIONS, CONFIRMING = "workers.domain.transitions:", "workers.domain.confirming:"
 DYNAMODB, POSTGRES = "workers.stores.dynamodb:", "workers.stores.postgres:"
 STREAM, EVIDENCE = "workers.service.stream:", "workers.gateway.evidence:"
@@ -209,6 +218,10 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "CASE WHEN p.desk IS NULL THEN t.due_at END", "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END"),
         ),
         _CORE,
+        model=(
+            Code(f"{MODEL}due", "if row.due_at is None or", "if row.status == 'REVIEW':\n        return True\n    if row.due_at is None or"),
+            Code(f"{MODEL}_claimed", "due_at=row.due_at if held", "due_at=(row.due_at or now) if held"),
+        ),
     ),
     Variant(
         "claim takes what is final",
@@ -221,6 +234,10 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         f"{_DOMAIN} tests/contract/test_store.py tests/contract/test_dynamodb.py -k 'domain or memory or postgres or dynamodb'",
         "final moved",
+        model=(
+            Code(f"{MODEL}due", "if row.due_at is None or", "if row.settled_at is not None:\n        return True\n    if row.due_at is None or"),
+            Code(f"{MODEL}_claimed", "due_at=row.due_at if held", "due_at=(row.due_at or now) if held"),
+        ),
     ),
     Variant(
         "claim steals a live lease",
@@ -231,6 +248,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "two holders",
+        model=(
+            Code(f"{MODEL}due", "if not (lease is None or lease < now - wanted.skew or lease > now + LONGEST_LEASE):", "if False:"),
+        ),
     ),
     Variant(
         "lease ends a moment too early",
@@ -241,6 +261,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "two holders",
+        model=(
+            Code(f"{MODEL}due", "lease < now - wanted.skew", "lease <= now - wanted.skew"),
+        ),
     ),
     Variant(
         "takeover keeps the old token",
@@ -251,6 +274,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "one token",
+        model=(
+            Code(f"{MODEL}_claimed", "token=wanted.token if held", "token=(row.token or wanted.token) if held"),
+        ),
     ),
     Variant(
         "worker's name is its token",
@@ -275,6 +301,9 @@ VARIANTS: tuple[Variant, ...] = (
         ("E8",),
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", "FOR UPDATE OF t"),),
         _RACES,
+        model=(
+            Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),
+        ),
     ),
     Variant(
         "claims lock nothing",
@@ -282,6 +311,9 @@ VARIANTS: tuple[Variant, ...] = (
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", ""),),
         _RACES,
         "two holders",
+        model=(
+            Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),
+        ),
     ),
     Variant(
         "what an index showed is not looked at again",
@@ -312,6 +344,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH + " tests/contract/test_dynamodb.py",
         "starved",
+        model=(
+            Code(f"{MODEL}_claim", "due(one, wanted, now), _in_turn, wanted.limit", "due(one, wanted, now), lambda one: (-one.due_at.timestamp(), one.id), wanted.limit"),
+        ),
     ),
     Variant(
         "cursor dropped after the first page",
@@ -332,6 +367,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "liveness",
+        model=(
+            Code(f"{MODEL}due", "row.due_at > now or", "row.due_at > now or row.due_at < now - timedelta(minutes=15) or"),
+        ),
     ),
     # --- effect
     Variant(
@@ -357,6 +395,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "asked first",
+        model=(
+            Code(f"{MODEL}_claimed", "last = greatest(row.lease_until, others)", "last = greatest(last, others)"),
+        ),
     ),
     Variant(
         "lease not looked at again between question and send",
@@ -493,6 +534,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "fence",
+        model=(
+            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "running.lock(id_)"),
+        ),
     ),
     Variant(
         "settle by state only",
@@ -504,6 +548,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "fence",
+        model=(
+            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "(one := running.lock(id_)) and (one if one.status == 'PROCESSING' else None)"),
+        ),
     ),
     Variant(
         "settle of what nobody holds",
@@ -515,6 +562,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "fence",
+        model=(
+            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "(one := running.lock(id_)) and (one if one.token in (None, group['token']) else None)"),
+        ),
     ),
     Variant(
         "late result that nobody else claimed is lost",
@@ -525,15 +575,21 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "late result",
+        model=(
+            Code(f"{MODEL}_settle", "if row is None or id_ in running.writes:", "if row is None or id_ in running.writes or (row.lease_until and row.lease_until <= at):"),
+        ),
     ),
     Variant(
         "history outside the transaction of its change",
         ("E34", "S1"),
         (
             Sql("SETTLE", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled WHERE false"),
-            Code(f"{POSTGRES}PostgresStore._settle", "if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):", _LATER),
+            Code(f"{POSTGRES}PostgresStore._settle", "if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):", _LATER, in_tests=True),
         ),
         "tests/contract/test_fence.py tests/contract/test_rules.py tests/contract/test_store.py -k 'its_line or postgres'",
+        model=(
+            Code(f"{MODEL}Pool._end", "before = self._server.commit(running)", "running.lines = [] if fate else running.lines; before = self._server.commit(running)"),
+        ),
     ),
     Variant(
         "history without a reason",
@@ -544,6 +600,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "cause",
+        model=(
+            Code(f"{MODEL}_claim", "why=after.reason", "why=''"),
+        ),
     ),
     Variant(
         "line without a cause",
@@ -554,6 +613,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "cause",
+        model=(
+            Code(f"{MODEL}_claim", "cause=desk[0]", "cause=None"),
+        ),
     ),
     Variant(
         "takeover without its line",
@@ -565,6 +627,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "history",
+        model=(
+            Code(f"{MODEL}_claim", "if after.taken_over:", "if False:"),
+        ),
     ),
     Variant(
         "final state overwritten by a sweep",
@@ -575,6 +640,9 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}_waits", "return record.status in (Status.PENDING, Status.REVIEW)", "return True"),
         ),
         "tests/contract/test_fence.py tests/contract/test_shadow.py tests/contract/test_restore.py -k 'final or aside or marks or marked'",
+        model=(
+            Code(f"{MODEL}_doubt", 'waiting = of(lambda row: row.due_at is not None and row.status == "PENDING")', "waiting = of(lambda row: True)"),
+        ),
     ),
     Variant(
         "amounts change on the way",
@@ -585,6 +653,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "lost",
+        model=(
+            Code(f"{MODEL}_settle", 'status=group["status"],', "status=group['status'], amount=row.amount // 10,"),
+        ),
     ),
     # --- lease and crash
     Variant(
@@ -596,6 +667,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "lease",
+        model=(
+            Code(f"{MODEL}_extend", "_behind_the_fence(running, id_, token)", "(one := running.lock(id_)) and (one if one.token is not None else None)"),
+        ),
     ),
     Variant(
         "heartbeat outlives the settle",
@@ -615,6 +689,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "two holders",
+        model=(
+            Code(f"{MODEL}due", "lease = row.lease_until", "lease = row.lease_until and row.claimed_at + getattr(wanted, 'lease', timedelta())"),
+        ),
     ),
     Variant(
         "what others hold hides what is behind it",
@@ -625,12 +702,20 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "starved",
+        model=(
+            Code(f"{MODEL}_claim", "now = running.time(wanted.now)", "now = running.time(wanted.now)\n    front = {one.id for one in sorted((r for r in running.snapshot.values() if r.due_at and r.due_at <= now), key=_in_turn)[: wanted.limit]}"),
+            Code(f"{MODEL}_claim", "lambda one: due(one, wanted, now)", "lambda one: one.id in front and due(one, wanted, now)"),
+        ),
     ),
     Variant(
         "worker's clock instead of the datastore's",
         ("E42",),
-        (Code(f"{POSTGRES}PostgresStore._now", "self.clock.now() if self.clock else None", "self.clock.now() if self.clock else datetime.now(UTC) - timedelta(hours=1)"),),
+        (Code(f"{POSTGRES}PostgresStore._now", "self.clock.now() if self.clock else None", "self.clock.now() if self.clock else datetime.now(UTC) - timedelta(hours=1)", in_tests=True),),
         "tests/contract/test_postgres.py -k 'own_clock or cannot_read or redrives_by or announced'",
+        model=(
+            Code(f"{MODEL}PostgresDatabase.store", "PostgresStore(pool, policy or life.policy)", "PostgresStore(pool, policy or life.policy, life)"),
+            Code(f"{POSTGRES}PostgresStore._skew", "return self.policy.clock_skew if self.clock else timedelta()", "return timedelta()"),
+        ),
     ),
     Variant(
         "crash does not count as an attempt",
@@ -641,6 +726,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "attempts",
+        model=(
+            Code(f"{MODEL}_claimed", "+ 1 if held else", "+ (not crashed) if held else"),
+        ),
     ),
     Variant(
         "one attempt too many",
@@ -652,6 +740,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "attempts",
+        model=(
+            Code(f"{MODEL}_desk", "if row.attempt >= wanted.max_attempts:", "if row.attempt > wanted.max_attempts:"),
+        ),
     ),
     Variant(
         "a stop releases what others hold",
@@ -663,6 +754,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _BOTH,
         "fence",
+        model=(
+            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "((one := running.lock(id_)) and (one if one.token == group['token'] or (one.status == 'PROCESSING' and group['cause'] in ('stopping', 'time-short', 'lease-short')) else None))"),
+        ),
     ),
     Variant(
         "released as never sent, after the effect",
@@ -680,6 +774,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "desk",
+        model=(
+            Code(f"{MODEL}_claimed", "owner=row.owner if held else wanted.owner", "owner=row.owner if held else ''"),
+        ),
     ),
     Variant(
         "next turn never comes",
@@ -705,6 +802,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "final moved",
+        model=(
+            Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW")', "row.version != wanted.version"),
+        ),
     ),
     Variant(
         "redrive takes a new key",
@@ -747,6 +847,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "two effects",
+        model=(
+            Code(f"{MODEL}_redrive", "last_sent_at=last,", "last_sent_at=None, first_sent_at=None,"),
+        ),
     ),
     Variant(
         "answer taken as proof of earlier sends",
@@ -771,6 +874,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _SHADOW,
         "unasked",
+        model=(
+            Code(f"{MODEL}_desk", " and not wanted.only_ask and not _others(row, wanted):", ":"),
+        ),
     ),
     Variant(
         "shadow mode sends",
@@ -783,6 +889,10 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _SHADOW,
         "shadow",
+        model=(
+            Code(f"{MODEL}_claimed", "if wanted.only_ask:", "if False:"),
+            Code(f"{MODEL}_claimed", "if wanted.only_ask or (desk", "if (desk"),
+        ),
     ),
     Variant(
         "shadow mode takes unknown for not done",
@@ -803,6 +913,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _SHADOW,
         "asked first",
+        model=(
+            Code(f"{MODEL}_others", "return until is not None and", "return False and"),
+        ),
     ),
     Variant(
         "unknown goes to a desk when attempts are used up",
@@ -846,6 +959,9 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "SELECT id, version, token, to_timestamp(at), :by::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END, 'REVIEW', attempt, reason, cause FROM changed WHERE due_at IS NULL", "SELECT id, version + 1, token, to_timestamp(at), :by::text, CASE WHEN lease_until IS NULL THEN 'PENDING' ELSE 'PROCESSING' END, 'REVIEW', attempt, desk, desk FROM picked WHERE desk IS NOT NULL"),
         ),
         "tests/contract/test_rules.py tests/contract/test_store.py -k postgres",
+        model=(
+            Code(f"{MODEL}_claim", "if row is not running.snapshot.get(row.id):", "if row is not running.snapshot.get(row.id):\n            if stale := _desk(row, wanted, now):\n                running.lines.append(_line(transaction_id=row.id, version=row.version + 1, token=row.token, at=now, by=wanted.by, was='PENDING', now='REVIEW', attempt=row.attempt, why=stale[1], cause=stale[0]))"),
+        ),
     ),
     Variant(
         "one row stops all others",
@@ -960,6 +1076,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "key window",
+        model=(
+            Code(f"{MODEL}_claimed", "elif first is not None and first > now + wanted.skew:", "elif False:"),
+        ),
     ),
     # --- survivors
     Variant(
@@ -971,6 +1090,9 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
         "fence",
+        model=(
+            Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW") or', ""),
+        ),
     ),
     Variant(
         "key window counted from the last send",
