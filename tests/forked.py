@@ -1,7 +1,7 @@
-"""Many short test runs, each in a process of its own that begins at once: a child of one that has loaded all but the product.
+"""Many short test runs, each in a process of its own that begins at once: a child of one that has loaded all but ours.
 
-So what is broken in one run is whole in the next, and a run of a few tests takes as long as these tests. PostgreSQL and the
-emulator run once for all of them.
+So what is broken in one run is whole in the next, and a run of a few tests takes as long as these tests. PostgreSQL and
+the emulator run once for all of them.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class _Seen:
             self.ran.error += str(report.longrepr)
 
 
-def tests(arguments: str | Sequence[str], tell: Callable[[Any], None], *, most: int = 1) -> Ran:
+def tests(arguments: str | Sequence[str], tell: Callable[[Any], None], *, most: int) -> Ran:
     """Runs them here, in the child, until `most` have failed."""
     given = shlex.split(arguments) if isinstance(arguments, str) else list(arguments)
     seen = _Seen(tell)

@@ -201,7 +201,7 @@ class Passing:
 
 
 def _covered(test_file: str, files: Sequence[str]) -> Callable[[Callable[[Any], None]], Passing]:
-    def work(tell: Callable[[Any], None]) -> Passing:  # noqa: ARG001
+    def work(tell: Callable[[Any], None]) -> Passing:
         import coverage
         import pytest
 
@@ -214,7 +214,10 @@ def _covered(test_file: str, files: Sequence[str]) -> Callable[[Callable[[Any], 
         found.stop()
         data = found.get_data()
         lines = {
-            file: {line: sorted(one for one in those if one) for line, those in data.contexts_by_lineno(str(ROOT / file)).items()}
+            file: {
+                line: sorted(one for one in those if one)
+                for line, those in data.contexts_by_lineno(str(ROOT / file)).items()
+            }
             for file in files
         }
         return Passing(timed.seconds, lines, timed.failed)
@@ -248,7 +251,10 @@ def _chosen(mutant: Mutant, seconds: Mapping[str, float], lines: Mapping[str, Ma
     if not tests or not mutant.function or all(line not in of_file for line in range(mutant.first, mutant.last + 1)):
         # at the top of the module: whoever uses it may notice
         tests |= {test for those in of_file.values() for test in those}
-    order = sorted(tests, key=lambda test: (seconds.get(test, 0.0) > 1, not test.startswith("tests/domain"), seconds.get(test, 0.0)))
+    order = sorted(
+        tests,
+        key=lambda test: (seconds.get(test, 0.0) > 1, not test.startswith("tests/domain"), seconds.get(test, 0.0)),
+    )
     chosen, left = [], MOST_SECONDS
     for test in order:
         if (left := left - seconds.get(test, 0.0)) < 0 and chosen:
@@ -279,7 +285,11 @@ def generated(files: Sequence[str]) -> list[Mutant]:
 
 def _is_of_words(mutant: Mutant) -> bool:
     """An annotation, which nobody reads at run time."""
-    return mutant.old[0].lstrip().startswith(("async def ", "def ")) and "->" in mutant.old[0] and " = " not in mutant.old[0]
+    return (
+        mutant.old[0].lstrip().startswith(("async def ", "def "))
+        and "->" in mutant.old[0]
+        and " = " not in mutant.old[0]
+    )
 
 
 def survivors() -> dict[tuple[str, str, str, str], str]:
@@ -294,8 +304,8 @@ def _known_killers() -> dict[str, str]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _results(mutants: Sequence[Mutant], old: Mapping[str, str]) -> Iterator[tuple[Mutant, str | None, float]]:
-    """Each with the test that killed it, and how long it took."""
+def _results(mutants: Sequence[Mutant], old: Mapping[str, str]) -> Iterator[tuple[Mutant, str | None]]:
+    """Each with the test that killed it; None where none did."""
     seconds, lines = _passing(sorted({one.file for one in mutants}))
     by_name: dict[str, Mutant] = {}
     jobs = []
@@ -308,9 +318,9 @@ def _results(mutants: Sequence[Mutant], old: Mapping[str, str]) -> Iterator[tupl
         if tests:
             jobs.append(Job(str(number), _tested(mutant, tests), WITHIN))
         else:
-            yield mutant, None, 0.0
+            yield mutant, None
     for done in forked.children(jobs):
-        yield by_name[done.job.name], _killer(done), done.seconds
+        yield by_name[done.job.name], _killer(done)
 
 
 def _killer(done: Done) -> str | None:
@@ -327,7 +337,9 @@ def main() -> int:
     parser.add_argument("--part", choices=sorted(PARTS), action="append", help="of the core; all by default")
     parser.add_argument("--file", default="*", help="files whose name is like this")
     parser.add_argument("--function", default="*", help="functions whose name is like this")
-    parser.add_argument("--survivors", action="store_true", help="those of survivors.toml alone: do they still survive?")
+    parser.add_argument(
+        "--survivors", action="store_true", help="those of survivors.toml alone: do they still survive?"
+    )
     options = parser.parse_args()
     began, parts = time.monotonic(), options.part or list(PARTS)
     excused = survivors()
@@ -335,7 +347,9 @@ def main() -> int:
     mutants = [
         one
         for one in generated(files)
-        if _part(one) in parts and fnmatch.fnmatch(one.function, options.function) and (one.key in excused or not options.survivors)
+        if _part(one) in parts
+        and fnmatch.fnmatch(one.function, options.function)
+        and (one.key in excused or not options.survivors)
     ]
     print(f"{len(mutants)} mutants of {len(files)} files", flush=True)
     forked.load()
@@ -343,7 +357,7 @@ def main() -> int:
     killers = _known_killers()
     count, killed, left = Counter[str](), Counter[str](), []
     with forked.servers():
-        for number, (mutant, killer, seconds) in enumerate(_results(mutants, killers), 1):
+        for number, (mutant, killer) in enumerate(_results(mutants, killers), 1):
             part = str(_part(mutant))
             count[part] += 1
             if killer is not None:
@@ -353,7 +367,10 @@ def main() -> int:
                 left.append(mutant)
                 print(f"{'excused' if mutant.key in excused else 'SURVIVES'}  {mutant}", flush=True)
             if number % 25 == 0:
-                print(f"{number}/{len(mutants)}, {sum(killed.values())} killed, {time.monotonic() - began:.0f} s", flush=True)
+                print(
+                    f"{number}/{len(mutants)}, {sum(killed.values())} killed, {time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
                 (KEPT / "killers.json").write_text(json.dumps(killers, indent=0))
     (KEPT / "killers.json").write_text(json.dumps(killers, indent=0))
     whole = not (options.part or options.survivors) and (options.file, options.function) == ("*", "*")
@@ -403,7 +420,10 @@ def _report(
                     Table(
                         "Mutants that survive",
                         ("where", "what was", "what it became", "why that is no fault"),
-                        [(f"{one.file} {one.function}", _flat(one.old), _flat(one.new), excused.get(one.key, "NONE")) for one in left],
+                        [
+                            (f"{one.file} {one.function}", _flat(one.old), _flat(one.new), excused.get(one.key, "NONE"))
+                            for one in left
+                        ],
                     )
                 ],
             )

@@ -1,7 +1,8 @@
 """Makes the mutants of files, as JSON lines: run by the Python that has cosmic-ray (`make mutants`), and by no other.
 
-Of cosmic-ray's operators those that change what a program does in the smallest step: each comparison to its neighbour and
-to its opposite, and/or, not, +/-, a number by one, True/False, an exception that is not caught, a loop that does not run.
+Of cosmic-ray's operators those that change what a program does in the smallest step: each comparison to its neighbour
+and to its opposite, and/or, not, +/-, a number by one, True/False, an exception that is not caught, a loop that does not
+run.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def mutants(file: str) -> None:
             if mutated is None or mutated == source:
                 continue
             new = mutated.splitlines()
-            changes = [one for one in difflib.SequenceMatcher(None, lines, new, False).get_opcodes() if one[0] != "equal"]
+            changes = [
+                one for one in difflib.SequenceMatcher(None, lines, new, False).get_opcodes() if one[0] != "equal"
+            ]
             first, last = changes[0][1], changes[-1][2]
             after = new[changes[0][3] : changes[-1][4]]
             inside = [where for begin, end, where in places if begin <= first + 1 <= end]

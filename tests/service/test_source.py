@@ -149,9 +149,7 @@ def stream(
         steady.store, gateway, steady.store.clock, Even(), lambda: "t", policy, "w", lambda one: made[0].lease_of(one)
     )
     made.append(
-        Stream(
-            steady, lambda: confirmer, 4, callers, timedelta(seconds=1), lambda _: None, timedelta(seconds=within)
-        )
+        Stream(steady, lambda: confirmer, 4, callers, timedelta(seconds=1), lambda _: None, timedelta(seconds=within))
     )
     return made[0]
 

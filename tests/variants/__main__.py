@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +27,12 @@ MOST_KILLERS = 4
 """Tests that are counted of those that fail with a variant."""
 SHOWN = 2
 KINDS = ("serverless", "fargate")
-TEXTUAL = ("tests/docs/*", "tests/contract/test_statements.py*", "tests/domain/test_inlined.py*", "tests/variants/test_registry.py*")
+TEXTUAL = (
+    "tests/docs/*",
+    "tests/contract/test_statements.py*",
+    "tests/domain/test_inlined.py*",
+    "tests/variants/test_registry.py*",
+)
 """Tests that look at the text of the code, and not at what it does: what they notice is not noticed."""
 
 Seeds = dict[str, tuple[int, list[str]]]
@@ -155,7 +159,15 @@ def main() -> int:
     with forked.servers(needed=both or options.tests):
         if (both or options.tests) and not (options.search or options.missing) and not _is_whole(rows, known):
             return 2
-        jobs = list(_jobs(rows, known, lives=both or options.lives, tests=both or options.tests, search=options.search or options.missing))
+        jobs = list(
+            _jobs(
+                rows,
+                known,
+                lives=both or options.lives,
+                tests=both or options.tests,
+                search=options.search or options.missing,
+            )
+        )
         if options.missing:
             jobs = [job for job in jobs if not _is_known(job, known)]
         for number, done in enumerate(forked.children(jobs), 1):
@@ -165,7 +177,9 @@ def main() -> int:
             if options.search or options.missing:
                 _merge(known, found, done.job.name)
                 _write({name: one for name, one in known.items() if name in {row[0] for row in registry.answer}})
-    return _report(rows, found if both else {**known, **found}, time.monotonic() - began, whole=both and options.only == "*")
+    return _report(
+        rows, found if both else {**known, **found}, time.monotonic() - began, whole=both and options.only == "*"
+    )
 
 
 def _is_known(job: Job, known: Mapping[str, Found]) -> bool:
@@ -186,7 +200,9 @@ def _merge(known: dict[str, Found], found: Mapping[str, Found], job: str) -> Non
 def _said(done: Done) -> str:
     if done.job.name.startswith("lives"):
         seeds = done.answer if done.answer is not None else done.last or {}
-        return ", ".join(f"{kind} {seed} ({'; '.join(oracles)})" for kind, (seed, oracles) in seeds.items()) or "SURVIVES"
+        return (
+            ", ".join(f"{kind} {seed} ({'; '.join(oracles)})" for kind, (seed, oracles) in seeds.items()) or "SURVIVES"
+        )
     ran = done.answer or done.last
     if ran is None:
         return done.error.strip().splitlines()[-1]
@@ -242,7 +258,11 @@ def _report(rows: Sequence[Any], found: Mapping[str, Found], seconds: float, *, 
                     "independent_tests": len({test for one in found.values() for test in one.killers}),
                     "most_seeds": max((seed for one in found.values() for seed, _ in one.seeds.values()), default=0),
                 },
-                tables=[Table("Broken variants", ("variant", "of", "stores", "seeds", "found by", "tests", "such as"), table)],
+                tables=[
+                    Table(
+                        "Broken variants", ("variant", "of", "stores", "seeds", "found by", "tests", "such as"), table
+                    )
+                ],
             )
         )
     return min(len(survived), 1)

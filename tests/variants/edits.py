@@ -172,7 +172,9 @@ def _function(where: str) -> FunctionType:
     if isinstance(found, staticmethod | classmethod):
         found = found.__func__
     # `inlined` is the function itself, compiled once more; other decorators call what they wrap
-    while (inner := getattr(found, "__wrapped__", None)) is not None and found.__code__.co_name != inner.__code__.co_name:
+    while (
+        inner := getattr(found, "__wrapped__", None)
+    ) is not None and found.__code__.co_name != inner.__code__.co_name:
         found = inner
     if not isinstance(found, FunctionType):
         raise Stale(f"{where} is no function")

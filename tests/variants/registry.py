@@ -189,7 +189,7 @@ def _constant(where: str, new: object) -> Value:
 
 
 _REJECTED, _RETRYABLE = "workers.domain.outcomes:Rejected", "workers.domain.outcomes:Retryable"
-_LATER = '''number = (await sql.SETTLE.one(self.pool, ended)).number
+_LATER = """number = (await sql.SETTLE.one(self.pool, ended)).number
     for before, after in moves:
         line = after.history[-1]
         await self.pool.execute(
@@ -198,7 +198,7 @@ _LATER = '''number = (await sql.SETTLE.one(self.pool, ended)).number
             " 'PROCESSING', status, attempt, $6, $7 FROM transactions WHERE id = $1 AND version = $8 AND status = $9",
             before.id, before.token, before.attempt, line.at, line.by, line.why, line.cause, after.version, after.status,
         )
-    if number == len(moves):'''
+    if number == len(moves):"""
 """The line of history, written by a statement of its own after that of the change."""
 _LEASE_SQL = """AND (t.lease_until IS NULL OR t.lease_until < clock.now - :skew::interval
            OR t.lease_until > clock.now + interval '2 hours')"""
@@ -215,11 +215,19 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{TRANSITIONS}claimable", "return False", "return record.status is Status.REVIEW"),
             Code(f"{TRANSITIONS}decide", "case ((Status.PENDING | Status.PROCESSING), Claim()):", "case _, Claim():"),
             Sql("CLAIM", _QUEUE_SQL, f"WHERE t.status = 'REVIEW' OR {_QUEUE_SQL.removeprefix('WHERE')}"),
-            Sql("CLAIM", "CASE WHEN p.desk IS NULL THEN t.due_at END", "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END"),
+            Sql(
+                "CLAIM",
+                "CASE WHEN p.desk IS NULL THEN t.due_at END",
+                "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END",
+            ),
         ),
         _CORE,
         model=(
-            Code(f"{MODEL}due", "if row.due_at is None or", "if row.status == 'REVIEW':\n        return True\n    if row.due_at is None or"),
+            Code(
+                f"{MODEL}due",
+                "if row.due_at is None or",
+                "if row.status == 'REVIEW':\n        return True\n    if row.due_at is None or",
+            ),
             Code(f"{MODEL}_claimed", "due_at=row.due_at if held", "due_at=(row.due_at or now) if held"),
         ),
     ),
@@ -230,12 +238,20 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{TRANSITIONS}claimable", "return False", "return record.status.is_final"),
             Code(f"{TRANSITIONS}decide", "case ((Status.PENDING | Status.PROCESSING), Claim()):", "case _, Claim():"),
             Sql("CLAIM", _QUEUE_SQL, f"WHERE t.settled_at IS NOT NULL OR {_QUEUE_SQL.removeprefix('WHERE')}"),
-            Sql("CLAIM", "CASE WHEN p.desk IS NULL THEN t.due_at END", "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END"),
+            Sql(
+                "CLAIM",
+                "CASE WHEN p.desk IS NULL THEN t.due_at END",
+                "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END",
+            ),
         ),
         f"{_DOMAIN} tests/contract/test_store.py tests/contract/test_dynamodb.py -k 'domain or memory or postgres or dynamodb'",
         "final moved",
         model=(
-            Code(f"{MODEL}due", "if row.due_at is None or", "if row.settled_at is not None:\n        return True\n    if row.due_at is None or"),
+            Code(
+                f"{MODEL}due",
+                "if row.due_at is None or",
+                "if row.settled_at is not None:\n        return True\n    if row.due_at is None or",
+            ),
             Code(f"{MODEL}_claimed", "due_at=row.due_at if held", "due_at=(row.due_at or now) if held"),
         ),
     ),
@@ -243,13 +259,21 @@ VARIANTS: tuple[Variant, ...] = (
         "claim steals a live lease",
         ("E3",),
         (
-            Code(f"{TRANSITIONS}claimable", "until is not None and (until + policy.clock_skew < now or until > now + LONGEST_LEASE)", "True"),
+            Code(
+                f"{TRANSITIONS}claimable",
+                "until is not None and (until + policy.clock_skew < now or until > now + LONGEST_LEASE)",
+                "True",
+            ),
             Sql("CLAIM", _LEASE_SQL, ""),
         ),
         _CORE,
         "two holders",
         model=(
-            Code(f"{MODEL}due", "if not (lease is None or lease < now - wanted.skew or lease > now + LONGEST_LEASE):", "if False:"),
+            Code(
+                f"{MODEL}due",
+                "if not (lease is None or lease < now - wanted.skew or lease > now + LONGEST_LEASE):",
+                "if False:",
+            ),
         ),
     ),
     Variant(
@@ -261,22 +285,22 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "two holders",
-        model=(
-            Code(f"{MODEL}due", "lease < now - wanted.skew", "lease <= now - wanted.skew"),
-        ),
+        model=(Code(f"{MODEL}due", "lease < now - wanted.skew", "lease <= now - wanted.skew"),),
     ),
     Variant(
         "takeover keeps the old token",
         ("E5",),
         (
             Code(f"{TRANSITIONS}_claim", "token=event.token", "token=record.token or event.token"),
-            Sql("CLAIM", "token = CASE WHEN p.desk IS NULL THEN :token::text END", "token = CASE WHEN p.desk IS NULL THEN coalesce(t.token, :token::text) END"),
+            Sql(
+                "CLAIM",
+                "token = CASE WHEN p.desk IS NULL THEN :token::text END",
+                "token = CASE WHEN p.desk IS NULL THEN coalesce(t.token, :token::text) END",
+            ),
         ),
         _CORE,
         "one token",
-        model=(
-            Code(f"{MODEL}_claimed", "token=wanted.token if held", "token=(row.token or wanted.token) if held"),
-        ),
+        model=(Code(f"{MODEL}_claimed", "token=wanted.token if held", "token=(row.token or wanted.token) if held"),),
     ),
     Variant(
         "worker's name is its token",
@@ -301,9 +325,7 @@ VARIANTS: tuple[Variant, ...] = (
         ("E8",),
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", "FOR UPDATE OF t"),),
         _RACES,
-        model=(
-            Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),
-        ),
+        model=(Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),),
     ),
     Variant(
         "claims lock nothing",
@@ -311,16 +333,22 @@ VARIANTS: tuple[Variant, ...] = (
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", ""),),
         _RACES,
         "two holders",
-        model=(
-            Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),
-        ),
+        model=(Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),),
     ),
     Variant(
         "what an index showed is not looked at again",
         ("E10",),
         (
-            Code(f"{DYNAMODB}DynamoDbStore._claim", "claimable(record, now, self.policy) and", "record.status is Status.PROCESSING or"),
-            Code(f"{TRANSITIONS}_claim", "if not claimable(record, now, policy):", "if record.status is not Status.PROCESSING and not claimable(record, now, policy):"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore._claim",
+                "claimable(record, now, self.policy) and",
+                "record.status is Status.PROCESSING or",
+            ),
+            Code(
+                f"{TRANSITIONS}_claim",
+                "if not claimable(record, now, policy):",
+                "if record.status is not Status.PROCESSING and not claimable(record, now, policy):",
+            ),
         ),
         _DYNAMO,
         "two holders",
@@ -329,8 +357,16 @@ VARIANTS: tuple[Variant, ...] = (
         "own won claim not recognised",
         ("E12", "S9"),
         (
-            Code(f"{DYNAMODB}DynamoDbStore._won", "own = {move.before.id for move in failed if _is_ours(items.get(move.before.id), move.after)}", "own: set[str] = set()"),
-            Code("workers.database.source:RetryingSource.claim", "if tried and (held := await self.store.held(token)):", "if (held := []):"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore._won",
+                "own = {move.before.id for move in failed if _is_ours(items.get(move.before.id), move.after)}",
+                "own: set[str] = set()",
+            ),
+            Code(
+                "workers.database.source:RetryingSource.claim",
+                "if tried and (held := await self.store.held(token)):",
+                "if (held := []):",
+            ),
         ),
         "tests/service/test_source.py tests/contract/test_dynamodb.py -k lost",
         "fair",
@@ -339,13 +375,19 @@ VARIANTS: tuple[Variant, ...] = (
         "newest first",
         ("E13",),
         (
-            Code(f"{DYNAMODB}DynamoDbStore._page", '"ScanIndexForward": not backwards', '"ScanIndexForward": backwards'),
+            Code(
+                f"{DYNAMODB}DynamoDbStore._page", '"ScanIndexForward": not backwards', '"ScanIndexForward": backwards'
+            ),
             Sql("CLAIM", "ORDER BY t.due_at, t.id LIMIT", "ORDER BY t.due_at DESC, t.id LIMIT"),
         ),
         _BOTH + " tests/contract/test_dynamodb.py",
         "starved",
         model=(
-            Code(f"{MODEL}_claim", "due(one, wanted, now), _in_turn, wanted.limit", "due(one, wanted, now), lambda one: (-one.due_at.timestamp(), one.id), wanted.limit"),
+            Code(
+                f"{MODEL}_claim",
+                "due(one, wanted, now), _in_turn, wanted.limit",
+                "due(one, wanted, now), lambda one: (-one.due_at.timestamp(), one.id), wanted.limit",
+            ),
         ),
     ),
     Variant(
@@ -363,12 +405,18 @@ VARIANTS: tuple[Variant, ...] = (
         ("E15",),
         (
             Code(f"{TRANSITIONS}claimable", "due <= now or", "now - policy.retry_cap <= due <= now or"),
-            Sql("CLAIM", "AND t.due_at <= clock.now", "AND t.due_at <= clock.now AND t.due_at > clock.now - interval '15 minutes'"),
+            Sql(
+                "CLAIM",
+                "AND t.due_at <= clock.now",
+                "AND t.due_at <= clock.now AND t.due_at > clock.now - interval '15 minutes'",
+            ),
         ),
         _CORE,
         "liveness",
         model=(
-            Code(f"{MODEL}due", "row.due_at > now or", "row.due_at > now or row.due_at < now - timedelta(minutes=15) or"),
+            Code(
+                f"{MODEL}due", "row.due_at > now or", "row.due_at > now or row.due_at < now - timedelta(minutes=15) or"
+            ),
         ),
     ),
     # --- effect
@@ -382,7 +430,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "key made at the call and kept nowhere",
         ("E17",),
-        (Code(f"{CONFIRMING}Confirmer._answer", "self.gateway.confirm(record, key)", "self.gateway.confirm(record, self.new_token())"),),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                "self.gateway.confirm(record, key)",
+                "self.gateway.confirm(record, self.new_token())",
+            ),
+        ),
         _CORE,
         "two effects",
     ),
@@ -395,9 +449,7 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "asked first",
-        model=(
-            Code(f"{MODEL}_claimed", "last = greatest(row.lease_until, others)", "last = greatest(last, others)"),
-        ),
+        model=(Code(f"{MODEL}_claimed", "last = greatest(row.lease_until, others)", "last = greatest(last, others)"),),
     ),
     Variant(
         "lease not looked at again between question and send",
@@ -415,14 +467,27 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "time-out means failed",
         ("E19",),
-        (Code(f"{CONFIRMING}Confirmer._answer", "outcome = admitted(await self.gateway.confirm(record, key))", "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Rejected(outcome.reason) if isinstance(outcome, Unknown) else outcome", (_REJECTED,)),),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                "outcome = admitted(await self.gateway.confirm(record, key))",
+                "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Rejected(outcome.reason) if isinstance(outcome, Unknown) else outcome",
+                (_REJECTED,),
+            ),
+        ),
         _CORE,
         "ledger",
     ),
     Variant(
         "time-out means success",
         ("E20",),
-        (Code(f"{CONFIRMING}Confirmer._answer", "outcome = admitted(await self.gateway.confirm(record, key))", "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Confirmed('?', record.amount, record.currency) if isinstance(outcome, Unknown) else outcome"),),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                "outcome = admitted(await self.gateway.confirm(record, key))",
+                "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Confirmed('?', record.amount, record.currency) if isinstance(outcome, Unknown) else outcome",
+            ),
+        ),
         _CORE,
         "ledger",
     ),
@@ -436,14 +501,26 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "key window not looked at again after the wait",
         ("E21",),
-        (Code(f"{CONFIRMING}Confirmer._answer", "if sent_earlier and not may_resend(record, now, self.policy):", "if False:"),),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                "if sent_earlier and not may_resend(record, now, self.policy):",
+                "if False:",
+            ),
+        ),
         _DOMAIN,
         "key window",
     ),
     Variant(
         "first 'not found' means declined",
         ("E22",),
-        (Code(f"{TRANSITIONS}_answer", "case NotFound() if event.asked:", "case NotFound() if event.asked and case.settled_down > now: return _moved(record, now, event.by, Status.REJECTED, because(Cause.REFUSED, reason='unknown'), next_attempt_at=None, lease_until=None, settled_at=now)\n        case NotFound() if event.asked:"),),
+        (
+            Code(
+                f"{TRANSITIONS}_answer",
+                "case NotFound() if event.asked:",
+                "case NotFound() if event.asked and case.settled_down > now: return _moved(record, now, event.by, Status.REJECTED, because(Cause.REFUSED, reason='unknown'), next_attempt_at=None, lease_until=None, settled_at=now)\n        case NotFound() if event.asked:",
+            ),
+        ),
         _CORE,
         "ledger",
     ),
@@ -451,7 +528,11 @@ VARIANTS: tuple[Variant, ...] = (
         "grace period of nothing",
         ("E22",),
         (
-            Code(f"{TRANSITIONS}_Case.settled_down", "return (self.record.last_sent_at or self.now) + self.policy.grace", "return self.now"),
+            Code(
+                f"{TRANSITIONS}_Case.settled_down",
+                "return (self.record.last_sent_at or self.now) + self.policy.grace",
+                "return self.now",
+            ),
             Code(f"{TRANSITIONS}may_resend", "record.last_sent_at + policy.grace <= now", "True"),
         ),
         _CORE,
@@ -468,10 +549,16 @@ VARIANTS: tuple[Variant, ...] = (
         "amounts as floats",
         ("E24",),
         (
-            Code(f"{DYNAMODB}_from_value", 'return int(value["N"])', 'return float(value["N"]) if name == "amount" else int(value["N"])'),
+            Code(
+                f"{DYNAMODB}_from_value",
+                'return int(value["N"])',
+                'return float(value["N"]) if name == "amount" else int(value["N"])',
+            ),
             Code(f"{POSTGRES}_claimed", "amount=row.amount", "amount=row.amount / 1"),
             Code(f"{EVIDENCE}_confirmed", "if type(amount) is not int:", "if type(amount) not in (int, float):"),
-            Code("workers.domain.outcomes:admitted", "type(amount) is not int or", "type(amount) not in (int, float) or"),
+            Code(
+                "workers.domain.outcomes:admitted", "type(amount) is not int or", "type(amount) not in (int, float) or"
+            ),
         ),
         f"{_READ} tests/domain/test_text.py tests/domain/test_sending.py tests/contract/test_fence.py -k 'odd_confirmation or adapter_answers or no_whole or amounts_are_whole'",
         "whole",
@@ -497,7 +584,11 @@ VARIANTS: tuple[Variant, ...] = (
         "refusal tried again for ever",
         ("E27",),
         (
-            Code(f"{EVIDENCE}_rejected", "return Rejected(_clean(reason, transaction))", "return Retryable(_clean(reason, transaction), counts=False)"),
+            Code(
+                f"{EVIDENCE}_rejected",
+                "return Rejected(_clean(reason, transaction))",
+                "return Retryable(_clean(reason, transaction), counts=False)",
+            ),
         ),
         _READ,
         "refusal",
@@ -505,7 +596,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "error of the gateway is final",
         ("E28",),
-        (Code(f"{EVIDENCE}_outcome", "if row.outcome is Rejected:", 'if row.status == 500:\n        return Rejected("error")\n    if row.outcome is Rejected:'),),
+        (
+            Code(
+                f"{EVIDENCE}_outcome",
+                "if row.outcome is Rejected:",
+                'if row.status == 500:\n        return Rejected("error")\n    if row.outcome is Rejected:',
+            ),
+        ),
         _READ,
         "ledger",
     ),
@@ -529,27 +626,29 @@ VARIANTS: tuple[Variant, ...] = (
         ("E30",),
         (
             Sql("SETTLE", "AND t.token = m.token", ""),
-            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ?\''),
+            Code(f"{DYNAMODB}_update", "WHERE {FENCE}'", 'WHERE "id" = ?\''),
             Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"]]'),
         ),
         _BOTH,
         "fence",
-        model=(
-            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "running.lock(id_)"),
-        ),
+        model=(Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "running.lock(id_)"),),
     ),
     Variant(
         "settle by state only",
         ("E31",),
         (
             Sql("SETTLE", "AND t.token = m.token", "AND t.status = 'PROCESSING'"),
-            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ? AND "status" = ?\''),
+            Code(f"{DYNAMODB}_update", "WHERE {FENCE}'", 'WHERE "id" = ? AND "status" = ?\''),
             Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["status"]]'),
         ),
         _BOTH,
         "fence",
         model=(
-            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "(one := running.lock(id_)) and (one if one.status == 'PROCESSING' else None)"),
+            Code(
+                f"{MODEL}_settle",
+                '_behind_the_fence(running, id_, group["token"])',
+                "(one := running.lock(id_)) and (one if one.status == 'PROCESSING' else None)",
+            ),
         ),
     ),
     Variant(
@@ -557,13 +656,25 @@ VARIANTS: tuple[Variant, ...] = (
         ("E32",),
         (
             Sql("SETTLE", "AND t.token = m.token", "AND coalesce(t.token, m.token) = m.token"),
-            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ? AND "version" = ?\' if move.after.status is Status.PROCESSING or move.before.token is None else f\'UPDATE "{table}" {_sets(changes)} {gone} WHERE "id" = ? AND "token" = ?\''),
-            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["version"] if move.after.status is Status.PROCESSING or move.before.token is None else old["token"]]'),
+            Code(
+                f"{DYNAMODB}_update",
+                "WHERE {FENCE}'",
+                'WHERE "id" = ? AND "version" = ?\' if move.after.status is Status.PROCESSING or move.before.token is None else f\'UPDATE "{table}" {_sets(changes)} {gone} WHERE "id" = ? AND "token" = ?\'',
+            ),
+            Code(
+                f"{DYNAMODB}_update",
+                'old["id"], old["version"]]',
+                'old["id"], old["version"] if move.after.status is Status.PROCESSING or move.before.token is None else old["token"]]',
+            ),
         ),
         _BOTH,
         "fence",
         model=(
-            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "(one := running.lock(id_)) and (one if one.token in (None, group['token']) else None)"),
+            Code(
+                f"{MODEL}_settle",
+                '_behind_the_fence(running, id_, group["token"])',
+                "(one := running.lock(id_)) and (one if one.token in (None, group['token']) else None)",
+            ),
         ),
     ),
     Variant(
@@ -571,24 +682,45 @@ VARIANTS: tuple[Variant, ...] = (
         ("E33",),
         (
             Sql("SETTLE", "AND t.token = m.token", "AND t.token = m.token AND t.lease_until > m.at"),
-            Code(f"{DYNAMODB}DynamoDbStore.settle", "errors = await self._write(moves)", "now = self.clock.now(); moves = [Move(b, a) if b.lease_until is None or b.lease_until > now else Move(b._replace(version=-1), a) for b, a in moves]; errors = await self._write(moves)"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore.settle",
+                "errors = await self._write(moves)",
+                "now = self.clock.now(); moves = [Move(b, a) if b.lease_until is None or b.lease_until > now else Move(b._replace(version=-1), a) for b, a in moves]; errors = await self._write(moves)",
+            ),
         ),
         _BOTH,
         "late result",
         model=(
-            Code(f"{MODEL}_settle", "if row is None or id_ in running.writes:", "if row is None or id_ in running.writes or (row.lease_until and row.lease_until <= at):"),
+            Code(
+                f"{MODEL}_settle",
+                "if row is None or id_ in running.writes:",
+                "if row is None or id_ in running.writes or (row.lease_until and row.lease_until <= at):",
+            ),
         ),
     ),
     Variant(
         "history outside the transaction of its change",
         ("E34", "S1"),
         (
-            Sql("SETTLE", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled", "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled WHERE false"),
-            Code(f"{POSTGRES}PostgresStore._settle", "if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):", _LATER, in_tests=True),
+            Sql(
+                "SETTLE",
+                "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled",
+                "at, :by::text, 'PROCESSING', status, attempt, why, cause FROM settled WHERE false",
+            ),
+            Code(
+                f"{POSTGRES}PostgresStore._settle",
+                "if (await sql.SETTLE.one(self.pool, ended)).number == len(moves):",
+                _LATER,
+                in_tests=True,
+            ),
         ),
         "tests/contract/test_fence.py tests/contract/test_rules.py tests/contract/test_store.py -k 'its_line or postgres'",
         model=(
-            Code(f"{MODEL}Pool._end", "before = self._server.commit(running)", "running.lines = [] if fate else running.lines; before = self._server.commit(running)"),
+            Code(
+                f"{MODEL}Pool._end",
+                "before = self._server.commit(running)",
+                "running.lines = [] if fate else running.lines; before = self._server.commit(running)",
+            ),
         ),
     ),
     Variant(
@@ -600,9 +732,7 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "cause",
-        model=(
-            Code(f"{MODEL}_claim", "why=after.reason", "why=''"),
-        ),
+        model=(Code(f"{MODEL}_claim", "why=after.reason", "why=''"),),
     ),
     Variant(
         "line without a cause",
@@ -613,49 +743,63 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         _CORE,
         "cause",
-        model=(
-            Code(f"{MODEL}_claim", "cause=desk[0]", "cause=None"),
-        ),
+        model=(Code(f"{MODEL}_claim", "cause=desk[0]", "cause=None"),),
     ),
     Variant(
         "takeover without its line",
         ("E35",),
         (
-            Code(f"{TRANSITIONS}_claim", "first_sent_at=record.first_sent_at or", "**({'history': record.history} if crashed else {}), first_sent_at=record.first_sent_at or"),
-            Code(f"{TRANSITIONS}_moved", "history=with_line(record.history, entry),\n        **changes,", "**{'history': with_line(record.history, entry), **changes},"),
+            Code(
+                f"{TRANSITIONS}_claim",
+                "first_sent_at=record.first_sent_at or",
+                "**({'history': record.history} if crashed else {}), first_sent_at=record.first_sent_at or",
+            ),
+            Code(
+                f"{TRANSITIONS}_moved",
+                "history=with_line(record.history, entry),\n        **changes,",
+                "**{'history': with_line(record.history, entry), **changes},",
+            ),
             Sql("CLAIM", "FROM changed WHERE taken_over ), to_review", "FROM changed WHERE false ), to_review"),
         ),
         _CORE,
         "history",
-        model=(
-            Code(f"{MODEL}_claim", "if after.taken_over:", "if False:"),
-        ),
+        model=(Code(f"{MODEL}_claim", "if after.taken_over:", "if False:"),),
     ),
     Variant(
         "final state overwritten by a sweep",
         ("E36",),
         (
-            Sql("SET_ASIDE", "AND t.due_at IS NOT NULL AND (t.due_at <= clock.now OR t.due_at > clock.now + :longest_wait::interval)", "AND :longest_wait::interval IS NOT NULL"),
+            Sql(
+                "SET_ASIDE",
+                "AND t.due_at IS NOT NULL AND (t.due_at <= clock.now OR t.due_at > clock.now + :longest_wait::interval)",
+                "AND :longest_wait::interval IS NOT NULL",
+            ),
             Sql("DOUBT", "WHERE due_at IS NOT NULL AND status = 'PENDING'", "WHERE true"),
             Code(f"{DYNAMODB}_waits", "return record.status in (Status.PENDING, Status.REVIEW)", "return True"),
         ),
         "tests/contract/test_fence.py tests/contract/test_shadow.py tests/contract/test_restore.py -k 'final or aside or marks or marked'",
         model=(
-            Code(f"{MODEL}_doubt", 'waiting = of(lambda row: row.due_at is not None and row.status == "PENDING")', "waiting = of(lambda row: True)"),
+            Code(
+                f"{MODEL}_doubt",
+                'waiting = of(lambda row: row.due_at is not None and row.status == "PENDING")',
+                "waiting = of(lambda row: True)",
+            ),
         ),
     ),
     Variant(
         "amounts change on the way",
         ("E37",),
         (
-            Code(f"{TRANSITIONS}_release", "next_attempt_at=None if due is None else utc(due)", "amount=record.amount // 10, next_attempt_at=None if due is None else utc(due)"),
+            Code(
+                f"{TRANSITIONS}_release",
+                "next_attempt_at=None if due is None else utc(due)",
+                "amount=record.amount // 10, next_attempt_at=None if due is None else utc(due)",
+            ),
             Sql("SETTLE", "SET status = m.status", "SET amount = t.amount / 10, status = m.status"),
         ),
         _CORE,
         "lost",
-        model=(
-            Code(f"{MODEL}_settle", 'status=group["status"],', "status=group['status'], amount=row.amount // 10,"),
-        ),
+        model=(Code(f"{MODEL}_settle", 'status=group["status"],', "status=group['status'], amount=row.amount // 10,"),),
     ),
     # --- lease and crash
     Variant(
@@ -663,20 +807,26 @@ VARIANTS: tuple[Variant, ...] = (
         ("E38",),
         (
             Sql("EXTEND", "AND t.token = held.token", "AND t.token IS NOT NULL AND held.token IS NOT NULL"),
-            Code(f"{DYNAMODB}DynamoDbStore.extend", "moves = [Move(record, extended(record, now, self.policy)) for record in transactions]", "moves = [Move(record, extended(record, now, self.policy)) for one in transactions if (record := await self.find(one.id)) and record.status is Status.PROCESSING]"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore.extend",
+                "moves = [Move(record, extended(record, now, self.policy)) for record in transactions]",
+                "moves = [Move(record, extended(record, now, self.policy)) for one in transactions if (record := await self.find(one.id)) and record.status is Status.PROCESSING]",
+            ),
         ),
         _BOTH,
         "lease",
         model=(
-            Code(f"{MODEL}_extend", "_behind_the_fence(running, id_, token)", "(one := running.lock(id_)) and (one if one.token is not None else None)"),
+            Code(
+                f"{MODEL}_extend",
+                "_behind_the_fence(running, id_, token)",
+                "(one := running.lock(id_)) and (one if one.token is not None else None)",
+            ),
         ),
     ),
     Variant(
         "heartbeat outlives the settle",
         ("E39",),
-        (
-            Code(f"{STREAM}Stream._renew", "if (hold := hold_of(record)) in self.held:", "if hold := hold_of(record):"),
-        ),
+        (Code(f"{STREAM}Stream._renew", "if (hold := hold_of(record)) in self.held:", "if hold := hold_of(record):"),),
         _STREAM,
         "left behind",
     ),
@@ -684,58 +834,115 @@ VARIANTS: tuple[Variant, ...] = (
         "takeover by age, ignores the heartbeat",
         ("E40",),
         (
-            Code(f"{TRANSITIONS}claimable", "until = record.lease_until", "until = record.lease_until and record.history[-1].at + policy.lease"),
-            Sql("CLAIM", "t.lease_until < clock.now - :skew::interval", "t.claimed_at < clock.now - :lease::interval - :skew::interval"),
+            Code(
+                f"{TRANSITIONS}claimable",
+                "until = record.lease_until",
+                "until = record.lease_until and record.history[-1].at + policy.lease",
+            ),
+            Sql(
+                "CLAIM",
+                "t.lease_until < clock.now - :skew::interval",
+                "t.claimed_at < clock.now - :lease::interval - :skew::interval",
+            ),
         ),
         _CORE,
         "two holders",
         model=(
-            Code(f"{MODEL}due", "lease = row.lease_until", "lease = row.lease_until and row.claimed_at + getattr(wanted, 'lease', timedelta())"),
+            Code(
+                f"{MODEL}due",
+                "lease = row.lease_until",
+                "lease = row.lease_until and row.claimed_at + getattr(wanted, 'lease', timedelta())",
+            ),
         ),
     ),
     Variant(
         "what others hold hides what is behind it",
         ("E41",),
         (
-            Code(f"{DYNAMODB}DynamoDbStore.claim", "while len(held) + len(to_review) < limit and (keys := await due.take(limit)):", "if keys := await due.take(limit):"),
-            Sql("CLAIM", _QUEUE_SQL, f"{_QUEUE_SQL} AND t.id IN (SELECT id FROM transactions WHERE due_at <= (SELECT now FROM clock) ORDER BY due_at, id LIMIT :limit::int)"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore.claim",
+                "while len(held) + len(to_review) < limit and (keys := await due.take(limit)):",
+                "if keys := await due.take(limit):",
+            ),
+            Sql(
+                "CLAIM",
+                _QUEUE_SQL,
+                f"{_QUEUE_SQL} AND t.id IN (SELECT id FROM transactions WHERE due_at <= (SELECT now FROM clock) ORDER BY due_at, id LIMIT :limit::int)",
+            ),
         ),
         _BOTH,
         "starved",
         model=(
-            Code(f"{MODEL}_claim", "now = running.time(wanted.now)", "now = running.time(wanted.now)\n    front = {one.id for one in sorted((r for r in running.snapshot.values() if r.due_at and r.due_at <= now), key=_in_turn)[: wanted.limit]}"),
-            Code(f"{MODEL}_claim", "lambda one: due(one, wanted, now)", "lambda one: one.id in front and due(one, wanted, now)"),
+            Code(
+                f"{MODEL}_claim",
+                "now = running.time(wanted.now)",
+                "now = running.time(wanted.now)\n    front = {one.id for one in sorted((r for r in running.snapshot.values() if r.due_at and r.due_at <= now), key=_in_turn)[: wanted.limit]}",
+            ),
+            Code(
+                f"{MODEL}_claim",
+                "lambda one: due(one, wanted, now)",
+                "lambda one: one.id in front and due(one, wanted, now)",
+            ),
         ),
     ),
     Variant(
         "worker's clock instead of the datastore's",
         ("E42",),
-        (Code(f"{POSTGRES}PostgresStore._now", "self.clock.now() if self.clock else None", "self.clock.now() if self.clock else datetime.now(UTC) - timedelta(hours=1)", in_tests=True),),
+        (
+            Code(
+                f"{POSTGRES}PostgresStore._now",
+                "self.clock.now() if self.clock else None",
+                "self.clock.now() if self.clock else datetime.now(UTC) - timedelta(hours=1)",
+                in_tests=True,
+            ),
+        ),
         "tests/contract/test_postgres.py -k 'own_clock or cannot_read or redrives_by or announced'",
         model=(
-            Code(f"{MODEL}PostgresDatabase.store", "PostgresStore(pool, policy or life.policy)", "PostgresStore(pool, policy or life.policy, life)"),
-            Code(f"{POSTGRES}PostgresStore._skew", "return self.policy.clock_skew if self.clock else timedelta()", "return timedelta()"),
+            Code(
+                f"{MODEL}PostgresDatabase.store",
+                "PostgresStore(pool, policy or life.policy)",
+                "PostgresStore(pool, policy or life.policy, life)",
+            ),
+            Code(
+                f"{POSTGRES}PostgresStore._skew",
+                "return self.policy.clock_skew if self.clock else timedelta()",
+                "return timedelta()",
+            ),
         ),
     ),
     Variant(
         "crash does not count as an attempt",
         ("E43",),
         (
-            Code(f"{TRANSITIONS}_claim", "attempt=min(record.attempt, policy.most_claims) + 1", "attempt=min(record.attempt, policy.most_claims) + (not crashed)"),
-            Sql("CLAIM", "least(t.attempt, 2 * :max_attempts::int) + 1", "least(t.attempt, 2 * :max_attempts::int) + CASE WHEN p.lease_until IS NULL THEN 1 ELSE 0 END"),
+            Code(
+                f"{TRANSITIONS}_claim",
+                "attempt=min(record.attempt, policy.most_claims) + 1",
+                "attempt=min(record.attempt, policy.most_claims) + (not crashed)",
+            ),
+            Sql(
+                "CLAIM",
+                "least(t.attempt, 2 * :max_attempts::int) + 1",
+                "least(t.attempt, 2 * :max_attempts::int) + CASE WHEN p.lease_until IS NULL THEN 1 ELSE 0 END",
+            ),
         ),
         _CORE,
         "attempts",
-        model=(
-            Code(f"{MODEL}_claimed", "+ 1 if held else", "+ (not crashed) if held else"),
-        ),
+        model=(Code(f"{MODEL}_claimed", "+ 1 if held else", "+ (not crashed) if held else"),),
     ),
     Variant(
         "one attempt too many",
         ("E44",),
         (
-            Code(f"{TRANSITIONS}_Case.used_up", "self.record.attempt >= self.policy.max_attempts", "self.record.attempt > self.policy.max_attempts"),
-            Code(f"{TRANSITIONS}may_send", "record.attempt <= policy.max_attempts", "record.attempt <= policy.max_attempts + 1"),
+            Code(
+                f"{TRANSITIONS}_Case.used_up",
+                "self.record.attempt >= self.policy.max_attempts",
+                "self.record.attempt > self.policy.max_attempts",
+            ),
+            Code(
+                f"{TRANSITIONS}may_send",
+                "record.attempt <= policy.max_attempts",
+                "record.attempt <= policy.max_attempts + 1",
+            ),
             Sql("CLAIM", "WHEN t.attempt >= :max_attempts::int THEN", "WHEN t.attempt > :max_attempts::int THEN"),
         ),
         _CORE,
@@ -748,20 +955,42 @@ VARIANTS: tuple[Variant, ...] = (
         "a stop releases what others hold",
         ("E45",),
         (
-            Sql("SETTLE", "AND t.token = m.token", "AND (t.token = m.token OR t.status = 'PROCESSING' AND m.cause IN ('stopping', 'time-short', 'lease-short'))"),
-            Code(f"{DYNAMODB}_update", 'WHERE {FENCE}\'', 'WHERE "id" = ?\' + (\' AND "status" = ?\' if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else \' AND "version" = ?\')'),
-            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["status"] if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else old["version"]]'),
+            Sql(
+                "SETTLE",
+                "AND t.token = m.token",
+                "AND (t.token = m.token OR t.status = 'PROCESSING' AND m.cause IN ('stopping', 'time-short', 'lease-short'))",
+            ),
+            Code(
+                f"{DYNAMODB}_update",
+                "WHERE {FENCE}'",
+                'WHERE "id" = ?\' + (\' AND "status" = ?\' if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else \' AND "version" = ?\')',
+            ),
+            Code(
+                f"{DYNAMODB}_update",
+                'old["id"], old["version"]]',
+                'old["id"], old["status"] if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else old["version"]]',
+            ),
         ),
         _BOTH,
         "fence",
         model=(
-            Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "((one := running.lock(id_)) and (one if one.token == group['token'] or (one.status == 'PROCESSING' and group['cause'] in ('stopping', 'time-short', 'lease-short')) else None))"),
+            Code(
+                f"{MODEL}_settle",
+                '_behind_the_fence(running, id_, group["token"])',
+                "((one := running.lock(id_)) and (one if one.token == group['token'] or (one.status == 'PROCESSING' and group['cause'] in ('stopping', 'time-short', 'lease-short')) else None))",
+            ),
         ),
     ),
     Variant(
         "released as never sent, after the effect",
         ("E46",),
-        (Code(f"{TRANSITIONS}_answer", "return _retry(case, event, unknown, counts=True, sent=not event.asked)", "return _retry(case, event, unknown, counts=True, sent=False)"),),
+        (
+            Code(
+                f"{TRANSITIONS}_answer",
+                "return _retry(case, event, unknown, counts=True, sent=not event.asked)",
+                "return _retry(case, event, unknown, counts=True, sent=False)",
+            ),
+        ),
         _CORE,
         "asked first",
     ),
@@ -769,7 +998,11 @@ VARIANTS: tuple[Variant, ...] = (
         "what is exhausted is dropped silently",
         ("E47",),
         (
-            Code(f"{TRANSITIONS}_review", "owner=policy.review_owner,\n        review_by=case.now + policy.review_within,", "owner=None,\n        review_by=None,"),
+            Code(
+                f"{TRANSITIONS}_review",
+                "owner=policy.review_owner,\n        review_by=case.now + policy.review_within,",
+                "owner=None,\n        review_by=None,",
+            ),
             Sql("CLAIM", "ELSE :owner::text END", "ELSE left(:owner::text, 0) END"),
         ),
         _CORE,
@@ -781,14 +1014,27 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "next turn never comes",
         ("E47",),
-        (Code(f"{TRANSITIONS}_by_deadline", "return due if due is None", "return None if case.record.tries > 2 else due if due is None"),),
+        (
+            Code(
+                f"{TRANSITIONS}_by_deadline",
+                "return due if due is None",
+                "return None if case.record.tries > 2 else due if due is None",
+            ),
+        ),
         _CORE,
         "liveness",
     ),
     Variant(
         "unexpected error ends the payment",
         ("E48",),
-        (Code(f"{CONFIRMING}Confirmer._answer", 'Unknown(f"{type(error).__name__} in the gateway adapter")', "Rejected(type(error).__name__)", (_REJECTED,)),),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                'Unknown(f"{type(error).__name__} in the gateway adapter")',
+                "Rejected(type(error).__name__)",
+                (_REJECTED,),
+            ),
+        ),
         _CORE,
         "ledger",
     ),
@@ -803,13 +1049,23 @@ VARIANTS: tuple[Variant, ...] = (
         _CORE,
         "final moved",
         model=(
-            Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW")', "row.version != wanted.version"),
+            Code(
+                f"{MODEL}_redrive",
+                '(row.version, row.status) != (wanted.version, "REVIEW")',
+                "row.version != wanted.version",
+            ),
         ),
     ),
     Variant(
         "redrive takes a new key",
         ("E50",),
-        (Code(f"{CONFIRMING}Confirmer._answer", "key = record.id", "key = record.id if not any(line.cause is Cause.REDRIVEN for line in record.history) and record.deadline - record.created_at != self.policy.review_within else record.id + '-again'"),),
+        (
+            Code(
+                f"{CONFIRMING}Confirmer._answer",
+                "key = record.id",
+                "key = record.id if not any(line.cause is Cause.REDRIVEN for line in record.history) and record.deadline - record.created_at != self.policy.review_within else record.id + '-again'",
+            ),
+        ),
         _CORE,
         "two effects",
     ),
@@ -834,7 +1090,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "another amount leaves no trace of sending",
         ("M1",),
-        (Code(f"{TRANSITIONS}_answer", "_review(case, _sent(case, sent=True), event.by, other, gateway_reference=reference)", "_review(case, record._replace(first_sent_at=None, last_sent_at=None), event.by, other, gateway_reference=reference)"),),
+        (
+            Code(
+                f"{TRANSITIONS}_answer",
+                "_review(case, _sent(case, sent=True), event.by, other, gateway_reference=reference)",
+                "_review(case, record._replace(first_sent_at=None, last_sent_at=None), event.by, other, gateway_reference=reference)",
+            ),
+        ),
         _CORE,
         "asked first",
     ),
@@ -842,26 +1104,44 @@ VARIANTS: tuple[Variant, ...] = (
         "redrive forgets that it was sent",
         ("M1b",),
         (
-            Code(f"{TRANSITIONS}_redrive", "if record.sent_earlier:", "record = record._replace(first_sent_at=None, last_sent_at=None)\n    if record.sent_earlier:"),
-            Migration("0014", "last_sent_at = CASE WHEN first_sent_at IS NULL THEN last_sent_at ELSE coalesce(last_sent_at, now()) END,", "first_sent_at = NULL, last_sent_at = NULL,"),
+            Code(
+                f"{TRANSITIONS}_redrive",
+                "if record.sent_earlier:",
+                "record = record._replace(first_sent_at=None, last_sent_at=None)\n    if record.sent_earlier:",
+            ),
+            Migration(
+                "0014",
+                "last_sent_at = CASE WHEN first_sent_at IS NULL THEN last_sent_at ELSE coalesce(last_sent_at, now()) END,",
+                "first_sent_at = NULL, last_sent_at = NULL,",
+            ),
         ),
         _CORE,
         "two effects",
-        model=(
-            Code(f"{MODEL}_redrive", "last_sent_at=last,", "last_sent_at=None, first_sent_at=None,"),
-        ),
+        model=(Code(f"{MODEL}_redrive", "last_sent_at=last,", "last_sent_at=None, first_sent_at=None,"),),
     ),
     Variant(
         "answer taken as proof of earlier sends",
         ("M1",),
-        (Code(f"{TRANSITIONS}_sent", "return record if record.sent_earlier else record._replace(first_sent_at=None)", "return record._replace(first_sent_at=None, last_sent_at=None)"),),
+        (
+            Code(
+                f"{TRANSITIONS}_sent",
+                "return record if record.sent_earlier else record._replace(first_sent_at=None)",
+                "return record._replace(first_sent_at=None, last_sent_at=None)",
+            ),
+        ),
         _CORE,
         "asked first",
     ),
     Variant(
         "resent without asking",
         ("M1",),
-        (Code("workers.domain.transaction:Transaction.sent_earlier", "return self.last_sent_at is not None or", "return False and"),),
+        (
+            Code(
+                "workers.domain.transaction:Transaction.sent_earlier",
+                "return self.last_sent_at is not None or",
+                "return False and",
+            ),
+        ),
         _CORE,
         "two effects",
     ),
@@ -870,13 +1150,15 @@ VARIANTS: tuple[Variant, ...] = (
         ("M2",),
         (
             Code(f"{TRANSITIONS}_possibly_sent", "return doubted(record, now, policy)", "return record"),
-            Sql("CLAIM", "WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE THEN CASE WHEN t.attempt", "WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL THEN CASE WHEN t.attempt"),
+            Sql(
+                "CLAIM",
+                "WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE THEN CASE WHEN t.attempt",
+                "WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL THEN CASE WHEN t.attempt",
+            ),
         ),
         _SHADOW,
         "unasked",
-        model=(
-            Code(f"{MODEL}_desk", " and not wanted.only_ask and not _others(row, wanted):", ":"),
-        ),
+        model=(Code(f"{MODEL}_desk", " and not wanted.only_ask and not _others(row, wanted):", ":"),),
     ),
     Variant(
         "shadow mode sends",
@@ -884,7 +1166,11 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(f"{TRANSITIONS}may_send", " and not policy.only_ask", ""),
             Code(f"{TRANSITIONS}_possibly_sent", "if policy.only_ask:", "if False:"),
-            Sql("CLAIM", "WHEN :only_ask::boolean OR p.desk = 'unreadable' THEN p.now", "WHEN p.desk = 'unreadable' THEN p.now"),
+            Sql(
+                "CLAIM",
+                "WHEN :only_ask::boolean OR p.desk = 'unreadable' THEN p.now",
+                "WHEN p.desk = 'unreadable' THEN p.now",
+            ),
             Sql("CLAIM", "CASE WHEN :only_ask::boolean THEN clock.now WHEN", "CASE WHEN"),
         ),
         _SHADOW,
@@ -898,8 +1184,17 @@ VARIANTS: tuple[Variant, ...] = (
         "shadow mode takes unknown for not done",
         ("M2b",),
         (
-            Code("workers.gateway.shadow:ShadowGateway.confirm", 'Unknown("shadow: the gateway does not know it yet")', 'Retryable("shadow")', (_RETRYABLE,)),
-            Code(f"{TRANSITIONS}_answer", "case Unknown(reason):", "case Unknown(reason) if case.policy.only_ask: return _retry(case, event, because(Cause.NOT_DONE, reason=reason), counts=False, sent=False)._replace(first_sent_at=None, last_sent_at=None)\n        case Unknown(reason):"),
+            Code(
+                "workers.gateway.shadow:ShadowGateway.confirm",
+                'Unknown("shadow: the gateway does not know it yet")',
+                'Retryable("shadow")',
+                (_RETRYABLE,),
+            ),
+            Code(
+                f"{TRANSITIONS}_answer",
+                "case Unknown(reason):",
+                "case Unknown(reason) if case.policy.only_ask: return _retry(case, event, because(Cause.NOT_DONE, reason=reason), counts=False, sent=False)._replace(first_sent_at=None, last_sent_at=None)\n        case Unknown(reason):",
+            ),
         ),
         f"{_SHADOW} tests/gateway/test_shadow.py",
         "asked first",
@@ -909,20 +1204,26 @@ VARIANTS: tuple[Variant, ...] = (
         ("M2c",),
         (
             Code(f"{TRANSITIONS}_others_sent", "if policy.only_ask or policy.others_until is None:", "if True:"),
-            Sql("CLAIM", "WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until", "WHEN :others_stopped::timestamptz < '0001-01-01' THEN clock.now END AS others_until"),
+            Sql(
+                "CLAIM",
+                "WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until",
+                "WHEN :others_stopped::timestamptz < '0001-01-01' THEN clock.now END AS others_until",
+            ),
         ),
         _SHADOW,
         "asked first",
-        model=(
-            Code(f"{MODEL}_others", "return until is not None and", "return False and"),
-        ),
+        model=(Code(f"{MODEL}_others", "return until is not None and", "return False and"),),
     ),
     Variant(
         "unknown goes to a desk when attempts are used up",
         ("M3",),
         (
             Code(f"{TRANSITIONS}_retry", "counts = counts and not event.asked", "pass"),
-            Code(f"{TRANSITIONS}_retry", "if not sent and not _asks_again(case, event) and (case.overdue or (counts and case.used_up)):", "if case.overdue or (counts and case.used_up):"),
+            Code(
+                f"{TRANSITIONS}_retry",
+                "if not sent and not _asks_again(case, event) and (case.overdue or (counts and case.used_up)):",
+                "if case.overdue or (counts and case.used_up):",
+            ),
         ),
         _CORE,
         "unasked",
@@ -930,7 +1231,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "stranger's 404 is evidence",
         ("M4",),
-        (Code(f"{EVIDENCE}read", "except _Odd as odd:", "except _Odd as odd:\n        if status == 404 and verb == 'ask':\n            return Called(NotFound(), True)"),),
+        (
+            Code(
+                f"{EVIDENCE}read",
+                "except _Odd as odd:",
+                "except _Odd as odd:\n        if status == 404 and verb == 'ask':\n            return Called(NotFound(), True)",
+            ),
+        ),
         _READ,
         "two effects",
     ),
@@ -945,8 +1252,14 @@ VARIANTS: tuple[Variant, ...] = (
         "canary by its name alone",
         ("M6",),
         (
-            Code("workers.domain.transaction:is_canary", "and (amount, currency) == (CANARY_AMOUNT, CANARY_CURRENCY)\n        and _CANARY_ID.fullmatch(id_) is not None", ""),
-            Migration("0006", "RETURN is_canary_id(id) AND amount = 1 AND currency = 'USD'", "RETURN id LIKE 'canary-%'"),
+            Code(
+                "workers.domain.transaction:is_canary",
+                "and (amount, currency) == (CANARY_AMOUNT, CANARY_CURRENCY)\n        and _CANARY_ID.fullmatch(id_) is not None",
+                "",
+            ),
+            Migration(
+                "0006", "RETURN is_canary_id(id) AND amount = 1 AND currency = 'USD'", "RETURN id LIKE 'canary-%'"
+            ),
         ),
         "tests/contract/test_canary.py",
         "hidden",
@@ -956,11 +1269,19 @@ VARIANTS: tuple[Variant, ...] = (
         ("M7",),
         (
             Sql("CLAIM", "SELECT t.ctid AS place,", "SELECT t.ctid AS place, t.id, t.version,"),
-            Sql("CLAIM", "SELECT id, version, token, to_timestamp(at), :by::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END, 'REVIEW', attempt, reason, cause FROM changed WHERE due_at IS NULL", "SELECT id, version + 1, token, to_timestamp(at), :by::text, CASE WHEN lease_until IS NULL THEN 'PENDING' ELSE 'PROCESSING' END, 'REVIEW', attempt, desk, desk FROM picked WHERE desk IS NOT NULL"),
+            Sql(
+                "CLAIM",
+                "SELECT id, version, token, to_timestamp(at), :by::text, CASE WHEN taken_over THEN 'PROCESSING' ELSE 'PENDING' END, 'REVIEW', attempt, reason, cause FROM changed WHERE due_at IS NULL",
+                "SELECT id, version + 1, token, to_timestamp(at), :by::text, CASE WHEN lease_until IS NULL THEN 'PENDING' ELSE 'PROCESSING' END, 'REVIEW', attempt, desk, desk FROM picked WHERE desk IS NOT NULL",
+            ),
         ),
         "tests/contract/test_rules.py tests/contract/test_store.py -k postgres",
         model=(
-            Code(f"{MODEL}_claim", "if row is not running.snapshot.get(row.id):", "if row is not running.snapshot.get(row.id):\n            if stale := _desk(row, wanted, now):\n                running.lines.append(_line(transaction_id=row.id, version=row.version + 1, token=row.token, at=now, by=wanted.by, was='PENDING', now='REVIEW', attempt=row.attempt, why=stale[1], cause=stale[0]))"),
+            Code(
+                f"{MODEL}_claim",
+                "if row is not running.snapshot.get(row.id):",
+                "if row is not running.snapshot.get(row.id):\n            if stale := _desk(row, wanted, now):\n                running.lines.append(_line(transaction_id=row.id, version=row.version + 1, token=row.token, at=now, by=wanted.by, was='PENDING', now='REVIEW', attempt=row.attempt, why=stale[1], cause=stale[0]))",
+            ),
         ),
     ),
     Variant(
@@ -976,16 +1297,20 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "wait does not grow after what is not counted",
         ("M8",),
-        (Code(f"{TRANSITIONS}_retry", "case.policy.backoff(case.record.tries + 1, case.chance)", "case.policy.backoff(case.record.attempt, case.chance)"),),
+        (
+            Code(
+                f"{TRANSITIONS}_retry",
+                "case.policy.backoff(case.record.tries + 1, case.chance)",
+                "case.policy.backoff(case.record.attempt, case.chance)",
+            ),
+        ),
         _CORE,
         "backoff",
     ),
     Variant(
         "history without a bound",
         ("M8b",),
-        (
-            Code("workers.domain.history:with_line", "if line.now is Status.CONFIRMED:", "if True:"),
-        ),
+        (Code("workers.domain.history:with_line", "if line.now is Status.CONFIRMED:", "if True:"),),
         _CORE,
         "bounded",
     ),
@@ -994,8 +1319,16 @@ VARIANTS: tuple[Variant, ...] = (
         ("M9",),
         (
             Code(f"{DYNAMODB}parse", "if broken := broken_rule(record):", "if broken := None:"),
-            Migration("0001", "CREATE DOMAIN minor_units AS bigint CHECK (VALUE BETWEEN 0 AND 1000000000000000)", "CREATE DOMAIN minor_units AS bigint"),
-            Migration("0001", "CREATE DOMAIN currency_code AS text CHECK (VALUE ~ '^[A-Z]{3}$')", "CREATE DOMAIN currency_code AS text"),
+            Migration(
+                "0001",
+                "CREATE DOMAIN minor_units AS bigint CHECK (VALUE BETWEEN 0 AND 1000000000000000)",
+                "CREATE DOMAIN minor_units AS bigint",
+            ),
+            Migration(
+                "0001",
+                "CREATE DOMAIN currency_code AS text CHECK (VALUE ~ '^[A-Z]{3}$')",
+                "CREATE DOMAIN currency_code AS text",
+            ),
         ),
         "tests/contract/test_rules.py tests/contract/test_postgres.py -k 'refuses or item'",
         "nonsense",
@@ -1003,7 +1336,11 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "an adapter's text goes on as it came",
         ("M10",),
-        (Code("workers.domain.outcomes:admitted", "clean = text.words(outcome.reason) or", "clean = outcome.reason or"),),
+        (
+            Code(
+                "workers.domain.outcomes:admitted", "clean = text.words(outcome.reason) or", "clean = outcome.reason or"
+            ),
+        ),
         f"tests/domain/test_text.py {_STORE} -k 'domain or memory or postgres'",
         "clean",
     ),
@@ -1012,7 +1349,11 @@ VARIANTS: tuple[Variant, ...] = (
         ("M10b",),
         (
             Code(f"{POSTGRES}PostgresStore.settle", "if len(moves) > 1:", "if False:"),
-            Code(f"{DYNAMODB}DynamoDbStore._codes", "if len(statements) == 1:", "if True:\n            return [_INVALID[-1]] * len(statements)\n        if False:"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore._codes",
+                "if len(statements) == 1:",
+                "if True:\n            return [_INVALID[-1]] * len(statements)\n        if False:",
+            ),
         ),
         f"tests/contract/test_rules.py {_STORE} -k 'postgres or dynamodb or invalid or large'",
         "liveness",
@@ -1020,7 +1361,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "a receipt is stored masked",
         ("M11",),
-        (Code(f"{TRANSITIONS}_confirmed", "gateway_reference=outcome.reference", "gateway_reference=redact(outcome.reference)"),),
+        (
+            Code(
+                f"{TRANSITIONS}_confirmed",
+                "gateway_reference=outcome.reference",
+                "gateway_reference=redact(outcome.reference)",
+            ),
+        ),
         f"{_DOMAIN} {_STORE} {_READ} -k 'domain or memory or reference or receipt'",
         "receipt",
     ),
@@ -1035,7 +1382,11 @@ VARIANTS: tuple[Variant, ...] = (
         "a lost datastore frees all calls",
         ("M13",),
         (
-            Code("workers.gateway.limits:Limiter._keep_asking", "self._next = self._now() + trouble * (0.5 + self._chance.random() / 2)", "self._instants = [self._now()] * 100; self._new.set(); self._next = self._now() + trouble"),
+            Code(
+                "workers.gateway.limits:Limiter._keep_asking",
+                "self._next = self._now() + trouble * (0.5 + self._chance.random() / 2)",
+                "self._instants = [self._now()] * 100; self._new.set(); self._next = self._now() + trouble",
+            ),
         ),
         "tests/gateway/test_shares.py -k 'lost or all_workers or stops_no_worker'",
         unseen="the wait for a turn is played, who takes which share is not: tests/gateway/test_shares.py has a simulation of its own for that",
@@ -1043,7 +1394,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "the run lock is not renewed by its batches",
         ("M14",),
-        (Code("workers.serverless.run_lock:RunLock.keep", "if now - max(since, self.renewed.get(run, since)) < lease / 3:", "if True:"),),
+        (
+            Code(
+                "workers.serverless.run_lock:RunLock.keep",
+                "if now - max(since, self.renewed.get(run, since)) < lease / 3:",
+                "if True:",
+            ),
+        ),
         "tests/serverless/test_handlers.py -k 'lock or run'",
         unseen="lives are played as if no run lock were held: it saves work, and is not what safety rests on",
     ),
@@ -1072,39 +1429,55 @@ VARIANTS: tuple[Variant, ...] = (
         ("M21",),
         (
             Code(f"{TRANSITIONS}_believed", "if first is None or first <= now + policy.clock_skew:", "if True:"),
-            Sql("CLAIM", "WHEN t.first_sent_at > p.now + :skew::interval THEN least(t.created_at, greatest(t.arrived_at, '1970-01-01'), p.now)", ""),
+            Sql(
+                "CLAIM",
+                "WHEN t.first_sent_at > p.now + :skew::interval THEN least(t.created_at, greatest(t.arrived_at, '1970-01-01'), p.now)",
+                "",
+            ),
         ),
         _CORE,
         "key window",
-        model=(
-            Code(f"{MODEL}_claimed", "elif first is not None and first > now + wanted.skew:", "elif False:"),
-        ),
+        model=(Code(f"{MODEL}_claimed", "elif first is not None and first > now + wanted.skew:", "elif False:"),),
     ),
     # --- survivors
     Variant(
         "redrive without its fence",
         ("S2",),
         (
-            Code(f"{DYNAMODB}DynamoDbStore.redrive", "if not (await self.settle([Move(before, after)]))[0]:", "if not (await self.settle([Move(before, after)]))[0] and not (await self.settle([Move(await self.find(id), after)]))[0]:"),
+            Code(
+                f"{DYNAMODB}DynamoDbStore.redrive",
+                "if not (await self.settle([Move(before, after)]))[0]:",
+                "if not (await self.settle([Move(before, after)]))[0] and not (await self.settle([Move(await self.find(id), after)]))[0]:",
+            ),
             Migration("0014", "AND version = expected AND status = 'REVIEW'", ""),
         ),
         "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
         "fence",
-        model=(
-            Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW") or', ""),
-        ),
+        model=(Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW") or', ""),),
     ),
     Variant(
         "key window counted from the last send",
         ("S4",),
-        (Code(f"{TRANSITIONS}may_resend", "_believed(record, now, policy).first_sent_at", "_believed(record, now, policy).last_sent_at"),),
+        (
+            Code(
+                f"{TRANSITIONS}may_resend",
+                "_believed(record, now, policy).first_sent_at",
+                "_believed(record, now, policy).last_sent_at",
+            ),
+        ),
         _CORE,
         "key window",
     ),
     Variant(
         "key window without room for the call",
         ("S5",),
-        (Code(f"{TRANSITIONS}may_resend", "now + policy.call_timeout < first + policy.key_window", "now < first + policy.key_window"),),
+        (
+            Code(
+                f"{TRANSITIONS}may_resend",
+                "now + policy.call_timeout < first + policy.key_window",
+                "now < first + policy.key_window",
+            ),
+        ),
         _CORE,
         "key window",
     ),
@@ -1119,7 +1492,11 @@ VARIANTS: tuple[Variant, ...] = (
         "resent past the deadline",
         ("S6",),
         (
-            Code(f"{CONFIRMING}Confirmer._too_late", "if now >= record.deadline", "if now >= record.deadline and not record.sent_earlier"),
+            Code(
+                f"{CONFIRMING}Confirmer._too_late",
+                "if now >= record.deadline",
+                "if now >= record.deadline and not record.sent_earlier",
+            ),
             Code(f"{TRANSITIONS}may_resend", "and now < record.deadline", ""),
         ),
         _CORE,
