@@ -106,6 +106,10 @@ SLOW = (
 """They look at the database's plans and rights, and take long."""
 
 
+OF_STORES = ("postgres", "dynamodb", "database", "test_dynamodb", "test_postgres")
+"""What of a shared suite takes a real store: the core is run over the model, which is quick."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     file: str
@@ -200,7 +204,7 @@ class Passing:
     failed: list[str]
 
 
-def _covered(test_file: str, files: Sequence[str]) -> Callable[[Callable[[Any], None]], Passing]:
+def _covered(test_file: str, files: Sequence[str], skipped: Sequence[str]) -> Callable[[Callable[[Any], None]], Passing]:
     def work(tell: Callable[[Any], None]) -> Passing:
         import coverage
         import pytest
@@ -208,8 +212,8 @@ def _covered(test_file: str, files: Sequence[str]) -> Callable[[Callable[[Any], 
         found = coverage.Coverage(data_file=None, include=[str(ROOT / file) for file in files], config_file=False)
         found.start()
         timed = _Timed(found)
-        skipped = [f"not {one}" for one in SLOW]
-        quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:terminalreporter", "-k", " and ".join(skipped)]
+        wanted = " and ".join(f"not {one}" for one in skipped)
+        quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:terminalreporter", "-k", wanted]
         pytest.main([test_file, *quiet], plugins=[timed])
         found.stop()
         data = found.get_data()
@@ -228,8 +232,10 @@ def _covered(test_file: str, files: Sequence[str]) -> Callable[[Callable[[Any], 
 def _passing(files: Sequence[str]) -> tuple[dict[str, float], dict[str, dict[int, set[str]]]]:
     seconds: dict[str, float] = {}
     lines: dict[str, dict[int, set[str]]] = {file: defaultdict(set) for file in files}
-    there = [one for one in TESTS if (ROOT / one).exists()]
-    for done in forked.children(Job(one, _covered(one, files), 900) for one in there):
+    stores = any(file.startswith("workers/stores/") for file in files)
+    skipped = SLOW if stores else (*SLOW, *OF_STORES)
+    there = [one for one in TESTS if (ROOT / one).exists() and (stores or Path(one).stem not in OF_STORES)]
+    for done in forked.children(Job(one, _covered(one, files, skipped), 900) for one in there):
         if done.answer is None:
             raise SystemExit(f"{done.job.name} can't be run: {done.error}")
         if done.answer.failed:
@@ -255,10 +261,11 @@ def _chosen(mutant: Mutant, seconds: Mapping[str, float], lines: Mapping[str, Ma
         tests,
         key=lambda test: (seconds.get(test, 0.0) > 1, not test.startswith("tests/domain"), seconds.get(test, 0.0)),
     )
-    chosen, left = [], MOST_SECONDS
+    left = MOST_SECONDS
+    chosen: list[str] = []
     for test in order:
         if (left := left - seconds.get(test, 0.0)) < 0 and chosen:
-            break
+            break  # what comes next takes longer
         chosen.append(test)
     return chosen
 

@@ -1,8 +1,8 @@
 """Makes the mutants of files, as JSON lines: run by the Python that has cosmic-ray (`make mutants`), and by no other.
 
 Of cosmic-ray's operators those that change what a program does in the smallest step: each comparison to its neighbour
-and to its opposite, and/or, not, +/-, a number by one, True/False, an exception that is not caught, a loop that does not
-run.
+and to its opposite, and/or, not, +/-, a number by one, True/False, an exception that is not caught, a loop that is not
+gone through.
 """
 
 from __future__ import annotations
