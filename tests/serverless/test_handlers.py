@@ -23,6 +23,7 @@ from tests.contract.conftest import make_table
 from tests.fakes import FakeClock, LedgerGateway, payment
 from workers.config import ConfigError, read_lambda
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
+from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.gateway.api_key import ApiKey, KeyUnreadable
 from workers.gateway.silence import MOST_GAP
@@ -136,6 +137,27 @@ def test_a_plan_stops_at_its_size_and_says_there_is_more(gateway: LedgerGateway)
     add(31)
     planned = plan()
     assert (planned["batches"], planned["transactions"], planned["more"]) == (3, 30, True)
+
+
+def test_each_claim_of_a_batch_has_a_token_of_its_own(gateway: LedgerGateway) -> None:
+    """Whoever is called again for the same batch is another holder: by the worker's name he would be the first one."""
+    add(3)
+    [line] = batches(plan())
+    tokens: list[str | None] = []
+
+    def busy(verb: str, record: Transaction, calls: int) -> tuple[bool, Outcome]:
+        tokens.append(record.token)
+        return False, Retryable("busy")
+
+    gateway.script = busy
+    for _ in range(2):
+        handlers.confirm(line, CONTEXT)
+        store = handlers.app().store
+        now = handlers.app().clock.now()
+        found = asyncio.run(store.everything())
+        moves = [Move(one, one._replace(next_attempt_at=now, version=one.version + 1)) for one in found]
+        assert all(asyncio.run(store.settle(moves)))
+    assert [tokens.count(token) for token in dict.fromkeys(tokens)] == [3, 3]
 
 
 def marked(capsys: pytest.CaptureFixture[str]) -> list[int]:

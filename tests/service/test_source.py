@@ -11,12 +11,15 @@ from typing import Any, cast
 
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
+from tests.service.harness import ENVIRONMENT
+from workers.config import read_service
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Outcome
 from workers.domain.policy import Policy
 from workers.domain.ports import Claimed, Look, Move
 from workers.domain.transaction import Status, Transaction
+from workers.service.__main__ import Parts, Service
 from workers.service.stream import Stream
 
 POLICY = Policy()
@@ -102,6 +105,27 @@ def test_each_claim_has_a_token_of_its_own() -> None:
     for _ in range(2):
         run(ours.claim(2))
     assert unsteady.tokens == ["t0", "t1"]
+
+
+def test_each_claim_of_the_service_has_a_token_of_its_own() -> None:
+    config = read_service(
+        {
+            **ENVIRONMENT,
+            "GATEWAY_URL": "http://127.0.0.1:1",
+            "DATABASE_HOST": "127.0.0.1",
+            "DATABASE_PORT": "1",
+            "DATABASE_NAME": "x",
+            "DATABASE_USER": "confirm_service",
+            "HEARTBEAT_FILE": "/dev/null",
+        }
+    )
+
+    async def made() -> Service:
+        return Service(config, Parts(cast(Any, None), cast(Any, None), config.telemetry(), "w1"))
+
+    tokens = [run(made()).source.new_token() for _ in range(3)]
+    assert len(set(tokens)) == 3
+    assert not [token for token in tokens if len(token) < 8 or "w1" in token]
 
 
 @dataclass

@@ -118,7 +118,7 @@ def _jobs(rows: Sequence[Any], known: Mapping[str, Found], *, lives: bool, tests
     for name, _, _, files, _, unseen in rows:
         old = known.get(name, Found())
         if lives and not unseen and (search or old.seeds):
-            yield Job(f"lives {name}", _in_lives(name, None if search else old.seeds), 900)
+            yield Job(f"lives {name}", _in_lives(name, None if search else old.seeds), 240)
         if tests and (search or old.killers):
             arguments: str | Sequence[str] = files if search else old.killers
             yield Job(f"tests {name}", _in_tests(name, arguments, MOST_KILLERS), 75)

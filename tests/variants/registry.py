@@ -7,6 +7,7 @@ product had itself and that were mended ("M"), and those that once survived ever
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,8 @@ class Variant:
     def in_a_life(self) -> tuple[Edit, ...]:
         """Where there is no PostgreSQL, statements are not broken, but what stands for them."""
         of_python = (one for one in self.edits if isinstance(one, Code | Value) and not getattr(one, "in_tests", False))
-        return (*of_python, *self.model)
+        there = importlib.util.find_spec("simulation.stores") is not None
+        return (*of_python, *(self.model if there else ()))
 
     @property
     def stores(self) -> str:
@@ -221,7 +223,7 @@ VARIANTS: tuple[Variant, ...] = (
                 "CASE WHEN p.desk IS NULL THEN coalesce(t.due_at, p.now) END",
             ),
         ),
-        _CORE,
+        "tests/contract/test_evidence.py -k 'a_day_without or take_turns'",
         model=(
             Code(
                 f"{MODEL}due",
@@ -310,7 +312,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code("workers.service.__main__:Service.__init__", "lambda: secrets.token_hex(8)", "lambda: by"),
             Code("simulation.life:Life.new_token", 'f"{self.name}.{self.tokens}"', "self.name"),
         ),
-        "tests/serverless/test_handlers.py tests/service/test_beside.py tests/service/test_service.py -k 'batch or token or fence'",
+        "tests/serverless/test_handlers.py tests/service/test_source.py -k 'token_of_its_own'",
         "one token",
     ),
     Variant(
@@ -1304,7 +1306,7 @@ VARIANTS: tuple[Variant, ...] = (
                 "case.policy.backoff(case.record.attempt, case.chance)",
             ),
         ),
-        _CORE,
+        "tests/contract/test_evidence.py -k 'a_day_without or take_turns'",
         "backoff",
     ),
     Variant(
