@@ -101,7 +101,7 @@ TESTS = (
 """That may kill one: they begin quickly."""
 SLOW = (
     "test_a_claim_keeps_to_its_index", "test_claims_write_no_index", "test_migrations", "test_a_role_can_do",
-    "test_a_plan_of_an_empty", "test_what_is_seldom", "test_the_table_refuses", "test_a_cause_is_a_term",
+    "test_a_plan_of_an_empty", "login_can_become", "test_what_is_seldom", "test_the_table_refuses", "test_a_cause_is_a_term",
 )  # fmt: skip
 """They look at the database's plans and rights, and take long."""
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from tests.forked import Done, Job, Ran
 KNOWN = Path(__file__).parent / "known.json"
 MOST_SEEDS = 2000
 """So many lives may a variant take to be found."""
+TEST_SECONDS, LIFE_SECONDS = 75.0, 300.0
+"""For the tests of one variant, and for its lives; what was noticed by then counts."""
+SPANS = (0, 40, 160, 640, MOST_SEEDS)
+"""A search plays the first lives with all of them, and later ones with those that still survive."""
 MOST_KILLERS = 4
 """Tests that are counted of those that fail with a variant."""
 SHOWN = 2
@@ -49,8 +54,8 @@ class Found:
     errors: list[str] = field(default_factory=list)
 
 
-def _in_lives(name: str, known: Seeds | None) -> Callable[[Callable[[Any], None]], Seeds]:
-    """Plays until it is found in each kind of life: at the known seeds, or at the first that find it."""
+def _in_lives(name: str, seeds: Sequence[int]) -> Callable[[Callable[[Any], None]], Seeds]:
+    """Plays these until it is found in each kind of life."""
 
     def work(tell: Callable[[Any], None]) -> Seeds:
         from simulation.chance import Setup
@@ -59,7 +64,6 @@ def _in_lives(name: str, known: Seeds | None) -> Callable[[Callable[[Any], None]
         from tests.variants.registry import VARIANTS
 
         (variant,) = (one for one in VARIANTS if one.name == name)
-        seeds = range(MOST_SEEDS) if known is None else sorted({seed for seed, _ in known.values()})
         found: Seeds = {}
         with broken(variant.in_a_life):
             for seed in seeds:
@@ -114,14 +118,25 @@ def _is_test_of_text(test: str) -> bool:
     return any(fnmatch.fnmatch(test, pattern) for pattern in TEXTUAL)
 
 
-def _jobs(rows: Sequence[Any], known: Mapping[str, Found], *, lives: bool, tests: bool, search: bool) -> Iterator[Job]:
-    for name, _, _, files, _, unseen in rows:
-        old = known.get(name, Found())
-        if lives and not unseen and (search or old.seeds):
-            yield Job(f"lives {name}", _in_lives(name, None if search else old.seeds), 240)
-        if tests and (search or old.killers):
-            arguments: str | Sequence[str] = files if search else old.killers
-            yield Job(f"tests {name}", _in_tests(name, arguments, MOST_KILLERS), 75)
+def _test_jobs(rows: Sequence[Any], known: Mapping[str, Found], *, search: bool) -> Iterator[Job]:
+    for name, _, _, files, _, _ in rows:
+        killers = known.get(name, Found()).killers
+        if search or killers:
+            yield Job(f"tests {name}", _in_tests(name, files if search else killers, MOST_KILLERS), TEST_SECONDS)
+
+
+def _known_lives(rows: Sequence[Any], known: Mapping[str, Found]) -> Iterator[Job]:
+    for name, *_ in rows:
+        if seeds := sorted({seed for seed, _ in known.get(name, Found()).seeds.values()}):
+            yield Job(f"lives {name}", _in_lives(name, seeds), LIFE_SECONDS)
+
+
+def _searched_lives(rows: Sequence[Any], found: Mapping[str, Found]) -> Iterator[Job]:
+    """As long as it is not found, by what was found in the spans before."""
+    for first, last in pairwise(SPANS):
+        for name, *_, unseen in rows:
+            if not unseen and not found.get(name, Found()).seeds:
+                yield Job(f"lives {name}", _in_lives(name, range(first, last)), LIFE_SECONDS)
 
 
 def _take(done: Done, found: dict[str, Found]) -> None:
@@ -129,7 +144,7 @@ def _take(done: Done, found: dict[str, Found]) -> None:
     one = found.setdefault(name, Found())
     one.seconds += done.seconds
     if kind == "lives":
-        one.seeds = done.answer if done.answer is not None else (done.last or {})
+        one.seeds |= done.answer if done.answer is not None else (done.last or {})
     elif (ran := done.answer or done.last) is not None:
         one.killers = [test for test in ran.failed if not _is_test_of_text(test)]
         if ran.error:
@@ -155,46 +170,26 @@ def main() -> int:
         print(registry.error)
         return 1
     rows = [row for row in registry.answer if fnmatch.fnmatch(row[0], options.only)]
-    found: dict[str, Found] = {}
     with forked.servers(needed=both or options.tests):
         if (both or options.tests) and not (options.search or options.missing) and not _is_whole(rows, known):
             return 2
-        jobs = list(
-            _jobs(
-                rows,
-                known,
-                lives=both or options.lives,
-                tests=both or options.tests,
-                search=options.search or options.missing,
-            )
-        )
-        if options.missing:
-            jobs = [job for job in jobs if not _is_known(job, known)]
-        for number, done in enumerate(forked.children(jobs), 1):
+        search = options.search or options.missing
+        if options.search:
+            known = {name: one for name, one in known.items() if name not in {row[0] for row in rows}}
+        found = known if search else {}
+        jobs: list[Iterator[Job]] = []
+        if both or options.tests:
+            wanted = [row for row in rows if not search or not known.get(row[0], Found()).killers]
+            jobs.append(_test_jobs(wanted, known, search=search))
+        if both or options.lives:
+            jobs.append(_searched_lives(rows, found) if search else _known_lives(rows, known))
+        for number, done in enumerate(forked.children(chain(*jobs)), 1):
             _take(done, found)
-            said = _said(done)
-            print(f"{number:>3}/{len(jobs)} {done.seconds:>5.1f} s  {done.job.name}: {said}", flush=True)
-            if options.search or options.missing:
-                _merge(known, found, done.job.name)
-                _write({name: one for name, one in known.items() if name in {row[0] for row in registry.answer}})
-    return _report(
-        rows, found if both else {**known, **found}, time.monotonic() - began, whole=both and options.only == "*"
-    )
-
-
-def _is_known(job: Job, known: Mapping[str, Found]) -> bool:
-    kind, _, name = job.name.partition(" ")
-    one = known.get(name, Found())
-    return bool(one.seeds if kind == "lives" else one.killers)
-
-
-def _merge(known: dict[str, Found], found: Mapping[str, Found], job: str) -> None:
-    kind, _, name = job.partition(" ")
-    one = known.setdefault(name, Found())
-    if kind == "lives":
-        one.seeds = found[name].seeds
-    else:
-        one.killers = found[name].killers
+            print(f"{number:>3} {done.seconds:>6.1f} s  {done.job.name}: {_said(done)}", flush=True)
+            if search:
+                _write({row[0]: found[row[0]] for row in registry.answer if row[0] in found})
+    whole = (both or search) and options.only == "*"
+    return _report(rows, found if whole else {**known, **found}, time.monotonic() - began, whole=whole)
 
 
 def _said(done: Done) -> str:

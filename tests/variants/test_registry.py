@@ -1,0 +1,102 @@
+"""Every fault that was asked for is there, still fits the product, and falls where it is known to fall.
+
+`make variants` runs the tests of each and prints the table; here only the simulator plays them, at the seeds that it knows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from simulation.chance import Setup
+from simulation.judge import ORACLES
+from simulation.play import play
+from tests.docs.markdown import ROOT
+from tests.variants.__main__ import KINDS, _known
+from tests.variants.edits import Code, Migration, Sql, Stale, Value, broken
+from tests.variants.registry import ASKED, IMPOSSIBLE, VARIANTS, Variant
+from workers.domain import transitions
+from workers.stores import statements
+
+FOUND = _known()
+
+
+def test_all_that_were_asked_for_are_there() -> None:
+    """52 that other systems had, those of "Money first", and the eleven that once survived."""
+    assert sum(one.startswith("E") for one in ASKED) == 52
+    assert sum(one.startswith("M") for one in ASKED) >= 20
+    assert sum(one.startswith("S") for one in ASKED) == 11
+    there = {one for variant in VARIANTS for one in variant.of} | set(IMPOSSIBLE)
+    assert there == set(ASKED)
+    assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("asked", IMPOSSIBLE)
+def test_what_is_impossible_by_design_names_the_test_that_shows_it(asked: str) -> None:
+    file, test = re.findall(r"(tests/\S+\.py)::(\w+)", IMPOSSIBLE[asked])[0]
+    assert f"def {test}(" in (ROOT / file).read_text()
+
+
+def test_each_still_fits_the_product_and_leaves_it_whole() -> None:
+    before = transitions.claimable.__code__, statements.CLAIM.text
+    for variant in VARIANTS:
+        with broken(variant.edits):
+            pass
+        with broken(variant.in_a_life):
+            pass
+    assert (transitions.claimable.__code__, statements.CLAIM.text) == before
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Code("workers.domain.transitions:claimable", "what is not there", ""),
+        Sql("CLAIM", "what is not there", ""),
+        Migration("0014", "what is not there", ""),
+        Migration("9999", "", ""),
+        Value("workers.domain.history:MOST_LINES", lambda lines: lines, "as it is"),
+    ],
+)
+def test_a_variant_that_does_not_fit_any_more_says_so(edit: Code | Sql | Migration | Value) -> None:
+    with pytest.raises(Stale), broken([edit]):
+        pass
+
+
+def test_pieces_of_one_function_are_broken_together() -> None:
+    where = "workers.domain.transitions:may_send"
+    edits = [Code(where, "record.attempt <= policy.max_attempts", "True"), Code(where, "not policy.only_ask", "True")]
+    with broken(edits):
+        assert transitions.may_send(None, None)  # type: ignore[arg-type]
+
+
+def test_each_is_noticed_by_tests_that_there_are() -> None:
+    missing = [variant.name for variant in VARIANTS if not FOUND[variant.name].killers]
+    assert missing == []
+    for one in FOUND.values():
+        for test in one.killers:
+            file, _, name = test.partition("::")
+            assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(), test
+
+
+def test_each_falls_in_a_life_or_says_why_not() -> None:
+    assert [variant.name for variant in VARIANTS if bool(FOUND[variant.name].seeds) is bool(variant.unseen)] == []
+
+
+@pytest.mark.parametrize("variant", [one for one in VARIANTS if FOUND[one.name].seeds], ids=lambda one: one.name)
+def test_it_falls_at_the_seed_that_it_is_known_to_fall_at(variant: Variant) -> None:
+    """`make variants ARGS="--search --lives --only NAME"` looks anew, where the simulator has changed."""
+    seed = min(seed for seed, _ in FOUND[variant.name].seeds.values())
+    with broken(variant.in_a_life):
+        found = {one.oracle for one in play(seed).violations}
+    assert found
+    assert not variant.oracle or variant.oracle in found
+    assert play(seed).violations == (), "and only the variant is to blame"
+
+
+def test_oracles_and_kinds_are_those_of_the_simulator() -> None:
+    assert {one.oracle for one in VARIANTS if one.oracle and not one.unseen} <= set(ORACLES)
+    assert {KINDS[Setup.of(seed).streams] for seed in range(50)} == set(KINDS)
+    for one in json.loads((ROOT / "tests" / "variants" / "known.json").read_text()).values():
+        assert set(one["seeds"]) <= set(KINDS)
