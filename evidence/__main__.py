@@ -31,6 +31,8 @@ RUNS: tuple[Run, ...] = (
     Run("differential", ("differential",), 8),
     Run("drill", ("drill",), 8),
     Run("corpus", ("bad-input", "secrets", "vendor-profiles"), 15),
+    Run("variants", ("variants",), 6),
+    Run("mutants", ("mutants",), 30),
     Run("soak", ("soak",), 120),
 )
 

@@ -56,6 +56,7 @@ _SIMULATED = Unplayed(
         "tests/simulation/test_simulation.py::test_no_oracle_finds_anything",
         "tests/simulation/test_simulation.py::test_a_failing_seed_says_how_to_play_it_again",
         "tests/simulation/test_variants.py::test_it_is_found",
+        "tests/variants/test_registry.py::test_it_falls_at_the_seed_that_it_is_known_to_fall_at",
     ),
 )
 
@@ -82,6 +83,9 @@ UNPLAYED = {
     "make simulate SEEDS=10000": _SIMULATED,
     "make simulate SEED=27": _SIMULATED,
     "make variants": _SIMULATED,
+    "make mutants": Unplayed(
+        _MINUTES, ("tests/variants/test_mutants.py::test_a_mutant_is_imported_in_place_of_its_file",)
+    ),
     "make chaos": _CHAOS,
     "make soak MINUTES=10": _CHAOS,
     "make differential": _CHAOS,

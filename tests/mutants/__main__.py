@@ -82,7 +82,6 @@ TESTS = (
     "tests/domain/test_confirming.py",
     "tests/domain/test_text.py",
     "tests/domain/test_causes.py",
-    "tests/domain/test_mutants.py",
     "tests/gateway/test_evidence.py",
     "tests/gateway/test_payments.py",
     "tests/gateway/test_silence.py",
@@ -96,12 +95,12 @@ TESTS = (
     "tests/domain/test_sending.py",
     "tests/contract/test_fence.py",
     "tests/service/test_source.py",
-    "tests/service/test_stream.py",
 )
 """That may kill one: they begin quickly."""
 SLOW = (
     "test_a_claim_keeps_to_its_index", "test_claims_write_no_index", "test_migrations", "test_a_role_can_do",
-    "test_a_plan_of_an_empty", "login_can_become", "test_what_is_seldom", "test_the_table_refuses", "test_a_cause_is_a_term",
+    "test_a_plan_of_an_empty", "login_can_become", "test_what_is_seldom", "test_the_table_refuses",
+    "test_a_cause_is_a_term",
 )  # fmt: skip
 """They look at the database's plans and rights, and take long."""
 
@@ -204,7 +203,9 @@ class Passing:
     failed: list[str]
 
 
-def _covered(test_file: str, files: Sequence[str], skipped: Sequence[str]) -> Callable[[Callable[[Any], None]], Passing]:
+def _covered(
+    test_file: str, files: Sequence[str], skipped: Sequence[str]
+) -> Callable[[Callable[[Any], None]], Passing]:
     def work(tell: Callable[[Any], None]) -> Passing:
         import coverage
         import pytest
