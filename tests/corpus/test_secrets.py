@@ -40,7 +40,7 @@ from workers.stores.common import arrived
 __all__ = ["service_postgres"]
 
 KEPT = [Planted(**one) for one in kept("secret")]
-SECRETS = [*planted(SEED, size(5_000, 500)), *KEPT]
+SECRETS = [*planted(SEED, size(5_000, 300)), *KEPT]
 ORDINARY = [*ordinary(SEED, size(10_000, 2_000)), *((one["kind"], one["text"]) for one in kept("ordinary"))]
 POLICY = Policy()
 Figures = Counter[str]

@@ -229,7 +229,7 @@ def test_the_stand_in_convicts_who_asks_nobody(vendor: Vendor, tmp_path: Path) -
 
 def test_the_stand_in_convicts_who_trusts_a_key_for_too_long(tmp_path: Path) -> None:
     """With a key window that is longer than the vendor's, where the gateway is away for as long."""
-    for seed in range(SEED, SEED + 20):
+    for seed in range(SEED + 2, SEED + 22):
         played = play(VENDORS[-1], tmp_path, seed, 8, key_window=timedelta(days=30))
         if any(PAST_THE_WINDOW in one for one in played.violations):
             assert not played.verdict.holds
