@@ -93,7 +93,7 @@ def test_the_scanner_finds_each_where_it_stands() -> None:
         assert leak(secret, said), secret
     assert Search(SECRETS).leaks(["nothing at all", "550e8400-e29b-41d4-a716-446655440000"]) == []
     found = {secret for secret, _ in Search(SECRETS).leaks([secret.text for secret in SECRETS])}
-    assert len(found) > 0.99 * len(SECRETS), "two may share a part"
+    assert len({one.core for one in found}) > 0.98 * len({one.core for one in SECRETS}), "two may share a part"
 
 
 def test_no_reason_keeps_one(figures: Figures) -> None:
