@@ -16,7 +16,6 @@ from typing import Any
 from rich.console import Console
 
 from alternatives import ALTERNATIVES
-from alternatives import ALTERNATIVES
 from demo import cdnow, comparison, dashboard, screen
 from demo.picture import Mark, Sample, draw
 from demo.scenario import Outcome, Scenario, Watch, ask_gateway
@@ -55,7 +54,6 @@ def main(alternatives: Sequence[str], size: Size = WHOLE) -> int:
     """
     console = screen.console()
     began = time.monotonic()
-    purchases = list(islice(cdnow.purchases(), most))
     outcomes = [_show(console, ALTERNATIVES[name].scenario(), size, ROOT / ".local") for name in alternatives]
     if len(outcomes) > 1:
         screen.chapter(console, 7, "side by side", "measured here, and priced for AWS")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
-from itertools import combinations
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
-from alternatives import ALTERNATIVES
 from alternatives import ALTERNATIVES
 from analysis.costs import graph
 from analysis.costs.models import Model, break_even, month

@@ -70,8 +70,6 @@ class Scenario(ABC):
     latency_note: ClassVar[str]
     better_for: ClassVar[str]
     """Who would choose this alternative."""
-    better_for: ClassVar[str]
-    """Who would choose this alternative."""
     pause: ClassVar[float]
     """Seconds between two looks."""
 

@@ -30,7 +30,6 @@ class Fargate(Scenario):
     mischief = "a worker will be killed, the database will crash, and the service will be rolled"
     latency_note = "LISTEN/NOTIFY wakes the service; the gateway itself takes 50 ms of it."
     better_for = "seconds matter, large steady volumes, SQL at hand"
-    better_for = 'seconds matter, large steady volumes, SQL at hand'
     pause = 0.5
 
     def __init__(self, aws: LocalAws, outputs: dict[str, Any]) -> None:

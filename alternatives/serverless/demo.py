@@ -29,7 +29,6 @@ class Serverless(Scenario):
         "on AWS up to a minute."
     )
     better_for = "uneven or small volumes, a minute's patience, nobody to look after servers"
-    better_for = "uneven or small volumes, a minute's patience, nobody to look after servers"
     pause = 0.8
 
     def __init__(self, aws: LocalAws, outputs: dict[str, Any]) -> None:
