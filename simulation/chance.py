@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,10 +21,19 @@ FAULTS: Mapping[str, float] = {
     # a worker dies, or stands still for longer than its lease: before or after a step, or while it waits for its turn
     "crash": 0.06,
     "pause": 0.06,
-    # the datastore wrote it, and the answer is lost; it took a part of a batch; its index shows what stood earlier
+    # the datastore wrote it, or not, and the answer is lost; it took a part of a batch; its index, or a read that need
+    # not be consistent, shows what stood earlier; it is too busy
     "lost_answer": 0.15,
     "partly": 0.15,
     "stale": 0.25,
+    "store_throttled": 0.1,
+    # a statement sees a snapshot of seconds ago, and holds its rows for as long
+    "slow_statement": 0.2,
+    # the scheduler starts two runs; Step Functions calls a function again, whose first call may go on
+    "duplicate_trigger": 0.3,
+    "service_fault": 0.2,
+    # the gateway's key cannot be read
+    "no_key": 0.1,
     # no answer from the gateway; after the effect, which then happens at once or later within the grace period
     "timeout_before": 0.5,
     "timeout_after": 0.5,
@@ -89,8 +98,21 @@ class Setup:
     """From when until when it answers as late as it may, or later."""
     deployments: tuple[float, ...]
     """When workers end in order and start anew."""
+    failovers: tuple[tuple[float, float], ...]
+    """From when until when PostgreSQL has no writer."""
     concurrency: int
     """Calls at once, in one worker."""
+    batch: int
+    """Transactions of a claim."""
+    batches_per_plan: int
+    batches_at_once: int
+    """Of one run, in a Lambda each."""
+    function_seconds: float
+    """A Lambda's time limit."""
+    run_lease: float
+    shards: int
+    """Of DynamoDB's index, and where a page of it ends at the latest."""
+    page: int
     failures: int
     """So many in a row open the circuit breaker."""
     operators: float
@@ -122,10 +144,10 @@ class Setup:
             retry_cap=timedelta(seconds=chance.choice((60, 300))),
             call_timeout=timedelta(seconds=call_timeout),
             grace=timedelta(seconds=chance.choice((15, 60))),
-            key_window=timedelta(seconds=chance.choice((600, 1800, 7200))),
-            review_within=timedelta(seconds=chance.choice((900, 3600))),
+            key_window=timedelta(seconds=chance.choice((120, 300, 1800))),
+            review_within=timedelta(seconds=chance.choice((450, 1800))),
         )
-        trouble_ends = chance.uniform(600, 5400)
+        trouble_ends = chance.uniform(300, 2700)
         shadow = chance.uniform(60, trouble_ends * 0.6) if chance.random() < 0.2 else None
         restore = None
         if chance.random() < 0.15:
@@ -151,10 +173,25 @@ class Setup:
             restore=restore,
             outage=outage,
             brown_out=brown_out,
-            deployments=tuple(chance.uniform(0, trouble_ends) for _ in range(chance.choice((0, 0, 1, 4)))),
+            deployments=_moments(chance, trouble_ends, (0, 0, 1, 4)),
+            failovers=tuple(
+                (begins, begins + chance.uniform(1, lease)) for begins in _moments(chance, trouble_ends, (0, 0, 1, 2))
+            ),
             concurrency=chance.choice((1, 2, 3)),
+            batch=chance.choice((1, 2, 3, 3)),
+            batches_per_plan=chance.choice((1, 2, 3)),
+            batches_at_once=chance.choice((1, 2)),
+            # room for a question and a send, as settings see to it (components/serverless/rules.py)
+            function_seconds=(function := max(lease * chance.uniform(0.3, 0.9), 2 * call_timeout + 10)),
+            run_lease=function * chance.uniform(1.5, 4),
+            shards=chance.choice((1, 2, 3)),
+            page=chance.choice((1, 2, 1000)),
             failures=chance.choice((2, 3, 10)),
             operators=chance.choice((0, 0, 120, 600)),
             asks_forget=chance.random() < 0.5,
             canary=chance.random() * CANARY_EVERY < 1,
         )
+
+
+def _moments(chance: random.Random, until: float, numbers: Sequence[int]) -> tuple[float, ...]:
+    return tuple(chance.uniform(0, until) for _ in range(chance.choice(numbers)))

@@ -115,7 +115,8 @@ class Turns(Limiter):
         stage = self._life.stage
         wait = max(0.0, self._paused_until - stage.loop.seconds)
         if stage.strikes("slow_turn"):
-            wait += self._life.policy.lease.total_seconds() * stage.chance_of("slow_turn").uniform(0, 1.5)
+            chance, lease = stage.chance_of("slow_turn"), self._life.policy.lease.total_seconds()
+            wait += chance.choice((chance.uniform(0, 1.5 * lease), chance.uniform(0, seconds)))  # or just in time
             stage.journal.fault(self._life.name, "slow_turn", "", f"{wait:.0f} s")
         if wait:
             await asyncio.sleep(min(wait, seconds))

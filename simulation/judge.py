@@ -38,6 +38,7 @@ ORACLES: Mapping[str, str] = {
     "asked first": "What may have been sent is asked about before it is sent again.",
     "grace": "No resend before the grace period is over.",
     "key window": "No resend past the key window, counted from the first send.",
+    "defect": "Nothing raises what it should not.",
     "liveness": "Once faults have stopped, everything becomes final or reaches a desk, in time.",
 }
 
@@ -63,17 +64,24 @@ class Judge:
 
     # --- what the datastore wrote
 
-    def claims(self, before: Transaction, now: datetime) -> None:
+    def writes(self, who: str, before: Transaction | None, after: Transaction, now: datetime) -> None:
+        """A write of one process, right as it happens; a token says whose claim it is of."""
+        if before is None or before == after:
+            return
+        id_ = after.id
         if before.status.is_final:
-            self.finds("final moved", before.id, f"{before.status} was claimed")
-        if before.status is Status.PROCESSING and before.lease_until and now < before.lease_until:
-            self.finds("two holders", before.id, f"claimed with {before.lease_until - now} of a lease left")
-
-    def settles(self, stood: Transaction, before: Transaction) -> None:
-        if stood.status.is_final:
-            self.finds("final moved", before.id, f"{stood.status} was written again")
-        if (stood.version, stood.token) != (before.version, before.token):
-            self.finds("fence", before.id, f"written under {before.token}, while {stood.token} stood")
+            self.finds("final moved", id_, f"{before.status} was written again, as {after.status}")
+        if before.history != after.history and after.version <= before.version:
+            self.finds("fence", id_, f"version {after.version} was written over {before.version}, by {who}")
+        if before.status is not Status.PROCESSING:
+            return
+        left = before.lease_until - now if before.lease_until else timedelta()
+        if after.token not in (None, before.token) and left > timedelta():
+            self.finds("two holders", id_, f"claimed by {who} with {left} of a lease left")
+        elif _owner(before.token) != who and _owner(after.token) != who and left > timedelta():
+            self.finds("fence", id_, f"written by {who}, while {before.token} stood")
+        elif after.token == before.token and _owner(before.token) != who:
+            self.finds("fence", id_, f"renewed by {who}, while {before.token} stood")
 
     # --- what was sent
 
@@ -109,11 +117,13 @@ class Judge:
 
     # --- the books
 
-    def looks(self, records: Iterable[Transaction], effects: Mapping[str, Sequence[Effect]], apart: timedelta) -> None:
+    def looks(
+        self, records: Iterable[Transaction], effects: Mapping[str, Sequence[Effect]], apart: timedelta, *, marked: bool
+    ) -> None:
         """In the middle, where all may be on its way."""
         self.seen = tuple(records)
         done = [one for those in effects.values() for one in those]
-        self.violations += at_any_time(self.seen, done, apart=apart)
+        self.violations += at_any_time(self.seen, done, apart=apart, marked=marked)
 
     def ends(
         self,
@@ -123,11 +133,12 @@ class Judge:
         *,
         apart: timedelta,
         late: timedelta | None,
+        marked: bool,
     ) -> None:
         """All that must hold once everything has come to its end; `late` is the bound that was missed, if one was."""
         records = list(records)
         done = [one for those in effects.values() for one in those]
-        found = at_end(came, records, done, apart=apart)
+        found = at_end(came, records, done, apart=apart, marked=marked)
         self.violations += [one for one in found if one.oracle != "open"]
         self.violations += secrets_out(planted(records), said(records))
         self.violations += final_moved(self.seen, records)
@@ -149,3 +160,8 @@ def said(records: Iterable[Transaction]) -> set[tuple[str, str]]:
         for text in (one.reason, one.owner, *(part for line in one.history for part in (line.why, line.by)))
         if text
     }
+
+
+def _owner(token: str | None) -> str:
+    """The process that made it."""
+    return (token or "").rpartition(".")[0]

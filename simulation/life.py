@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +29,8 @@ class Stage:
     loop: VirtualLoop
     journal: Journal
     judge: Judge
+    unsteady: bool = True
+    """Whether workers may die or stand still in this life."""
     quiet: bool = False
     """The second phase: no fault strikes any more."""
     _chances: dict[str, random.Random] = field(default_factory=dict)
@@ -71,10 +74,10 @@ class Life:
     off: timedelta
     """How far its clock is off."""
     dead: bool = False
-    renewed: dict[tuple[str, str | None], datetime | None] = field(default_factory=dict)
-    """Leases as it has renewed them."""
     still_until: float = 0.0
     tokens: int = 0
+    lease_of: Callable[[Transaction], datetime | None] = lambda record: record.lease_until
+    """Until when it holds a record, as it has renewed that."""
 
     def __post_init__(self) -> None:
         self.died: asyncio.Future[None] = self.stage.loop.create_future()
@@ -93,9 +96,6 @@ class Life:
         self.tokens += 1
         return f"{self.name}.{self.tokens}"
 
-    def lease_of(self, record: Transaction) -> datetime | None:
-        return self.renewed.get((record.id, record.token), record.lease_until)
-
     def die(self, why: str, id_: str = "") -> None:
         if not self.dead:
             self.dead = True
@@ -106,6 +106,8 @@ class Life:
         """Where it may die, or stand still beyond its lease; nothing of it goes on meanwhile."""
         stage = self.stage
         stage.steps += 1
+        if not self.dead and (stage.quiet or not stage.unsteady) and self.still_until <= stage.loop.seconds:
+            return
         if not self.dead and stage.strikes("crash"):
             self.die(what, id_)
         if self.dead:

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import Any, cast
 
 from simulation.chance import Setup
 from simulation.gateway import Ledger, SimulatedGateway
 from simulation.journal import Journal
 from simulation.judge import Judge
+from simulation.lambdas import SILENT, Functions, handlers_in_containers
 from simulation.life import START, Life, Stage
 from simulation.loop import VirtualLoop
 from simulation.oracles import Finding
-from simulation.store import OPEN, Connection, Database
+from simulation.runs import Runs
+from simulation.stores.common import Database
+from simulation.stores.dynamodb import LATEST, DynamoDatabase
+from simulation.stores.postgres import PostgresDatabase
 from simulation.texts import ACCOUNTS, IDS
+from workers.database.connection import LOST
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Refused
 from workers.service.stream import Stream
+from workers.stores.dynamodb import StoreError
+from workers.stores.postgres import PostgresStore
 
-BATCH = 3
-SETTLE_RESERVE = 5.0
 AFTERWARDS = 900.0
 """So long everybody rests at the end, for an effect that comes late to be seen."""
+MODE_EVERY = 60.0
+"""Seconds between a service's looks at its mode (`metrics_every` of its settings)."""
+STOP_WITHIN = timedelta(seconds=30)
+BESIDE = 0.25
+"""So often a trigger is played while a run is under way; mostly it is locked out, and that is all."""
+RECALL_EVERY = 5
+"""Looks at the mode, for one at what would never be due."""
+PATIENCE = 10
+"""Leases, for which a service bears the loss of its database, as workers/service/__main__.py has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +73,22 @@ def play(seed: int, setup: Setup | None = None, *, canary: bool = False) -> Play
     return World(seed, setup or Setup.of(seed), canary=canary).played()
 
 
-class Silent:
-    """`Telemetry`, of which the service's source tells its losses."""
-
-    def event(self, *_: object, **__: object) -> None: ...
-
-
 class World:
     def __init__(self, seed: int, setup: Setup, *, canary: bool = False) -> None:
         self.setup, chance = setup, random.Random(f"{seed} {setup.salt}")
         self.loop = VirtualLoop()
         self.stage = Stage(seed, setup, chance, self.loop, Journal(self.loop.time), Judge())
-        self.database = Database(self.stage, changed=self._changed)
+        self.stage.unsteady = bool(setup.faults.get("crash") or setup.faults.get("pause"))
         self.ledger = Ledger(self.stage, canary and setup.canary)
+        self.database: Database
+        self.functions: Functions | None = None
+        self.runs: Runs | None = None
+        if setup.streams:
+            self.database = PostgresDatabase(self.stage, self._changed)
+        else:
+            self.database = dynamodb = DynamoDatabase(self.stage, self._changed)
+            self.functions = Functions(dynamodb, self.ledger, self._born)
+            self.runs = Runs(self.functions)
         self.policy = replace(setup.policy, only_ask=setup.shadow_until is not None)
         self.over = False
         self.lives: dict[str, Life] = {}
@@ -80,20 +98,25 @@ class World:
         drawn = [self._transaction(number) for number in range(setup.transactions)]
         self.transactions = [one for number, one in enumerate(drawn) if number not in setup.left_out]
         self.late: timedelta | None = None
+        self.operating = False
+        """Somebody is at the desk."""
         self.halted = False
         """No worker may start: the datastore is being set back."""
 
     def played(self) -> Played:
-        try:
-            self.loop.run_until_complete(self._run())
-        finally:
-            for task in asyncio.all_tasks(self.loop):
-                task.cancel()
-            self.loop.run_until_complete(asyncio.sleep(0))
-            self.loop.close()
+        with handlers_in_containers():
+            try:
+                self.loop.run_until_complete(self._run())
+            finally:
+                for task in asyncio.all_tasks(self.loop):
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.sleep(0))
+                self.loop.close()
         stage = self.stage
         apart, records = self.setup.policy.clock_skew, self.database.records.values()
-        stage.judge.ends(self.transactions, records, self.ledger.effects, apart=apart, late=self.late)
+        stage.judge.ends(
+            self.transactions, records, self.ledger.effects, apart=apart, late=self.late, marked=self._marked
+        )
         causes = Counter[str]()
         for record in self.database.records.values():
             for line in record.history:
@@ -101,26 +124,36 @@ class World:
         found = tuple(stage.judge.violations)
         return Played(stage.seed, found, stage.journal, len(self.transactions), stage.steps, stage.struck, causes)
 
+    @property
+    def _marked(self) -> bool:
+        """Whether a version may rise without a line: where what waits is marked as possibly sent (`Store.doubt`)."""
+        return not self.setup.streams and (self.setup.shadow_until is not None or self.setup.restore is not None)
+
     # --- the plot
 
     async def _run(self) -> None:
         setup, chance = self.setup, self.stage.chance
         for number, one in enumerate(self.transactions):
             came = (one.created_at - START).total_seconds()
-            self.loop.call_at(came, self.database.add, one)
+            self.loop.call_at(came, self._start, self._bring(one))
             if setup.shadow_until is not None and came < setup.shadow_until and chance.random() < 0.6:
                 self.loop.call_at(
                     chance.uniform(came, setup.shadow_until), self._others_send, self.transactions[number]
                 )
-        for number in range(setup.workers):
-            self._start(self._service(number) if setup.streams else self._runs(number))
+        if self.runs:
+            self._start(self._schedule(self.runs))
+        else:
+            for number in range(setup.workers):
+                self._start(self._service(number))
         for at in setup.deployments:
             self.loop.call_at(at, self._deploy)
         for task in (self._shadow_ends(), self._restore(), self._operate()):
             self._start(task)
         await asyncio.sleep(setup.trouble_ends)
         self.stage.quiet = True
-        self.stage.judge.looks(self.database.records.values(), self.ledger.effects, setup.policy.clock_skew)
+        self.stage.judge.looks(
+            self.database.records.values(), self.ledger.effects, setup.policy.clock_skew, marked=self._marked
+        )
         self.stage.journal.tell("", "the faults stop")
         await self._settle_down()
         self.over = True
@@ -135,15 +168,20 @@ class World:
         last = max((one.deadline for one in self.database.records.values()), default=START)
         rest = policy.patience + policy.grace + policy.retry_cap + 4 * (policy.lease + policy.clock_skew)
         bound = max(self.loop.seconds, (last - START).total_seconds()) + rest.total_seconds() + 10 * setup.trigger
+        bound += setup.run_lease + LATEST
         stopped = self.loop.seconds
-        while any(one.status in OPEN for one in self.database.records.values()):
+        while self.operating or self.database.anything_open or len(self.database.records) < len(self.transactions):
             if self.loop.seconds >= bound:
                 self.late = timedelta(seconds=self.loop.seconds - stopped)
                 return
             await self._something(bound)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self.loop.create_task(work)
+        self.loop.create_task(work).add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.stage.judge.finds("defect", "", repr(error))
 
     def _changed(self) -> None:
         waiting, self.waiting = self.waiting, []
@@ -172,7 +210,7 @@ class World:
         if (until := self.setup.shadow_until) is not None and chance.random() < 0.3:
             came = until - chance.uniform(0, 20)  # hardly there when shadow mode is left: nobody has asked yet
         created = START + timedelta(seconds=round(came))
-        deadline = created + timedelta(seconds=round(chance.uniform(*chance.choice(((10, 200), (120, 3600))))))
+        deadline = created + timedelta(seconds=round(chance.uniform(*chance.choice(((10, 200), (120, 1800))))))
         text = self.stage.chance_of("texts")
         amount = text.choice((0, 1, 100 + number, 10**15))
         currency = text.choice(("USD", "JPY", "KWD"))
@@ -184,37 +222,59 @@ class World:
         self.stage.judge.began(one.id, self.stage.now())
         self.ledger.confirm(one, one.id)
 
+    async def _bring(self, one: Transaction) -> None:
+        """As a producer does who does not know whether it got through: again, until it did."""
+        born = 0
+        while one.id not in self.database.records:
+            if self.halted or born:
+                await asyncio.sleep(self.stage.chance.uniform(1, 10))
+            if not self.halted:
+                born += 1
+                life = self._born(f"producer-{one.id}.{born}")
+                await self._lived(life, self.database.store(life).add([one]))
+
     async def _shadow_ends(self) -> None:
         if (until := self.setup.shadow_until) is not None:
             await asyncio.sleep(until)
-            self._roll(replace(self.policy, only_ask=False, others_until=self.stage.now()), "shadow mode is left")
+            await self._seen_in_shadow()
+            self._roll(replace(self.policy, only_ask=False), "shadow mode is left")
+
+    async def _seen_in_shadow(self) -> None:
+        while not self.database.in_shadow:
+            await asyncio.sleep(self.setup.trigger)
 
     async def _restore(self) -> None:
         if self.setup.restore is None:
             return
         back_to, at, until = self.setup.restore
         await asyncio.sleep(back_to)
-        kept, moment = dict(self.database.records), self.stage.now()
+        kept, moment = self.database.snapshot(), self.stage.now()
         await asyncio.sleep(at - back_to)
         self.halted = True
+        for task in [*self.runs.under_way] if self.runs else []:
+            task.cancel()
         for life in list(self.lives.values()):
             life.die("set back")
         await asyncio.sleep(1)
         self.stage.journal.fault("", "restore", "", f"to second {back_to:.0f}")
         self.database.go_back(kept)
         self._roll(replace(self.policy, only_ask=True, restored_to=moment), "shadow mode")
-        self.database.doubt(self._life("restore"))
         self.halted = False
         for one in self.transactions:
             if (one.created_at - START).total_seconds() <= self.loop.seconds:
-                self.database.add(one)  # the producers bring again what is gone
+                self._start(self._bring(one))  # the producers bring again what is gone
         await asyncio.sleep(max(0.0, until - self.loop.seconds))
-        self._roll(replace(self.policy, only_ask=False, others_until=self.stage.now()), "shadow mode is left")
+        await self._seen_in_shadow()
+        # by the time that somebody sends again the settings may have forgotten the restore
+        kept_moment = self.stage.chance.choice((None, moment))
+        self._roll(replace(self.policy, only_ask=False, restored_to=kept_moment), "shadow mode is left")
 
     def _roll(self, policy: Policy, what: str) -> None:
         """A deployment: workers end in order and start anew with this policy."""
         self.stage.journal.tell("", what)
         self.policy = policy
+        if self.functions:
+            self.functions.deployed()
         for stop in list(self.stops.values()):
             stop.set()
         self._changed()
@@ -224,62 +284,59 @@ class World:
         self._roll(self.policy, "workers end in order")
 
     async def _operate(self) -> None:
-        every = self.setup.operators
+        every, looks = self.setup.operators, 0
         while every and not self.stage.quiet:
             await asyncio.sleep(self.stage.chance.uniform(0.5, 1.5) * every)
-            waiting = [one for one in self.database.records.values() if one.status is Status.REVIEW]
-            for record in waiting:
-                if not self.stage.quiet and self.stage.chance.random() < 0.5:
-                    self.database.redrive(record, self._life("ana"))
+            if not self.halted and any(one.status is Status.REVIEW for one in self.database.records.values()):
+                looks += 1
+                life = self._born(f"ana-{looks}")
+                self.operating = True
+                await self._lived(life, self._look_at_the_desk(life))
+                self.operating = False
+                self._changed()
+
+    async def _look_at_the_desk(self, life: Life) -> None:
+        store = self.database.store(life)
+        for record in await store.review():
+            if not self.stage.quiet and self.stage.chance.random() < 0.5:
+                try:
+                    await store.redrive(record.id, by="ana", approved_by="ben", why="looked into it")
+                except Refused as refused:
+                    self.stage.journal.tell(life.name, "is refused", record.id, str(refused))
 
     # --- the workers
 
-    def _life(self, name: str) -> Life:
+    def _born(self, name: str) -> Life:
         most = self.setup.policy.clock_skew.total_seconds() / 2
         off = timedelta(milliseconds=round(1000 * self.stage.chance.uniform(-most, most)))
-        return Life(self.stage, name, self.policy, off)
+        life = self.lives[name] = Life(self.stage, name, self.policy, off)
+        life.died.add_done_callback(lambda _: self.lives.pop(name, None))
+        return life
 
-    async def _lived(self, life: Life, work: Coroutine[Any, Any, object], most: float | None = None) -> None:
-        """Runs `work` until it ends, its worker dies, or its time is over (a Lambda is killed then)."""
-        self.lives[life.name] = life
+    async def _lived(self, life: Life, work: Coroutine[Any, Any, object]) -> None:
+        """Runs `work` until it ends or its process dies."""
         task = self.loop.create_task(work)
         both: list[asyncio.Future[Any]] = [task, life.died]
-        await asyncio.wait(both, timeout=most, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            life.die("out of time")
-            task.cancel()
-        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
+        ended: object = (await asyncio.gather(task, return_exceptions=True))[0]
         if isinstance(ended, Exception):
             self.stage.journal.tell(life.name, "ends with an error", "", f"{type(ended).__name__}: {ended}")
-        del self.lives[life.name]
+            if not isinstance(ended, (StoreError, *LOST)):
+                self.stage.judge.finds("defect", life.name, repr(ended))
+        self.lives.pop(life.name, None)
 
-    def _confirmer(self, life: Life, store: Connection, gateway: SimulatedGateway) -> Confirmer:
-        return Confirmer(store, gateway, life, life, life.new_token, life.policy, life.name)
-
-    async def _runs(self, number: int) -> None:
-        """Plans and their batches, one after the other; other runs go on beside it, as if no lock were held."""
-        born, every, phase = 0, self.setup.trigger, self.stage.chance.random()
-        warm: SimulatedGateway | None = None  # a Lambda's container goes on to the next batch, unless it died
+    async def _schedule(self, runs: Runs) -> None:
+        """EventBridge Scheduler, for as long as there is anything to do."""
+        phase = self.stage.chance.random()
         while not self.over:
-            due = max(self.database.next_due(), self.loop.seconds + 0.001)
-            at = math.inf if math.isinf(due) else (math.ceil(due / every - phase) + phase) * every
+            looks = self.policy.only_ask and not self.database.in_shadow  # that mode has much to do besides
+            at = runs.next_trigger(0.0 if looks else self.database.next_due(), phase)
             await self._something(at)
-            if self.loop.seconds < at or self.halted:
+            if self.loop.seconds < at or self.halted or self.over:
                 continue
-            born += 1
-            life = self._life(f"run-{number}.{born}")
-            store = Connection(self.database, life, central_clock=False)
-            due_ids = store.due()
-            seconds = life.policy.lease.total_seconds() * self.stage.chance.uniform(0.3, 0.9)
-            for first in range(0, len(due_ids), BATCH):
-                life = self._life(f"run-{number}.{born}" + "abc"[first // BATCH])
-                store = Connection(self.database, life, central_clock=False)
-                ids = due_ids[first : first + BATCH]
-                gateway = SimulatedGateway(self.ledger, life, warm.breaker if warm and not warm.life.dead else None)
-                worker = self._confirmer(life, store, gateway)
-                warm = gateway
-                stop_at = life.now() + timedelta(seconds=seconds - SETTLE_RESERVE)
-                await self._lived(life, worker.confirm_batch(len(ids), ids, stop_at), seconds)
+            if not runs.under_way or self.stage.chance.random() < BESIDE:
+                runs.start()
 
     async def _service(self, number: int) -> None:
         """A task of the service, and the next one when it has ended."""
@@ -289,18 +346,54 @@ class World:
                 await asyncio.sleep(1)
                 continue
             born += 1
-            life = self._life(f"task-{number}.{born}")
-            store = Connection(self.database, life, central_clock=True)
-            source = RetryingSource(
-                cast(Any, store), cast(Any, Silent()), life, life.new_token, life.name, life.policy.lease,
-                cast(random.Random, life),
-            )  # fmt: skip
-            worker = replace(self._confirmer(life, store, SimulatedGateway(self.ledger, life)), lease_of=life.lease_of)
-            stream = Stream(
-                source, partial(replace, worker), BATCH, self.setup.concurrency, timedelta(seconds=self.setup.trigger),
-                lambda _: None, stop_within=timedelta(seconds=30),
-            )  # fmt: skip
-            self.streams[life.name], self.stops[life.name] = stream, asyncio.Event()
-            await self._lived(life, stream.run(self.stops[life.name]))
-            del self.stops[life.name], self.streams[life.name]
+            life = self._born(f"task-{number}.{born}")
+            self.stops[life.name] = stop = asyncio.Event()
+            await self._lived(life, self._serve(life, stop))
+            del self.stops[life.name]
+            self.streams.pop(life.name, None)
             await asyncio.sleep(self.stage.chance.uniform(1, 20))
+
+    async def _serve(self, life: Life, stop: asyncio.Event) -> None:
+        """As workers/service/__main__.py: the stream, and beside it what looks at the mode."""
+        store = cast(PostgresStore, self.database.store(life))
+        source = RetryingSource(
+            store, SILENT, life, life.new_token, life.name, life.policy.lease * PATIENCE, cast(random.Random, life)
+        )
+        gateway = SimulatedGateway(self.ledger, life)
+        worker = Confirmer(
+            store,
+            gateway,
+            life,
+            life,
+            life.new_token,
+            life.policy,
+            life.name,
+            lease_of=lambda one: stream.lease_of(one),
+        )
+        stream = Stream(
+            source, lambda: worker, self.setup.batch, self.setup.concurrency, timedelta(seconds=self.setup.trigger),
+            lambda _: None, stop_within=STOP_WITHIN,
+        )  # fmt: skip
+        life.lease_of = stream.lease_of
+        if not life.policy.only_ask:
+            await source.wait_out(store.leave_shadow)
+        self.streams[life.name] = stream
+        beside = self.loop.create_task(self._keep_mode(store, life, stop))
+        try:
+            await stream.run(stop)
+        finally:
+            beside.cancel()
+
+    async def _keep_mode(self, store: PostgresStore, life: Life, stop: asyncio.Event) -> None:
+        """At once and each minute, as the service's."""
+        modes, looks = self.setup.shadow_until is not None or self.setup.restore is not None, 0
+        while not self.over:
+            looks += 1
+            with contextlib.suppress(*LOST):
+                if life.policy.only_ask:
+                    await store.enter_shadow()
+                elif modes and not stop.is_set():
+                    await store.leave_shadow()
+                if looks % RECALL_EVERY == 0:
+                    await store.recall()
+            await asyncio.sleep(MODE_EVERY)

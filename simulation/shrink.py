@@ -85,6 +85,7 @@ NOTHING: dict[str, object] = {
     "brown_out": None,
     "operators": 0,
     "deployments": (),
+    "failovers": (),
 }
 """What a setup says where there is none of it."""
 

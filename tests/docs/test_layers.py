@@ -73,7 +73,11 @@ LAYERS = (
     ),
     Layer("local", frozenset({"local"}), computes=True),
     Layer("gateway_simulator", frozenset({"gateway_simulator", "local"})),
-    Layer("simulation", frozenset({"simulation", "evidence", "workers"}), others=frozenset()),
+    Layer(
+        "simulation",
+        frozenset({"simulation", "evidence", "workers"}),
+        others=frozenset({"asyncpg", "botocore", "greenlet"}),
+    ),
     Layer("evidence", frozenset({"evidence"}), others=frozenset()),
     Layer("demo", frozenset({"demo", "alternatives", "analysis", "cli", "local", "simulation.oracles", "workers"})),
     Layer(

@@ -81,7 +81,7 @@ def test_both_alternatives_are_played() -> None:
 
 def test_each_oracle_is_proven_by_a_variant_or_by_its_own_test() -> None:
     """Those of every run have tests/simulation/test_oracles.py."""
-    assert set(ORACLES) - {one.oracle for one in VARIANTS} == {"money", "order", "starved"}
+    assert set(ORACLES) - {one.oracle for one in VARIANTS} == {"desk", "money", "order", "starved"}
 
 
 def test_time_jumps_to_the_next_timer_and_no_further() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from simulation import store
 from simulation.__main__ import main as simulate
 from simulation.life import Life
 from simulation.play import play
+from simulation.stores import dynamodb, postgres
 from workers.domain import confirming, transitions
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, Rejected, Unknown, admitted
@@ -23,6 +23,7 @@ from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer
 from workers.gateway import evidence
+from workers.stores import dynamodb as adapter
 
 MOST_SEEDS = 2000
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -45,15 +46,16 @@ class Found:
 
 
 def _fence_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(store, "stands", lambda stood, before: stood is not None)
+    patch.setattr(dynamodb, "fence_holds", lambda read, stood, parameters: stood is not None)
+    patch.setattr(postgres, "fence_holds", lambda row, token: True)
 
 
 def _fence_by_state_alone(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(store, "stands", lambda stood, before: stood is not None and stood.status is before.status)
-
-
-def _index_trusted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(store, "as_it_is", lambda current, shown: shown)
+    held = {"S": "PROCESSING"}
+    patch.setattr(
+        dynamodb, "fence_holds", lambda read, stood, parameters: stood is not None and stood["status"] == held
+    )
+    patch.setattr(postgres, "fence_holds", lambda row, token: row.status == "PROCESSING")
 
 
 def _lease_not_looked_at(patch: pytest.MonkeyPatch) -> None:
@@ -63,12 +65,12 @@ def _lease_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 def _lease_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
     """Between a question and the send after it."""
     real = Confirmer._no_call
-    looked = set()
+    looked: list[Transaction] = []
 
     def broken(self: Confirmer, record: Transaction, now: datetime, stop_at: datetime | None) -> Any:
-        if (record.id, record.token) in looked:
+        if any(one is record for one in looked):
             return None
-        looked.add((record.id, record.token))
+        looked.append(record)
         return real(self, record, now, stop_at)
 
     patch.setattr(Confirmer, "_no_call", broken)
@@ -77,14 +79,14 @@ def _lease_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
 def _window_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
     """After the wait for the turn of the send."""
     real = transitions.may_resend
-    looked = set()
+    looked: list[Transaction] = []
 
     def broken(record: Transaction, now: datetime, policy: Policy) -> bool:
-        if (record.id, record.token) in looked:
+        if any(one is record for one in looked):
             return True
         may = real(record, now, policy)
         if may:
-            looked.add((record.id, record.token))
+            looked.append(record)
         return may
 
     patch.setattr(confirming, "may_resend", broken)
@@ -146,11 +148,14 @@ def _redrive_forgets(patch: pytest.MonkeyPatch) -> None:
 
 def _claim_without_the_lease(patch: pytest.MonkeyPatch) -> None:
     real = transitions.claimable
+    due = postgres.due
 
     def broken(record: Transaction, now: datetime, policy: Policy) -> bool:
         return record.status is Status.PROCESSING or real(record, now, policy)
 
     patch.setattr(transitions, "claimable", broken)
+    patch.setattr(adapter, "claimable", broken)
+    patch.setattr(postgres, "due", lambda row, wanted, now: due(row._replace(lease_until=None), wanted, now))
 
 
 def _others_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -191,9 +196,9 @@ def _sent_past_the_deadline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Confirmer, "_too_late", lambda *_: None)
 
 
-def _desk_without_a_deadline(patch: pytest.MonkeyPatch) -> None:
+def _desk_without_an_owner(patch: pytest.MonkeyPatch) -> None:
     real = transitions._review
-    patch.setattr(transitions, "_review", lambda *args, **more: real(*args, **more)._replace(review_by=None))
+    patch.setattr(transitions, "_review", lambda *args, **more: real(*args, **more)._replace(owner=None))
 
 
 def _claims_leave_no_line(patch: pytest.MonkeyPatch) -> None:
@@ -250,6 +255,13 @@ def _words_kept_as_they_are(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transitions, "redact", lambda text, *_: text)  # the second line of defence
 
 
+def _core_raises(patch: pytest.MonkeyPatch) -> None:
+    def broken(self: Confirmer, record: Transaction, stop_at: datetime | None = None) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    patch.setattr(Confirmer, "conclude", broken)
+
+
 def _workers_name_as_token(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Life, "new_token", lambda life: life.name)
 
@@ -266,34 +278,35 @@ def _claim_and_release_leave_no_line(patch: pytest.MonkeyPatch) -> None:
 
 
 VARIANTS = (
-    Variant("fence ignored", _fence_ignored, "final moved", 30),
-    Variant("fence by state alone", _fence_by_state_alone, "fence", 5),
-    Variant("index trusted by the claim", _index_trusted, "two holders", 16),
-    Variant("claim without the lease's condition", _claim_without_the_lease, "two holders"),
-    Variant("lease not looked at before the send", _lease_not_looked_at, "lease", 145),
-    Variant("lease not looked at again between question and send", _lease_not_looked_at_again, "lease", 145),
-    Variant("key window not looked at again after the wait", _window_not_looked_at_again, "key window", 43),
+    Variant("core raises", _core_raises, "defect"),
+    Variant("fence ignored", _fence_ignored, "final moved", 57),
+    Variant("fence by state alone", _fence_by_state_alone, "fence", 41),
+    Variant("claim without the lease's condition", _claim_without_the_lease, "two holders", 1),
+    Variant("lease not looked at before the send", _lease_not_looked_at, "lease", 5),
     Variant("an answer taken as proof of earlier sends", _first_send_forgotten_by_an_answer, "asked first", 2),
-    Variant("key window counted from the last send", _window_from_the_last_send, "key window", 4),
-    Variant("key window without room for the call", _window_without_room_for_the_call, "key window", 815),
-    Variant("grace zero", _grace_zero, "grace", 2),
-    Variant("resent without asking", _resent_without_asking, "two effects", 1),
-    Variant("takeover believed never sent", _takeover_believed_never_sent, "asked first"),
-    Variant("redrive without asking", _redrive_forgets, "two effects", 12),
-    Variant("others_until ignored", _others_forgotten, "asked first", 9),
-    Variant("shadow mode sends", _shadow_sends, "shadow", 1),
-    Variant("unknown outcome taken for a refusal", _unknown_is_refused, "ledger"),
-    Variant("amount not compared", _amount_not_compared, "ledger", 12),
-    Variant("sent past the deadline", _sent_past_the_deadline, "deadline", 15),
-    Variant("desk without a deadline", _desk_without_a_deadline, "desk"),
+    Variant("key window counted from the last send", _window_from_the_last_send, "key window", 21),
+    Variant("key window without room for the call", _window_without_room_for_the_call, "key window", 115),
+    Variant("grace zero", _grace_zero, "grace", 50),
+    Variant("resent without asking", _resent_without_asking, "two effects", 10),
+    Variant("takeover believed never sent", _takeover_believed_never_sent, "asked first", 3),
+    Variant("redrive without asking", _redrive_forgets, "two effects", 75),
+    Variant("others_until ignored", _others_forgotten, "asked first", 22),
+    Variant("shadow mode sends", _shadow_sends, "shadow", 10),
+    Variant("unknown outcome taken for a refusal", _unknown_is_refused, "ledger", 1),
+    Variant("amount not compared", _amount_not_compared, "ledger", 29),
+    Variant("sent past the deadline", _sent_past_the_deadline, "deadline"),
+    Variant("desk without an owner", _desk_without_an_owner, "defect"),
     Variant("takeover without its line", _claims_leave_no_line, "history"),
     Variant("line without a cause", _line_without_a_cause, "cause"),
     Variant("amount rounded", _amount_rounded, "lost"),
-    Variant("gateway's words kept as they are", _words_kept_as_they_are, "secret", 5),
-    Variant("worker's name as its token", _workers_name_as_token, "one token", 1),
+    Variant("gateway's words kept as they are", _words_kept_as_they_are, "secret"),
+    Variant("worker's name as its token", _workers_name_as_token, "one token"),
     Variant("a try leaves no line", _claim_and_release_leave_no_line, "lines"),
-    Variant("next turn never comes", _next_turn_never_comes, "liveness"),
+    Variant("next turn never comes", _next_turn_never_comes, "liveness", 2),
 )
+
+SELDOM = (Variant("key window not looked at again after the wait", _window_not_looked_at_again, "key window"),)
+"""What the lives as they are drawn now show too seldom: `make variants` goes on looking."""
 
 
 @contextmanager
@@ -325,7 +338,7 @@ def main() -> int:
             return simulate(sys.argv[2:])
     survived = 0
     print(f"{'variant':<54} {'seed':>5}  found by")
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *SELDOM):
         found = first_found(variant)
         survived += found is None
         print(

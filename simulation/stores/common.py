@@ -1,0 +1,67 @@
+"""What the play must know of a datastore, whichever it is."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from simulation.life import START, Life, Stage
+from workers.domain.policy import Policy
+from workers.domain.ports import Store
+from workers.domain.transaction import Status, Transaction
+
+OPEN = (Status.PENDING, Status.PROCESSING)
+
+
+class Database(ABC):
+    """The one copy of the records that counts, as it stands right now, and who changed it."""
+
+    def __init__(self, stage: Stage, changed: Callable[[], None] = lambda: None) -> None:
+        self.stage = stage
+        self.changed = changed
+        """Called when there may be new work, or no work any more."""
+        self.records: dict[str, Transaction] = {}
+
+    @abstractmethod
+    def store(self, life: Life, policy: Policy | None = None) -> Store:
+        """The production's own adapter, as one life has it."""
+
+    @abstractmethod
+    def snapshot(self) -> Any: ...
+
+    @abstractmethod
+    def go_back(self, to: Any) -> None:
+        """To a snapshot."""
+
+    @property
+    @abstractmethod
+    def in_shadow(self) -> bool:
+        """Whether a worker in shadow mode was here last: who leaves that mode has seen it work (docs/restore.md)."""
+
+    def wrote(self, life: Life, before: Transaction | None, after: Transaction | None) -> None:
+        """A write of `life`, right as it happens."""
+        stage = self.stage
+        if after is None:
+            return
+        self.records[after.id] = after
+        stage.judge.writes(life.name, before, after, stage.now())
+        if before is None:
+            stage.journal.tell(life.name, "adds", after.id, f"{after.amount} {after.currency}")
+        elif after.history and (not before.history or after.history[-1] != before.history[-1]):
+            line = after.history[-1]
+            redriven = line.was is Status.REVIEW
+            stage.journal.tell(life.name, "redrives" if redriven else f"{line.was} -> {line.now}", after.id, line.why)
+        if before is None or (after.status is not before.status and after.status is not Status.PROCESSING):
+            self.changed()
+
+    @property
+    def anything_open(self) -> bool:
+        return any(record.status in OPEN for record in self.records.values())
+
+    def next_due(self) -> float:
+        """In seconds since the beginning; infinite where nothing is open."""
+        open_ones = [one for one in self.records.values() if one.status in OPEN]
+        times = [one.lease_until if one.status is Status.PROCESSING else one.next_attempt_at for one in open_ones]
+        return min(((time - START).total_seconds() for time in times if time), default=math.inf)
