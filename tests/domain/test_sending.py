@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -166,3 +167,70 @@ def test_the_first_not_found_is_no_refusal() -> None:
     clock = FakeClock(START + timedelta(seconds=10))
     after = confirm(Shy(), possibly_sent(payment()), clock)
     assert (after.status, after.cause) == (Status.PENDING, Cause.NOT_FOUND_YET)
+
+
+class Turns(LedgerGateway):
+    """It keeps until when each turn is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: list[datetime | None] = []
+
+    def turn(self, until: datetime | None = None) -> contextlib.AbstractAsyncContextManager[object]:
+        self.until.append(until)
+        return super().turn(until)
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "until"),
+    [
+        (None, None),  # leases are renewed: the wait may take as long as it likes
+        (60.0, START + timedelta(seconds=60) - POLICY.call_timeout),
+        (900.0, START + POLICY.lease - POLICY.call_timeout),
+    ],
+)
+def test_a_turn_is_wanted_for_as_long_as_a_call_could_still_end_in_time(
+    stop_after: float | None, until: datetime | None
+) -> None:
+    clock, gateway = FakeClock(), Turns()
+    record = arrived(payment(), START)
+    store = MemoryStore(clock, POLICY, {record.id: record})
+    stop_at = None if stop_after is None else START + timedelta(seconds=stop_after)
+    run(Confirmer(store, gateway, clock, Even(), lambda: "t1", POLICY, "w1").confirm_batch(9, stop_at=stop_at))
+    assert gateway.until == [until]
+    assert len(gateway.calls) == 1
+
+
+@pytest.mark.parametrize(("more", "calls"), [(0.0, 1), (-0.001, 0)])
+def test_a_call_that_ends_as_the_time_is_over_is_made_and_no_later_one(more: float, calls: int) -> None:
+    clock, gateway = FakeClock(), LedgerGateway()
+    record = arrived(payment(), START)
+    store = MemoryStore(clock, POLICY, {record.id: record})
+    stop_at = START + POLICY.call_timeout + timedelta(seconds=more)
+    run(Confirmer(store, gateway, clock, Even(), lambda: "t1", POLICY, "w1").confirm_batch(9, stop_at=stop_at))
+    assert len(gateway.calls) == calls
+
+
+def test_a_worker_that_is_cancelled_in_mid_call_ends_and_decides_nothing() -> None:
+    class Waits(LedgerGateway):
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            called.set()
+            await asyncio.sleep(3600)
+            return await super().confirm(transaction, key)
+
+    clock, called = FakeClock(), asyncio.Event()
+    record = arrived(payment(), START)
+    store = MemoryStore(clock, POLICY, {record.id: record})
+
+    async def cancelled() -> None:
+        worker = Confirmer(store, Waits(), clock, Even(), lambda: "t1", POLICY, "w1")
+        task = asyncio.create_task(worker.confirm_batch(9))
+        await called.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(cancelled())
+    assert store.records[record.id].status is Status.PROCESSING, (
+        "it may have been done: its lease ends, and it is asked"
+    )
