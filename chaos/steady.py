@@ -31,12 +31,12 @@ class Limit:
     share: float
     """Of where the line begins."""
     room: float
-    """In any case: one connection more is no leak."""
+    """In any case: a connection more is no leak. One in every batch would be hundreds."""
 
 
 LIMITS: Mapping[str, Limit] = {
     "memory_mb": Limit(0.05, 2.0),
-    "descriptors": Limit(0.05, 3.0),
+    "descriptors": Limit(0.05, 8.0),  # the pools to gateway and datastore fill and empty
     "connections": Limit(0.10, 6.0),
 }
 
