@@ -37,7 +37,7 @@ class Limit:
 LIMITS: Mapping[str, Limit] = {
     "memory_mb": Limit(0.05, 2.0),
     "descriptors": Limit(0.05, 8.0),  # the pools to gateway and datastore fill and empty
-    "connections": Limit(0.10, 6.0),
+    "connections": Limit(0.10, 12.0),  # of eight workers with up to six each, some of which have just begun
 }
 
 
