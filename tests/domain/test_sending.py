@@ -224,7 +224,8 @@ def test_a_worker_that_is_cancelled_in_mid_call_ends_and_decides_nothing() -> No
 
     async def cancelled() -> None:
         worker = Confirmer(store, Waits(), clock, Even(), lambda: "t1", POLICY, "w1")
-        task = asyncio.create_task(worker.confirm_batch(9))
+        [held], _ = await store.claim(token="t1", by="w1", limit=9)
+        task = asyncio.create_task(worker.conclude(held))
         await called.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
