@@ -13,7 +13,7 @@ import pytest
 
 from gateway_simulator import PROFILES, Fault
 from gateway_simulator.server import Request
-from tests.fakes import Even
+from tests.fakes import Even, payment
 from tests.gateway.support import HandClock, quietly, simulated, transaction
 from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer
@@ -203,3 +203,10 @@ def test_asks_past_every_cache(tmp_path: Path) -> None:
             await gateway.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("said", "kept"), [("51 and AC04", "51 and AC04"), ("51, 05 and 4", "xx, xx and x")])
+def test_codes_of_four_digits_in_all_stay_and_those_of_five_do_not(said: str, kept: str) -> None:
+    document = {"id": "p-1", "status": "rejected", "reason": said}
+    answer = Response(422, {"content-type": "application/json"}, json.dumps(document).encode())
+    assert read("confirm", answer, payment()).outcome == Rejected(kept)
