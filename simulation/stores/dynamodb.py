@@ -116,15 +116,15 @@ class Table:
         TableName: str,  # noqa: N803
         Key: Item,  # noqa: N803
         UpdateExpression: str,  # noqa: N803
-        ConditionExpression: str,  # noqa: N803
         ExpressionAttributeValues: Mapping[str, Value],  # noqa: N803
+        ConditionExpression: str | None = None,  # noqa: N803
         ExpressionAttributeNames: Mapping[str, str] | None = None,  # noqa: N803
         ReturnValues: str = "NONE",  # noqa: N803
     ) -> dict[str, Any]:
         self._ours(TableName)
         names, values = ExpressionAttributeNames or {}, ExpressionAttributeValues
         stood = self.items.get(Key["id"]["S"], {})
-        if not condition(ConditionExpression, names)(stood, values):
+        if ConditionExpression and not condition(ConditionExpression, names)(stood, values):
             raise ConditionalCheckFailedException("UpdateItem")
         after = change(UpdateExpression, names)({**Key, **stood}, values)
         if code := self.write(who, after):

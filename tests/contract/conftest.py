@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks.table import make_table as make_table
 from local.postgres import Postgres
+from simulation.stores.dynamodb import INDEX, TABLE, DirectClient, Table
+from simulation.stores.postgres import DirectPool, Server
 from tests.conftest import AwsAccount
 from tests.fakes import FakeClock, run
 from tests.memory_store import MemoryStore
@@ -31,10 +33,16 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "dynamodb", "postgres"])
+@pytest.fixture(params=["memory", "dynamodb", "postgres", "simulated dynamodb", "simulated postgres"])
 def store(request: pytest.FixtureRequest, clock: FakeClock) -> Store:
+    """The simulated ones are the production's adapters on what the simulator has for the service behind them."""
     if request.param == "memory":
         return MemoryStore(clock, POLICY)
+    if request.param == "simulated dynamodb":
+        return DynamoDbStore(DirectClient(Table()), TABLE, INDEX, SHARDS, clock, POLICY)
+    if request.param == "simulated postgres":
+        simulated: Any = DirectPool(Server(clock.now))
+        return PostgresStore(simulated, POLICY, clock)
     if request.param == "postgres":
         database: Database = request.getfixturevalue("database")
         return PostgresStore(database.pool, POLICY, clock)
@@ -80,9 +88,26 @@ def dynamodb(aws: AwsAccount, clock: FakeClock) -> Callable[[Any], DynamoDbStore
 
 async def bring_in(store: Store, records: Sequence[Transaction]) -> None:
     """Past the check of who inserts what, as an administrator may, or could in a version before it."""
-    if not isinstance(store, PostgresStore):
+    if not isinstance(store, PostgresStore) or isinstance(store.pool, DirectPool):
         await store.add(records)
         return
     async with store.pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL session_replication_role = replica")
         await PostgresStore(connection, store.policy, store.clock).add(records)
+
+
+async def rewrite_rows(store: PostgresStore, id_: str | None = None, **columns: Any) -> None:
+    """Of all rows, or of one: what no statement of the store's writes."""
+    if isinstance(store.pool, DirectPool):
+        rows = store.pool.server.rows
+        for one in [id_] if id_ else [*rows]:
+            rows[one] = rows[one]._replace(**columns)
+        return
+    sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(columns, 2))
+    await store.pool.execute(
+        f"UPDATE transactions SET {sets} WHERE $1::text IS NULL OR id = $1", id_, *columns.values()
+    )
+
+
+def is_simulated(store: Store) -> bool:
+    return isinstance(store, PostgresStore) and isinstance(store.pool, DirectPool)

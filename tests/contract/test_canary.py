@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import AwsAccount
-from tests.contract.conftest import POLICY, Database, bring_in, make_table
+from tests.contract.conftest import POLICY, Database, bring_in, is_simulated, make_table
 from tests.fakes import START, FakeClock, payment, run
 from workers.canary import Canary
 from workers.domain.confirming import Tally, tally, tally_of_review
@@ -145,7 +145,7 @@ def test_a_payment_by_a_canarys_name_lies_on_the_desk(store: Store, clock: FakeC
     assert (desk.count, desk.at_risk) == (len(FALSE), {"EUR": 100_000_000_000, "USD": 5})
     assert run(store.backlog()).review == len(FALSE)
     assert {record.id for record in run(store.review())} == {one.id for one in FALSE}
-    if isinstance(store, PostgresStore):
+    if isinstance(store, PostgresStore) and not is_simulated(store):
         assert {row["id"] for row in run(store.pool.fetch("SELECT id FROM payments"))} == {one.id for one in FALSE}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import POLICY, Database
+from tests.contract.conftest import POLICY, Database, rewrite_rows
 from tests.contract.test_evidence import SHADOW, under, work, work_until
 from tests.contract.test_store import LEASE_OVER, claim, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
@@ -27,6 +27,7 @@ from workers.domain.transitions import Answer, decide
 from workers.migrations import migrate, migrations
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import PostgresStore
+from workers.stores.statements import ENTER_SHADOW, Since
 
 SHOWS_AFTER = timedelta(seconds=50)
 """Less than the grace period."""
@@ -249,7 +250,7 @@ def test_a_redrive_after_shadow_mode_of_what_lay_on_a_desk_all_the_while_asks(
     run(store.settle([Move(held, decide(busy, Answer(Retryable("busy"), "w1"), clock.now(), POLICY))]))
     assert (find(store).status, find(store).sent_earlier) == (Status.REVIEW, False)
     if isinstance(store, PostgresStore):
-        run(store.pool.execute("INSERT INTO shadow_mode DEFAULT VALUES"))
+        run(ENTER_SHADOW.all(store.pool, Since(None)))
     gateway.pays()
     sending = leave(store, clock)
     clock.advance(3600)
@@ -280,7 +281,7 @@ def test_past_its_deadline_it_waits_for_a_gateway_that_can_be_asked(
     run(store.add([payment("p-0", hours=1)]))
     enter(store)
     if isinstance(store, PostgresStore):
-        run(store.pool.execute("UPDATE transactions SET first_sent_at = NULL, last_sent_at = NULL"))
+        run(rewrite_rows(store, first_sent_at=None, last_sent_at=None))
     gateway.pays()
     sending = leave(store, clock)
     clock.advance(3600)
@@ -302,7 +303,7 @@ def test_what_is_brought_in_again_is_counted_from_the_restores_moment_after_shad
     run(store.add([payment("p-0", created_at=clock.now())]))
     if isinstance(store, PostgresStore):
         run(under(replace(SHADOW, restored_to=restored), store).enter_shadow())  # type: ignore[attr-defined]
-        run(store.pool.execute("UPDATE transactions SET first_sent_at = NULL, last_sent_at = NULL"))
+        run(rewrite_rows(store, first_sent_at=None, last_sent_at=None))
         run(under(SHADOW, store).enter_shadow())  # type: ignore[attr-defined]
         sending = leave(store, clock)
     else:

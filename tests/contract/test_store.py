@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import POLICY, bring_in
+from tests.contract.conftest import POLICY, bring_in, rewrite_rows
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
@@ -343,9 +343,9 @@ async def rewrite(store: Store, id_: str, **times: Any) -> None:
                     ExpressionAttributeValues={":time": {"S": to_text(time)}},
                 )
         case PostgresStore():
-            for name, time in times.items():
-                column = "due_at" if name == "next_attempt_at" else name
-                await store.pool.execute(f"UPDATE transactions SET {column} = $1 WHERE id = $2", time, id_)
+            await rewrite_rows(
+                store, id_, **{"due_at" if name == "next_attempt_at" else name: time for name, time in times.items()}
+            )
 
 
 async def look_ahead(store: Store) -> Claimed:

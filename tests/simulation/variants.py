@@ -294,7 +294,7 @@ VARIANTS = (
     Variant("shadow mode sends", _shadow_sends, "shadow", 10),
     Variant("unknown outcome taken for a refusal", _unknown_is_refused, "ledger", 1),
     Variant("amount not compared", _amount_not_compared, "ledger", 29),
-    Variant("sent past the deadline", _sent_past_the_deadline, "deadline"),
+    Variant("sent past the deadline", _sent_past_the_deadline, "deadline", 148),
     Variant("desk without an owner", _desk_without_an_owner, "defect"),
     Variant("takeover without its line", _claims_leave_no_line, "history"),
     Variant("line without a cause", _line_without_a_cause, "cause"),
