@@ -26,7 +26,7 @@ from workers.stores.postgres import SESSION, PostgresStore
 
 @pytest.mark.parametrize("cause", [Cause.STOPPING, Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.BREAKER_OPEN])
 def test_what_was_not_tried_is_released_by_its_holder_alone(store: Store, clock: FakeClock, cause: Cause) -> None:
-    """A stop gives back what it holds, and nothing that was taken over meanwhile."""
+    """A stop releases what it holds, and nothing that was taken over meanwhile."""
     run(store.add(list(payments(3))))
     late = claim(store, "late")
     clock.advance(LEASE_OVER)

@@ -194,11 +194,11 @@ def test_a_stop_waits_for_calls_under_way_and_settles_what_came_of_them() -> Non
 
     run(work())
     states = sorted(one.status for one in steady.store.records.values())
-    assert states == [Status.CONFIRMED, Status.CONFIRMED, Status.PENDING], "two called, and one given back untouched"
+    assert states == [Status.CONFIRMED, Status.CONFIRMED, Status.PENDING], "two called, and one released untouched"
     assert all(one.token is None for one in steady.store.records.values())
 
 
-def test_what_is_given_back_at_a_stop_costs_no_attempt_and_is_known_unsent() -> None:
+def test_what_is_released_at_a_stop_costs_no_attempt_and_is_known_unsent() -> None:
     steady, gateway, stop = Steady(memory(3)), Waiting(), asyncio.Event()
 
     async def work() -> None:

@@ -19,7 +19,7 @@ ASKED: Mapping[str, str] = {
     # claim
     "E1": "no state predicate",
     "E2": "terminal allowed",
-    "E3": "live lease stolen",
+    "E3": "live lease taken over",
     "E4": "boundary < and <=",
     "E5": "token not renewed",
     "E6": "token is the worker's name",
@@ -260,7 +260,7 @@ VARIANTS: tuple[Variant, ...] = (
         ),
     ),
     Variant(
-        "claim steals a live lease",
+        "claim takes over a live lease",
         ("E3",),
         (
             Code(
