@@ -21,7 +21,7 @@ from workers.domain.outcomes import Retryable, Unknown
 from workers.domain.ports import Move
 from workers.domain.transaction import HistoryEntry, Status, from_text, to_text
 from workers.domain.transitions import Answer, Refused, decide
-from workers.stores.dynamodb import PAGE, DynamoDbStore, StoreError, _entry, _line, to_item
+from workers.stores.dynamodb import MOST_SHARDS, PAGE, PRIME, DynamoDbStore, StoreError, _entry, _line, to_item
 
 Make = Callable[[Any], DynamoDbStore]
 
@@ -405,6 +405,25 @@ def test_what_came_under_a_number_of_shards_that_nobody_remembers_is_found(
     told = replace(store, used=0)
     run(told.learn_shards())
     assert run(told.backlog()).open == 30
+
+
+@pytest.mark.parametrize("minutes", [1, 2, 5, 15, 60])
+def test_each_shard_is_looked_at_within_a_bound_of_runs(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """Not by chance, which left one out for hours: `python -m simulation` found that it did."""
+    looked: set[str] = set()
+
+    async def page(_: DynamoDbStore, shard: str, *__: object, **___: object) -> tuple[list[object], None]:
+        looked.add(shard)
+        return [], None
+
+    monkeypatch.setattr(DynamoDbStore, "_page", page)
+    store = DynamoDbStore(None, "t", "i", 3, clock, POLICY)
+    for _ in range(PRIME):
+        run(store.never_due())
+        clock.advance(60 * minutes)
+    assert looked == {str(shard) for shard in range(MOST_SHARDS)}
 
 
 def test_looking_for_what_is_never_due_costs_two_reads_of_nothing(dynamodb: Make, clock: FakeClock) -> None:

@@ -54,6 +54,8 @@ SHARDS = "shards"
 """... where Plan keeps the most shards that were ever in use."""
 MOST_SHARDS = 100
 """That settings allow."""
+PRIME = 101
+"""Above MOST_SHARDS: within so many runs that are whole minutes apart each shard is looked at."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
 PAGE = 40
@@ -318,7 +320,9 @@ class DynamoDbStore:
         another time: two reads, which a run can afford. A shard in which something is found is read from then on.
         """
         now = self.clock.now()
-        until, turn = to_text(now + self.policy.longest_wait), zlib.crc32(to_text(now).encode())
+        until = to_text(now + self.policy.longest_wait)
+        # runs are minutes apart, each as many as the one before: they come to every remainder of a prime, one by one
+        turn = int(now.timestamp()) // 60 % PRIME
         own = self._shards
         keys, after = await self._page(own[turn % len(own)], "next_attempt_at > :now", until, PAGE, backwards=True)
         while after is not None and len(keys) < most:
