@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from workers.domain.policy import Policy
 
@@ -65,6 +66,13 @@ FAULTS: Mapping[str, float] = {
 """How probable each fault may be at most, each time that it could strike."""
 
 
+CLOCKS: Mapping[str, float] = {
+    # a worker's clock is set right, or wrong, between two looks
+    "clock_step": 0.02,
+}
+"""The same of clocks, which are drawn apart."""
+
+
 def intensities(chance: random.Random) -> Mapping[str, float]:
     """How probable each is in one life."""
     often = {kind: 0.0 if chance.random() < ABSENT else chance.random() * most for kind, most in FAULTS.items()}
@@ -72,6 +80,39 @@ def intensities(chance: random.Random) -> Mapping[str, float]:
         kept = {chance.choice(list(FAULTS)) for _ in range(3)}
         often = {kind: most * chance.random() if kind in kept else 0.0 for kind, most in FAULTS.items()}
     return often
+
+
+POISONED = 0.03
+"""So often each of a life's transactions is poisoned, or fat."""
+POISONS = ("kills", "raises", "nonsense")
+"""Its worker dies of the call; the adapter raises; what it returns is no outcome."""
+ROOM = (100, 200, 300, 400, 600, 1000)
+"""Bytes: for no claim, for a claim and no end, or for both."""
+
+SETTINGS: Mapping[str, Sequence[Any]] = {
+    "lease": [timedelta(seconds=seconds) for seconds in (45, 90, 180)],
+    "max_attempts": (2, 4, 8),
+    "retry_base": [timedelta(seconds=seconds) for seconds in (5, 30)],
+    "retry_cap": [timedelta(seconds=seconds) for seconds in (60, 300)],
+    "grace": [timedelta(seconds=seconds) for seconds in (15, 60, 120)],
+    "key_window": [timedelta(seconds=seconds) for seconds in (300, 900, 3600)],
+    "review_within": [timedelta(seconds=seconds) for seconds in (450, 1800)],
+}
+"""What a deployment may change. The gateway keeps to all that was ever set: it shows what it did within the shortest
+grace period, and remembers keys for the longest window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Workers end in order and start anew."""
+
+    at: float
+    policy: Policy
+    """The settings from then on, but for its mode."""
+    shards: int
+    """Of DynamoDB's index."""
+    within: float
+    """Seconds until the last of the old ones is told to end: old and new ones work side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +137,17 @@ class Setup:
     """From when until when the gateway does not answer anybody."""
     brown_out: tuple[float, float] | None
     """From when until when it answers as late as it may, or later."""
-    deployments: tuple[float, ...]
-    """When workers end in order and start anew."""
+    deployments: tuple[Deployment, ...]
+    back_to_shadow: tuple[float, float] | None
+    """From when until when shadow mode is gone back to, with others who send."""
+    clocks_off: float
+    """Seconds that a clock may be off besides, far beyond what is allowed."""
+    poisoned: Mapping[int, str]
+    """Transactions, by number, that do harm to whoever calls the gateway for them (POISONS)."""
+    foreign: tuple[float, ...]
+    """When somebody else writes into the table what is no transaction; without a clue of what belongs there."""
+    fat: Mapping[int, int]
+    """Transactions, by number, whose item holds something else, too: bytes that it leaves of the 400 KB."""
     failovers: tuple[tuple[float, float], ...]
     """From when until when PostgreSQL has no writer."""
     concurrency: int
@@ -128,12 +178,34 @@ class Setup:
     salt: int = 0
     """Other chance in the same life: of one that is shrunk."""
 
-    @classmethod
-    def of(cls, seed: int) -> Setup:
-        return cls.drawn(random.Random(seed))
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Every one that is ever set."""
+        return (self.policy, *(one.policy for one in self.deployments))
+
+    @property
+    def grace(self) -> timedelta:
+        """Within which the gateway shows what it did."""
+        return min(policy.grace for policy in self.policies)
+
+    @property
+    def key_window(self) -> timedelta:
+        """For how long the gateway remembers a key: a clock that is off takes from it, at its first use and at its
+        last."""
+        return max(policy.key_window for policy in self.policies) + timedelta(seconds=2 * self.clocks_off)
+
+    @property
+    def apart(self) -> timedelta:
+        """How far any two clocks may be apart."""
+        return self.policy.clock_skew + timedelta(seconds=2 * self.clocks_off)
 
     @classmethod
-    def drawn(cls, chance: random.Random) -> Setup:
+    def of(cls, seed: int) -> Setup:
+        # what is drawn apart leaves the rest as it is: a seed is known for what it finds
+        return cls.drawn(random.Random(seed), random.Random(f"{seed} more"))
+
+    @classmethod
+    def drawn(cls, chance: random.Random, more: random.Random) -> Setup:
         call_timeout, apart = chance.choice((5, 10)), chance.choice((1, 2, 4))
         lease = chance.choice((45, 90, 180))
         policy = Policy(
@@ -166,14 +238,19 @@ class Setup:
             workers=chance.randint(1, 3),
             transactions=chance.randint(1, 5),
             policy=policy,
-            faults=intensities(chance),
+            faults={**intensities(chance), **_clocks(more)},
             trouble_ends=trouble_ends,
             trigger=chance.choice((20, 60, 120)),
             shadow_until=shadow,
             restore=restore,
             outage=outage,
             brown_out=brown_out,
-            deployments=_moments(chance, trouble_ends, (0, 0, 1, 4)),
+            deployments=tuple(_deployments(sorted(_moments(chance, trouble_ends, (0, 0, 1, 4))), more, policy)),
+            back_to_shadow=_back(more, shadow or 0.0, trouble_ends) if restore is None else None,
+            clocks_off=more.choice((600.0, 7200.0)) if more.random() < 0.1 else 0.0,
+            poisoned={number: more.choice(POISONS) for number in range(5) if more.random() < POISONED},
+            foreign=_moments(more, trouble_ends, (0, 0, 0, 2)),
+            fat={number: more.choice(ROOM) for number in range(5) if more.random() < POISONED},
             failovers=tuple(
                 (begins, begins + chance.uniform(1, lease)) for begins in _moments(chance, trouble_ends, (0, 0, 1, 2))
             ),
@@ -191,6 +268,29 @@ class Setup:
             asks_forget=chance.random() < 0.5,
             canary=chance.random() * CANARY_EVERY < 1,
         )
+
+
+def _clocks(chance: random.Random) -> Mapping[str, float]:
+    return {kind: 0.0 if chance.random() < ABSENT else chance.random() * most for kind, most in CLOCKS.items()}
+
+
+def _deployments(times: Sequence[float], chance: random.Random, policy: Policy) -> Iterator[Deployment]:
+    """Each leaves the settings as they are, or changes some."""
+    for at in times:
+        if chance.random() < 0.4:
+            policy = replace(policy, **{name: chance.choice(values) for name, values in _some(chance, SETTINGS)})
+        yield Deployment(at, policy, chance.choice((1, 2, 3, 5)), chance.choice((0.0, 0.0, 30.0, 300.0)))
+
+
+def _some(chance: random.Random, settings: Mapping[str, Sequence[Any]]) -> Sequence[tuple[str, Sequence[Any]]]:
+    return chance.sample(list(settings.items()), chance.randint(1, 3))
+
+
+def _back(chance: random.Random, first: float, last: float) -> tuple[float, float] | None:
+    if chance.random() > 0.1:
+        return None
+    begins, ends = sorted(chance.uniform(first, last) for _ in range(2))
+    return begins, ends
 
 
 def _moments(chance: random.Random, until: float, numbers: Sequence[int]) -> tuple[float, ...]:

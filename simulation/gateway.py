@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from simulation.life import Life, Stage
 from simulation.oracles import Effect
-from simulation.texts import garbage, refusal
-from workers.domain.outcomes import NotFound, Outcome, Retryable
+from simulation.texts import QUOTED, garbage, refusal
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
 from workers.gateway import evidence
@@ -47,7 +49,7 @@ class Ledger:
 
     def _remembers(self, key: str) -> Kept | None:
         kept = self.kept.get(key)
-        window = self.stage.setup.policy.key_window.total_seconds()
+        window = self.stage.setup.key_window.total_seconds()
         if kept is None or self.stage.loop.seconds < kept.at + window:
             return kept
         self.stage.journal.fault("gateway", "forgotten", key)
@@ -150,17 +152,32 @@ class SimulatedGateway:
     async def close(self) -> None: ...
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
-        return await self._guard.run(lambda: self._confirm(transaction, key))
+        poison = await self._poison(transaction)
+        outcome = await self._guard.run(lambda: self._confirm(transaction, key))
+        return outcome if poison is None else poison()
 
     async def ask(self, transaction: Transaction, key: str) -> Outcome:
-        return await self._guard.run(lambda: self._ask(transaction, key))
+        poison = await self._poison(transaction)
+        outcome = await self._guard.run(lambda: self._ask(transaction, key))
+        return outcome if poison is None else poison()
+
+    async def _poison(self, record: Transaction) -> Callable[[], Outcome] | None:
+        """What an adapter makes of the gateway's answer for a transaction that is poisoned; or its process dies."""
+        stage = self.life.stage
+        if not stage.setup.poisoned or (kind := stage.setup.poisoned.get(number_of(record.id))) is None:
+            return None
+        stage.journal.fault(self.life.name, f"poison {kind}", record.id)
+        if kind == "kills":
+            self.life.die("of a poisoned transaction", record.id)
+            await stage.loop.create_future()
+        return _raises if kind == "raises" else partial(stage.chance_of("nonsense").choice, NONSENSE)
 
     async def _confirm(self, record: Transaction, key: str) -> Called:
         life, stage = self.life, self.life.stage
         send = stage.judge.sends(record, life.policy, stage.now(), life.now(), life.lease_of(record))
         stage.journal.tell(life.name, "sends", record.id, f"attempt {record.attempt}, token {record.token}")
         await life.step("send", record.id)
-        timeout, grace = (one.total_seconds() for one in (life.policy.call_timeout, life.policy.grace))
+        timeout, grace = (one.total_seconds() for one in (life.policy.call_timeout, stage.setup.grace))
         latest = timeout + MOST_GRACE * grace
         shown_by = stage.loop.seconds + latest
         called = await self._not_done("confirm", record)
@@ -181,6 +198,7 @@ class SimulatedGateway:
 
     async def _ask(self, record: Transaction, key: str) -> Called:
         life, stage = self.life, self.life.stage
+        stage.journal.tell(life.name, "asks", record.id)
         await life.step("ask", record.id)
         called = await self._not_done("ask", record)
         if called is None:
@@ -253,6 +271,21 @@ class SimulatedGateway:
         return true
 
 
+def number_of(id_: str) -> int:
+    """Which transaction of a life it is."""
+    found = re.match(r"t(\d+)", id_)
+    return int(found[1]) if found else -1
+
+
+def _raises() -> Outcome:
+    raise RuntimeError(f"no attribute 'x' of {QUOTED[0]}, {QUOTED[5]}")
+
+
+NONSENSE: Sequence[Any] = (
+    None, "confirmed", 42, NotFound, ("ref", 1, "USD"), Confirmed("r", cast(Any, "100"), "USD"),
+    Confirmed(cast(Any, None), 100, "USD"), Unknown(cast(Any, b"x")), Rejected(cast(Any, None)),
+)  # fmt: skip
+"""What is no outcome, or of fields that are none. A refusal without a reason is one."""
 REFUSALS: Mapping[str, tuple[int, str]] = {
     "unavailable": (503, "unavailable"),
     "throttled": (429, "rate_limited"),

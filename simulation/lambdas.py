@@ -219,7 +219,7 @@ class Functions:
             canary=None,
             table=TABLE,
             index=INDEX,
-            shards=setup.shards,
+            shards=self.database.shards,
             plan_bucket=BUCKET,
             batches_per_plan=setup.batches_per_plan,
             run_lease=timedelta(seconds=setup.run_lease),

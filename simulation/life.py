@@ -16,6 +16,8 @@ from simulation.loop import VirtualLoop
 from workers.domain.policy import Policy
 from workers.domain.transaction import Transaction
 
+FAR_OFF = 0.3
+"""So often a clock is far off, in a life where clocks are."""
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
@@ -53,6 +55,17 @@ class Stage:
             own = self._chances[whom] = random.Random(f"{self.seed} {self.setup.salt} {whom}")
         return own
 
+    def clock(self) -> tuple[timedelta, timedelta]:
+        """How far a clock is off: as far as clocks may be, and beyond that."""
+        chance, setup = self.chance_of("clock"), self.setup
+        most = setup.policy.clock_skew.total_seconds() / 2
+        off = timedelta(milliseconds=round(1000 * self.chance.uniform(-most, most)))
+        self.journal.faults["clock_skew"] += 1
+        if not setup.clocks_off or self.quiet or chance.random() > FAR_OFF:
+            return off, timedelta()
+        self.journal.faults["clock_off"] += 1
+        return off, timedelta(seconds=round(setup.clocks_off * chance.uniform(-1, 1)))
+
     def now(self) -> datetime:
         """The true time."""
         return START + timedelta(seconds=self.loop.seconds)
@@ -71,8 +84,6 @@ class Life:
     stage: Stage
     name: str
     policy: Policy
-    off: timedelta
-    """How far its clock is off."""
     dead: bool = False
     still_until: float = 0.0
     tokens: int = 0
@@ -81,9 +92,15 @@ class Life:
 
     def __post_init__(self) -> None:
         self.died: asyncio.Future[None] = self.stage.loop.create_future()
+        self.off, self.far_off = self.stage.clock()
+        """How far its clock is off, and how far beyond what is allowed, until the faults stop."""
 
     def now(self) -> datetime:
-        return self.stage.now() + self.off
+        stage = self.stage
+        if stage.strikes("clock_step"):
+            stage.journal.fault(self.name, "clock_step")
+            self.off, self.far_off = stage.clock()
+        return stage.now() + self.off + (timedelta() if stage.quiet else self.far_off)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
-from simulation.chance import Setup
-from simulation.gateway import Ledger, SimulatedGateway
+from simulation.chance import Deployment, Setup
+from simulation.gateway import Ledger, SimulatedGateway, number_of
 from simulation.journal import Journal
 from simulation.judge import Judge
 from simulation.lambdas import SILENT, Functions, handlers_in_containers
 from simulation.life import START, Life, Stage
 from simulation.loop import VirtualLoop
+from simulation.moments import deadlines
 from simulation.oracles import Finding
 from simulation.runs import Runs
 from simulation.stores.common import Database
@@ -32,9 +33,13 @@ from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Refused
 from workers.service.stream import Stream
-from workers.stores.dynamodb import StoreError
+from workers.stores.dynamodb import MOST_SHARDS, StoreError
 from workers.stores.postgres import PostgresStore
 
+MODE = ("only_ask", "restored_to", "others_until", "others_stopped")
+"""What of a policy says in which mode the workers are."""
+TOGETHER = 0.3
+"""So often two operators look at the desk at once."""
 AFTERWARDS = 900.0
 """So long everybody rests at the end, for an effect that comes late to be seen."""
 MODE_EVERY = 60.0
@@ -59,6 +64,8 @@ class Played:
     """At which a worker might have died."""
     struck: Counter[str]
     """How often each fault was drawn."""
+    deadlines: Counter[str]
+    """In which moments they passed."""
     causes: Counter[str]
     """How often each led from one state to the next, by the histories at the end."""
 
@@ -79,6 +86,7 @@ class World:
         self.loop = VirtualLoop()
         self.stage = Stage(seed, setup, chance, self.loop, Journal(self.loop.time), Judge())
         self.stage.unsteady = bool(setup.faults.get("crash") or setup.faults.get("pause"))
+        self.stage.judge.clocks_off = setup.clocks_off > 0
         self.ledger = Ledger(self.stage, canary and setup.canary)
         self.database: Database
         self.functions: Functions | None = None
@@ -113,21 +121,27 @@ class World:
                 self.loop.run_until_complete(asyncio.sleep(0))
                 self.loop.close()
         stage = self.stage
-        apart, records = self.setup.policy.clock_skew, self.database.records.values()
-        stage.judge.ends(
-            self.transactions, records, self.ledger.effects, apart=apart, late=self.late, marked=self._marked
-        )
+        apart, records, bare = self.setup.apart, self.database.records.values(), self.database.bare
+        came = [one for one in self.transactions if one.id not in bare]
+        effects = {id_: those for id_, those in self.ledger.effects.items() if id_ not in bare or len(those) > 1}
+        stage.judge.ends(came, records, effects, apart=apart, late=self.late, marked=self._marked)
+        for stranger in self.database.strangers:
+            stage.judge.finds("desk", stranger, "is no transaction, and no desk has it")
         causes = Counter[str]()
         for record in self.database.records.values():
             for line in record.history:
                 causes[str(line.cause)] += line.times
         found = tuple(stage.judge.violations)
-        return Played(stage.seed, found, stage.journal, len(self.transactions), stage.steps, stage.struck, causes)
+        due = deadlines(stage.journal, ((one.id, one.deadline) for one in self.transactions), START)
+        lives = len(self.transactions)
+        return Played(stage.seed, found, stage.journal, lives, stage.steps, stage.struck, due, causes)
 
     @property
     def _marked(self) -> bool:
         """Whether a version may rise without a line: where what waits is marked as possibly sent (`Store.doubt`)."""
-        return not self.setup.streams and (self.setup.shadow_until is not None or self.setup.restore is not None)
+        modes = (self.setup.shadow_until, self.setup.restore, self.setup.back_to_shadow)
+        # and where a clock that is far off takes others' turns for too far ahead, and calls them forward
+        return self.setup.clocks_off > 0 or (not self.setup.streams and any(mode is not None for mode in modes))
 
     # --- the plot
 
@@ -135,7 +149,7 @@ class World:
         setup, chance = self.setup, self.stage.chance
         for number, one in enumerate(self.transactions):
             came = (one.created_at - START).total_seconds()
-            self.loop.call_at(came, self._start, self._bring(one))
+            self.loop.call_at(came, self._bring, one)
             if setup.shadow_until is not None and came < setup.shadow_until and chance.random() < 0.6:
                 self.loop.call_at(
                     chance.uniform(came, setup.shadow_until), self._others_send, self.transactions[number]
@@ -145,15 +159,15 @@ class World:
         else:
             for number in range(setup.workers):
                 self._start(self._service(number))
-        for at in setup.deployments:
-            self.loop.call_at(at, self._deploy)
-        for task in (self._shadow_ends(), self._restore(), self._operate()):
+        for deployment in setup.deployments:
+            self.loop.call_at(deployment.at, self._deploy, deployment)
+        for at in setup.foreign:
+            self.loop.call_at(at, self._write_what_is_no_transaction)
+        for task in (self._shadow_ends(), self._back_to_shadow(), self._restore(), self._operate()):
             self._start(task)
         await asyncio.sleep(setup.trouble_ends)
         self.stage.quiet = True
-        self.stage.judge.looks(
-            self.database.records.values(), self.ledger.effects, setup.policy.clock_skew, marked=self._marked
-        )
+        self.stage.judge.looks(self.database.records.values(), self.ledger.effects, setup.apart, marked=self._marked)
         self.stage.journal.tell("", "the faults stop")
         await self._settle_down()
         self.over = True
@@ -164,13 +178,22 @@ class World:
 
     async def _settle_down(self) -> None:
         """Until all is final or on a desk, or the bound is passed."""
-        policy, setup = self.policy, self.setup
+        setup = self.setup
         last = max((one.deadline for one in self.database.records.values()), default=START)
-        rest = policy.patience + policy.grace + policy.retry_cap + 4 * (policy.lease + policy.clock_skew)
+        trigger, policies = timedelta(seconds=setup.trigger), setup.policies
+        rest = max(one.patience + one.grace + one.retry_cap + 4 * (one.lease + one.clock_skew) for one in policies)
+        if "kills" in setup.poisoned.values():
+            rest += max(one.most_claims * (one.lease + 2 * trigger) for one in policies)
+        if any(one.shards != setup.shards for one in setup.deployments):
+            rest += 2 * MOST_SHARDS * trigger  # a shard that nobody remembers is looked at in turn, one a run
         bound = max(self.loop.seconds, (last - START).total_seconds()) + rest.total_seconds() + 10 * setup.trigger
         bound += setup.run_lease + LATEST
         stopped = self.loop.seconds
-        while self.operating or self.database.anything_open or len(self.database.records) < len(self.transactions):
+        while (
+            self.operating
+            or self.database.anything_open
+            or len(self.database.records) + len(self.database.bare) < len(self.transactions)
+        ):
             if self.loop.seconds >= bound:
                 self.late = timedelta(seconds=self.loop.seconds - stopped)
                 return
@@ -222,16 +245,28 @@ class World:
         self.stage.judge.began(one.id, self.stage.now())
         self.ledger.confirm(one, one.id)
 
-    async def _bring(self, one: Transaction) -> None:
+    def _bring(self, one: Transaction) -> None:
+        self._start(self._brings(one))
+
+    async def _brings(self, one: Transaction) -> None:
         """As a producer does who does not know whether it got through: again, until it did."""
         born = 0
-        while one.id not in self.database.records:
+        while one.id not in self.database.records and one.id not in self.database.bare:
             if self.halted or born:
                 await asyncio.sleep(self.stage.chance.uniform(1, 10))
             if not self.halted:
                 born += 1
                 life = self._born(f"producer-{one.id}.{born}")
                 await self._lived(life, self.database.store(life).add([one]))
+        if (room := self.setup.fat.get(number_of(one.id))) is not None and isinstance(self.database, DynamoDatabase):
+            self.stage.journal.fault("", "fat", one.id, f"{room} bytes left of 400 KB")
+            self.database.fatten(one.id, room)
+
+    def _write_what_is_no_transaction(self) -> None:
+        if isinstance(self.database, DynamoDatabase):
+            self.stage.journal.fault("somebody", "foreign")
+            self.database.write_foreign()
+            self._changed()
 
     async def _shadow_ends(self) -> None:
         if (until := self.setup.shadow_until) is not None:
@@ -262,26 +297,52 @@ class World:
         self.halted = False
         for one in self.transactions:
             if (one.created_at - START).total_seconds() <= self.loop.seconds:
-                self._start(self._bring(one))  # the producers bring again what is gone
+                self._bring(one)  # the producers bring again what is gone
         await asyncio.sleep(max(0.0, until - self.loop.seconds))
         await self._seen_in_shadow()
         # by the time that somebody sends again the settings may have forgotten the restore
         kept_moment = self.stage.chance.choice((None, moment))
         self._roll(replace(self.policy, only_ask=False, restored_to=kept_moment), "shadow mode is left")
 
-    def _roll(self, policy: Policy, what: str) -> None:
-        """A deployment: workers end in order and start anew with this policy."""
+    async def _back_to_shadow(self) -> None:
+        """As docs/migration.md has it: once nobody sends any more, the old job goes on; then forward again."""
+        if self.setup.back_to_shadow is None:
+            return
+        begins, ends = self.setup.back_to_shadow
+        await asyncio.sleep(begins)
+        while self.policy.only_ask:
+            await asyncio.sleep(10)
+        self.stage.journal.fault("", "back_to_shadow")
+        self._roll(replace(self.policy, only_ask=True), "shadow mode")
+        while any(not life.policy.only_ask for life in self.lives.values()):
+            await asyncio.sleep(5)
+        for one in self.transactions:
+            if (one.created_at - START).total_seconds() < self.loop.seconds and not self.stage.judge.unproven[one.id]:
+                self._others_send(one)
+        await asyncio.sleep(max(0.0, ends - self.loop.seconds))
+        await self._seen_in_shadow()
+        self._roll(replace(self.policy, only_ask=False), "shadow mode is left")
+
+    def _roll(self, policy: Policy, what: str, within: float = 0.0) -> None:
+        """A deployment: workers end in order and start anew with this policy, one after the other."""
         self.stage.journal.tell("", what)
         self.policy = policy
         if self.functions:
             self.functions.deployed()
-        for stop in list(self.stops.values()):
-            stop.set()
+        for number, stop in enumerate(list(self.stops.values())):
+            self.loop.call_later(within * number, stop.set) if within * number else stop.set()
         self._changed()
 
-    def _deploy(self) -> None:
+    def _deploy(self, deployment: Deployment) -> None:
         self.stage.journal.fault("", "deployment")
-        self._roll(self.policy, "workers end in order")
+        mode = {name: getattr(self.policy, name) for name in MODE}
+        policy = replace(deployment.policy, **mode)
+        if policy != self.policy:
+            self.stage.journal.fault("", "settings changed")
+        if deployment.shards != self.database.shards:
+            self.stage.journal.fault("", "shards changed")
+            self.database.shards = deployment.shards
+        self._roll(policy, "workers end in order", deployment.within)
 
     async def _operate(self) -> None:
         every, looks = self.setup.operators, 0
@@ -289,27 +350,26 @@ class World:
             await asyncio.sleep(self.stage.chance.uniform(0.5, 1.5) * every)
             if not self.halted and any(one.status is Status.REVIEW for one in self.database.records.values()):
                 looks += 1
-                life = self._born(f"ana-{looks}")
+                people = ("ana", "cleo")[: 1 + (self.stage.chance_of("operators").random() < TOGETHER)]
                 self.operating = True
-                await self._lived(life, self._look_at_the_desk(life))
+                lives = [self._born(f"{person}-{looks}") for person in people]
+                await asyncio.gather(*(self._lived(life, self._look_at_the_desk(life)) for life in lives))
                 self.operating = False
                 self._changed()
 
     async def _look_at_the_desk(self, life: Life) -> None:
         store = self.database.store(life)
         for record in await store.review():
-            if not self.stage.quiet and self.stage.chance.random() < 0.5:
+            if record.id in self.database.records and not self.stage.quiet and self.stage.chance.random() < 0.5:
                 try:
-                    await store.redrive(record.id, by="ana", approved_by="ben", why="looked into it")
+                    await store.redrive(record.id, by=life.name, approved_by="ben", why="looked into it")
                 except Refused as refused:
                     self.stage.journal.tell(life.name, "is refused", record.id, str(refused))
 
     # --- the workers
 
     def _born(self, name: str) -> Life:
-        most = self.setup.policy.clock_skew.total_seconds() / 2
-        off = timedelta(milliseconds=round(1000 * self.stage.chance.uniform(-most, most)))
-        life = self.lives[name] = Life(self.stage, name, self.policy, off)
+        life = self.lives[name] = Life(self.stage, name, self.policy)
         life.died.add_done_callback(lambda _: self.lives.pop(name, None))
         return life
 

@@ -38,6 +38,18 @@ TROUBLES: Mapping[str, str] = {
     "other_currency": "the gateway will move another currency",
     "brown_out": "the gateway is very slow",
     "forgotten": "the gateway has forgotten the key",
+    "poison kills": "the worker dies of this transaction",
+    "poison raises": "the adapter fails at this transaction",
+    "poison nonsense": "the adapter makes nonsense of the answer",
+    "fat": "somebody keeps much more in its item",
+    "foreign": "somebody writes into the table what is no transaction",
+    "clock_step": "the worker's clock is set",
+    "clock_off": "the worker's clock is hours off",
+    "clock_skew": "the worker's clock is a little off",
+    "signature refused": "AWS refuses who dates a request wrongly",
+    "settings changed": "the settings change",
+    "shards changed": "the number of shards changes",
+    "back_to_shadow": "shadow mode again, and the old job sends",
     "not_yet": "the gateway does not show yet what it did",
     "not found, though done": "the gateway says that it knows nothing of it, and did it",
     "other_amount": "the gateway will move another amount",
@@ -51,6 +63,7 @@ TROUBLES: Mapping[str, str] = {
 
 DEEDS: Mapping[str, str] = {
     "adds": "brings it in",
+    "asks": "asks the gateway about it",
     "sends": "sends it to the gateway",
     EFFECT: "THE MONEY MOVES",
     "loses the fence": "comes too late: somebody else has it",
@@ -70,7 +83,7 @@ ANSWERS: Mapping[str, str] = {
     "Unknown": "nobody knows",
     "NotFound": "never heard of it",
 }
-ASKED: Mapping[str, str] = {"confirm": "hears of the call", "ask": "asks the gateway, and hears"}
+ASKED: Mapping[str, str] = {"confirm": "hears of the call", "ask": "hears of the question"}
 
 
 class _Row(tuple[str, str, str, str, str]):
@@ -126,5 +139,5 @@ def _state(line: Line, id_: str) -> str:
 
 def summary(faults: Mapping[str, int], others: Sequence[str]) -> str:
     """What a life is made of, in one line."""
-    struck = [f"{kind} x {count}" for kind, count in sorted(faults.items()) if count]
+    struck = [f"{kind} x {count}" for kind, count in sorted(faults.items()) if count and kind != "clock_skew"]
     return ", ".join([*others, *(struck or ["no fault"])])

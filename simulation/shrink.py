@@ -48,7 +48,7 @@ def shrink(seed: int, oracle: str, most: int = MOST_PLAYS) -> Setup:
 
 
 def _size(played: Played) -> int:
-    return sum(played.journal.faults.values())
+    return sum(count for kind, count in played.journal.faults.items() if kind != "clock_skew")
 
 
 def _fails(played: Played, oracle: str) -> bool:
@@ -85,6 +85,11 @@ NOTHING: dict[str, object] = {
     "brown_out": None,
     "operators": 0,
     "deployments": (),
+    "back_to_shadow": None,
+    "clocks_off": 0.0,
+    "poisoned": {},
+    "foreign": (),
+    "fat": {},
     "failovers": (),
 }
 """What a setup says where there is none of it."""

