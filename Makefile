@@ -16,7 +16,7 @@ COSMIC_RAY := .venv-mutants/bin/cosmic-ray
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test simulate variants mutants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs lock clean
+.PHONY: help demo test simulate explore variants mutants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -53,6 +53,9 @@ test: $(READY) ## run all tests (no AWS account, no Docker)
 
 simulate: $(READY) ## play SEEDS lives of the product under faults, and judge each; `SEED=n` shows one
 	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --keep simulation) $(ARGS)
+
+explore: $(READY) ## every interleaving of two workers, an operator and the gateway, up to a bound: what always holds
+	@$(PY) -m simulation.explorer --keep model-checking $(ARGS)
 
 variants: $(READY) ## break the product in one place after the other: the simulator and tests must notice each (ARGS=--search)
 	@$(PY) -m tests.variants $(ARGS)

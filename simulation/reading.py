@@ -100,9 +100,14 @@ def life_of(journal: Journal, id_: str) -> str:
     for line in lines:
         state = _state(line, id_) or state
         rows.append(_Row((_time(line.at), line.who, _deed(line), state, line.detail)))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be; the last one as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
         for row in rows
     )
 

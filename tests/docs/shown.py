@@ -82,6 +82,7 @@ UNPLAYED = {
     "make bench": Unplayed(_MINUTES, ("tests/benchmarks/test_queue.py::test_both_alternatives_are_measured_or_one",)),
     "make simulate SEEDS=10000": _SIMULATED,
     "make simulate SEED=27": _SIMULATED,
+    "make explore": Unplayed(_MINUTES, ("tests/simulation/test_explorer.py::test_every_interleaving_holds",)),
     "make variants": _SIMULATED,
     "make mutants": Unplayed(
         _MINUTES, ("tests/variants/test_mutants.py::test_a_mutant_is_imported_in_place_of_its_file",)
