@@ -233,9 +233,7 @@ class World:
         if not transitions.claimable(record, now, self.policy):
             return
         after = decide(record, Claim(NAMES[number], NAMES[number]), now, self.policy)
-        judge = Judge()
-        judge.claims(record, at(state.now))
-        found = [Found(one.oracle, one.found) for one in judge.violations] + self._line(record, after)
+        found = [*self._claims(record, at(state.now)), *self._line(record, after)]
         state = self._written(state, after)
         if after.status is Status.PROCESSING:
             waits, _ = self._waits(state.record, ())
@@ -368,9 +366,7 @@ class World:
         if not stands(state.record, worker.record):
             yield self._step(name, "comes too late to write", self._with(state, number, None), good=True)
             return
-        judge = Judge()
-        judge.settles(state.record, worker.record)
-        found = [Found(one.oracle, one.found) for one in judge.violations]
+        found = list(self._writes(state.record, worker.record))
         written = self._written(state, after)
         what = _moved(worker.record, after)
         yield self._step(name, what, self._with(written, number, None), found, good=True)
@@ -400,9 +396,7 @@ class World:
         except Refused:
             yield self._step("operator", "is refused", state._replace(operator=None))
             return
-        judge = Judge()
-        judge.settles(stood, read)
-        found = [Found(one.oracle, one.found) for one in judge.violations] + self._line(read, after)
+        found = [*self._writes(stood, read), *self._line(read, after)]
         written = self._written(state, after)._replace(redrives=state.redrives - 1)
         yield self._step("operator", _moved(read, after), written._replace(operator=None), found)
         yield self._step("operator", "sends it back, hears nothing of it, and means to try again", written, found)
@@ -453,6 +447,21 @@ class World:
         return not isinstance(waits, str)
 
     # --- what must hold
+
+    @staticmethod
+    def _claims(stood: Transaction, now: datetime) -> Iterator[Found]:
+        if stood.status.is_final:
+            yield Found("final moved", f"{stood.status} was claimed")
+        if stood.status is Status.PROCESSING and stood.lease_until and now < stood.lease_until:
+            yield Found("two holders", f"claimed with {stood.lease_until - now} of a lease left")
+
+    @staticmethod
+    def _writes(stood: Transaction, before: Transaction) -> Iterator[Found]:
+        """What `stands` should have looked at."""
+        if stood.status.is_final:
+            yield Found("final moved", f"{stood.status} was written again")
+        if (stood.version, stood.token) != (before.version, before.token):
+            yield Found("fence", f"written under {before.token or 'no token'}, while {stood.token or 'none'} stood")
 
     def _line(self, before: Transaction, after: Transaction) -> list[Found]:
         found = []
