@@ -243,7 +243,7 @@ class SimulatedGateway:
 
     def _within_rate(self) -> bool:
         """A token bucket of a quarter of a second."""
-        rate, now = self.profile.rate_limit_per_second, time.monotonic()
+        rate, now = self.profile.rate_limit_per_second, self._clock()
         if not rate:
             return True
         full_at = max(self._rate_full_at, now) + 1 / rate
