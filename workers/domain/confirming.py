@@ -74,10 +74,14 @@ class Confirmer:
         held, to_review = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
         left = max(0, len(ids or ()) - len(held) - len(to_review)) if late else 0
         claimed = self.clock.now()
-        moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in held))
+        together, suspects = self.parted(held)
+        moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in together))
         called = self.clock.now()
         won = await self.store.settle(moves)
         settled = self.clock.now()
+        for record in suspects:
+            alone = [await self.conclude(record, stop_at)]
+            moves, won = [*moves, *alone], [*won, *await self.store.settle(alone)]
         return Batch(
             tally(moves, won) + tally_of_review(to_review) + Tally(not_tried=left),
             (*to_review, *(move.after for move, ok in zip(moves, won, strict=True) if ok)),
@@ -85,6 +89,17 @@ class Confirmer:
             (called - claimed).total_seconds(),
             (settled - called).total_seconds(),
         )
+
+    def parted(self, held: Sequence[Transaction]) -> tuple[Sequence[Transaction], list[Transaction]]:
+        """What may be called together, and what is called after it, one by one, each settled before the next.
+
+        Of those that were lost together nobody can tell which one kills its worker. In an order of chance half of the
+        others come before it each time: they are done, and it goes to its desk alone.
+        """
+        if not any(map(is_suspect, held)):
+            return held, []
+        suspects = sorted((self.chance.random(), record) for record in held if is_suspect(record))
+        return [record for record in held if not is_suspect(record)], [record for _, record in suspects]
 
     @property
     def away(self) -> bool:
@@ -151,6 +166,15 @@ class Confirmer:
     def _too_late(self, record: Transaction, now: datetime) -> NotTried | None:
         """What could not be sent by its deadline is not sent at all; what was sent is asked about, however late."""
         return NotTried(Cause.TOO_LATE) if now >= record.deadline else None
+
+
+LOST_WITH = 2
+"""Workers, or tries that brought no end and then a worker: after them a takeover is suspected."""
+
+
+def is_suspect(record: Transaction) -> bool:
+    """Whether this claim took it over, and not for the first time: its workers may die of it, or of one beside it."""
+    return record.tries >= LOST_WITH and record.cause is Cause.TAKEN_OVER
 
 
 def tally_of_review(to_review: Sequence[Transaction]) -> Tally:

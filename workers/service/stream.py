@@ -87,6 +87,10 @@ class Stream:
         self._room = asyncio.Event()
         self._more = asyncio.Event()
         self._window, self._ahead = (share * max(self.batch, self.callers) for share in (WINDOW, AHEAD))
+        self._suspects: deque[Transaction] = deque()
+        """Workers may die of them: each is called when nothing but these is held, and nothing is claimed meanwhile."""
+        self._alone: Transaction | None = None
+        """The one of them that is called."""
         self._stopping = False
         self._stop_at: datetime | None = None
 
@@ -185,7 +189,12 @@ class Stream:
     def _has_room(self) -> bool:
         """For as many as may be called at once; else `_room` is set when there is."""
         room = self._window - len(self.held)
-        if room >= min(self.batch, self.callers) and len(self._ready) <= self._ahead:
+        if (
+            self._alone is None
+            and not self._suspects
+            and room >= min(self.batch, self.callers)
+            and len(self._ready) <= self._ahead
+        ):
             return True
         self._room.clear()
         return False
@@ -193,8 +202,20 @@ class Stream:
     def _take(self, records: Sequence[Transaction]) -> None:
         for record in records:
             self.held[hold_of(record)] = record
-        self._ready.extend(records)
+        together, suspects = self.confirmer().parted(records)
+        self._ready.extend(together)
+        self._suspects.extend(suspects)
+        self._call_alone()
         self._rouse(2)
+
+    def _call_alone(self) -> None:
+        """The next one that is suspected, where all others are settled."""
+        if self._alone is not None and hold_of(self._alone) not in self.held:
+            self._alone = None
+        if self._suspects and self._alone is None and len(self.held) == len(self._suspects):
+            self._alone = self._suspects.popleft()
+            self._ready.append(self._alone)
+            self._rouse(1)
 
     def _rouse(self, callers: int) -> None:
         """Each roused caller rouses two more while there is work: all of them in a few turns of the loop, and hardly
@@ -255,6 +276,7 @@ class Stream:
         self.totals.tally += tally(moves, won)
         for before, _ in moves:
             self.held.pop(hold_of(before), None)
+        self._call_alone()
         self._room.set()
         self.report([after for (_, after), ok in zip(moves, won, strict=True) if ok])
 
@@ -275,6 +297,8 @@ class Stream:
 
     def _release_callers(self) -> None:
         self._stopping = True
+        self._ready.extend(self._suspects)
+        self._suspects.clear()
         while self._idle:
             self._idle.popleft().set_result(None)
 
