@@ -174,9 +174,11 @@ FAULTS = (
     ),
     Fault(
         "A poisoned transaction: it kills its worker, breaks the adapter, or cannot be read",
-        "It uses up its attempts, or is known at once, and lands on a desk with the reason; nobody else waits",
+        "It uses up its attempts, or is known at once, and lands on a desk with the reason; what workers were lost "
+        "with twice is called one by one, so nobody else is given up with it",
         (
             TRANSITIONS + "test_a_poison_that_kills_its_workers_ends_on_a_desk",
+            "tests/simulation/test_poison.py::test_no_healthy_one_is_given_up_with_a_poisoned_one",
             STORE + "test_no_text_of_an_adapter_stops_the_others",
             CONFIRMING + "test_a_defect_of_the_adapter_is_unknown_and_stops_nobody_else",
             DYNAMODB + "test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody",

@@ -28,7 +28,7 @@ def poisoned(seed: int) -> Setup:
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["serverless", "fargate"])
-def test_no_healthy_one_is_given_up_with_a_poisoned_one_or_waits_for_it_without_end(streams: bool) -> None:
+def test_no_healthy_one_is_given_up_with_a_poisoned_one(streams: bool) -> None:
     died, turns = 0, []
     for seed in range(SEEDS):
         setup = replace(poisoned(seed), streams=streams)
