@@ -180,7 +180,7 @@ def _work(job: Job, pipe: Connection) -> None:
     os._exit(0)
 
 
-class _Seen:
+class Seen:
     """pytest's plugin: which tests fail."""
 
     def __init__(self, tell: Callable[[Any], None]) -> None:
@@ -203,7 +203,7 @@ class _Seen:
 def tests(arguments: str | Sequence[str], tell: Callable[[Any], None], *, most: int) -> Ran:
     """Runs them here, in the child, until `most` have failed."""
     given = shlex.split(arguments) if isinstance(arguments, str) else list(arguments)
-    seen = _Seen(tell)
+    seen = Seen(tell)
     quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:terminalreporter", "--maxfail", str(most), "--capture=no"]
     code = pytest.main([*given, *quiet], plugins=[seen])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,18 @@ from hypothesis import strategies as st
 from tests.fakes import START, payment
 from tests.telemetry.secrets import normal, sentences
 from workers.domain import text
-from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown, admitted
+from workers.domain.causes import Cause
+from workers.domain.outcomes import (
+    MOST_MONEY,
+    Confirmed,
+    NotFound,
+    NotTried,
+    Outcome,
+    Rejected,
+    Retryable,
+    Unknown,
+    admitted,
+)
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.transaction import Transaction, from_text, to_text
@@ -148,3 +160,28 @@ def test_a_time_of_any_year_is_read_again_and_sorts_as_text(year: int) -> None:
     time = datetime(year, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
     assert to_text(time) == f"{year:04d}-01-02T03:04:05.678Z"
     assert from_text(to_text(time)) == time
+
+
+@pytest.mark.parametrize(("amount", "kept"), [(MOST_MONEY - 1, True), (MOST_MONEY, False)])
+def test_an_amount_is_admitted_below_what_a_datastore_holds(amount: int, kept: bool) -> None:
+    assert MOST_MONEY == 2**63
+    for money in (amount, -amount):
+        outcome = admitted(Confirmed("r", money, "USD"))
+        assert (outcome == Confirmed("r", money, "USD")) is kept
+        assert isinstance(outcome, Unknown) is not kept
+
+
+def test_a_currency_of_any_length_is_cut() -> None:
+    outcome = admitted(Confirmed("r", 1, "U" * (text.MAX_NAME + 1)))
+    assert isinstance(outcome, Confirmed)
+    assert len(outcome.currency) <= text.MAX_NAME
+
+
+@pytest.mark.parametrize("outcome", [Rejected("r"), Retryable("r"), Unknown("r"), NotTried(Cause.TOO_LATE)])
+def test_an_outcome_cannot_be_changed(outcome: Rejected | Retryable | Unknown | NotTried) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(outcome, outcome.__slots__[0], "another")
+
+
+def test_what_was_not_tried_says_nothing_of_the_gateway_unless_told() -> None:
+    assert not NotTried(Cause.TOO_LATE).unreachable

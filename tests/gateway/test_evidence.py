@@ -16,15 +16,17 @@ from gateway_simulator.server import Request
 from tests.fakes import Even, payment
 from tests.gateway.support import HandClock, quietly, simulated, transaction
 from tests.memory_store import MemoryStore
+from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
+from workers.domain.text import MAX_REFERENCE
 from workers.domain.transaction import Status
 from workers.gateway import evidence
-from workers.gateway.evidence import Verb, read
+from workers.gateway.evidence import Verb, no_answer, read
 from workers.gateway.limits import Called, error_of
 from workers.gateway.payments import GatewaySettings, PaymentGateway
-from workers.transport.http import Response
+from workers.transport.http import HttpError, Response
 
 ONE = transaction()
 JSON = {"content-type": "application/json"}
@@ -210,3 +212,26 @@ def test_codes_of_four_digits_in_all_stay_and_those_of_five_do_not(said: str, ke
     document = {"id": "p-1", "status": "rejected", "reason": said}
     answer = Response(422, {"content-type": "application/json"}, json.dumps(document).encode())
     assert read("confirm", answer, payment()).outcome == Rejected(kept)
+
+
+@pytest.mark.parametrize(
+    ("asked", "heeded"),
+    [("", 1.0), ("0", 0.1), ("1", 1.0), ("60", 60.0), ("61", 60.0), ("9" * 8, 60.0), ("9" * 9, 1.0), ("1.5", 1.0)],
+)
+def test_a_pause_is_heeded_within_bounds(asked: str, heeded: float) -> None:
+    for status, pause in ((429, heeded), (428, 0.0), (503, 0.0)):
+        assert seen("confirm", status, {}, {"retry-after": asked}).pause_seconds == pause
+
+
+@pytest.mark.parametrize(
+    ("length", "usable"), [(0, False), (1, True), (MAX_REFERENCE, True), (MAX_REFERENCE + 1, False)]
+)
+def test_a_reference_has_a_length(length: int, usable: bool) -> None:
+    called = seen("confirm", 200, {**WHOLE, "status": "confirmed", "reference": "r" * length})
+    assert isinstance(called.outcome, Confirmed) is usable
+
+
+def test_no_answer_counts_against_the_gateway() -> None:
+    assert no_answer(HttpError("cut", sent=True)) == Called(Unknown("cut"), healthy=False)
+    never = Retryable("not sent: cut", counts=False, cause=Cause.NOT_SENT)
+    assert no_answer(HttpError("cut", sent=False)) == Called(never, healthy=False)

@@ -1,17 +1,26 @@
 """`make mutants`: the core with one small step changed, again and again, and the tests that run there.
 
-cosmic-ray makes the mutants (generate.py). Each is imported in a process of its own in place of the file, and the tests
-that pass by its line run, the quickest first, until one fails. What survives must be in survivors.toml, with a reason.
+cosmic-ray makes the mutants (generate.py). Each runs in a process of its own, and the tests that pass by its line run,
+those that have killed its neighbours first, until one fails. What survives must be in survivors.toml, with a reason.
+
+All tests are collected once; a mutant is a child of that process, in which the function has other code (25 ms), or the
+module other constants and defaults. What another module has made of such a constant while it was imported stays as it
+was: that lets a mutant survive, and never kills one.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
-import importlib.abc
-import importlib.machinery
+import functools
+import hashlib
+import importlib
+import inspect
 import json
 import linecache
+import random
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -20,8 +29,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
+
+import pytest
 
 from evidence.record import Evidence, Table, keep
 from tests import forked
@@ -33,8 +44,10 @@ KEPT = ROOT / ".local" / "mutants"
 GENERATOR = ROOT / ".venv-mutants" / "bin" / "python"
 LEAST = 0.95
 """Of the mutants that are killed."""
-WITHIN = 30.0
+WITHIN = 120.0
 """Seconds: a mutant with which the tests take longer does not end, and is killed by that."""
+CPU_SECONDS = 10.0
+"""Of one test, and ten times what it takes by itself: the same, however busy the machine is."""
 MOST_SECONDS = 6.0
 """Of tests for one mutant, by what they take with the product as it is; those of a second or more come last."""
 
@@ -104,9 +117,7 @@ SLOW = (
 )  # fmt: skip
 """They look at the database's plans and rights, and take long."""
 
-
-OF_STORES = ("postgres", "dynamodb", "database", "test_dynamodb", "test_postgres")
-"""What of a shared suite takes a real store: the core is run over the model, which is quick."""
+Told = Callable[["Mutant", str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,54 +137,198 @@ class Mutant:
 
     @property
     def source(self) -> str:
-        lines = (ROOT / self.file).read_text().splitlines()
+        lines = _text(self.file).splitlines()
         return "\n".join([*lines[: self.first - 1], *self.new, *lines[self.last :]]) + "\n"
 
     def __str__(self) -> str:
         return f"{self.file}:{self.first} {self.function}: {_flat(self.old)}  ->  {_flat(self.new)}"
 
 
+@functools.cache
+def _text(file: str) -> str:
+    return (ROOT / file).read_text()
+
+
 def _flat(lines: Sequence[str]) -> str:
     return " ".join(" ".join(lines).split())
 
 
-# --- the mutant in place of its file ----------------------------------------------------------------------------------
+# --- the mutant in place of what has been imported -------------------------------------------------------------------
 
 
-class _Mutated(importlib.machinery.SourceFileLoader):
-    def __init__(self, name: str, path: str, source: str) -> None:
-        super().__init__(name, path)
-        self._source = source
+@functools.cache
+def _parts_of(source: str) -> tuple[Any, dict[str, CodeType]]:
+    """What a module does while it is imported, and the code of its functions and methods by their names."""
+    found: dict[str, CodeType] = {}
 
-    def get_code(self, fullname: str) -> CodeType:
-        return compile(self._source, self.path, "exec", dont_inherit=True)
+    def outer(code: CodeType) -> Any:
+        inner: list[Any] = []
+        for one in code.co_consts:
+            if not isinstance(one, CodeType):
+                inner.append((type(one).__name__, repr(one)))
+            elif one.co_flags & inspect.CO_NEWLOCALS and not one.co_name.startswith("<"):
+                found[one.co_qualname] = one
+                inner.append(one.co_qualname)
+            else:
+                inner.append(outer(one))
+        return code.co_code, code.co_names, inner
 
-
-class Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, file: str, source: str) -> None:
-        self._name, self._path = file.removesuffix(".py").replace("/", "."), str(ROOT / file)
-        self._source = source
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        if spec is not None:
-            spec.loader = _Mutated(fullname, self._path, self._source)
-            lines = self._source.splitlines(keepends=True)
-            linecache.cache[self._path] = (len(self._source), None, lines, self._path)  # `inlined` reads it there
-        return spec
+    return outer(compile(source, "module", "exec", dont_inherit=True)), found
 
 
-def _tested(mutant: Mutant, tests: Sequence[str]) -> Callable[[Callable[[Any], None]], Ran]:
+def _same(one: Any, other: Any) -> bool:
+    if not (isinstance(one, CodeType) and isinstance(other, CodeType)):
+        return type(one) is type(other) and repr(one) == repr(other)
+    return (
+        (one.co_code, one.co_names, one.co_varnames, one.co_freevars)
+        == (other.co_code, other.co_names, other.co_varnames, other.co_freevars)
+        and one.co_exceptiontable == other.co_exceptiontable
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_same, one.co_consts, other.co_consts))
+    )
+
+
+def _changed(mutant: Mutant) -> str | None:
+    """The one function whose code is another; "" where none is; None where what the import does is another."""
+    try:
+        now, after = _parts_of(mutant.source)
+    except SyntaxError:  # no program, and so no mutant
+        return ""
+    was, before = _parts_of(_text(mutant.file))
+    if was != now or before.keys() != after.keys():
+        return None
+    names = [name for name in before if not _same(before[name], after[name])]
+    return None if len(names) > 1 else "".join(names)
+
+
+def _functions(found: Any) -> list[FunctionType]:
+    """Of what stands in a module or a class: the function itself, and what was made of it."""
+    for name in ("__func__", "fget", "func"):
+        found = getattr(found, name, found) if not isinstance(found, FunctionType) else found
+    each = [found]
+    while (found := getattr(found, "__wrapped__", None)) is not None:
+        each.append(found)
+    return each
+
+
+def _put_in(mutant: Mutant, name: str) -> None:
+    """Gives the function the mutant's code, wherever it has been imported to."""
+    path = str(ROOT / mutant.file)
+    module = importlib.import_module(mutant.file.removesuffix(".py").replace("/", "."))
+    place: Any = module
+    for step in name.split("."):
+        place = inspect.getattr_static(place, step)
+    *made, function = _functions(place)
+    if function.__code__.co_qualname != name:
+        raise LookupError(f"{name} of {mutant.file} is {function!r}: have it imported")
+    code = _parts_of(mutant.source)[1][name]
+    function.__code__ = code.replace(co_filename=path)
+    if made:  # `inlined` compiles the source once more, without what decorates it
+        from workers.domain.inlined import inlined
+
+        linecache.cache[path] = (len(mutant.source), None, mutant.source.splitlines(keepends=True), path)
+        for one in made:
+            if one.__code__.co_filename == path:
+                one.__code__ = inlined(function).__code__
+
+
+def _put_in_module(mutant: Mutant) -> None:
+    """The same for what the import does: other constants wherever they are, other defaults, other attributes."""
+    module = importlib.import_module(mutant.file.removesuffix(".py").replace("/", "."))
+    made: dict[str, Any] = {"__name__": module.__name__, "__file__": str(ROOT / mutant.file)}
+    exec(compile(mutant.source, str(ROOT / mutant.file), "exec", dont_inherit=True), made)  # noqa: S102 - our own
+    for name, now in made.items():
+        was = vars(module).get(name)
+        if name.startswith("__"):
+            continue
+        if isinstance(was, type) and was.__module__ == module.__name__:
+            for attribute, value in vars(now).items():
+                _take_over(was, attribute, value)
+            for attribute in {"__setattr__", "__delattr__"} & (vars(was).keys() - vars(now).keys()):
+                delattr(was, attribute)  # not frozen
+        elif isinstance(was, FunctionType):
+            was.__defaults__, was.__kwdefaults__ = now.__defaults__, now.__kwdefaults__
+        elif _said(was) != _said(now):
+            for other in list(sys.modules.values()):
+                if vars(other).get(name) is was:
+                    setattr(other, name, now)
+
+
+def _take_over(kind: type, attribute: str, value: Any) -> None:
+    was = vars(kind).get(attribute)
+    if isinstance(was, FunctionType) and isinstance(value, FunctionType):
+        was.__defaults__, was.__kwdefaults__ = value.__defaults__, value.__kwdefaults__
+        if was.__code__.co_name == "__init__" and was.__code__.co_freevars == value.__code__.co_freevars:
+            was.__code__ = value.__code__
+    elif isinstance(was, staticmethod) and attribute == "__new__":  # a named tuple's
+        was.__func__.__defaults__ = value.__func__.__defaults__
+    elif not attribute.startswith("__") and isinstance(value, int | float | str | tuple) and _said(was) != _said(value):
+        setattr(kind, attribute, value)
+
+
+def _said(value: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+class _Collected:
+    """pytest's plugin: in place of the run of all tests, one run of some for each mutant."""
+
+    def __init__(self, run: Callable[[Mapping[str, pytest.Item]], None]) -> None:
+        self._run = run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            raise SystemExit("there are tests that can't be collected")
+        self._run({item.nodeid: item for item in session.items})
+        return True
+
+
+def _placed(
+    mutant: Mutant, name: str | None, items: Sequence[pytest.Item], seconds: Mapping[str, float]
+) -> Callable[[Callable[[Any], None]], Ran]:
     def work(tell: Callable[[Any], None]) -> Ran:
-        sys.meta_path.insert(0, Finder(mutant.file, mutant.source))
-        return forked.tests(tests, tell, most=1)
+        try:
+            _put_in_module(mutant) if name is None else _put_in(mutant, name)
+        except LookupError:
+            raise
+        except Exception:  # it can't even be imported
+            return Ran(failed=["import"])
+        seen = forked.Seen(tell)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        items[0].config.pluginmanager.register(seen)
+        for item, after in zip(items, [*items[1:], None], strict=True):
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + 10 * seconds.get(item.nodeid, 0.0))
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            if seen.ran.failed:
+                break
+        return seen.ran
 
     return work
 
 
 # --- which tests pass by a line ---------------------------------------------------------------------------------------
+
+
+class Lean:
+    """pytest's plugin: of a test that runs on a real store and on the simulated one, only the latter is left.
+
+    The same Python runs on both, and on the simulated one in a hundredth of the time.
+    """
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        names = {item.nodeid for item in items}
+        items[:] = [
+            item
+            for item in items
+            if not any(
+                f"{sign}{store}" in item.nodeid
+                and item.nodeid.replace(f"{sign}{store}", f"{sign}simulated {store}") in names
+                for sign in "[-"
+                for store in ("postgres", "dynamodb")
+            )
+        ]
 
 
 class _Timed:
@@ -215,7 +370,7 @@ def _covered(
         timed = _Timed(found)
         wanted = " and ".join(f"not {one}" for one in skipped)
         quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:terminalreporter", "-k", wanted]
-        pytest.main([test_file, *quiet], plugins=[timed])
+        pytest.main([test_file, *quiet], plugins=[timed, Lean()])
         found.stop()
         data = found.get_data()
         lines = {
@@ -230,45 +385,89 @@ def _covered(
     return work
 
 
+def _state(files: Sequence[str], test_file: str) -> str:
+    """Of all that decides which of its tests passes by which line."""
+    digest = hashlib.sha256(repr((files, SLOW)).encode())
+    shared = [file for folder in ("workers", "simulation", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    for file in sorted([*shared, *(ROOT / "tests").glob("*.py"), ROOT / test_file]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _passing(files: Sequence[str]) -> tuple[dict[str, float], dict[str, dict[int, set[str]]]]:
-    seconds: dict[str, float] = {}
-    lines: dict[str, dict[int, set[str]]] = {file: defaultdict(set) for file in files}
-    stores = any(file.startswith("workers/stores/") for file in files)
-    skipped = SLOW if stores else (*SLOW, *OF_STORES)
-    there = [one for one in TESTS if (ROOT / one).exists() and (stores or Path(one).stem not in OF_STORES)]
-    for done in forked.children(Job(one, _covered(one, files, skipped), 900) for one in there):
+    kept = KEPT / "passing.json"
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    states = {one: _state(files, one) for one in TESTS}
+    new = [one for one in TESTS if known.get(one, {}).get("state") != states[one]]
+    for done in forked.children(Job(one, _covered(one, files, SLOW), 900) for one in new):
         if done.answer is None:
             raise SystemExit(f"{done.job.name} can't be run: {done.error}")
         if done.answer.failed:
             raise SystemExit(f"without any mutant these fail: {', '.join(done.answer.failed)}")
-        seconds |= done.answer.seconds
-        for file, those in done.answer.lines.items():
-            for line, tests in those.items():
-                lines[file][line].update(tests)
+        known[done.job.name] = {
+            "state": states[done.job.name],
+            "seconds": done.answer.seconds,
+            "lines": done.answer.lines,
+        }
+        kept.write_text(json.dumps(known))
         print(f"{done.seconds:>6.1f} s  {done.job.name}: {len(done.answer.seconds)} tests", flush=True)
-    return seconds, lines
+    seconds: dict[str, float] = {}
+    lines: dict[str, dict[int, set[str]]] = {file: defaultdict(set) for file in files}
+    for one in TESTS:
+        seconds |= known[one]["seconds"]
+        for file, those in known[one]["lines"].items():
+            for line, tests in those.items():
+                lines[file][int(line)].update(tests)
+    return seconds, {file: dict(those) for file, those in lines.items()}
 
 
-def _chosen(mutant: Mutant, seconds: Mapping[str, float], lines: Mapping[str, Mapping[int, set[str]]]) -> list[str]:
-    """The tests for a mutant: those that pass by it, first those that pass by little else."""
-    of_file = lines[mutant.file]
-    tests: set[str] = set()
-    for line in range(mutant.first, mutant.last + 1):
-        tests |= of_file.get(line, set())
-    if not tests or not mutant.function or all(line not in of_file for line in range(mutant.first, mutant.last + 1)):
-        # at the top of the module: whoever uses it may notice
-        tests |= {test for those in of_file.values() for test in those}
-    order = sorted(
-        tests,
-        key=lambda test: (seconds.get(test, 0.0) > 1, not test.startswith("tests/domain"), seconds.get(test, 0.0)),
-    )
-    left = MOST_SECONDS
-    chosen: list[str] = []
-    for test in order:
-        if (left := left - seconds.get(test, 0.0)) < 0 and chosen:
-            break  # what comes next takes longer
-        chosen.append(test)
-    return chosen
+class Choice:
+    """Which tests run for a mutant, in which order; learns from those that kill."""
+
+    def __init__(
+        self,
+        seconds: Mapping[str, float],
+        lines: Mapping[str, Mapping[int, set[str]]],
+        known: Mapping[str, str],
+    ) -> None:
+        self._seconds, self._lines, self._known = seconds, lines, dict(known)
+        self._kills: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        self._breadth = Counter[str]()
+        for those in lines.values():
+            for tests in those.values():
+                self._breadth.update(tests)
+
+    def killed(self, mutant: Mutant, killer: str) -> None:
+        self._known["|".join(mutant.key)] = killer
+        self._kills[mutant.file, mutant.function][killer] += 1
+        self._kills[mutant.file, ""][killer] += 1
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        return self._known
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """Those that pass by it: first the one that killed it last time, then those that kill around it, then the
+        quick ones that pass by little else."""
+        of_file = self._lines[mutant.file]
+        tests = {test for line in range(mutant.first, mutant.last + 1) for test in of_file.get(line, ())}
+        if not tests:  # what the import does: whoever uses it may notice
+            near_by = {test.split("::")[0] for those in of_file.values() for test in those}
+            tests = {test for test in self._seconds if test.split("::")[0] in near_by}
+        before = self._known.get("|".join(mutant.key))
+        near, around = self._kills[mutant.file, mutant.function], self._kills[mutant.file, ""]
+
+        def rank(test: str) -> tuple[float, ...]:
+            took = self._seconds.get(test, 0.0)
+            own = f"/test_{Path(mutant.file).stem}.py::" in test
+            return test != before, took > 1, -near[test], not own, -around[test], took * (100 + self._breadth[test])
+
+        left, chosen = MOST_SECONDS, list[str]()
+        for test in sorted(tests, key=rank):
+            if (left := left - self._seconds.get(test, 0.0)) < 0 and chosen:
+                break
+            chosen.append(test)
+        return chosen
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
@@ -284,19 +483,27 @@ def _part(mutant: Mutant) -> str | None:
 def generated(files: Sequence[str]) -> list[Mutant]:
     if not GENERATOR.exists():
         raise SystemExit("cosmic-ray is not installed: make mutants does that")
-    done = subprocess.run(
-        [str(GENERATOR), str(HERE / "generate.py"), *files], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    found = [Mutant(**json.loads(line)) for line in done.stdout.splitlines()]
-    return [one for one in found if _part(one) and not _is_of_words(one)]
+    found = [Mutant(**json.loads(line)) for file in files for line in _generated(file)]
+    return [one for one in found if _part(one) and not _is_of_words(one) and _changed(one) != ""]
+
+
+def _generated(file: str) -> list[str]:
+    """As cosmic-ray made them of this text of the file: that takes a while."""
+    digest = hashlib.sha256((_text(file) + (HERE / "generate.py").read_text()).encode()).hexdigest()
+    kept = KEPT / f"{digest}.jsonl"
+    if not kept.exists():
+        command = [str(GENERATOR), str(HERE / "generate.py"), file]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        kept.write_text(done.stdout)
+    return kept.read_text().splitlines()
 
 
 def _is_of_words(mutant: Mutant) -> bool:
-    """An annotation, which nobody reads at run time."""
-    return (
-        mutant.old[0].lstrip().startswith(("async def ", "def "))
-        and "->" in mutant.old[0]
-        and " = " not in mutant.old[0]
+    """An annotation, which nobody reads at run time; or `slots`, which save memory and decide nothing."""
+    was, now = _flat(mutant.old), _flat(mutant.new)
+    return (was.startswith(("async def ", "def ")) and "->" in was and " = " not in was) or (
+        was.startswith("@dataclass(") and was.replace("slots=True", "slots=False") == now
     )
 
 
@@ -312,28 +519,33 @@ def _known_killers() -> dict[str, str]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _results(mutants: Sequence[Mutant], old: Mapping[str, str]) -> Iterator[tuple[Mutant, str | None]]:
-    """Each with the test that killed it; None where none did."""
-    seconds, lines = _passing(sorted({one.file for one in mutants}))
-    by_name: dict[str, Mutant] = {}
-    jobs = []
-    for number, mutant in enumerate(mutants):
-        tests = _chosen(mutant, seconds, lines)
-        first = old.get("|".join(mutant.key))
-        if first in seconds:
-            tests = [first, *(test for test in tests if test != first)]
-        by_name[str(number)] = mutant
-        if tests:
-            jobs.append(Job(str(number), _tested(mutant, tests), WITHIN))
-        else:
-            yield mutant, None
-    for done in forked.children(jobs):
-        yield by_name[done.job.name], _killer(done)
+def _run(mutants: Sequence[Mutant], choice: Choice, seconds: Mapping[str, float], told: Told) -> None:
+    """Tells of each by what it was killed; None where it was not."""
+
+    def jobs(items: Mapping[str, pytest.Item]) -> Iterator[Job]:
+        for number, mutant in enumerate(mutants):
+            if tests := [items[test] for test in choice.of(mutant) if test in items]:
+                yield Job(str(number), _placed(mutant, _changed(mutant), tests, seconds), WITHIN)
+            else:
+                told(mutant, None)
+
+    def run(items: Mapping[str, pytest.Item]) -> None:
+        for done in forked.children(jobs(items)):
+            mutant, killer = mutants[int(done.job.name)], _killer(done)
+            if killer is not None:
+                choice.killed(mutant, killer)
+            told(mutant, killer)
+
+    wanted = " and ".join(f"not {one}" for one in SLOW)
+    quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:terminalreporter", "--capture=no", "-k", wanted]
+    pytest.main([*TESTS, *quiet], plugins=[_Collected(run), Lean()])
 
 
 def _killer(done: Done) -> str | None:
     if done.answer is None:  # a test that never ends has noticed as well
-        return str(done.last.error if done.last else "import")
+        if "LookupError" in done.error and done.last is None:
+            raise SystemExit(f"a mutant could not be run: {done.error}")
+        return str(done.last.error if done.last else "import").removeprefix("in ")
     if done.answer.failed:
         return str(done.answer.failed[0])
     return "import" if done.answer.error else None
@@ -345,6 +557,8 @@ def main() -> int:
     parser.add_argument("--part", choices=sorted(PARTS), action="append", help="of the core; all by default")
     parser.add_argument("--file", default="*", help="files whose name is like this")
     parser.add_argument("--function", default="*", help="functions whose name is like this")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many of each part, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument(
         "--survivors", action="store_true", help="those of survivors.toml alone: do they still survive?"
     )
@@ -359,30 +573,44 @@ def main() -> int:
         and fnmatch.fnmatch(one.function, options.function)
         and (one.key in excused or not options.survivors)
     ]
+    there = Counter(str(_part(one)) for one in mutants)
+    if options.sample:
+        mutants = _sample(mutants, options.sample, options.seed)
     print(f"{len(mutants)} mutants of {len(files)} files", flush=True)
     forked.load()
     KEPT.mkdir(parents=True, exist_ok=True)
-    killers = _known_killers()
-    count, killed, left = Counter[str](), Counter[str](), []
+    count, killed, left = Counter[str](), Counter[str](), list[Mutant]()
     with forked.servers():
-        for number, (mutant, killer) in enumerate(_results(mutants, killers), 1):
+        seconds, lines = _passing(sorted({file for part in PARTS for file in PARTS[part]}))
+        choice = Choice(seconds, lines, _known_killers())
+        print(f"{time.monotonic() - began:.0f} s: {len(seconds)} tests, and the lines that each passes by", flush=True)
+
+        def told(mutant: Mutant, killer: str | None) -> None:
             part = str(_part(mutant))
             count[part] += 1
             if killer is not None:
                 killed[part] += 1
-                killers["|".join(mutant.key)] = killer
             else:
                 left.append(mutant)
                 print(f"{'excused' if mutant.key in excused else 'SURVIVES'}  {mutant}", flush=True)
-            if number % 25 == 0:
-                print(
-                    f"{number}/{len(mutants)}, {sum(killed.values())} killed, {time.monotonic() - began:.0f} s",
-                    flush=True,
-                )
-                (KEPT / "killers.json").write_text(json.dumps(killers, indent=0))
-    (KEPT / "killers.json").write_text(json.dumps(killers, indent=0))
+            if (number := count.total()) % 25 == 0 or number == len(mutants):
+                print(f"{number}/{len(mutants)}, {killed.total()} killed, {time.monotonic() - began:.0f} s", flush=True)
+                (KEPT / "killers.json").write_text(json.dumps(choice.known, indent=0))
+
+        _run(mutants, choice, seconds, told)
     whole = not (options.part or options.survivors) and (options.file, options.function) == ("*", "*")
-    return _report(count, killed, left, excused, time.monotonic() - began, whole=whole)
+    if count.total() != len(mutants):
+        raise SystemExit(f"{count.total()} of {len(mutants)} mutants have been run")
+    return _report(count, killed, left, excused, time.monotonic() - began, there if whole else None, options)
+
+
+def _sample(mutants: Sequence[Mutant], of_part: int, seed: int) -> list[Mutant]:
+    """So many of each part, the same ones for the same seed."""
+    chosen: list[Mutant] = []
+    for part in PARTS:
+        those = sorted((one for one in mutants if _part(one) == part), key=lambda one: one.key)
+        chosen += random.Random(seed).sample(those, min(of_part, len(those)))
+    return chosen
 
 
 def _report(
@@ -391,9 +619,10 @@ def _report(
     left: Iterable[Mutant],
     excused: Mapping[tuple[str, str, str, str], str],
     seconds: float,
-    *,
-    whole: bool,
+    there: Mapping[str, int] | None,
+    options: argparse.Namespace,
 ) -> int:
+    """`there`: how many mutants each part has; None for a run whose figures are not kept."""
     left = list(left)
     new = [one for one in left if one.key not in excused]
     (KEPT / "survivors.json").write_text(json.dumps([asdict(one) for one in new], indent=1))
@@ -404,24 +633,35 @@ def _report(
     print(f"{'all':<14} {total:>7}  {dead:>6}  {dead / max(total, 1):.1%}  in {seconds:.0f} s")
     print(f"{len(left)} survive, {len(left) - len(new)} of them for a reason (tests/mutants/survivors.toml)")
     enough = all(killed[part] >= LEAST * count[part] for part in count)
-    if whole:
+    if there is not None:
         gone = [key for key in excused if key not in {one.key for one in left}]
-        for key in gone:
+        for key in gone if not options.sample else ():
             print(f"needs no excuse any more: {' | '.join(key)}")
         keep(
             Evidence(
                 part="mutants",
                 claim="A small step changed in claim, settle, classify or the transitions fails a test.",
-                command="make mutants",
+                command="make mutants"
+                + (f' ARGS="--sample {options.sample} --seed {options.seed}"' * bool(options.sample)),
                 passed=enough and not new,
                 seconds=round(seconds, 1),
                 figures={
                     "mutants": total,
+                    "mutants_there_are": sum(there.values()),
                     "killed": dead,
                     "killed_share": round(dead / max(total, 1), 4),
                     "survivors_with_a_reason": len(left) - len(new),
                     "survivors_without": len(new),
-                    **{f"{part}_killed_share": round(killed[part] / count[part], 4) for part in count},
+                    **{
+                        name: figure
+                        for part in count
+                        for name, figure in (
+                            (f"{part}_mutants", count[part]),
+                            (f"{part}_mutants_there_are", there[part]),
+                            (f"{part}_killed", killed[part]),
+                            (f"{part}_killed_share", round(killed[part] / count[part], 4)),
+                        )
+                    },
                 },
                 counts={part: count[part] for part in count},
                 tables=[

@@ -8,7 +8,6 @@ gone through.
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import sys
 from pathlib import Path
@@ -71,11 +70,10 @@ def mutants(file: str) -> None:
             if mutated is None or mutated == source:
                 continue
             new = mutated.splitlines()
-            changes = [
-                one for one in difflib.SequenceMatcher(None, lines, new, False).get_opcodes() if one[0] != "equal"
-            ]
-            first, last = changes[0][1], changes[-1][2]
-            after = new[changes[0][3] : changes[-1][4]]
+            first = next(n for n, (was, now) in enumerate(zip(lines, new, strict=False)) if was != now)
+            same = next(n for n, (was, now) in enumerate(zip(lines[::-1], new[::-1], strict=False)) if was != now)
+            same = min(same, len(lines) - first, len(new) - first)  # lines that repeat
+            last, after = len(lines) - same, new[first : len(new) - same]
             inside = [where for begin, end, where in places if begin <= first + 1 <= end]
             print(
                 json.dumps(
