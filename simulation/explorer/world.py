@@ -219,8 +219,10 @@ class World:
         last = record.last_sent_at and max(record.last_sent_at, at(oldest))
         sends = tuple(max(one, oldest) for one in state.sends)
         known = max(state.gateway.known_since, oldest) if state.gateway.verdict else 0
+        one, other = (busy and busy._replace(began=max(busy.began, oldest)) for busy in state.workers)
         record = record._replace(first_sent_at=first, last_sent_at=last)
-        return state._replace(record=record, sends=sends, gateway=state.gateway._replace(known_since=known))
+        workers, gateway = (one, other), state.gateway._replace(known_since=known)
+        return state._replace(record=record, workers=workers, sends=sends, gateway=gateway)
 
     def _local(self, state: State, number: int) -> datetime:
         return at(state.now + self.shape.off[number])
@@ -282,7 +284,8 @@ class World:
     def _left(self, state: State, worker: Worker, *, waiting: bool = False) -> Gateway:
         """A call that nobody waits for any more: it is done within the grace period after its end, or never."""
         ended = worker.until - 1 if waiting else min(state.now, worker.until - 1)
-        until = ended + self.shape.grace
+        # what it has received while it knew the key of another call, it knows for the same
+        until = min(ended + self.shape.grace, worker.until - 1)
         if until < state.now:
             return state.gateway
         return state.gateway._replace(late=tuple(sorted((*state.gateway.late, until))))
