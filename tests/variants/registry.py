@@ -627,7 +627,11 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Sql("SETTLE", "AND t.token = m.token", ""),
             Code(f"{DYNAMODB}_update", "WHERE {FENCE}'", 'WHERE "id" = ?\''),
-            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"]]'),
+            Code(
+                f"{DYNAMODB}_update",
+                '{"S": move.before.id}, {"N": str(move.before.version)}]',
+                '{"S": move.before.id}]',
+            ),
         ),
         _BOTH,
         "fence",
@@ -639,7 +643,11 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Sql("SETTLE", "AND t.token = m.token", "AND t.status = 'PROCESSING'"),
             Code(f"{DYNAMODB}_update", "WHERE {FENCE}'", 'WHERE "id" = ? AND "status" = ?\''),
-            Code(f"{DYNAMODB}_update", 'old["id"], old["version"]]', 'old["id"], old["status"]]'),
+            Code(
+                f"{DYNAMODB}_update",
+                '{"S": move.before.id}, {"N": str(move.before.version)}]',
+                '{"S": move.before.id}, {"S": move.before.status}]',
+            ),
         ),
         _BOTH,
         "fence",
@@ -663,8 +671,8 @@ VARIANTS: tuple[Variant, ...] = (
             ),
             Code(
                 f"{DYNAMODB}_update",
-                'old["id"], old["version"]]',
-                'old["id"], old["version"] if move.after.status is Status.PROCESSING or move.before.token is None else old["token"]]',
+                '{"S": move.before.id}, {"N": str(move.before.version)}]',
+                '{"S": move.before.id}, {"N": str(move.before.version)} if move.after.status is Status.PROCESSING or move.before.token is None else {"S": move.before.token}]',
             ),
         ),
         _BOTH,
@@ -963,8 +971,8 @@ VARIANTS: tuple[Variant, ...] = (
             ),
             Code(
                 f"{DYNAMODB}_update",
-                'old["id"], old["version"]]',
-                'old["id"], old["status"] if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else old["version"]]',
+                '{"S": move.before.id}, {"N": str(move.before.version)}]',
+                '{"S": move.before.id}, {"S": move.before.status} if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else {"N": str(move.before.version)}]',
             ),
         ),
         _BOTH,
@@ -1440,7 +1448,7 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
         "fence",
-        model=(Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW") or', ""),),
+        model=(Code(f"{MODEL}_redrive", 'or (row.version, row.status) != (wanted.version, "REVIEW")', ""),),
     ),
     Variant(
         "key window counted from the last send",
