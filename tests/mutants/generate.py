@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
@@ -56,9 +58,43 @@ def functions(source: str) -> list[tuple[int, int, str]]:
     return found
 
 
+def pieces(source: str) -> list[tuple[int, int, str, str]]:
+    """(first line, last line, what to put before, and after): each statement of the module and of its classes.
+
+    One by one they are parsed in a fiftieth of the time that the whole file takes for each mutant.
+    """
+    found: list[tuple[int, int, str, str]] = []
+
+    def look(body: list[ast.stmt], before: str) -> None:
+        for one in body:
+            decorators: list[ast.expr] = getattr(one, "decorator_list", [])
+            first, last = min([one.lineno, *(each.lineno for each in decorators)]), one.end_lineno or one.lineno
+            if isinstance(one, ast.ClassDef):
+                if decorators:
+                    found.append((first, one.lineno - 1, before, f"{' ' * one.col_offset}class _: ...\n"))
+                look(one.body, "class _:\n")
+            else:
+                found.append((first, last, before, ""))
+
+    look(ast.parse(source).body, "")
+    return found
+
+
 def mutants(file: str) -> None:
     source = Path(file).read_text()
-    lines, tree, places = source.splitlines(), get_ast(source), functions(source)
+    every, places = source.splitlines(), functions(source)
+    for begin, end, before, behind in pieces(source):
+        piece = before + "\n".join(every[begin - 1 : end]) + "\n" + behind
+        above = begin - 1 - before.count("\n")
+        for mutant in _of_piece(piece):
+            first = above + mutant["first"]
+            inside = [where for begins, ends, where in places if begins <= first <= ends]
+            moved = {"first": first, "last": above + mutant["last"], "function": inside[-1] if inside else ""}
+            print(json.dumps({"file": file, **mutant, **moved}))
+
+
+def _of_piece(source: str) -> Iterator[dict[str, Any]]:
+    lines, tree = source.splitlines(), get_ast(source)
     for name in OPERATORS:
         operator = get_operator(name)()
         count = sum(len(list(operator.mutation_positions(node))) for node in ast_nodes(tree))
@@ -73,21 +109,14 @@ def mutants(file: str) -> None:
             first = next(n for n, (was, now) in enumerate(zip(lines, new, strict=False)) if was != now)
             same = next(n for n, (was, now) in enumerate(zip(lines[::-1], new[::-1], strict=False)) if was != now)
             same = min(same, len(lines) - first, len(new) - first)  # lines that repeat
-            last, after = len(lines) - same, new[first : len(new) - same]
-            inside = [where for begin, end, where in places if begin <= first + 1 <= end]
-            print(
-                json.dumps(
-                    {
-                        "file": file,
-                        "function": inside[-1] if inside else "",
-                        "operator": name.removeprefix("core/"),
-                        "first": first + 1,
-                        "last": last,
-                        "old": lines[first:last],
-                        "new": after,
-                    }
-                )
-            )
+            last = len(lines) - same
+            yield {
+                "operator": name.removeprefix("core/"),
+                "first": first + 1,
+                "last": last,
+                "old": lines[first:last],
+                "new": new[first : len(new) - same],
+            }
 
 
 if __name__ == "__main__":
