@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import POLICY, bring_in, rewrite_rows
+from tests.contract.conftest import POLICY, SHARDS, bring_in, rewrite_rows
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
@@ -355,8 +355,8 @@ async def look_ahead(store: Store) -> Claimed:
             await store.recall()
         case DynamoDbStore():
             ids = set((await store.due(9)).ids)
-            for seconds in range(30):  # another shard at another time
-                later = FakeClock(store.clock.now() + timedelta(seconds=seconds))
+            for minutes in range(2 * SHARDS):  # another shard in another minute
+                later = FakeClock(store.clock.now() + timedelta(minutes=minutes))
                 ids |= set(await replace(store, clock=later).never_due())
             return await store.claim(token="t2", by="w2", limit=9, ids=sorted(ids))
     return await store.claim(token="t2", by="w2", limit=9)
@@ -368,8 +368,8 @@ async def recall(store: Store) -> None:
         case PostgresStore() | MemoryStore():
             await store.recall()
         case DynamoDbStore():
-            for seconds in range(30):  # another shard at another time
-                later = FakeClock(store.clock.now() + timedelta(seconds=seconds))
+            for minutes in range(2 * SHARDS):  # another shard in another minute
+                later = FakeClock(store.clock.now() + timedelta(minutes=minutes))
                 await store.recall(await replace(store, clock=later).never_due())
 
 
