@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -175,6 +175,9 @@ class Setup:
     """Transactions that do not come, by their number: of a life that is shrunk."""
     spared: frozenset[tuple[str, int]] = frozenset()
     """Faults that do not strike, by their kind and number: of a life that is shrunk."""
+    ahead: Mapping[int, float] = field(default_factory=dict)
+    """Transactions, by number, that a version before this one had sent, with a clock that was days ahead; and in how
+    many seconds they are due."""
     salt: int = 0
     """Other chance in the same life: of one that is shrunk."""
 
@@ -267,6 +270,7 @@ class Setup:
             operators=chance.choice((0, 0, 120, 600)),
             asks_forget=chance.random() < 0.5,
             canary=chance.random() * CANARY_EVERY < 1,
+            ahead={number: more.uniform(20, 350) for number in range(5) if more.random() < POISONED},
         )
 
 

@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+from simulation.judge import Send
 from simulation.life import Life, Stage
 from simulation.oracles import Effect
 from simulation.texts import QUOTED, garbage, refusal
-from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
+from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Unknown
 from workers.domain.ports import Calls, Clock
 from workers.domain.transaction import Transaction
 from workers.gateway import evidence
@@ -79,7 +80,9 @@ class Ledger:
                 self.canary = False
                 effects.append(effects[0])
             stage.journal.tell("gateway", EFFECT, key, f"{amount} {currency}, its number {len(effects)}")
-            document = {"id": key, "status": "confirmed", "reference": f"ref-{key}"}
+            receipt = stage.chance_of("receipt").choice((f"ref-{key}"[:100], *RECEIPTS))
+            stage.judge.receipts[key].add(receipt)
+            document = {"id": key, "status": "confirmed", "reference": receipt}
             kept = Kept(now, 200, {**document, "amount": amount, "currency": currency})
         self.kept[key] = kept
         if stage.strikes("not_yet"):
@@ -119,11 +122,20 @@ class Turns(Limiter):
         if stage.strikes("slow_turn"):
             chance, lease = stage.chance_of("slow_turn"), self._life.policy.lease.total_seconds()
             wait += chance.choice((chance.uniform(0, 1.5 * lease), chance.uniform(0, seconds)))  # or just in time
+            wait = self._past_a_key_window(seconds) or wait
             stage.journal.fault(self._life.name, "slow_turn", "", f"{wait:.0f} s")
         if wait:
             await asyncio.sleep(min(wait, seconds))
         await self._life.step("turn")
         return wait <= seconds
+
+    def _past_a_key_window(self, most: float) -> float | None:
+        """Seconds until just after the end of somebody's key window, if that is soon: chance would seldom be there."""
+        stage, policy = self._life.stage, self._life.policy
+        ends = policy.key_window - policy.call_timeout + policy.clock_skew
+        waits = [(sends[0].at + ends - stage.now()).total_seconds() for sends in stage.judge.unproven.values() if sends]
+        soon = [wait for wait in waits if 0 < wait < most - 2]
+        return min(soon) + stage.chance_of("edge").uniform(0.1, 2) if soon else None
 
 
 class SimulatedGateway:
@@ -180,7 +192,7 @@ class SimulatedGateway:
         timeout, grace = (one.total_seconds() for one in (life.policy.call_timeout, stage.setup.grace))
         latest = timeout + MOST_GRACE * grace
         shown_by = stage.loop.seconds + latest
-        called = await self._not_done("confirm", record)
+        called = await self._not_done("confirm", record, send)
         if called is None and self._strikes("timeout_after", record):
             chance = stage.chance_of("timeout_after")
             delay = chance.choice((0.0, chance.uniform(0, latest)))
@@ -192,8 +204,6 @@ class SimulatedGateway:
                 delay = stage.chance_of("duplicate").uniform(0, latest)
                 stage.loop.call_later(delay, self.ledger.confirm, record, key, shown_by)
             called = await self._answered("confirm", record, answer(kept.status, kept.document), timeout / 2)
-        if isinstance(called.outcome, Retryable):
-            stage.judge.proven(record.id, send)
         return await self._told("confirm", record, called)
 
     async def _ask(self, record: Transaction, key: str) -> Called:
@@ -203,8 +213,6 @@ class SimulatedGateway:
         called = await self._not_done("ask", record)
         if called is None:
             called = await self._answered("ask", record, self.ledger.ask(key), 1.0)
-        if isinstance(called.outcome, NotFound):
-            stage.judge.asked.add((record.id, record.token))
         return await self._told("ask", record, called)
 
     async def _told(self, verb: Verb, record: Transaction, called: Called) -> Called:
@@ -224,16 +232,21 @@ class SimulatedGateway:
         await asyncio.sleep(self.life.policy.call_timeout.total_seconds())
         return evidence.no_answer(HttpError("no answer in time", sent=True))
 
-    async def _not_done(self, verb: Verb, record: Transaction) -> Called | None:
-        """A fault before the gateway does anything; None where none strikes."""
+    async def _not_done(self, verb: Verb, record: Transaction, send: Send | None = None) -> Called | None:
+        """A fault before the gateway does anything; None where none strikes. It may say so of `send`."""
+        judge = self.life.stage.judge
         if self._during(self.life.stage.setup.outage):
             self.life.stage.journal.fault(self.life.name, "outage", record.id)
             return await self._timed_out()
         if self._strikes("not_connected", record):
+            if send:
+                judge.proven(record.id, send)
             return evidence.no_answer(HttpError("connection refused", sent=False))
         for fault, (status, word) in REFUSALS.items():
             if self._strikes(fault, record):
                 said = answer(status, {"id": record.id, "status": word}, self._asks_for_rest(status))
+                if send and fault in NOTHING_DONE:
+                    judge.proven(record.id, send)
                 return evidence.read(verb, said, record)
         return await self._timed_out() if self._strikes("timeout_before", record) else None
 
@@ -254,7 +267,18 @@ class SimulatedGateway:
         if wait >= timeout:
             return await self._timed_out()
         await asyncio.sleep(wait)
-        return evidence.read(verb, self._heard(record, true), record)
+        heard = self._heard(record, true)
+        if heard is true:
+            self._hears(record, json.loads(true.body)["status"])
+        return evidence.read(verb, heard, record)
+
+    def _hears(self, record: Transaction, word: str) -> None:
+        """The gateway's own word, as it said it."""
+        judge, hold = self.life.stage.judge, (record.id, record.token)
+        if word == "not_found":
+            judge.asked.add(hold)
+        elif number_of(record.id) not in self.life.stage.setup.poisoned:
+            judge.ended.add(hold)
 
     def _heard(self, record: Transaction, true: Response) -> Response:
         chance = self.life.stage.chance_of("heard")
@@ -273,7 +297,7 @@ class SimulatedGateway:
 
 def number_of(id_: str) -> int:
     """Which transaction of a life it is."""
-    found = re.match(r"t(\d+)", id_)
+    found = re.match(r"(?:canary-)?t(\d+)", id_)
     return int(found[1]) if found else -1
 
 
@@ -284,6 +308,7 @@ def _raises() -> Outcome:
 NONSENSE: Sequence[Any] = (
     None, "confirmed", 42, NotFound, ("ref", 1, "USD"), Confirmed("r", cast(Any, "100"), "USD"),
     Confirmed(cast(Any, None), 100, "USD"), Unknown(cast(Any, b"x")), Rejected(cast(Any, None)),
+    Unknown("a\x00b\x1b[2J" + "y" * 5000), Unknown("half \ud800"),
 )  # fmt: skip
 """What is no outcome, or of fields that are none. A refusal without a reason is one."""
 REFUSALS: Mapping[str, tuple[int, str]] = {
@@ -295,6 +320,10 @@ REFUSALS: Mapping[str, tuple[int, str]] = {
     "error_before": (500, "error"),
 }
 """What the gateway says instead of doing anything."""
+NOTHING_DONE = {"unavailable", "throttled", "key_refused", "invalid"}
+"""Of these: the gateway's own statement that it did nothing."""
+RECEIPTS = ("4111 1111 1111 1111", "rcpt 4000056655665556", "0042-DE89370400440532013000")
+"""Of the gateway, as odd as a receipt may be."""
 RESTS = ("", "1", "30", "86400", "Wed, 21 Oct 2026 07:28:00 GMT", "-1")
 """Retry-After, as gateways say it."""
 PAGES: Sequence[tuple[int, dict[str, str], bytes]] = (

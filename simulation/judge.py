@@ -18,10 +18,13 @@ from simulation.oracles import (
     Finding,
     at_any_time,
     at_end,
+    attempts,
     bare_text,
     final_moved,
+    long_history,
     secrets_out,
     still_open,
+    unfit_words,
 )
 from simulation.oracles import ORACLES as AT_THE_END
 from simulation.texts import SECRETS
@@ -38,6 +41,17 @@ ORACLES: Mapping[str, str] = {
     "asked first": "What may have been sent is asked about before it is sent again.",
     "grace": "No resend before the grace period is over.",
     "key window": "No resend past the key window, counted from the first send.",
+    "heard": "What a worker hears of the gateway's end of it, ends it.",
+    "given up": "What may have been sent goes to no desk unasked: not as never sent, nor for want of attempts.",
+    "wait": "The more tries without an end, the longer the wait before the next.",
+    "receipt": "CONFIRMED has the gateway's own receipt, to the letter.",
+    "two people": "Nobody approves what he asked for.",
+    "passed over": "Whoever looks for work finds what is due longest, and all of it that he has room for.",
+    "neighbour": "What can't be written stops nobody but itself.",
+    "locked": "A claim waits for nobody's row.",
+    "late result": "A result that comes late is written, as long as nobody else has claimed.",
+    "left behind": "Who ends in order ends in time, and holds nothing afterwards.",
+    "hidden": "Whoever looks at the desk sees all that lies there.",
     "defect": "Nothing raises what it should not.",
     "liveness": "Once faults have stopped, everything becomes final or reaches a desk, in time.",
 }
@@ -50,8 +64,14 @@ class Send:
     at: datetime
 
 
+TRIES = frozenset(("unknown-outcome", "not-done", "throttled", "key-refused", "not-sent"))
+"""Causes of a wait: there was a call, and no end."""
+
+
 @dataclass
 class Judge:
+    policies: Sequence[Policy] = (Policy(),)
+    """All that are ever set."""
     violations: list[Finding] = field(default_factory=list)
     unproven: dict[str, list[Send]] = field(default_factory=lambda: defaultdict(list))
     asked: set[tuple[str, str | None]] = field(default_factory=set)
@@ -60,6 +80,15 @@ class Judge:
     """What stood at the last look."""
     clocks_off: bool = False
     """Whether clocks may be hours off: then the fence and the gateway's keys hold, and what goes by time may not."""
+    ended: set[tuple[str, str | None]] = field(default_factory=set)
+    """Id and token of each claim under which the gateway's word for an end was heard."""
+    tries: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Without an end, since a person last looked."""
+    leases: dict[tuple[str, str | None], datetime | None] = field(default_factory=dict)
+    """Of each claim, as it is stored."""
+    unfit: set[str] = field(default_factory=set)
+    """Those whose record may have no room for what is to be written."""
+    receipts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def finds(self, oracle: str, id_: str, found: str) -> None:
         self.violations.append(Finding(oracle, id_, found))
@@ -75,6 +104,10 @@ class Judge:
             self.finds("final moved", id_, f"{before.status} was written again, as {after.status}")
         if before.history != after.history and after.version <= before.version:
             self.finds("fence", id_, f"version {after.version} was written over {before.version}, by {who}")
+        if after.token is not None:
+            self.leases[id_, after.token] = after.lease_until
+        if before.history != after.history and after.history:
+            self._moves(before, after)
         if before.status is not Status.PROCESSING:
             return
         left = before.lease_until - now if before.lease_until and not self.clocks_off else timedelta()
@@ -85,6 +118,36 @@ class Judge:
         elif after.token == before.token and _owner(before.token) != who:
             self.finds("fence", id_, f"renewed by {who}, while {before.token} stood")
 
+    def _moves(self, before: Transaction, after: Transaction) -> None:
+        id_, line, hold = after.id, after.history[-1], (after.id, before.token)
+        cause = str(line.cause)
+        if after.status is Status.PENDING and before.status is Status.REVIEW:
+            self.tries[id_] = 0
+        elif after.status is Status.PENDING and hold in self.ended:
+            self.finds("heard", id_, f"the gateway has ended it, and it waits again: {line.why}")
+        elif after.status is Status.PENDING and cause in TRIES and not self.clocks_off:
+            self.tries[id_] += 1
+            self._waits(after, line.at)
+        elif cause in ("claim-failed", "write-failed") and id_ not in self.unfit:
+            self.finds("neighbour", id_, f"there is nothing wrong with it: {line.why}")
+        elif after.status is Status.REVIEW and self.unproven[id_] and hold not in self.asked and not self.clocks_off:
+            unsent = cause == "attempts-used-up" or "before it could be sent" in line.why
+            if unsent:
+                self.finds("given up", id_, f"{len(self.unproven[id_])} sends, and nobody has asked: {line.why}")
+
+    def _waits(self, record: Transaction, at: datetime) -> None:
+        """A tenth of the step at least, which doubles with each try; or until its deadline."""
+        times = 2 ** min(self.tries[record.id] - 1, 32)
+        floor = min(min(one.retry_base * times, one.retry_cap) for one in self.policies) / 10
+        until = at + floor if at >= record.deadline else min(at + floor, record.deadline)
+        if record.next_attempt_at and record.next_attempt_at < until - timedelta(milliseconds=2):
+            waits = record.next_attempt_at - at
+            self.finds("wait", record.id, f"waits {waits} after {self.tries[record.id]} tries, {floor} at least")
+
+    def set_back(self) -> None:
+        """The datastore was, to an earlier moment."""
+        self.tries.clear()
+
     # --- what was sent
 
     def sends(
@@ -92,8 +155,15 @@ class Judge:
     ) -> Send:
         """Right as a call begins: `now` is the true time, `local` the worker's."""
         id_, timeout, slack = record.id, policy.call_timeout, policy.clock_skew
+        stored = self.leases.get((id_, record.token), lease_until)
+        if lease_until and stored:  # whoever holds two claims on it must not take one for the other
+            lease_until = min(lease_until, stored)
         if lease_until is None or (local + timeout > lease_until and not self.clocks_off):
             self.finds("lease", id_, f"sent at {local}, with a lease until {lease_until}")
+        if type(record.amount) is not int:
+            self.finds("money", id_, f"sends {record.amount!r}, which is no whole number of minor units")
+        if record.attempt > policy.max_attempts:
+            self.finds("attempts", id_, f"sent as attempt {record.attempt} of {policy.max_attempts}")
         if policy.only_ask:
             self.finds("shadow", id_, "sent in shadow mode")
         if local >= record.deadline:
@@ -145,9 +215,20 @@ class Judge:
         found = at_end(came, records, done, apart=apart, marked=marked)
         self.violations += [one for one in found if one.oracle != "open"]
         self.violations += secrets_out(planted(records), said(records))
+        self.violations += attempts(records, [policy.max_attempts for policy in self.policies])
+        self.violations += long_history(records)
+        self.violations += unfit_words(said(records))
+        self.violations += self._receipts(records)
         self.violations += final_moved(self.seen, records)
         for one in still_open(records):
             self.finds("liveness", one.id, f"{one.found}, {late} after the faults stopped")
+
+    def _receipts(self, records: Iterable[Transaction]) -> list[Finding]:
+        return [
+            Finding("receipt", one.id, f"{one.gateway_reference!r}, and the gateway's is another")
+            for one in records
+            if one.status is Status.CONFIRMED and one.gateway_reference not in self.receipts[one.id]
+        ]
 
 
 def planted(records: Iterable[Transaction]) -> list[str]:

@@ -6,6 +6,7 @@ What a Lambda's process has but once (`handlers.app` and its like) belongs here 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from simulation.life import Life
 from simulation.stores.dynamodb import INDEX, TABLE, DynamoDatabase
 from workers import telemetry
 from workers.config import GatewayConfig, LambdaConfig, TracingConfig
+from workers.domain.transaction import Status, to_text
 from workers.gateway.api_key import KeyUnreadable
 from workers.gateway.closed import ClosedGateway
 from workers.serverless import handlers
@@ -163,6 +165,7 @@ class Functions:
             _HERE.set(container)
             return await blocking(run)
 
+        look = self._before(function, life)
         task = loop.create_task(runs())
         both: list[asyncio.Future[Any]] = [task, life.died]
         try:
@@ -182,7 +185,46 @@ class Functions:
             if kind not in RAISED:
                 self.stage.judge.finds("defect", life.name, f"{kind}: {ended}")
             raise FunctionFailed(kind)
+        look(cast("dict[str, Any]", ended))
         return cast("dict[str, Any]", ended)
+
+    def _before(self, function: str, life: Life) -> Callable[[dict[str, Any]], None]:
+        """What has to be known before it begins, to judge of its end."""
+        database, judge, since, keys = self.database, self.stage.judge, life.tokens, dict(self.database.table.index)
+        partly, fat = self.stage.journal.faults["partly"], self.stage.setup.fat
+        back = database.times_set_back
+
+        def left_behind(_ended: dict[str, Any]) -> None:
+            """A call that returns holds nothing any more; but for a write that AWS has not taken, or may yet get."""
+            if life.unsure or fat or self.stage.journal.faults["partly"] > partly or database.times_set_back > back:
+                return
+            for record in database.records.values():
+                who, _, number = (record.token or "").rpartition(".")
+                if record.status is Status.PROCESSING and who == life.name and int(number) > since:
+                    judge.finds("left behind", record.id, f"{life.name} has ended, and {record.token} holds it")
+
+        def passed_over(plan: dict[str, Any]) -> None:
+            """Only what the index showed all the time is certain."""
+            if plan.get("locked_out") or database.times_set_back > back:
+                return
+            lines = self.bucket.objects[plan["key"]].splitlines() if plan["batches"] else []
+            found = [id_ for line in lines for id_ in json.loads(line)["ids"]]
+            until = to_text(self.stage.now() - LATELY)
+            shown = {
+                id_: one["next_attempt_at"]["S"]
+                for id_, one in keys.items()
+                if database.table.index.get(id_) == one and id_ in database.records
+                and one["pending_shard"]["S"].isdecimal() and int(one["pending_shard"]["S"]) < life_shards
+            }  # fmt: skip
+            full = len(found) >= self.stage.setup.batch * self.stage.setup.batches_per_plan
+            last = max((shown.get(id_, "") for id_ in found), default="") if full else until
+            for id_, turn in shown.items():
+                if id_ not in found and turn < min(last, until):
+                    judge.finds("passed over", id_, f"due since {turn}, and {life.name} planned {len(found)} others")
+
+        life_shards = database.shards
+        judges = {"confirm": left_behind, "plan": passed_over}
+        return judges.get(function, lambda _: None) if not judge.clocks_off else lambda _: None
 
     def _container(self, function: str) -> Container:
         idle = self._idle[function]
@@ -227,5 +269,7 @@ class Functions:
         )
 
 
+LATELY = timedelta(minutes=3)
+"""A plan takes a while, and its clock may be a little behind: what became due just now need not be in it."""
 COLD = 0.1
 """So often Lambda takes a new container though a warm one is there."""

@@ -87,6 +87,8 @@ class Life:
     dead: bool = False
     still_until: float = 0.0
     tokens: int = 0
+    unsure: bool = False
+    """A write of it may be on its way still, though it does not wait for it any more."""
     lease_of: Callable[[Transaction], datetime | None] = lambda record: record.lease_until
     """Until when it holds a record, as it has renewed that."""
 

@@ -32,6 +32,9 @@ ORACLES: Mapping[str, str] = {
     "one token": "A claim has a token of its own, who ends it has that token, and nobody has one afterwards.",
     "money": "The money of each currency that came in is there, and what is CONFIRMED is what the gateway moved.",
     "order": "What the datastore told of a transaction fits one order of its changes, and the order of time.",
+    "attempts": "A claim is one attempt more, and one less again where nothing was tried; none goes beyond the bound.",
+    "long history": "No history is longer than its bound.",
+    "words": "What others said is kept in words that can be shown, and not too many.",
     "secret": "No secret is in anything that leaves.",
     "starved": "No healthy transaction waits for another one longer than a bound.",
 }
@@ -73,6 +76,15 @@ LINES: Mapping[str, set[_Change]] = {
     "redriven": {(_R, _P)},
 }
 """Which change each cause may lead to."""
+TAKES_BACK = frozenset((
+    "throttled", "key-refused", "not-sent", "not-found-yet", "resend", "breaker-open", "rate-limited", "key-missing",
+    "lease-short", "time-short", "too-late", "no-attempt-left", "stopping",
+))  # fmt: skip
+"""Causes after which the claim was no attempt: nothing was sent, or nothing was done for sure and that is our fault."""
+MOST_LINES = 61
+"""Of a history: 60, and the one of its end."""
+MOST_WORDS = 2000
+"""Characters of a line."""
 LEFT_OUT = "left-out"
 """The line that stands for those that a long history leaves out: it may lead from any state to any."""
 
@@ -361,6 +373,45 @@ def _tokens(record: Transaction) -> str | None:
     if record.token is None and record.lease_until:
         return f"nobody holds it, with a lease until {record.lease_until}"
     return None
+
+
+def attempts(records: Iterable[Transaction], bounds: Iterable[int]) -> list[Finding]:
+    """`bounds` are the most attempts that were ever set."""
+    bounds = tuple(bounds)
+    return [Finding("attempts", one.id, said) for one in records if (said := _miscounted(one, bounds))]
+
+
+def _miscounted(record: Transaction, bounds: Sequence[int]) -> str | None:
+    before, unsure = 0, False
+    for line in record.history:
+        cause, now = str(line.cause), line.attempt
+        if cause == LEFT_OUT:
+            before, unsure = now, True
+            continue
+        if line.now is _W:  # a crash is an attempt, too; only where the bound was lowered a claim may begin below
+            lowered = now <= before and any(now == 2 * most + 1 for most in bounds)
+            if now != before + 1 and not lowered and not unsure:
+                return f"{line.cause} as attempt {now}, after {before}"
+        elif cause in TAKES_BACK and now != before - 1 and not unsure:
+            return f"{line.cause} was attempt {before}, and leaves {now}"
+        elif cause == "attempts-used-up" and now < min(bounds):
+            return f"attempts used up after {now}"
+        before, unsure = now, False
+    return None
+
+
+def long_history(records: Iterable[Transaction]) -> list[Finding]:
+    return [
+        Finding("long history", one.id, f"{len(one.history)} lines") for one in records if len(one.history) > MOST_LINES
+    ]
+
+
+def unfit_words(said: Iterable[tuple[str, str]]) -> list[Finding]:
+    return [
+        Finding("words", id_, f"{len(text)} characters: {text[:80]!r}")
+        for id_, text in said
+        if len(text) > MOST_WORDS or not text.isprintable()
+    ]
 
 
 # --- two looks, and many ----------------------------------------------------------------------------------------------

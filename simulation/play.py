@@ -7,14 +7,14 @@ import contextlib
 import math
 import random
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
 from simulation.chance import Deployment, Setup
 from simulation.gateway import Ledger, SimulatedGateway, number_of
-from simulation.journal import Journal
+from simulation.journal import FAULT, Journal
 from simulation.judge import Judge
 from simulation.lambdas import SILENT, Functions, handlers_in_containers
 from simulation.life import START, Life, Stage
@@ -30,6 +30,7 @@ from workers.database.connection import LOST
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
 from workers.domain.policy import Policy
+from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Refused
 from workers.service.stream import Stream
@@ -40,11 +41,21 @@ MODE = ("only_ask", "restored_to", "others_until", "others_stopped")
 """What of a policy says in which mode the workers are."""
 TOGETHER = 0.3
 """So often two operators look at the desk at once."""
+THINKS, ALONE = 0.2, 0.1
+"""So often a person takes minutes between a look and a deed, and tries to approve what he asked for."""
 AFTERWARDS = 900.0
 """So long everybody rests at the end, for an effect that comes late to be seen."""
 MODE_EVERY = 60.0
 """Seconds between a service's looks at its mode (`metrics_every` of its settings)."""
 STOP_WITHIN = timedelta(seconds=30)
+EXCUSES: Mapping[str, float] = {
+    "pause": 400, "clock_step": 400, "restore": 400, "lost_answer": 60, "failover": 60, "slow_statement": 60,
+    "slow_turn": 120, "throttled": 120, "stranger": 120, "garbage": 120,
+}  # fmt: skip
+"""Seconds: whom one of these struck so shortly before he was told to end need not end in order."""
+AHEAD = timedelta(days=30)
+NAMED = 0.03
+"""So often a payment of the service bears a canary's name."""
 BESIDE = 0.25
 """So often a trigger is played while a run is under way; mostly it is locked out, and that is all."""
 RECALL_EVERY = 5
@@ -84,7 +95,7 @@ class World:
     def __init__(self, seed: int, setup: Setup, *, canary: bool = False) -> None:
         self.setup, chance = setup, random.Random(f"{seed} {setup.salt}")
         self.loop = VirtualLoop()
-        self.stage = Stage(seed, setup, chance, self.loop, Journal(self.loop.time), Judge())
+        self.stage = Stage(seed, setup, chance, self.loop, Journal(self.loop.time), Judge(setup.policies))
         self.stage.unsteady = bool(setup.faults.get("crash") or setup.faults.get("pause"))
         self.stage.judge.clocks_off = setup.clocks_off > 0
         self.ledger = Ledger(self.stage, canary and setup.canary)
@@ -104,8 +115,11 @@ class World:
         self.streams: dict[str, Stream] = {}
         self.waiting: list[asyncio.Future[None]] = []
         drawn = [self._transaction(number) for number in range(setup.transactions)]
+        self.stage.judge.unfit = {drawn[number].id for number in setup.fat if number < len(drawn)}
         self.transactions = [one for number, one in enumerate(drawn) if number not in setup.left_out]
         self.late: timedelta | None = None
+        self.told: dict[str, float] = {}
+        """When a task of the service was told to end."""
         self.operating = False
         """Somebody is at the desk."""
         self.halted = False
@@ -175,6 +189,14 @@ class World:
             stop.set()
         self.stage.journal.tell("", "everybody rests")
         await asyncio.sleep(AFTERWARDS)
+        await self._audit()
+
+    async def _audit(self) -> None:
+        """Somebody looks at the desk, once nothing moves any more."""
+        shown = {record.id for record in await self.database.store(self._born("auditor")).review()}
+        for record in self.database.records.values():
+            if record.status is Status.REVIEW and record.id not in shown:
+                self.stage.judge.finds("hidden", record.id, "is in REVIEW, and no desk shows it")
 
     async def _settle_down(self) -> None:
         """Until all is final or on a desk, or the bound is passed."""
@@ -237,7 +259,10 @@ class World:
         text = self.stage.chance_of("texts")
         amount = text.choice((0, 1, 100 + number, 10**15))
         currency = text.choice(("USD", "JPY", "KWD"))
-        return Transaction(f"t{number}{text.choice(IDS)}", text.choice(ACCOUNTS), amount, currency, created, deadline)
+        id_ = f"t{number}{text.choice(IDS)}"
+        if self.setup.streams and self.stage.chance_of("names").random() < NAMED:
+            id_ = f"canary-{id_}"[:128]
+        return Transaction(id_, text.choice(ACCOUNTS), amount, currency, created, deadline)
 
     def _others_send(self, one: Transaction) -> None:
         """In shadow mode somebody else confirms, under the same key."""
@@ -258,9 +283,20 @@ class World:
                 born += 1
                 life = self._born(f"producer-{one.id}.{born}")
                 await self._lived(life, self.database.store(life).add([one]))
+        if (seconds := self.setup.ahead.get(number_of(one.id))) is not None and born:
+            self._date_ahead(one, seconds)
         if (room := self.setup.fat.get(number_of(one.id))) is not None and isinstance(self.database, DynamoDatabase):
             self.stage.journal.fault("", "fat", one.id, f"{room} bytes left of 400 KB")
             self.database.fatten(one.id, room)
+
+    def _date_ahead(self, one: Transaction, seconds: float) -> None:
+        """It was sent before it came to this version; the call never got there."""
+        record, now = self.database.records.get(one.id), self.stage.now()
+        if record is not None and record.status is Status.PENDING and record.version == 1:
+            self.stage.journal.fault("", "dated ahead", one.id)
+            self.stage.judge.began(one.id, now)
+            most = min(policy.retry_cap + policy.grace for policy in self.setup.policies)
+            self.database.date_ahead(one.id, now + AHEAD, now + min(timedelta(seconds=seconds), most))
 
     def _write_what_is_no_transaction(self) -> None:
         if isinstance(self.database, DynamoDatabase):
@@ -293,6 +329,7 @@ class World:
         await asyncio.sleep(1)
         self.stage.journal.fault("", "restore", "", f"to second {back_to:.0f}")
         self.database.go_back(kept)
+        self.stage.judge.set_back()
         self._roll(replace(self.policy, only_ask=True, restored_to=moment), "shadow mode")
         self.halted = False
         for one in self.transactions:
@@ -358,13 +395,22 @@ class World:
                 self._changed()
 
     async def _look_at_the_desk(self, life: Life) -> None:
-        store = self.database.store(life)
+        store, chance = self.database.store(life), self.stage.chance_of("the desk")
         for record in await store.review():
+            if chance.random() < THINKS:
+                await asyncio.sleep(chance.uniform(0, 300))
+            if chance.random() < ALONE and record.id in self.database.records and not self.stage.quiet:
+                await self._redrive_alone(store, life, record.id)
             if record.id in self.database.records and not self.stage.quiet and self.stage.chance.random() < 0.5:
                 try:
                     await store.redrive(record.id, by=life.name, approved_by="ben", why="looked into it")
                 except Refused as refused:
                     self.stage.journal.tell(life.name, "is refused", record.id, str(refused))
+
+    async def _redrive_alone(self, store: Store, life: Life, id_: str) -> None:
+        with contextlib.suppress(Refused):
+            await store.redrive(id_, by=life.name, approved_by=life.name.upper(), why="it is urgent")
+            self.stage.judge.finds("two people", id_, f"{life.name} alone has redriven it")
 
     # --- the workers
 
@@ -438,11 +484,29 @@ class World:
         if not life.policy.only_ask:
             await source.wait_out(store.leave_shadow)
         self.streams[life.name] = stream
-        beside = self.loop.create_task(self._keep_mode(store, life, stop))
+        beside = [self.loop.create_task(one) for one in (self._keep_mode(store, life, stop), self._told(life, stop))]
         try:
             await stream.run(stop)
         finally:
-            beside.cancel()
+            for one in beside:
+                one.cancel()
+        self._ends_in_order(life)
+
+    async def _told(self, life: Life, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.told[life.name] = self.loop.seconds
+
+    def _ends_in_order(self, life: Life) -> None:
+        """A task that was told to end has ended: in time, and without a claim. What disturbed it is an excuse."""
+        told, lines = self.told[life.name], self.stage.journal.lines
+        struck = ((line.at, line.what.removeprefix(FAULT)) for line in lines if line.what.startswith(FAULT))
+        if self.setup.clocks_off or any(at > told - EXCUSES.get(kind, -math.inf) for at, kind in struck):
+            return
+        if (took := self.loop.seconds - told) > STOP_WITHIN.total_seconds() - 1:
+            self.stage.judge.finds("left behind", "", f"{life.name} took {took:.0f} s to end")
+        for record in self.database.records.values():
+            if record.status is Status.PROCESSING and (record.token or "").startswith(f"{life.name}."):
+                self.stage.judge.finds("left behind", record.id, f"{life.name} has ended, and {record.token} holds it")
 
     async def _keep_mode(self, store: PostgresStore, life: Life, stop: asyncio.Event) -> None:
         """At once and each minute, as the service's."""

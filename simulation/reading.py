@@ -42,6 +42,7 @@ TROUBLES: Mapping[str, str] = {
     "poison raises": "the adapter fails at this transaction",
     "poison nonsense": "the adapter makes nonsense of the answer",
     "fat": "somebody keeps much more in its item",
+    "dated ahead": "a version before this one had sent it, by a clock that was days ahead",
     "foreign": "somebody writes into the table what is no transaction",
     "clock_step": "the worker's clock is set",
     "clock_off": "the worker's clock is hours off",

@@ -90,6 +90,7 @@ NOTHING: dict[str, object] = {
     "poisoned": {},
     "foreign": (),
     "fat": {},
+    "ahead": {},
     "failovers": (),
 }
 """What a setup says where there is none of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from simulation.life import START, Life, Stage
@@ -38,6 +39,10 @@ class Database(ABC):
     @abstractmethod
     def go_back(self, to: Any) -> None:
         """To a snapshot."""
+
+    @abstractmethod
+    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> None:
+        """Somebody writes that it was sent then, and is to be looked at again at `due`."""
 
     @property
     @abstractmethod

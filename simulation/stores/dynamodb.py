@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -144,6 +144,13 @@ class Table:
         if not fence_holds(read, stood, parameters) or stood is None:
             return "ConditionalCheckFailed"
         return self.write(who, read.changed(stood, parameters))
+
+    def refuses(self, one: Mapping[str, Any]) -> bool:
+        """Whether an update would make an item too large."""
+        read, parameters = statement(one["Statement"]), one["Parameters"]
+        if isinstance(read, Insert) or (stood := self.items.get(read.key(parameters))) is None:
+            return False
+        return read.holds(stood, parameters) and size(read.changed(stood, parameters)) > MOST_BYTES
 
     def update_item(
         self,
@@ -349,6 +356,7 @@ class Client:
                 case 0:  # it never gets there
                     pass
                 case 1:  # it gets there when nobody waits for it any more
+                    life.unsure = True
                     stage.loop.call_later(stage.chance.uniform(0, 4 * SDK_TIMEOUT), self._act, operation, arguments)
                 case _:
                     self._act(operation, arguments)
@@ -378,12 +386,19 @@ class Client:
         """The answer, or the service's error."""
         try:
             if operation == "batch_execute_statement":
+                if self._life.stage.setup.fat and self._makes_all_invalid(arguments["Statements"]):
+                    return ClientError(_error("ValidationException", "a statement is invalid"), operation)
                 return {"Responses": [self._statement(one) for one in arguments["Statements"]]}
             if operation == "batch_get_item":
                 return self._get(arguments)
             return getattr(self._table, operation)(self._wrote, **arguments)
         except ClientError as error:
             return error
+
+    def _makes_all_invalid(self, statements: Sequence[Mapping[str, Any]]) -> bool:
+        """One that is refused may take the others of its call with it."""
+        refused = any(self._table.refuses(one) for one in statements)
+        return refused and self._life.stage.chance_of("whole call").random() < 0.5
 
     def _statement(self, one: Mapping[str, Any]) -> dict[str, Any]:
         """One of a batch, of which any may fail: written or not."""
@@ -431,6 +446,7 @@ class DynamoDatabase(Database):
     def __init__(self, stage: Stage, changed: Callable[[], None] = lambda: None) -> None:
         super().__init__(stage, changed)
         self._foreign = 0
+        self.times_set_back = 0
         self.table = Table(now=self.stage.loop.time, replicates=self._replicate, page=self.stage.setup.page)
 
     def _replicate(self, show: Callable[[], None]) -> None:
@@ -468,6 +484,13 @@ class DynamoDatabase(Database):
         note = {"S": "x" * (MOST_BYTES - size(item) - len("note") - room)}
         self.table.items[id_] = {**item, "note": note}
 
+    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> None:
+        times = {"first_sent_at": sent, "last_sent_at": self.stage.now(), "next_attempt_at": due}
+        item = {**self.table.items[id_], **{name: {"S": to_text(time)} for name, time in times.items()}}
+        self.table.write(_nobody, item)
+        del self.table.past[id_]  # it never stood otherwise
+        self.records[id_] = parse(item)
+
     def write_foreign(self) -> None:
         """Somebody else's item, where workers look for theirs."""
         self._foreign += 1
@@ -494,6 +517,7 @@ class DynamoDatabase(Database):
 
     def go_back(self, to: Any) -> None:
         self.table.set_back(to)
+        self.times_set_back += 1
         ours = [item for id_, item in self.table.items.items() if not id_.startswith(("#", FOREIGN_ID))]
         self.records = {one.id: one for one in map(_record, ours) if one}
         self.bare = {item["id"]["S"] for item in ours} - set(self.records)

@@ -27,13 +27,15 @@ from workers.domain.transaction import Transaction, is_canary, utc
 from workers.stores import postgres
 from workers.stores import statements as sql
 from workers.stores.named import Statement, fields
-from workers.stores.postgres import PostgresStore
+from workers.stores.postgres import START, PostgresStore
 from workers.stores.statements import Stored, StoredLine
 
 FIRST_YEAR, LAST_YEAR = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_STATEMENT = 12.0
 """Seconds until one that is slow has looked at its rows, and as many until its commit: less than a worker waits."""
+LATELY = timedelta(seconds=5)
+"""What a worker's clock may hide from it."""
 MOST_WAITS = 1000
 """Of one statement, for one lock after the other."""
 
@@ -722,10 +724,13 @@ class Pool:
             running = server.begin()
             try:
                 answer = server.execute(running, text, parameters)
+                self._judged(running, text, parameters)
             except _Waits:
                 answer = await self._slowly(running, text, parameters, fate, 0.0, 0.0)
             else:
                 self._end(running, fate)
+                if text == sql.EXTEND.text:
+                    await self._on_its_way()
         else:
             stage.journal.fault(life.name, "slow_statement", "", name)
             windows = (stage.chance.uniform(0, LONGEST_STATEMENT) for _ in range(2))
@@ -735,6 +740,13 @@ class Pool:
         if not before:
             await life.step(f"after {name}")
         return answer
+
+    async def _on_its_way(self) -> None:
+        """The answer of a heartbeat may take seconds, and what it is of may end meanwhile."""
+        stage = self._life.stage
+        if not stage.quiet and stage.chance_of("answer").random() < 2 * stage.setup.faults.get("slow_statement", 0.0):
+            stage.journal.tell(self._life.name, "waits for an answer", "", "extend")
+            await asyncio.sleep(stage.chance_of("answer").uniform(1, LONGEST_STATEMENT))
 
     def _away(self, name: str) -> None:
         """During a failover nobody is let in, or only by the old writer, which writes no more."""
@@ -760,6 +772,26 @@ class Pool:
             before = self._server.commit(running)
             self._committed(self._life, running, before)
 
+    def _judged(self, running: Running, text: str, parameters: Sequence[Any]) -> None:
+        """Of a statement at whose end everything is as at its beginning: it did what it is there for."""
+        judge, server = self._life.stage.judge, self._server
+        if text == sql.SETTLE.text:
+            for group in json.loads(sql.SETTLE.parameters(*parameters).moves):
+                for id_ in group["ids"]:
+                    row = server.rows.get(id_)
+                    if row and row.status == "PROCESSING" and row.token == group["token"] and id_ not in running.writes:
+                        judge.finds("late result", id_, f"{group['status']} is not written, and {row.token} stands")
+        elif text == sql.CLAIM.text:
+            wanted = sql.CLAIM.parameters(*parameters)
+            if wanted.ids is not None or wanted.late is not None or (wanted.after_due_at, wanted.after_id) != START:
+                return
+            taken = [server.rows[id_].due_at for id_ in running.writes]
+            last = max((time for time in taken if time), default=None) if len(taken) >= wanted.limit else running.now
+            for row in server.rows.values():
+                free = row.status == "PENDING" and row.id not in server.locked and row.id not in running.writes
+                if free and row.due_at and last and row.due_at < min(last, running.now) - LATELY:
+                    judge.finds("passed over", row.id, f"due since {row.due_at}, and {len(taken)} others are taken")
+
     async def _slowly(
         self, running: Running, text: str, parameters: Sequence[Any], fate: str, looks: float, commits: float
     ) -> list[Record]:
@@ -774,6 +806,8 @@ class Pool:
                 answer = server.execute(running, text, parameters)
             except _Waits as other:
                 waits += 1
+                if text == sql.CLAIM.text:
+                    self._life.stage.judge.finds("locked", other.id, f"a claim of {self._life.name} waits for its row")
                 if waits == MOST_WAITS:
                     fail(asyncpg.DeadlockDetectedError("deadlock detected"))
                 else:
@@ -791,6 +825,13 @@ class Pool:
             ids = [*running.writes]
             self._end(running, fate)
             server.release(ids)
+            wait = self._life.stage.chance_of("answer").uniform(0, commits)
+            if commits and wait < 2:  # the answer is on its way, and others see the commit before whoever made it
+                loop.call_later(wait, tells, answer)
+            else:
+                tells(answer)
+
+        def tells(answer: list[Record]) -> None:
             if not told.done():
                 told.set_result(answer)
 
@@ -825,6 +866,11 @@ class PostgresDatabase(Database):
     def _record(self, row: Stored) -> Transaction:
         lines = self.server.lines[row.id]
         return postgres._with(row, [line for _, one in sorted(lines.items()) for line in postgres._lines(one)])
+
+    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> None:
+        row = self.server.rows[id_]._replace(first_sent_at=sent, last_sent_at=utc(self.stage.now()), due_at=utc(due))
+        self.server.rows[id_] = row
+        self.records[id_] = self._record(row)
 
     @property
     def in_shadow(self) -> bool:

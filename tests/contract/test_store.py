@@ -273,6 +273,14 @@ def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(sto
     assert run(store.claim(token="t2", by="w2", limit=100)) == ([], [])
 
 
+def test_the_line_that_brings_it_to_a_desk_says_what_the_desk_says(store: Store, clock: FakeClock) -> None:
+    run(store.add([payment("late", hours=1)]))
+    clock.advance(7200)
+    claim(store, "t1")
+    stored = find(store, "late")
+    assert (stored.history[-1].now, stored.history[-1].why) == (Status.REVIEW, stored.reason)
+
+
 def test_each_line_of_history_keeps_its_cause(store: Store, clock: FakeClock) -> None:
     run(store.add([payment("p-0"), payment("late", hours=1)]))
     outcomes = [Retryable("busy"), Retryable("off", counts=False, cause=Cause.RATE_LIMITED), Unknown("500")]

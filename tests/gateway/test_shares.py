@@ -248,6 +248,21 @@ def test_a_lost_datastore_slows_down_to_nothing_and_frees_nobody() -> None:
     assert [type(error) for error in told] == [OSError], "told once"
 
 
+def test_a_batch_whose_datastore_is_lost_gets_no_turn_and_asks_ever_more_seldom() -> None:
+    async def run(chance: random.Random, shares: MemoryShares, gateway: Gateway) -> None:
+        slow = Slow(shares, chance)
+        limiter = Limiter(LoopClock(), 480, slow, chance=chance)
+        limiter._failed = lambda _: None
+        assert all(await asyncio.gather(*(limiter.wait(30) for _ in range(20))))
+        slow.lost, slow.asked = True, 0
+        given = await asyncio.gather(*(limiter.wait(30) for _ in range(300)))
+        assert sum(given) < 50, "what was held, and no more"
+        assert 3 < slow.asked < 60
+        await limiter.close()
+
+    on(run)
+
+
 def test_a_batch_takes_what_it_needs_and_leaves_no_task_behind() -> None:
     async def run(chance: random.Random, shares: MemoryShares, gateway: Gateway) -> None:
         slow = Slow(shares, chance)

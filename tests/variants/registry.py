@@ -288,7 +288,7 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "t.lease_until < clock.now - :skew::interval", "t.lease_until <= clock.now - :skew::interval"),
         ),
         _CORE,
-        "two holders",
+        unseen="in that very millisecond its holder's clock, as far behind as it may be, says that the lease is over: no call of his can begin or end in it, so nothing follows",
         model=(Code(f"{MODEL}due", "lease < now - wanted.skew", "lease <= now - wanted.skew"),),
     ),
     Variant(
@@ -627,11 +627,7 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Sql("SETTLE", "AND t.token = m.token", ""),
             Code(f"{DYNAMODB}_update", "WHERE {FENCE}'", 'WHERE "id" = ?\''),
-            Code(
-                f"{DYNAMODB}_update",
-                '{"S": move.before.id}, {"N": str(move.before.version)}]',
-                '{"S": move.before.id}]',
-            ),
+            Code(f"{DYNAMODB}_update", ', {"N": str(move.before.version)}]', "]"),
         ),
         _BOTH,
         "fence",
@@ -643,11 +639,7 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Sql("SETTLE", "AND t.token = m.token", "AND t.status = 'PROCESSING'"),
             Code(f"{DYNAMODB}_update", "WHERE {FENCE}'", 'WHERE "id" = ? AND "status" = ?\''),
-            Code(
-                f"{DYNAMODB}_update",
-                '{"S": move.before.id}, {"N": str(move.before.version)}]',
-                '{"S": move.before.id}, {"S": move.before.status}]',
-            ),
+            Code(f"{DYNAMODB}_update", '{"N": str(move.before.version)}]', '{"S": move.before.status.value}]'),
         ),
         _BOTH,
         "fence",
@@ -665,14 +657,12 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Sql("SETTLE", "AND t.token = m.token", "AND coalesce(t.token, m.token) = m.token"),
             Code(
-                f"{DYNAMODB}_update",
-                "WHERE {FENCE}'",
-                'WHERE "id" = ? AND "version" = ?\' if move.after.status is Status.PROCESSING or move.before.token is None else f\'UPDATE "{table}" {_sets(changes)} {gone} WHERE "id" = ? AND "token" = ?\'',
-            ),
-            Code(
-                f"{DYNAMODB}_update",
-                '{"S": move.before.id}, {"N": str(move.before.version)}]',
-                '{"S": move.before.id}, {"N": str(move.before.version)} if move.after.status is Status.PROCESSING or move.before.token is None else {"S": move.before.token}]',
+                f"{DYNAMODB}DynamoDbStore.settle",
+                "errors = await self._write(moves)",
+                """errors = await self._write(moves)
+    for number, (_, after) in enumerate(moves):
+        if errors[number] and (one := await self.find(after.id)) and one.token is None:
+            errors[number] = (await self._write([Move(one, after)]))[0]""",
             ),
         ),
         _BOTH,
@@ -967,12 +957,12 @@ VARIANTS: tuple[Variant, ...] = (
             Code(
                 f"{DYNAMODB}_update",
                 "WHERE {FENCE}'",
-                'WHERE "id" = ?\' + (\' AND "status" = ?\' if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else \' AND "version" = ?\')',
+                'WHERE "id" = ?\' + (\' AND "status" = ?\' if move.after.history[-1].cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else \' AND "version" = ?\')',
             ),
             Code(
                 f"{DYNAMODB}_update",
-                '{"S": move.before.id}, {"N": str(move.before.version)}]',
-                '{"S": move.before.id}, {"S": move.before.status} if move.after.cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else {"N": str(move.before.version)}]',
+                '{"N": str(move.before.version)}]',
+                '{"S": move.before.status.value} if move.after.history[-1].cause in (Cause.TIME_SHORT, Cause.LEASE_SHORT, Cause.STOPPING) else {"N": str(move.before.version)}]',
             ),
         ),
         _BOTH,
@@ -1084,7 +1074,7 @@ VARIANTS: tuple[Variant, ...] = (
         ("E52",),
         (
             Code("workers.domain.redaction:redact", "text = cut(text, MOST)", "return text"),
-            Code(f"{EVIDENCE}_clean", "if digits > 4 or", "if False and digits > 4 or"),
+            Code(f"{EVIDENCE}_clean", r'if digits > 4 or re.search(r"\d{3}", reason):', "if False:"),
         ),
         "tests/domain/test_redaction.py tests/gateway/test_payments.py tests/telemetry/test_lines.py",
         "secret",
@@ -1199,7 +1189,7 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         f"{_SHADOW} tests/gateway/test_shadow.py",
-        "asked first",
+        unseen="what shadow mode forgets so, leaving it brings back: all that was there by then is asked about, whatever it says; the variant after this one breaks that",
     ),
     Variant(
         "what others sent before shadow mode was left is believed unsent",
@@ -1275,7 +1265,8 @@ VARIANTS: tuple[Variant, ...] = (
                 "SELECT id, version + 1, token, to_timestamp(at), :by::text, CASE WHEN lease_until IS NULL THEN 'PENDING' ELSE 'PROCESSING' END, 'REVIEW', attempt, desk, desk FROM picked WHERE desk IS NOT NULL",
             ),
         ),
-        "tests/contract/test_rules.py tests/contract/test_store.py -k postgres",
+        "tests/contract/test_store.py tests/contract/test_evidence.py tests/contract/test_fence.py tests/contract/test_rules.py -k postgres",
+        unseen="takes two claims of seconds, across the deadline of a row that its first holder gives back unsent meanwhile: tests/contract plays that race, chance hardly does",
         model=(
             Code(
                 f"{MODEL}_claim",
@@ -1448,7 +1439,7 @@ VARIANTS: tuple[Variant, ...] = (
         ),
         "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
         "fence",
-        model=(Code(f"{MODEL}_redrive", 'or (row.version, row.status) != (wanted.version, "REVIEW")', ""),),
+        model=(Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW")', "False"),),
     ),
     Variant(
         "key window counted from the last send",

@@ -14,7 +14,7 @@ from simulation.chance import Setup
 from simulation.judge import ORACLES
 from simulation.play import play
 from tests.docs.markdown import ROOT
-from tests.variants.__main__ import KINDS, Found, _known
+from tests.variants.__main__ import KINDS, MOST_SEEDS, Found, _known
 from tests.variants.edits import Code, Migration, Sql, Stale, Value, broken
 from tests.variants.registry import ASKED, IMPOSSIBLE, VARIANTS, Variant
 from workers.domain import transitions
@@ -78,6 +78,23 @@ def test_each_is_noticed_by_tests_that_there_are() -> None:
         for test in one.killers:
             file, _, name = test.partition("::")
             assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(), test
+
+
+NOT_KNOWN = {"lease not looked at again between question and send", "shadow mode puts unasked on a desk"}
+"""They fell at seeds 292 and 181 before lives were drawn as they are now; at which they do now, `--missing` has to find.
+Two tests notice each."""
+
+
+def test_each_falls_in_a_life_or_says_why_none_can_see_it() -> None:
+    seeds = {one.name: [seed for seed, _ in FOUND.get(one.name, Found()).seeds.values()] for one in VARIANTS}
+    assert {one.name for one in VARIANTS if bool(seeds[one.name]) is bool(one.unseen)} == NOT_KNOWN
+    assert all(seed < MOST_SEEDS for found in seeds.values() for seed in found)
+
+
+def test_each_is_noticed_by_two_things_that_do_not_know_of_each_other() -> None:
+    """Two tests, or one and a life."""
+    noticed = {one.name: FOUND.get(one.name, Found()) for one in VARIANTS}
+    assert [name for name, one in noticed.items() if len(one.killers) + bool(one.seeds) < 2] == []
 
 
 @pytest.mark.parametrize(
