@@ -81,7 +81,7 @@ def test_each_is_noticed_by_tests_that_there_are() -> None:
 
 
 NOT_KNOWN = {"lease not looked at again between question and send", "shadow mode puts unasked on a desk"}
-"""They fell at seeds 292 and 181 before lives were drawn as they are now; at which they do now, `--missing` has to find.
+"""They fell at seeds 292 and 181 before lives were drawn as they are now; at which seeds now, `--missing` finds.
 Two tests notice each."""
 
 
