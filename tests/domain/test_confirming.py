@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 
 import pytest
 
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, times_out_after_effect
 from tests.memory_store import MemoryStore
-from workers.domain.confirming import Confirmer, Tally
+from workers.domain.causes import Cause
+from workers.domain.confirming import LOST_WITH, Batch, Confirmer, Tally, is_suspect
 from workers.domain.outcomes import NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
+from workers.stores.common import arrival
 
 POLICY = Policy(max_attempts=4)
 
@@ -207,3 +210,17 @@ def test_an_answer_for_another_amount_is_a_persons_matter() -> None:
     world.gateway._done = lambda transaction: LedgerGateway._done(payment(transaction.id, 999))  # type: ignore[method-assign]
     assert world.run() == Tally(claimed=1, review=1)
     assert world.only.created_at == START
+
+
+@pytest.mark.parametrize(("tries", "suspect"), [(LOST_WITH - 1, False), (LOST_WITH, True)])
+def test_a_takeover_is_suspected_from_the_second_on(tries: int, suspect: bool) -> None:
+    for cause in (Cause.TAKEN_OVER, Cause.ADDED):
+        record = payment()._replace(tries=tries, history=(arrival(START)._replace(cause=cause),))
+        assert is_suspect(record) is (suspect and cause is Cause.TAKEN_OVER)
+
+
+def test_what_became_of_a_batch_cannot_be_changed() -> None:
+    for done in (Tally(), Batch(Tally())):
+        with pytest.raises(FrozenInstanceError):
+            setattr(done, done.__slots__[0], None)
+    assert Batch(Tally()) == Batch(Tally(), (), 0.0, 0.0, 0.0)
