@@ -27,7 +27,7 @@ class Run:
 
 RUNS: tuple[Run, ...] = (
     Run("simulate", ("simulation",), 1),
-    Run("explore", ("model-checking",), 10),
+    Run("explore", ("model-checking",), 3),
     Run("chaos", ("chaos-serverless", "chaos-fargate"), 20),
     Run("differential", ("differential",), 8),
     Run("drill", ("drill",), 8),
