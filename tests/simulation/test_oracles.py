@@ -141,7 +141,27 @@ def test_each_fault_is_convicted_by_its_oracles(fault: str) -> None:
 
 def test_each_oracle_has_a_fault_that_it_convicts() -> None:
     convicted = {name for expected, _ in FAULTS.values() for name in expected}
-    assert convicted | {"final moved", "order", "starved", "secret"} == set(oracles.ORACLES)
+    of_their_own = {"final moved", "order", "starved", "secret", "attempts", "long history", "words"}
+    assert convicted | of_their_own == set(oracles.ORACLES)
+
+
+def test_attempts_that_are_miscounted_are_convicted() -> None:
+    assert oracles.attempts(RECORDS.values(), [8]) == []
+    assert set(oracles.LINES) >= oracles.TAKES_BACK
+    wrong = [
+        line(RECORDS["d"], 3, attempt=1),  # a crash that is none
+        line(RECORDS["b"], 1, attempt=2),
+        line(RECORDS["d"], 2, cause=Cause.THROTTLED),
+    ]
+    assert [len(oracles.attempts([one], [8])) for one in wrong] == [1, 1, 1]
+
+
+def test_a_history_without_a_bound_and_words_that_cannot_be_shown_are_convicted() -> None:
+    one = RECORDS["b"]
+    assert oracles.long_history([one]) == []
+    assert len(oracles.long_history([one._replace(history=one.history * 30)])) == 1
+    assert oracles.unfit_words([("b", "no funds")]) == []
+    assert len(oracles.unfit_words([("b", "a\x00b"), ("b", "y" * 2001)])) == 2
 
 
 def test_every_cause_leads_where_the_table_of_transitions_says() -> None:
