@@ -62,20 +62,6 @@ def _lease_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Confirmer, "_no_call", lambda *_: None)
 
 
-def _lease_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
-    """Between a question and the send after it."""
-    real = Confirmer._no_call
-    looked: list[Transaction] = []
-
-    def broken(self: Confirmer, record: Transaction, now: datetime, stop_at: datetime | None) -> Any:
-        if any(one is record for one in looked):
-            return None
-        looked.append(record)
-        return real(self, record, now, stop_at)
-
-    patch.setattr(Confirmer, "_no_call", broken)
-
-
 def _window_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
     """After the wait for the turn of the send."""
     real = transitions.may_resend
