@@ -1266,7 +1266,7 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         "tests/contract/test_store.py tests/contract/test_evidence.py tests/contract/test_fence.py tests/contract/test_rules.py -k postgres",
-        unseen="takes two claims of seconds, across the deadline of a row that its first holder gives back unsent meanwhile: tests/contract plays that race, chance hardly does",
+        unseen="takes two claims of seconds, across the deadline of a row that its first holder releases unsent meanwhile: tests/contract plays that race, chance hardly does",
         model=(
             Code(
                 f"{MODEL}_claim",
