@@ -7,7 +7,6 @@ does is done by the production's handlers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 from typing import Any
@@ -118,8 +117,13 @@ class Runs:
                 stage.journal.fault(run, "store_throttled", "", "release")
                 await asyncio.sleep(stage.chance.uniform(0, 4))
                 continue
-            with contextlib.suppress(ClientError):  # LockLost: another run has taken it, harmless
-                table.update_item(lambda *_: None, ExpressionAttributeValues={":run": {"S": run}}, **RELEASE)
+            wanted = {**RELEASE, "ExpressionAttributeValues": {":run": {"S": run}}}
+            table.catch_up()
+            try:
+                answer: Any = table.update_item(lambda *_: None, **wanted)
+            except ClientError as error:  # LockLost: another run has taken it, harmless
+                answer = error
+            table.tell("update_item", wanted, answer)
             return
 
     def next_trigger(self, due: float, phase: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ from workers.domain.causes import Cause
 CHUNK = 50
 """Seeds that a process plays at a time."""
 KEPT_FAILURES = 100
+GARBAGE = 50_000
+"""New objects until the collector looks for garbage: a life leaves much, and the default of 700 takes a tenth of it."""
 
 
 WHY_NOT: Mapping[Cause, str] = {
@@ -93,6 +96,8 @@ def _chunks(first: int, count: int, processes: int) -> Iterator[Search]:
 
 def searched(first: int, end: int) -> Search:
     """One chunk, in this process."""
+    gc.freeze()  # what is loaded stays
+    gc.set_threshold(GARBAGE)
     found = Search()
     for seed in range(first, min(first + CHUNK, end)):
         played = play(seed)

@@ -60,6 +60,10 @@ have most tests.
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--replays", type=int, default=4, help="seeds that are played on the real datastores, too")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those of SLOWEST first."""
     rank = {TESTS / name: place for place, name in enumerate(SLOWEST)}

@@ -117,8 +117,23 @@ class Table:
     """Where a page ends at the latest."""
     replicates: Callable[[Callable[[], None]], None] = lambda show: show()
     """When the index follows: called with what shows a write there."""
+    record: list[tuple[str, dict[str, Any], Any]] | None = None
+    """What was called, with its arguments and its answer or error, to be played on the real one."""
     newest: int = 0
+    _told: int = 0
     _shown: dict[str, int] = field(default_factory=dict)
+
+    def tell(self, operation: str, arguments: dict[str, Any], answer: Any) -> None:
+        """A call, and what it was answered; without one, a write past every client is told by itself."""
+        self._told = self.newest
+        if self.record is not None:
+            self.record.append((operation, arguments, answer))
+
+    def catch_up(self) -> None:
+        """What was written past every client since the last call is told as a write of the whole table."""
+        if self.record is not None and self._told != self.newest:
+            self.record += [("put_item", {"TableName": self.name, "Item": item}, {}) for item in self.items.values()]
+            self._told = self.newest
 
     # --- writes
 
@@ -247,11 +262,8 @@ class Table:
         if IndexName != self.index_name:
             raise Unknown(f"index {IndexName}")
         holds = condition(KeyConditionExpression, {})
-        found = sorted(
-            (keys for keys in self.index.values() if holds(keys, ExpressionAttributeValues)),
-            key=_place,
-            reverse=not ScanIndexForward,
-        )
+        found = [keys for keys in self.index.values() if holds(keys, ExpressionAttributeValues)]
+        found.sort(key=_place, reverse=not ScanIndexForward)
         if after := ExclusiveStartKey:
             found = [keys for keys in found if (_place(keys) > _place(after)) is ScanIndexForward and keys != after]
         ends = min(Limit, self.page)
@@ -384,6 +396,12 @@ class Client:
 
     def _act(self, operation: str, arguments: dict[str, Any]) -> Any:
         """The answer, or the service's error."""
+        self._table.catch_up()
+        answer = self._done(operation, arguments)
+        self._table.tell(operation, arguments, answer)
+        return answer
+
+    def _done(self, operation: str, arguments: dict[str, Any]) -> Any:
         try:
             if operation == "batch_execute_statement":
                 if self._life.stage.setup.fat and self._makes_all_invalid(arguments["Statements"]):

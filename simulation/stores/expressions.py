@@ -91,7 +91,17 @@ def _plain(text: str, names: tuple[tuple[str, str], ...]) -> str:
 def _condition(text: str) -> Condition:
     """`a OR b AND c`, of comparisons with given values and of attribute_exists, attribute_not_exists."""
     either = [[_term(term) for term in part.split(" AND ")] for part in text.split(" OR ")]
-    return lambda item, values: any(all(term(item, values) for term in part) for part in either)
+
+    def holds(item: Item, values: Mapping[str, Value]) -> bool:
+        for part in either:
+            for term in part:
+                if not term(item, values):
+                    break
+            else:
+                return True
+        return False
+
+    return holds
 
 
 def _term(text: str) -> Condition:

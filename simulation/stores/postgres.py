@@ -624,6 +624,8 @@ class Server:
     rows: dict[str, Stored] = field(default_factory=dict)
     lines: dict[str, dict[int, StoredLine]] = field(default_factory=lambda: defaultdict(dict))
     shadow: Shadow | None = None
+    record: list[tuple[str, tuple[Any, ...], list[Record]]] | None = None
+    """What was committed, with the time that it went by and its answer, to be played on the real one."""
     locked: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
     """Rows that a transaction holds, and who waits for each."""
 
@@ -729,6 +731,8 @@ class Pool:
                 answer = await self._slowly(running, text, parameters, fate, 0.0, 0.0)
             else:
                 self._end(running, fate)
+                if server.record is not None and fate != "before its commit":
+                    server.record.append((text, _timed(text, parameters, running.now), answer))
                 if text == sql.EXTEND.text:
                     await self._on_its_way()
         else:
@@ -844,6 +848,14 @@ class Pool:
         else:
             look()
         return await told
+
+
+def _timed(text: str, parameters: Sequence[Any], now: datetime) -> tuple[Any, ...]:
+    """The parameters, with the time of the server where they leave that to it."""
+    names = fields(STATEMENTS[text][1].parameters)
+    return tuple(
+        now if name == "now" and value is None else value for name, value in zip(names, parameters, strict=True)
+    )
 
 
 class PostgresDatabase(Database):
