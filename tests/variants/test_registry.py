@@ -81,7 +81,7 @@ def test_each_is_noticed_by_tests_that_there_are() -> None:
 
 
 NOT_KNOWN = {"lease not looked at again between question and send"}
-"""It fell at seed 292 before lives were drawn as they are now; at which seed now, `--missing` finds. Two tests notice it."""
+"""It fell at seed 292 before lives were drawn as they are now; `--missing` looks for another. Two tests notice it."""
 
 
 def test_each_falls_in_a_life_or_says_why_none_can_see_it() -> None:
