@@ -73,7 +73,7 @@ class Runs:
             at_once = asyncio.Semaphore(self.stage.setup.batches_at_once)
             results = await asyncio.gather(*(self._batch(json.loads(line), at_once) for line in lines))
             self._may_end(run)
-            handed_on = {name: plan[name] for name in ("loop", "batches", "transactions", "more")}
+            handed_on = {name: plan[name] for name in ("loop", "batches", "transactions", "more", "shards")}
             last = await self._call(
                 "report", {"run": run, "trace": plan["trace"], "plan": handed_on, "results": results}
             )

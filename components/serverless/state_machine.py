@@ -133,6 +133,7 @@ def definition(parts: Parts, settings: Settings) -> dict[str, object]:
                             "batches.$": "$.batches",
                             "transactions.$": "$.transactions",
                             "more.$": "$.more",
+                            "shards.$": "$.shards",
                         },
                         "results.$": "$.results",
                     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import operator
+import re
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from components.serverless.settings import RunSettings
 from components.serverless.state_machine import LOCK_ID, MAX_LOOPS, Parts, definition
 from components.settings import Settings
 from tests.conftest import AwsAccount
+from tests.docs.markdown import ROOT
 from workers.domain.confirming import Tally
 
 State = dict[str, Any]
@@ -165,7 +167,7 @@ def test_payloads_fit_at_the_settings_limits() -> None:
     assert size(item) <= PAYLOAD_LIMIT
     tally = dict.fromkeys(Tally.__slots__, batch)
     failed = {"failed": 1, "batch": batches, "error": "Lambda.ClientExecutionTimeoutException"}
-    plan = {"loop": MAX_LOOPS, "batches": batches, "transactions": batch * batches, "more": True}
+    plan = {"loop": MAX_LOOPS, "batches": batches, "transactions": batch * batches, "more": True, "shards": 100}
     for result in (tally, failed):
         report = {"run": run, "plan": plan, "results": [result] * batches}
         assert size(report) <= PAYLOAD_LIMIT
@@ -173,6 +175,15 @@ def test_payloads_fit_at_the_settings_limits() -> None:
         assert size(state) <= PAYLOAD_LIMIT
     assert size({"Error": "e" * 256, "Cause": "c" * CAUSE_LIMIT}) <= PAYLOAD_LIMIT
     assert size({**plan, "run": run, "bucket": "b" * 63, "key": "k" * 120}) <= RUN_OVERHEAD
+
+
+def test_report_is_handed_what_it_reads_of_its_plan() -> None:
+    """It looks at every shard that Plan knew of: a backlog under more shards than are written to now loops as well."""
+    handler = (ROOT / "workers/serverless/handlers.py").read_text()
+    read = {one or other for one, other in re.findall(r'event\["plan"\](?:\["(\w+)"\]|\.get\("(\w+)")', handler)}
+    handed_on = machine()["States"]["Report"]["Parameters"]["Payload"]["plan"]
+    assert read == {"loop", "shards"}
+    assert read - {name.removesuffix(".$") for name in handed_on} == set()
 
 
 def test_no_error_is_kept_beside_what_may_be_large() -> None:
@@ -276,7 +287,8 @@ def plan(event, context):
     lines = [json.dumps({"run": event["run"], "batch": n, "ids": ["a", "b"]}) for n in range(batches)]
     boto3.client("s3").put_object(Bucket=os.environ["BUCKET"], Key=key, Body="\\n".join(lines).encode())
     return {"run": event["run"], "loop": loop, "trace": "", "bucket": os.environ["BUCKET"], "key": key,
-            "batches": batches, "transactions": 2 * batches, "more": False, "locked_out": False}
+            "batches": batches, "transactions": 2 * batches, "more": False, "shards": 1,
+            "locked_out": False}
 
 def confirm(event, context):
     if event["batch"] == 1:
