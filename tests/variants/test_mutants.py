@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.docs.markdown import ROOT
-from tests.mutants.__main__ import PARTS, TESTS, Mutant, _chosen, survivors
+from tests.mutants.__main__ import PARTS, TESTS, Choice, Mutant, survivors
 
 
 def mutant(old: str, new: str, file: str = "workers/domain/policy.py") -> Mutant:
@@ -18,24 +17,26 @@ def mutant(old: str, new: str, file: str = "workers/domain/policy.py") -> Mutant
     return Mutant(file, "Policy.most_claims", "NumberReplacer", number, number, [lines[number - 1]], [new])
 
 
-def test_a_mutant_is_imported_in_place_of_its_file(tmp_path: Path) -> None:
-    one = mutant("return 2 * self.max_attempts", "        return 3 * self.max_attempts")
+OTHER = mutant("return 2 * self.max_attempts", "        return 3 * self.max_attempts")
+
+
+def test_a_mutant_takes_the_place_of_its_function() -> None:
     code = (
-        "import sys; from tests.mutants.__main__ import Finder; "
-        f"sys.meta_path.insert(0, Finder({one.file!r}, sys.stdin.read())); "
-        "from workers.domain.policy import Policy; print(Policy(max_attempts=5).most_claims)"
+        "from tests.mutants.__main__ import Mutant, _changed, _put_in; from workers.domain.policy import Policy; "
+        f"one = Mutant({OTHER.file!r}, '', '', {OTHER.first}, {OTHER.last}, {OTHER.old!r}, {OTHER.new!r}); "
+        "name = _changed(one); print(name, Policy(max_attempts=5).most_claims); "
+        "_put_in(one, name); print(Policy(max_attempts=5).most_claims)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, input=one.source, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["15"]
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Policy.most_claims", "10", "15"]
 
 
-def test_tests_that_pass_by_its_line_are_chosen_the_quick_ones_first() -> None:
-    one = mutant("return 2 * self.max_attempts", "        return 3 * self.max_attempts")
-    lines = {one.file: {one.first: {"tests/a::slow", "tests/a::quick", "tests/domain/a::x"}, 1: {"tests/a::other"}}}
-    seconds = {"tests/a::slow": 5.9, "tests/a::quick": 0.1, "tests/domain/a::x": 0.2, "tests/a::other": 0.0}
-    assert _chosen(one, seconds, lines) == ["tests/domain/a::x", "tests/a::quick"]
+def test_tests_that_pass_by_its_line_are_chosen_the_quick_ones_first_and_then_what_killed_it() -> None:
+    lines = {OTHER.file: {OTHER.first: {"tests/a.py::slow", "tests/a.py::quick"}, 1: {"tests/a.py::other"}}}
+    choice = Choice({"tests/a.py::slow": 5.8, "tests/a.py::quick": 0.1, "tests/a.py::other": 0.0}, lines, {})
+    assert choice.of(OTHER) == ["tests/a.py::quick", "tests/a.py::slow"]
+    choice.killed(OTHER, "tests/a.py::slow")
+    assert choice.of(OTHER) == ["tests/a.py::slow", "tests/a.py::quick"]
 
 
 def test_files_and_tests_are_there() -> None:
