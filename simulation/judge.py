@@ -166,7 +166,7 @@ class Judge:
             self.finds("attempts", id_, f"sent as attempt {record.attempt} of {policy.max_attempts}")
         if policy.only_ask:
             self.finds("shadow", id_, "sent in shadow mode")
-        if local >= record.deadline:
+        if local >= record.deadline + slack and not self.clocks_off:
             self.finds("deadline", id_, f"sent at {local}, deadline {record.deadline}")
         if earlier := self.unproven[id_]:
             first, last = earlier[0].at, earlier[-1].at

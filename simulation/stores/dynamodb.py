@@ -21,7 +21,7 @@ from simulation.life import Life, Stage
 from simulation.stores.common import Database
 from simulation.stores.expressions import Insert, Item, Unknown, Update, Value, change, condition, statement
 from workers.domain.policy import Policy
-from workers.domain.transaction import Transaction, to_text
+from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.serverless.run_lock import SHADOW
 from workers.stores.dynamodb import CANARIES_SHARD, REVIEW_SHARD, RUN_ITEM, DynamoDbStore, Unreadable, parse
 
@@ -486,6 +486,8 @@ class DynamoDatabase(Database):
         if id_.startswith(("#", FOREIGN_ID)):
             return
         record = _record(after)
+        if "note" in after and record and record.status is Status.REVIEW and record.history[-1:] == _history(before):
+            record = None  # there was room for the words, and none for a line
         if record is None and id_ in self.records and "note" not in after:
             self.stage.judge.finds("defect", id_, f"{life.name} wrote what no worker can read")
         elif record is None and id_ in self.records:
@@ -539,6 +541,12 @@ class DynamoDatabase(Database):
         ours = [item for id_, item in self.table.items.items() if not id_.startswith(("#", FOREIGN_ID))]
         self.records = {one.id: one for one in map(_record, ours) if one}
         self.bare = {item["id"]["S"] for item in ours} - set(self.records)
+
+
+def _history(item: Item | None) -> tuple[HistoryEntry, ...]:
+    """Its last line."""
+    record = _record(item)
+    return record.history[-1:] if record else ()
 
 
 def _is_a_workers(item: Item) -> bool:

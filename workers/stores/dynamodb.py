@@ -54,7 +54,7 @@ SHARDS = "shards"
 """... where Plan keeps the most shards that were ever in use."""
 MOST_SHARDS = 100
 """That settings allow."""
-PRIME = 101
+PRIME, SPREAD = 101, 62
 """Above MOST_SHARDS: within so many runs that are whole minutes apart each shard is looked at."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
@@ -321,8 +321,9 @@ class DynamoDbStore:
         """
         now = self.clock.now()
         until = to_text(now + self.policy.longest_wait)
-        # runs are minutes apart, each as many as the one before: they come to every remainder of a prime, one by one
-        turn = int(now.timestamp()) // 60 % PRIME
+        # Runs are minutes apart, each as many as the one before: they come to each remainder of a prime, once. Not to
+        # neighbours one after the other, or half of a few shards would wait for the other half.
+        turn = int(now.timestamp()) // 60 * SPREAD % PRIME
         own = self._shards
         keys, after = await self._page(own[turn % len(own)], "next_attempt_at > :now", until, PAGE, backwards=True)
         while after is not None and len(keys) < most:
