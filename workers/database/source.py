@@ -16,6 +16,9 @@ from workers.telemetry import Telemetry
 
 T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between tries, doubled and jittered
+TOKENS = 8
+"""Of so many tries of one claim, the last ones, it is looked whether they got through; what an earlier one took comes
+back when its lease is over."""
 
 
 @dataclass
@@ -37,15 +40,15 @@ class RetryingSource:
 
     async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         """As `PostgresStore.claim_next`; where an answer is lost, what it had sent to desks is in the history alone."""
-        token = self.new_token()
-        tried = False
+        tokens: list[str] = []
 
         async def once() -> Claimed:
-            nonlocal tried
-            if tried and (held := await self.store.held(token)):
-                return Claimed(held, [])  # the statement had got through, only its answer had not
-            tried = True
-            return await self.store.claim_next(token=token, by=self.by, limit=limit, look=look)
+            for token in tokens[-TOKENS:]:
+                if held := await self.store.held(token):
+                    return Claimed(held, [])  # the statement had got through, only its answer had not
+            # Each try has its own: what the one before may have taken, others may have taken over and given back since.
+            tokens.append(self.new_token())
+            return await self.store.claim_next(token=tokens[-1], by=self.by, limit=limit, look=look)
 
         return await self._write(once)
 
