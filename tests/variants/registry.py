@@ -368,8 +368,8 @@ VARIANTS: tuple[Variant, ...] = (
             ),
             Code(
                 "workers.database.source:RetryingSource.claim",
-                "if tried and (held := await self.store.held(token)):",
-                "if (held := []):",
+                "if held := await self.store.held(token):",
+                "if held := []:",
             ),
         ),
         "tests/service/test_source.py tests/contract/test_dynamodb.py -k lost",
