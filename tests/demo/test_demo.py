@@ -103,7 +103,7 @@ class Rough(Fargate):
     def _crash(self) -> str:
         return "crashed"
 
-    def _roll(self) -> str:
+    def roll(self) -> str:
         return "rolled"
 
 

@@ -88,7 +88,7 @@ def test_a_claim_whose_answer_was_lost_is_taken_for_our_own() -> None:
 
 
 def test_a_claim_that_was_lost_on_its_way_is_made_again_under_a_token_of_its_own() -> None:
-    """What the first one took all the same, others may have taken over and given back since (seed 21090)."""
+    """What the first one took all the same, others may have taken over and released since (seed 21090)."""
 
     class Deaf(Unsteady):
         async def claim_next(self, *, token: str, by: str, limit: int, look: Look = Look.ONWARD) -> Claimed:

@@ -46,7 +46,7 @@ class RetryingSource:
             for token in tokens[-TOKENS:]:
                 if held := await self.store.held(token):
                     return Claimed(held, [])  # the statement had got through, only its answer had not
-            # Each try has its own: what the one before may have taken, others may have taken over and given back since.
+            # Each try has its own: what the one before may have taken, others may have taken over and released since.
             tokens.append(self.new_token())
             return await self.store.claim_next(token=tokens[-1], by=self.by, limit=limit, look=look)
 
