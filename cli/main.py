@@ -143,9 +143,9 @@ def redrive(
 
 
 async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -> Transaction:
-    await _found(desk, id_)
+    record = await _found(desk, id_)
     try:
-        return await desk.store.redrive(id_, by=by, approved_by=approved_by, why=why)
+        return await desk.store.redrive(record.id, by=by, approved_by=approved_by, why=why)
     except Refused as refused:
         raise Trouble(
             str(refused),
@@ -424,6 +424,8 @@ def _at_desk(at: Target, work: Callable[[Desk], Awaitable[T]]) -> T:
 
 async def _found(desk: Desk, id_: str) -> Transaction:
     if not ID.fullmatch(id_):
+        if record := await _masked(desk, id_):
+            return record
         raise Trouble(
             f"{id_[:40]!a} cannot be the id of a transaction",
             "an id is 1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit",
@@ -434,6 +436,18 @@ async def _found(desk: Desk, id_: str) -> Transaction:
     near = await _nearest(desk, id_)
     hint = f"the nearest ids are {' and '.join(near)}" if near else "see the id in the file or system that it came from"
     raise Trouble(f"there is no transaction {id_} in {desk.target}", hint)
+
+
+async def _masked(desk: Desk, shown: str) -> Transaction | None:
+    """The one in review whose id is shown so: who sees but the mask of a card must get it off the desk all the same."""
+    alike = [one for one in await desk.store.review(REVIEW_LIMIT) if one.id != shown == views.named(one.id)]
+    if len(alike) > 1:
+        raise Trouble(
+            f"{len(alike)} of the transactions in review are shown as {shown}",
+            "take the whole id from the file or system that it came from",
+            Exit.USAGE,
+        )
+    return alike[0] if alike else None
 
 
 async def _nearest(desk: Desk, id_: str) -> Sequence[str]:

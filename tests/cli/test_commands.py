@@ -323,6 +323,25 @@ def test_two_people_redrive_it(confirm: Cli) -> None:
     assert "REVIEW" in result.out
 
 
+def test_what_is_shown_masked_leaves_the_desk_by_the_name_that_it_is_shown_under(confirm: Cli) -> None:
+    """A producer that writes to the datastore itself may have taken a card's number for an id."""
+    in_review(confirm, "order-4111111111111111")
+    (shown,) = (one["id"] for one in json.loads(confirm("review", "--json").out)["review"])
+    assert shown == "order-****1111"
+    assert redrive(confirm, shown).code == Exit.OK
+    assert confirm.find("order-4111111111111111").status is Status.PENDING
+    assert redrive(confirm, shown).code == Exit.USAGE, "it is on no desk any more"
+
+
+def test_one_of_two_that_are_shown_alike_is_not_guessed(confirm: Cli) -> None:
+    for id_ in ("4111111111111111", "4222222200061111"):
+        in_review(confirm, id_)
+    result = redrive(confirm, "****1111")
+    assert result.code == Exit.USAGE
+    assert "2 of the transactions in review are shown as ****1111" in result.err
+    assert redrive(confirm, "4111111111111111").code == Exit.OK
+
+
 @pytest.mark.parametrize(
     ("by", "approved_by", "why"),
     [("ana", "ana", "x"), ("ana", " ANA ", "x"), ("ana", "ben", " "), ("", "ben", "x"), ("ana", " ", "x")],
