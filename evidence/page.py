@@ -17,7 +17,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { margin-bottom: .2rem } h2 { margin: 2.5rem 0 .2rem; border-top: 1px solid var(--line); padding-top: 1.2rem }
 table { border-collapse: collapse; font-size: .9rem; margin: .6rem 0; width: 100% }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.counts { width: auto } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .8rem; margin: .8rem 0 }
 dl div { background: var(--soft); border-radius: .4rem; padding: .5rem .8rem } dt { font-size: .8rem }
 dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
@@ -69,7 +69,7 @@ def _part(one: Mapping[str, Any]) -> str:
     if one["counts"]:
         struck = sorted(one["counts"].items(), key=lambda pair: -pair[1])
         cells = "".join(f'<tr><td>{_words(kind)}</td><td class="number">{_shown(n)}</td></tr>' for kind, n in struck)
-        counts = f"<table><tr><th>Of a kind<th>How often</tr>{cells}</table>"
+        counts = f"<table class=counts><tr><th>Of a kind<th class=number>How often</tr>{cells}</table>"
     commit = one["commit"][:12] + ("+" if one["commit"].endswith("+") else "")
     return f"""<h2 id="{one["part"]}">{_words(one["part"])}: {_verdict(one)}</h2>
 <p>{escape(one["claim"])}</p>
