@@ -1,7 +1,7 @@
 """What must hold while a life is played, whatever strikes: it looks at writes and calls. At the end follow the oracles
 of every run (simulation/oracles.py). They share no rule with the core.
 
-Each is proven able to fail by a broken variant (tests/simulation/test_variants.py), or by a test of its own.
+Each is proven able to fail by a broken variant (tests/variants).
 """
 
 from __future__ import annotations

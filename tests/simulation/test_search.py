@@ -15,7 +15,8 @@ from simulation.play import play
 from simulation.reading import TROUBLES, life_of
 from simulation.search import CHUNK, Search, search
 from simulation.shrink import shrink
-from tests.simulation.variants import VARIANTS, Variant, broken, first_found
+from tests.variants.edits import broken
+from tests.variants.registry import Variant, fallen
 
 
 def test_a_search_finds_the_same_on_one_core_and_on_two() -> None:
@@ -31,15 +32,12 @@ def test_a_search_finds_the_same_on_one_core_and_on_two() -> None:
 
 @pytest.fixture(scope="module")
 def failing() -> tuple[Variant, int]:
-    (variant,) = (one for one in VARIANTS if one.name == "amount not compared")
-    found = first_found(variant)
-    assert found
-    return variant, found.seed
+    return fallen("amount not compared")
 
 
 def test_a_failing_seed_shrinks_to_what_it_takes(failing: tuple[Variant, int]) -> None:
     variant, seed = failing
-    with broken(variant):
+    with broken(variant.in_a_life):
         setup = shrink(seed, "ledger")
         played = play(seed, setup)
         assert played.violations[0].oracle == "ledger"
@@ -53,7 +51,7 @@ def test_a_failing_seed_shrinks_to_what_it_takes(failing: tuple[Variant, int]) -
 
 def test_it_is_told_what_the_smallest_is(failing: tuple[Variant, int], capsys: pytest.CaptureFixture[str]) -> None:
     variant, seed = failing
-    with broken(variant):
+    with broken(variant.in_a_life):
         assert main(["--seed", str(seed)]) == 1
     shown = capsys.readouterr().out
     assert re.search(r"the smallest: [12] transactions, 1 workers, other_amount x [12]", shown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import subprocess
@@ -14,11 +13,11 @@ import pytest
 
 from simulation.__main__ import main
 from simulation.chance import FAULTS, Setup
-from simulation.judge import ORACLES
 from simulation.loop import Stalled, VirtualLoop
 from simulation.play import play
 from tests.docs.markdown import ROOT
-from tests.simulation.variants import VARIANTS, broken, first_found
+from tests.variants.edits import broken
+from tests.variants.registry import fallen
 
 SEEDS = 250
 CANARY = next(seed for seed in range(10_000) if Setup.of(seed).canary and play(seed, canary=True).canary)
@@ -48,11 +47,9 @@ def test_a_seed_is_the_same_life_each_time() -> None:
 
 
 def test_a_failing_seed_says_how_to_play_it_again(capsys: pytest.CaptureFixture[str]) -> None:
-    (variant,) = (one for one in VARIANTS if one.name == "resent without asking")
-    found = first_found(variant)
-    assert found
-    seed = str(found.seed)
-    with broken(variant):
+    variant, number = fallen("another amount leaves no trace of sending")
+    seed = str(number)
+    with broken(variant.in_a_life):
         assert main(["--first", seed, "--seeds", "1"]) == 1
         assert f"python -m simulation --seed {seed}" in capsys.readouterr().out
         assert main(["--seed", seed, "--whole"]) == 1
@@ -78,13 +75,6 @@ def test_one_life_in_a_hundred_has_the_canary() -> None:
 
 def test_both_alternatives_are_played() -> None:
     assert {Setup.of(seed).streams for seed in range(SEEDS)} == {True, False}
-
-
-def test_each_oracle_is_proven_by_a_variant_or_by_its_own_test() -> None:
-    """Those of every run have tests/simulation/test_oracles.py; tests/variants holds at which seed one falls."""
-    found = json.loads((ROOT / "tests" / "variants" / "known.json").read_text())
-    registry = {oracle for one in found.values() for _, oracles in one["seeds"].values() for oracle in oracles}
-    assert set(ORACLES) - {one.oracle for one in VARIANTS} - registry == {"order", "starved"}
 
 
 def test_time_jumps_to_the_next_timer_and_no_further() -> None:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import Any
 
 from evidence.record import Evidence, Table, keep
 from tests import forked
 from tests.forked import Done, Job, Ran
+from tests.variants.known import Found, Seeds, load, save
 
-KNOWN = Path(__file__).parent / "known.json"
 MOST_SEEDS = 2000
 """So many lives may a variant take to be found."""
 TEST_SECONDS, LIFE_SECONDS = 75.0, 300.0
@@ -39,19 +36,6 @@ TEXTUAL = (
     "tests/variants/test_registry.py*",
 )
 """Tests that look at the text of the code, and not at what it does: what they notice is not noticed."""
-
-Seeds = dict[str, tuple[int, list[str]]]
-"""By kind of life: the first seed at which it is found, and by which oracles."""
-
-
-@dataclass
-class Found:
-    """Of one variant."""
-
-    seeds: Seeds = field(default_factory=dict)
-    killers: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    errors: list[str] = field(default_factory=list)
 
 
 def _in_lives(name: str, seeds: Sequence[int]) -> Callable[[Callable[[Any], None]], Seeds]:
@@ -96,22 +80,11 @@ def _in_tests(name: str, arguments: str | Sequence[str], most: int) -> Callable[
     return work
 
 
-def _registry(tell: Callable[[Any], None]) -> list[tuple[str, tuple[str, ...], str, str, str, str]]:
+def _registry(tell: Callable[[Any], None]) -> list[tuple[str, tuple[str, ...], str, str, str]]:
     """What this process must know of them, without the product in it."""
     from tests.variants.registry import VARIANTS
 
-    return [(one.name, one.of, one.stores, one.tests, one.oracle, one.unseen) for one in VARIANTS]
-
-
-def _known() -> dict[str, Found]:
-    kept = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
-    return {name: Found({kind: (seed, oracles) for kind, (seed, oracles) in one["seeds"].items()}, one["killers"])
-            for name, one in kept.items()}  # fmt: skip
-
-
-def _write(found: Mapping[str, Found]) -> None:
-    kept = {name: {"seeds": one.seeds, "killers": one.killers} for name, one in sorted(found.items())}
-    KNOWN.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    return [(one.name, one.of, one.stores, one.tests, one.unseen) for one in VARIANTS]
 
 
 def _is_test_of_text(test: str) -> bool:
@@ -119,7 +92,7 @@ def _is_test_of_text(test: str) -> bool:
 
 
 def _test_jobs(rows: Sequence[Any], known: Mapping[str, Found], *, search: bool) -> Iterator[Job]:
-    for name, _, _, files, _, _ in rows:
+    for name, _, _, files, _ in rows:
         killers = known.get(name, Found()).killers
         if search or killers:
             yield Job(f"tests {name}", _in_tests(name, files if search else killers, MOST_KILLERS), TEST_SECONDS)
@@ -162,7 +135,7 @@ def main() -> int:
     parser.add_argument("--lives", action="store_true", help="by the simulator alone")
     parser.add_argument("--tests", action="store_true", help="by tests alone")
     options = parser.parse_args()
-    began, known = time.monotonic(), _known()
+    began, known = time.monotonic(), load()
     both = options.lives is options.tests
     forked.load()
     (registry,) = forked.children([Job("registry", _registry)])
@@ -187,7 +160,7 @@ def main() -> int:
             _take(done, found)
             print(f"{number:>3} {done.seconds:>6.1f} s  {done.job.name}: {_said(done)}", flush=True)
             if search:
-                _write({row[0]: found[row[0]] for row in registry.answer if row[0] in found})
+                save({row[0]: found[row[0]] for row in registry.answer if row[0] in found})
     whole = (both or search) and options.only == "*"
     return _report(rows, found if whole else {**known, **found}, time.monotonic() - began, whole=whole)
 
@@ -221,7 +194,7 @@ def _is_whole(rows: Sequence[Any], known: Mapping[str, Found]) -> bool:
 
 def _report(rows: Sequence[Any], found: Mapping[str, Found], seconds: float, *, whole: bool) -> int:
     table, survived = [], []
-    for name, of, stores, _, _, unseen in rows:
+    for name, of, stores, _, unseen in rows:
         one = found.get(name, Found())
         noticed = bool(one.killers) and bool(one.seeds or unseen) and len(one.killers) + len(one.seeds) > 1
         if not noticed:
@@ -233,7 +206,7 @@ def _report(rows: Sequence[Any], found: Mapping[str, Found], seconds: float, *, 
     for name, of, stores, seeds, oracles, tests, _ in table:
         print(f"{name:<62} {of:<8} {stores:<9} {seeds:<26} {tests:>5}  {oracles}")
     lives = sum(1 for row in rows if found.get(row[0], Found()).seeds)
-    seen = [row for row in rows if not row[5]]
+    seen = [row for row in rows if not row[4]]
     print(f"\n{len(rows)} variants in {seconds:.0f} s; {lives} of {len(seen)} fall in a life; {len(survived)} survive")
     for name in survived:
         print(f"  SURVIVES: {name}", *found.get(name, Found()).errors[:1])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.variants.edits import Code, Edit, Migration, Sql, Value
+from tests.variants.known import load
 from workers.domain.outcomes import Retryable
 
 ASKED: Mapping[str, str] = {
@@ -127,9 +128,8 @@ class Variant:
     edits: tuple[Edit, ...]
     tests: str
     """Of pytest: the files worth running with it, and `-k`."""
-    oracle: str = ""
-    """Of the simulator, one that must find it. None: `unseen` says why."""
     unseen: str = ""
+    """Why no life of the simulator can find it; else known.json has what does."""
     model: tuple[Edit, ...] = ()
     """For the simulator: the same of what it has in place of PostgreSQL's statements."""
 
@@ -249,7 +249,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         f"{_DOMAIN} tests/contract/test_store.py tests/contract/test_dynamodb.py -k 'domain or memory or postgres or dynamodb'",
-        "final moved",
         model=(
             Code(
                 f"{MODEL}due",
@@ -271,7 +270,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", _LEASE_SQL, ""),
         ),
         _CORE,
-        "two holders",
         model=(
             Code(
                 f"{MODEL}due",
@@ -303,7 +301,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "one token",
         model=(Code(f"{MODEL}_claimed", "token=wanted.token if held", "token=(row.token or wanted.token) if held"),),
     ),
     Variant(
@@ -315,14 +312,12 @@ VARIANTS: tuple[Variant, ...] = (
             Code("simulation.life:Life.new_token", 'f"{self.name}.{self.tokens}"', "self.name"),
         ),
         "tests/serverless/test_handlers.py tests/service/test_source.py -k 'token_of_its_own'",
-        "one token",
     ),
     Variant(
         "lease not looked at before a call",
         ("E7",),
         (Code(f"{CONFIRMING}Confirmer._no_call", "lease_until is None or ends > lease_until", "False"),),
         f"{_DOMAIN} {_STREAM}",
-        "lease",
     ),
     Variant(
         "claims wait for each other's rows",
@@ -336,7 +331,6 @@ VARIANTS: tuple[Variant, ...] = (
         ("E9",),
         (Sql("CLAIM", "FOR UPDATE OF t SKIP LOCKED", ""),),
         _RACES,
-        "two holders",
         model=(Code(f"{MODEL}picked", "row = running.unlocked(seen.id)", "row = running.lock(seen.id)"),),
     ),
     Variant(
@@ -355,7 +349,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _DYNAMO,
-        "two holders",
     ),
     Variant(
         "own won claim not recognised",
@@ -384,7 +377,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "ORDER BY t.due_at, t.id LIMIT", "ORDER BY t.due_at DESC, t.id LIMIT"),
         ),
         _BOTH + " tests/contract/test_dynamodb.py",
-        "starved",
         model=(
             Code(
                 f"{MODEL}_claim",
@@ -401,7 +393,6 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{POSTGRES}PostgresStore.claim_next", "if look is Look.SWEEP:", "if False:"),
         ),
         "tests/contract/test_fence.py tests/contract/test_dynamodb.py tests/contract/test_postgres.py -k 'plan_reads or what_a_plan or due or many or hint or strands'",
-        "liveness",
     ),
     Variant(
         "only what became due lately is looked for",
@@ -415,7 +406,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "liveness",
         model=(
             Code(
                 f"{MODEL}due", "row.due_at > now or", "row.due_at > now or row.due_at < now - timedelta(minutes=15) or"
@@ -428,7 +418,6 @@ VARIANTS: tuple[Variant, ...] = (
         ("E16",),
         (Code(f"{CONFIRMING}Confirmer._answer", "key = record.id", 'key = f"{record.id}-{record.attempt}"'),),
         _CORE,
-        "two effects",
     ),
     Variant(
         "key made at the call and kept nowhere",
@@ -441,7 +430,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "two effects",
     ),
     Variant(
         "sending not noted before the call",
@@ -451,7 +439,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "WHEN p.lease_until IS NOT NULL THEN greatest(p.lease_until, p.others_until)", ""),
         ),
         _CORE,
-        "asked first",
         model=(Code(f"{MODEL}_claimed", "last = greatest(row.lease_until, others)", "last = greatest(last, others)"),),
     ),
     Variant(
@@ -465,7 +452,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         f"{_DOMAIN} {_STREAM}",
-        "lease",
     ),
     Variant(
         "time-out means failed",
@@ -479,7 +465,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "ledger",
     ),
     Variant(
         "time-out means success",
@@ -492,14 +477,12 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "ledger",
     ),
     Variant(
         "resent past the key window",
         ("E21",),
         (Code(f"{TRANSITIONS}may_resend", "now + policy.call_timeout < first + policy.key_window", "True"),),
         _CORE,
-        "key window",
     ),
     Variant(
         "key window not looked at again after the wait",
@@ -512,7 +495,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _DOMAIN,
-        "key window",
     ),
     Variant(
         "first 'not found' means declined",
@@ -525,7 +507,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "ledger",
     ),
     Variant(
         "grace period of nothing",
@@ -539,14 +520,12 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{TRANSITIONS}may_resend", "record.last_sent_at + policy.grace <= now", "True"),
         ),
         _CORE,
-        "grace",
     ),
     Variant(
         "amount not compared",
         ("E23",),
         (Code(f"{TRANSITIONS}_confirmed", "outcome.amount != record.amount or ", ""),),
         _CORE,
-        "ledger",
     ),
     Variant(
         "amounts as floats",
@@ -580,7 +559,6 @@ VARIANTS: tuple[Variant, ...] = (
         ("E26",),
         (Code(f"{TRANSITIONS}_confirmed", " or outcome.currency != record.currency", ""),),
         _CORE,
-        "ledger",
     ),
     Variant(
         "refusal tried again for ever",
@@ -605,14 +583,12 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _READ,
-        "ledger",
     ),
     Variant(
         "error of the gateway means not done",
         ("E28",),
         (_proof(500, "error", "confirm", outcome=Retryable),),
         _READ,
-        "asked first",
     ),
     Variant(
         "429 eats attempts",
@@ -630,7 +606,6 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}_update", ', {"N": str(move.before.version)}]', "]"),
         ),
         _BOTH,
-        "fence",
         model=(Code(f"{MODEL}_settle", '_behind_the_fence(running, id_, group["token"])', "running.lock(id_)"),),
     ),
     Variant(
@@ -642,7 +617,6 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{DYNAMODB}_update", '{"N": str(move.before.version)}]', '{"S": move.before.status.value}]'),
         ),
         _BOTH,
-        "fence",
         model=(
             Code(
                 f"{MODEL}_settle",
@@ -666,7 +640,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _BOTH,
-        "fence",
         model=(
             Code(
                 f"{MODEL}_settle",
@@ -728,7 +701,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "'REVIEW', attempt, reason, cause", "'REVIEW', attempt, '', cause"),
         ),
         _CORE,
-        "cause",
         model=(Code(f"{MODEL}_claim", "why=after.reason", "why=''"),),
     ),
     Variant(
@@ -739,7 +711,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "'REVIEW', attempt, reason, cause", "'REVIEW', attempt, reason, NULL"),
         ),
         _CORE,
-        "cause",
         model=(Code(f"{MODEL}_claim", "cause=desk[0]", "cause=None"),),
     ),
     Variant(
@@ -759,7 +730,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "FROM changed WHERE taken_over ), to_review", "FROM changed WHERE false ), to_review"),
         ),
         _CORE,
-        "history",
         model=(Code(f"{MODEL}_claim", "if after.taken_over:", "if False:"),),
     ),
     Variant(
@@ -795,7 +765,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("SETTLE", "SET status = m.status", "SET amount = t.amount / 10, status = m.status"),
         ),
         _CORE,
-        "lost",
         model=(Code(f"{MODEL}_settle", 'status=group["status"],', "status=group['status'], amount=row.amount // 10,"),),
     ),
     # --- lease and crash
@@ -811,7 +780,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _BOTH,
-        "lease",
         model=(
             Code(
                 f"{MODEL}_extend",
@@ -842,7 +810,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "two holders",
         model=(
             Code(
                 f"{MODEL}due",
@@ -867,7 +834,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _BOTH,
-        "starved",
         model=(
             Code(
                 f"{MODEL}_claim",
@@ -966,7 +932,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _BOTH,
-        "fence",
         model=(
             Code(
                 f"{MODEL}_settle",
@@ -986,7 +951,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "asked first",
     ),
     Variant(
         "what is exhausted is dropped silently",
@@ -1000,7 +964,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "ELSE :owner::text END", "ELSE left(:owner::text, 0) END"),
         ),
         _CORE,
-        "desk",
         model=(
             Code(f"{MODEL}_claimed", "owner=row.owner if held else wanted.owner", "owner=row.owner if held else ''"),
         ),
@@ -1016,7 +979,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "liveness",
     ),
     Variant(
         "unexpected error ends the payment",
@@ -1030,7 +992,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "ledger",
     ),
     # --- operations
     Variant(
@@ -1041,7 +1002,6 @@ VARIANTS: tuple[Variant, ...] = (
             Migration("0014", "AND status = 'REVIEW'", ""),
         ),
         _CORE,
-        "final moved",
         model=(
             Code(
                 f"{MODEL}_redrive",
@@ -1061,7 +1021,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "two effects",
     ),
     Variant(
         "who asks also approves",
@@ -1077,7 +1036,6 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{EVIDENCE}_clean", r'if digits > 4 or re.search(r"\d{3}", reason):', "if False:"),
         ),
         "tests/domain/test_redaction.py tests/gateway/test_payments.py tests/telemetry/test_lines.py",
-        "secret",
     ),
     # --- money first
     Variant(
@@ -1091,7 +1049,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "asked first",
     ),
     Variant(
         "redrive forgets that it was sent",
@@ -1109,7 +1066,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "two effects",
         model=(Code(f"{MODEL}_redrive", "last_sent_at=last,", "last_sent_at=None, first_sent_at=None,"),),
     ),
     Variant(
@@ -1123,7 +1079,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "asked first",
     ),
     Variant(
         "resent without asking",
@@ -1136,7 +1091,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "two effects",
     ),
     Variant(
         "shadow mode puts unasked on a desk",
@@ -1166,7 +1120,6 @@ VARIANTS: tuple[Variant, ...] = (
             Sql("CLAIM", "CASE WHEN :only_ask::boolean THEN clock.now WHEN", "CASE WHEN"),
         ),
         _SHADOW,
-        "shadow",
         model=(
             Code(f"{MODEL}_claimed", "if wanted.only_ask:", "if False:"),
             Code(f"{MODEL}_claimed", "if wanted.only_ask or (desk", "if (desk"),
@@ -1203,7 +1156,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _SHADOW,
-        "asked first",
         model=(Code(f"{MODEL}_others", "return until is not None and", "return False and"),),
     ),
     Variant(
@@ -1230,14 +1182,12 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _READ,
-        "two effects",
     ),
     Variant(
         "leases are looked up by id",
         ("M5",),
         (Code(f"{STREAM}hold_of", "return record.id, record.token", "return record.id, None"),),
         _STREAM,
-        "lease",
     ),
     Variant(
         "canary by its name alone",
@@ -1283,7 +1233,6 @@ VARIANTS: tuple[Variant, ...] = (
             _constant(f"{DYNAMODB}_OWN_FAULTS", ()),
         ),
         "tests/contract/test_rules.py",
-        "liveness",
     ),
     Variant(
         "wait does not grow after what is not counted",
@@ -1343,7 +1292,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         f"tests/contract/test_rules.py {_STORE} -k 'postgres or dynamodb or invalid or large'",
-        "liveness",
     ),
     Variant(
         "a receipt is stored masked",
@@ -1422,7 +1370,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "key window",
         model=(Code(f"{MODEL}_claimed", "elif first is not None and first > now + wanted.skew:", "elif False:"),),
     ),
     # --- survivors
@@ -1438,7 +1385,6 @@ VARIANTS: tuple[Variant, ...] = (
             Migration("0014", "AND version = expected AND status = 'REVIEW'", ""),
         ),
         "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
-        "fence",
         model=(Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW")', "False"),),
     ),
     Variant(
@@ -1452,7 +1398,6 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "key window",
     ),
     Variant(
         "key window without room for the call",
@@ -1465,14 +1410,12 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         _CORE,
-        "key window",
     ),
     Variant(
         "sent past the deadline",
         ("S6",),
         (Code(f"{CONFIRMING}Confirmer._too_late", "if now >= record.deadline", "if False"),),
         _LATE,
-        "deadline",
     ),
     Variant(
         "resent past the deadline",
@@ -1486,7 +1429,6 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{TRANSITIONS}may_resend", "and now < record.deadline", ""),
         ),
         _LATE,
-        "deadline",
     ),
     Variant(
         "a stale read decides whose write it was",
@@ -1501,3 +1443,9 @@ VARIANTS: tuple[Variant, ...] = (
         _STREAM,
     ),
 )
+
+
+def fallen(name: str) -> tuple[Variant, int]:
+    """A variant, and the seed at which it is known to fall."""
+    (variant,) = (one for one in VARIANTS if one.name == name)
+    return variant, load()[name].first[0]
