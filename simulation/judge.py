@@ -32,7 +32,7 @@ from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
 
 ORACLES: Mapping[str, str] = {
-    **{name: sentence for name, sentence in AT_THE_END.items() if name != "open"},
+    **{name: sentence for name, sentence in AT_THE_END.items() if name not in ("open", "starved")},
     "fence": "No write by whoever does not hold it.",
     "two holders": "No claim while a lease stands.",
     "lease": "No call begins that the lease could end in.",

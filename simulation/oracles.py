@@ -447,9 +447,13 @@ def order(operations: Iterable[Operation], begins: Mapping[str, int] | None = No
 
 
 def _disorder(operations: Sequence[Operation], begins: int | None) -> list[str]:
-    writes = sorted((one for one in operations if one.wrote is not None), key=lambda one: one.wrote or 0)
+    writes = sorted(
+        (one for one in operations if one.wrote is not None), key=lambda one: (one.wrote or 0, one.saw or 0)
+    )
     said, version, last = [], begins, None
     for one in writes:
+        if one.saw is not None and (one.wrote or 0) <= one.saw:
+            said.append(f"{one.who} wrote version {one.wrote} over {one.saw}")
         if one.saw != version:
             said.append(f"{one.who} wrote version {one.wrote} over {one.saw}, and version {version} stood")
         if last and one.ended is not None and one.ended < last.began:

@@ -139,6 +139,7 @@ class World:
         came = [one for one in self.transactions if one.id not in bare]
         effects = {id_: those for id_, those in self.ledger.effects.items() if id_ not in bare or len(those) > 1}
         stage.judge.ends(came, records, effects, apart=apart, late=self.late, marked=self._marked)
+        self.database.put_in_order()
         for stranger in self.database.strangers:
             stage.judge.finds("desk", stranger, "is no transaction, and no desk has it")
         causes = Counter[str]()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from simulation.life import START, Life, Stage
+from simulation.oracles import Operation, order
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
@@ -28,6 +29,8 @@ class Database(ABC):
         """Of an index that has some."""
         self.bare: set[str] = set()
         """Transactions whose item had no room for more, so that they lie on a desk and have no history."""
+        self._operations: list[Operation] = []
+        self._begins: dict[str, int] = {}
 
     @abstractmethod
     def store(self, life: Life, policy: Policy | None = None) -> Store:
@@ -54,12 +57,32 @@ class Database(ABC):
         """What somebody else wrote and no desk has."""
         return ()
 
+    def told(self, life: Life, began: float, records: Iterable[Transaction]) -> None:
+        """The adapter of `life` says now that these stand, asked for it at `began`."""
+        now = self.stage.loop.seconds
+        self._operations += [Operation(one.id, life.name, began, now, one.version, None) for one in records]
+
+    def put_in_order(self) -> None:
+        """Holds what the adapters told to what stood."""
+        told = [one for one in self._operations if one.id not in self.bare]
+        self.stage.judge.violations += order(told, self._begins)
+        self._operations.clear()
+
+    def begins_anew(self) -> None:
+        """It was set back: what was told before that says nothing of what stands now."""
+        self.put_in_order()
+        self._begins = {record.id: record.version for record in self.records.values()}
+
     def wrote(self, life: Life, before: Transaction | None, after: Transaction | None) -> None:
         """A write of `life`, right as it happens."""
         stage = self.stage
         if after is None:
             return
         self.records[after.id] = after
+        saw = before.version if before else None
+        if before is None or saw != after.version or before.history != after.history:
+            now = stage.loop.seconds
+            self._operations.append(Operation(after.id, life.name, now, now, saw, after.version))
         stage.judge.writes(life.name, before, after, stage.now())
         if before is None:
             stage.journal.tell(life.name, "adds", after.id, f"{after.amount} {after.currency}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from simulation.life import Life, Stage
 from simulation.stores.common import Database
 from simulation.stores.expressions import Insert, Item, Unknown, Update, Value, change, condition, statement
 from workers.domain.policy import Policy
+from workers.domain.ports import Claimed, Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.serverless.run_lock import SHADOW
 from workers.stores.dynamodb import CANARIES_SHARD, REVIEW_SHARD, RUN_ITEM, DynamoDbStore, Unreadable, parse
@@ -458,6 +459,26 @@ def _id_of(one: Mapping[str, Any]) -> str:
     return read.key(one["Parameters"]) if isinstance(read, Update) else str(read.item(one["Parameters"])["id"]["S"])
 
 
+@dataclass
+class HeardStore(DynamoDbStore):
+    """The production's own; what it tells is held to what stood (the oracle `order`)."""
+
+    _: KW_ONLY
+    database: Database
+    life: Life
+
+    async def claim(self, **wanted: Any) -> Claimed:
+        began = self.life.stage.loop.seconds
+        claimed = await super().claim(**wanted)
+        self.database.told(self.life, began, claimed.held)
+        return claimed
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        won = await super().settle(moves)
+        self.database.told(self.life, 0.0, [move.after for move, stands in zip(moves, won, strict=True) if stands])
+        return won
+
+
 class DynamoDatabase(Database):
     """The table, and what the play must know of it."""
 
@@ -479,7 +500,8 @@ class DynamoDatabase(Database):
         return Client(self.table, life, self._wrote)
 
     def store(self, life: Life, policy: Policy | None = None) -> DynamoDbStore:
-        return DynamoDbStore(self.client(life), TABLE, INDEX, self.shards, life, policy or life.policy)
+        client, policy = self.client(life), policy or life.policy
+        return HeardStore(client, TABLE, INDEX, self.shards, life, policy, database=self, life=life)
 
     def _wrote(self, life: Life, before: Item | None, after: Item) -> None:
         id_ = after["id"]["S"]
@@ -541,6 +563,7 @@ class DynamoDatabase(Database):
         ours = [item for id_, item in self.table.items.items() if not id_.startswith(("#", FOREIGN_ID))]
         self.records = {one.id: one for one in map(_record, ours) if one}
         self.bare = {item["id"]["S"] for item in ours} - set(self.records)
+        self.begins_anew()
 
 
 def _history(item: Item | None) -> tuple[HistoryEntry, ...]:

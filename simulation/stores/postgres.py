@@ -14,7 +14,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ import asyncpg
 from simulation.life import Life, Stage
 from simulation.stores.common import Database
 from workers.domain.policy import LONGEST_LEASE, Policy
+from workers.domain.ports import Claimed, Move
 from workers.domain.transaction import Transaction, is_canary, utc
 from workers.stores import postgres
 from workers.stores import statements as sql
@@ -858,6 +859,26 @@ def _timed(text: str, parameters: Sequence[Any], now: datetime) -> tuple[Any, ..
     )
 
 
+@dataclass
+class HeardStore(PostgresStore):
+    """The production's own; what it tells is held to what stood (the oracle `order`)."""
+
+    _: KW_ONLY
+    database: Database
+    life: Life
+
+    async def claim_next(self, **wanted: Any) -> Claimed:
+        began = self.life.stage.loop.seconds
+        claimed = await super().claim_next(**wanted)
+        self.database.told(self.life, began, claimed.held)
+        return claimed
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        won = await super().settle(moves)
+        self.database.told(self.life, 0.0, [move.after for move, stands in zip(moves, won, strict=True) if stands])
+        return won
+
+
 class PostgresDatabase(Database):
     """The server, and what the play must know of it."""
 
@@ -867,7 +888,7 @@ class PostgresDatabase(Database):
 
     def store(self, life: Life, policy: Policy | None = None) -> PostgresStore:
         pool: Any = Pool(self.server, life, self._committed)
-        return PostgresStore(pool, policy or life.policy)
+        return HeardStore(pool, policy or life.policy, database=self, life=life)
 
     def _committed(self, life: Life, running: Running, before: dict[str, Stored]) -> None:
         if running.server is not self.server:  # it has been set back since
@@ -898,3 +919,4 @@ class PostgresDatabase(Database):
             self.stage.now, dict(rows), defaultdict(dict, {k: dict(v) for k, v in lines.items()}), shadow
         )
         self.records = {row.id: self._record(row) for row in rows.values()}
+        self.begins_anew()

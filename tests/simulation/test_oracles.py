@@ -225,6 +225,7 @@ def test_operations_in_one_order_are_acquitted() -> None:
 @pytest.mark.parametrize("wrong", [
     op("two over one", 5, 6, 3, 5),
     op("over what never was", 7, 8, 9, 10),
+    op("no new version", 7, 8, 4, 4),
     op("read what nobody wrote", 7, 8, 9),
     op("read what was replaced", 5, 6, 1),
     op("read before it was written", 0, 1, 2),

@@ -862,8 +862,8 @@ VARIANTS: tuple[Variant, ...] = (
         model=(
             Code(
                 f"{MODEL}PostgresDatabase.store",
-                "PostgresStore(pool, policy or life.policy)",
-                "PostgresStore(pool, policy or life.policy, life)",
+                "HeardStore(pool, policy or life.policy,",
+                "HeardStore(pool, policy or life.policy, life,",
             ),
             Code(
                 f"{POSTGRES}PostgresStore._skew",
