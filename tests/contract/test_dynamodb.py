@@ -12,16 +12,32 @@ from typing import Any
 
 import pytest
 
+from simulation.stores.dynamodb import INDEX, TABLE, DirectClient, Table
 from tests.contract.conftest import POLICY, SHARDS
 from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, find
-from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Retryable, Unknown
 from workers.domain.ports import Move
-from workers.domain.transaction import HistoryEntry, Status, from_text, to_text
+from workers.domain.transaction import CANARY, HistoryEntry, Status, from_text, to_text
 from workers.domain.transitions import Answer, Refused, decide
-from workers.stores.dynamodb import MOST_SHARDS, PAGE, PRIME, DynamoDbStore, StoreError, _entry, _line, to_item
+from workers.stores.common import arrived
+from workers.stores.dynamodb import (
+    EXPIRES,
+    FENCE,
+    MOST_SHARDS,
+    PAGE,
+    PRIME,
+    DynamoDbStore,
+    StoreError,
+    Unreadable,
+    _entry,
+    _line,
+    _update,
+    parse,
+    to_item,
+)
 
 Make = Callable[[Any], DynamoDbStore]
 
@@ -111,8 +127,17 @@ def test_unprocessed_keys_are_read_again(dynamodb: Make, clock: FakeClock) -> No
 
     store = dynamodb(lambda client: Client(client, partly))
     run(store.add(list(payments(10))))
+    began = clock.now()
     assert len(claim(store)) == 10
     assert reads == [10, 6, 2]
+    assert clock.now() - began == timedelta(seconds=0.05 + 0.1), "ever longer, while it is throttled"
+
+
+def test_no_call_reads_more_keys_than_dynamodb_takes(clock: FakeClock) -> None:
+    """The simulated table refuses more than 100."""
+    store = DynamoDbStore(DirectClient(Table()), TABLE, INDEX, SHARDS, clock, POLICY)
+    run(store.add(list(payments(101))))
+    assert len(claim(store, limit=101)) == 101
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -166,6 +191,7 @@ def test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody(
     assert {record.id for record in held} == {"p-0", "p-2"}
     [line] = told.history
     assert (told.id, line.by, line.now, line.at) == ("p-1", "w1", Status.REVIEW, clock.now())
+    assert (line.attempt, line.token, line.times) == (0, None, 1)
     assert field in line.why
     [broken] = run(store.review())
     assert broken.id == "p-1"
@@ -177,6 +203,52 @@ def test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody(
         with pytest.raises(Refused, match=field):
             run(store.redrive("p-1", by="ana", approved_by="ben", why="try"))
     assert claim(store, "t2") == []
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_it_is_told_when_not_even_a_desk_takes_an_item(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, moved: bool
+) -> None:
+    def around(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if name != "batch_execute_statement" or moved:
+            return call(**arguments)
+        return {"Responses": [{"Error": {"Code": "ValidationError"}} for _ in arguments["Statements"]]}
+
+    table = Table()
+    store = DynamoDbStore(DirectClient(table), TABLE, INDEX, SHARDS, clock, POLICY)
+    run(store.add([payment("p-0")]))
+    del table.items["p-0"]["amount"]
+    store = replace(store, client=Client(store.client, around))
+    assert len(run(store.claim(token="t", by="w1", limit=9)).to_review) == moved
+    assert ("p-0 can't be moved to a desk (ValidationError)" in caplog.text) is not moved
+
+
+def test_an_item_is_held_to_the_rules_unless_it_is_only_looked_at() -> None:
+    item = to_item(arrived(payment(), START), SHARDS)
+    fine = parse(item)
+    assert to_item(fine, SHARDS) == item
+    wrong = {**item, "amount": {"N": "-1"}}
+    assert parse(wrong, strictly=False) == fine._replace(amount=-1)
+    with pytest.raises(Unreadable, match="amount"):
+        parse(wrong)
+
+
+def test_nothing_but_a_canary_is_deleted_by_dynamodb() -> None:
+    canary = payment(f"{CANARY}{START:%Y%m%dT%H%M%SZ}", amount=1)
+    item = to_item(arrived(canary, START), SHARDS)
+    assert EXPIRES in item
+    assert parse(item).id == canary.id
+    with pytest.raises(Unreadable, match=EXPIRES):
+        parse({**to_item(arrived(payment(), START), SHARDS), EXPIRES: item[EXPIRES]})
+
+
+def test_a_change_writes_what_differs_and_nothing_else() -> None:
+    """Of a record that was read anew, too: equal to the first, and not the same."""
+    item = to_item(arrived(payment(), START), SHARDS)
+    before, after = parse(item), parse(item)._replace(tries=1)
+    changed = _update("t", Move(before, after), SHARDS)
+    assert changed["Statement"] == f'UPDATE "t" SET "tries" = ? WHERE {FENCE}'
+    assert changed["Parameters"] == [{"N": "1"}, item["id"], item["version"]]
 
 
 @pytest.mark.parametrize("value", [{"N": "12.5"}, {"S": "12"}, {"BOOL": True}])
@@ -268,6 +340,18 @@ def test_what_a_plan_reads_does_not_grow_with_the_shards(
     chance = 4 * shards * math.isqrt(limit // shards)
     assert client.keys <= (3 * limit if of else limit + chance) + shards * PAGE
     assert client.queries <= shards + 6 * (of or 0) + limit // page + 1
+
+
+def test_a_walk_reads_on_by_a_page_and_then_by_twice_as_much(clock: FakeClock) -> None:
+    client, limits = index(clock, 200, 1), list[int]()
+
+    def around(_: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        limits.append(arguments["Limit"])
+        return call(**arguments)
+
+    store = DynamoDbStore(Client(client, around), "t", "pending", 1, clock, POLICY)
+    assert len(run(store._walk(["0"], 10).take(170))) == 170
+    assert limits == [PAGE, PAGE, 2 * PAGE, 4 * PAGE]
 
 
 def test_a_report_reads_a_page_of_each_shard_at_most(clock: FakeClock) -> None:
@@ -496,6 +580,15 @@ LINES = (
     ("2026-01-05T09:00:00.000Z|w|PROCESSING|PENDING|1|t~of-tomorrow|words", None),
     ("2026-01-05T09:00:00.000Z|producer||PENDING|0||added", Cause.ADDED),
 )
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_line_says_how_often_it_was_so_and_since_when(times: int) -> None:
+    since = START if times > 1 else None
+    entry = HistoryEntry(
+        START + timedelta(hours=1), "w", Status.PROCESSING, Status.PENDING, 1, "t", "y", times, since, Cause.NOT_SENT
+    )
+    assert _entry(_line(entry)) == entry
 
 
 @pytest.mark.parametrize(("line", "cause"), LINES)

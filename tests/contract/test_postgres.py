@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -19,13 +19,16 @@ from tests.contract.test_store import answer, claim, done, find
 from tests.fakes import FakeClock, payment, payments, run
 from workers.database.connection import FreshPlans
 from workers.domain.outcomes import Confirmed, Retryable
-from workers.domain.ports import Look
-from workers.domain.transaction import Status
+from workers.domain.ports import Claimed, Look, Move
+from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Claim, decide
 from workers.migrations import Migration, SchemaError, check, migrate, migrations
 from workers.stores import postgres
 from workers.stores import statements as sql
+from workers.stores.common import arrived
 from workers.stores.named import Statement
-from workers.stores.postgres import SESSION, PostgresStore
+from workers.stores.postgres import SESSION, START, PostgresStore
+from workers.stores.statements import Position
 
 
 def store_of(database: Database, clock: FakeClock | None = None) -> PostgresStore:
@@ -175,6 +178,94 @@ def test_a_claim_beside_begins_a_stretch_ahead_and_another_one_when_that_is_done
     assert claim(Look.BESIDE) == [12]
     run(store.add([payment("p-13", created_at=clock.now())]))
     assert claim(Look.BESIDE) == [13]
+
+
+def test_a_stretch_lasts_for_its_full_claims_and_ends_with_one_that_is_not_full(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    class Ahead:
+        async def first(self, *_: object) -> None:
+            looks.append(1)
+
+    store = PostgresStore(cast(Any, None), POLICY, clock)
+    one, other = payment("p-0"), payment("p-1")
+    full, passing, short = Claimed([one, other], []), Claimed([one], [other]), Claimed([one], [])
+    fruit = iter([full, passing, full, short, full])
+
+    async def claimed(_: object) -> tuple[Claimed, Position]:
+        return next(fruit), START
+
+    monkeypatch.setattr(postgres, "STRETCH", 3)
+    monkeypatch.setattr(sql, "AHEAD", Ahead())
+    monkeypatch.setattr(store, "_claim", claimed)
+    found = []
+    for _ in range(5):
+        run(store.claim_next(token="t", by="w", limit=2, look=Look.BESIDE))
+        found.append(len(looks))
+    assert found == [1, 1, 1, 2, 3]
+
+
+class Refusing(PostgresStore):
+    """Of its rows in order: those of `late` go to a desk in passing, and no claim can take those of `poison`."""
+
+    def __init__(self, rows: int, poison: Collection[int] = (), late: Collection[int] = ()) -> None:
+        super().__init__(cast(Any, None), POLICY)
+        self.rows, self.poison, self.late, self.claims = rows, poison, late, 0
+
+    def _behind(self, wanted: Any) -> range:
+        first = int(wanted.ids[0]) if wanted.ids else int(wanted.after.id or -1) + 1
+        return range(first, min(first + wanted.limit, self.rows))
+
+    async def _claim_whole(self, wanted: Any) -> tuple[Claimed, Position]:
+        self.claims += 1
+        numbers = self._behind(wanted)
+        if set(numbers) & set(self.poison):
+            raise asyncpg.DataError("no")
+        held = [payment(str(n)) for n in numbers if n not in self.late]
+        to_review = [payment(str(n)) for n in numbers if n in self.late]
+        return Claimed(held, to_review), Position(START.due_at, str(numbers[-1])) if numbers else wanted.after
+
+    async def _first_of(self, wanted: Any) -> Position | None:
+        return next((Position(START.due_at, str(n)) for n in self._behind(wanted)), None)
+
+    async def _set_aside(self, id_: str, by: str, error: Exception) -> list[Transaction]:
+        return [payment(id_)]
+
+
+@pytest.mark.parametrize("poison", [[0], [7, 30], [63], [5, 6]])
+def test_a_claim_that_rows_refuse_takes_as_many_as_it_may_in_few_statements(poison: list[int]) -> None:
+    late = (1, 20, 21, 40)
+    store = Refusing(200, poison, late)
+    held, to_review = run(store.claim(token="t", by="w", limit=64))
+    assert sorted(int(one.id) for one in [*held, *to_review]) == list(range(64)), "no more, and none passed over"
+    assert {int(one.id) for one in to_review} == {*poison, *late}
+    assert store.claims < 40, "parts grow again behind a row that was in the way"
+
+
+def test_a_claim_that_a_row_refuses_ends_where_there_are_no_more() -> None:
+    store = Refusing(20, [3])
+    held, to_review = run(store.claim(token="t", by="w", limit=64))
+    assert (len(held), [one.id for one in to_review]) == (19, ["3"])
+
+
+def test_a_settle_that_a_row_refuses_wins_nothing_for_that_row_alone(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PostgresStore(cast(Any, None), POLICY, clock)
+    written: list[tuple[str, str]] = []
+
+    async def settle(moves: Sequence[Move]) -> list[bool]:
+        if any(move.before.id == "p-1" and move.after.status is Status.CONFIRMED for move in moves):
+            raise asyncpg.DataError("no")
+        written.extend((move.before.id, move.after.status) for move in moves)
+        return [True] * len(moves)
+
+    monkeypatch.setattr(store, "_settle", settle)
+    held = [decide(arrived(one, clock.now()), Claim("t", "w"), clock.now(), POLICY) for one in payments(3)]
+    assert run(store.settle([answer(one, clock, done(one)) for one in held])) == [True, False, True]
+    assert written == [("p-0", Status.CONFIRMED), ("p-1", Status.REVIEW), ("p-2", Status.CONFIRMED)]
 
 
 def test_a_claim_beside_begins_with_the_others_where_there_is_less_than_a_stretch(

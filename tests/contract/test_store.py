@@ -102,10 +102,35 @@ def test_a_claim_by_id_takes_only_these(store: Store) -> None:
 
 
 def test_the_longest_due_come_first(store: Store, clock: FakeClock) -> None:
-    for n in range(6):
+    for n in range(6, 0, -1):
         run(store.add([payment(f"p-{n}")]))
         clock.advance(1)
-    assert {r.id for r in claim(store, limit=3)} == {"p-0", "p-1", "p-2"}
+    assert [r.id for r in claim(store, limit=3)] == ["p-6", "p-5", "p-4"]
+
+
+def test_a_claim_takes_as_many_as_it_may_and_no_more(store: Store, clock: FakeClock) -> None:
+    """Some of what it comes by is held by others, and some goes to a desk in passing."""
+    run(store.add(list(payments(4))))
+    assert len(claim(store, "theirs", limit=2)) == 2
+    run(store.add([payment("late", hours=0.01)]))
+    clock.advance(60)
+    run(store.add([payment(f"z-{n}") for n in range(9)]))
+    held, to_review = run(store.claim(token="t2", by="w1", limit=5))
+    assert (len(held), [one.id for one in to_review]) == (4, ["late"])
+    assert len(claim(store, "t3", limit=4)) == 4
+
+
+def test_a_line_says_who_brought_it_and_what_came_last(store: Store, clock: FakeClock) -> None:
+    """Of a record as it is stored, with all its history, too."""
+    run(store.add(list(payments(2))))
+    claim(store)
+    clock.advance(1)
+    stored = [find(store, f"p-{n}") for n in range(2)]
+    ends = [decide(one, Answer(done(one), "w2"), clock.now(), POLICY) for one in stored]
+    assert run(store.settle([Move(*both) for both in zip(stored, ends, strict=True)])) == [True, True]
+    for one in ends:
+        assert find(store, one.id) == one
+        assert [line.by for line in one.history[1:]] == ["w1", "w2"]
 
 
 def test_what_is_not_due_waits(store: Store, clock: FakeClock) -> None:

@@ -211,6 +211,17 @@ def test_a_call_that_ends_as_the_time_is_over_is_made_and_no_later_one(more: flo
     assert len(gateway.calls) == calls
 
 
+@pytest.mark.parametrize(("more", "calls"), [(0.0, 1), (-0.001, 0)])
+def test_a_call_that_ends_as_its_lease_does_is_made_and_no_later_one(more: float, calls: int) -> None:
+    clock, gateway = FakeClock(), LedgerGateway()
+    record = arrived(payment(), START)
+    store = MemoryStore(clock, POLICY, {record.id: record})
+    until = START + POLICY.call_timeout + timedelta(seconds=more)
+    worker = Confirmer(store, gateway, clock, Even(), lambda: "t1", POLICY, "w1", lease_of=lambda _: until)
+    run(worker.confirm_batch(9))
+    assert len(gateway.calls) == calls
+
+
 def test_a_worker_that_is_cancelled_in_mid_call_ends_and_decides_nothing() -> None:
     class Waits(LedgerGateway):
         async def confirm(self, transaction: Transaction, key: str) -> Outcome:

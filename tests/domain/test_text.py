@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from workers.domain.outcomes import (
 )
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
-from workers.domain.transaction import Transaction, from_text, to_text
+from workers.domain.transaction import Transaction, from_text, to_text, utc
 from workers.domain.transitions import Answer, Claim, Redrive, Refused, decide
 from workers.stores.common import arrived
 
@@ -160,6 +160,15 @@ def test_a_time_of_any_year_is_read_again_and_sorts_as_text(year: int) -> None:
     time = datetime(year, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
     assert to_text(time) == f"{year:04d}-01-02T03:04:05.678Z"
     assert from_text(to_text(time)) == time
+
+
+def test_a_time_of_any_zone_is_one_in_utc_of_whole_milliseconds() -> None:
+    time = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    for zone in (UTC, timezone(timedelta(hours=2))):
+        assert (utc(time.astimezone(zone)).tzinfo, utc(time.astimezone(zone)).microsecond) == (UTC, 678_000)
+        whole = time.replace(microsecond=678_000).astimezone(zone)
+        assert (utc(whole).tzinfo, utc(whole)) == (UTC, whole)
+        assert to_text(time.astimezone(zone)) == to_text(whole) == "2026-01-02T03:04:05.678Z"
 
 
 @pytest.mark.parametrize(("amount", "kept"), [(MOST_MONEY - 1, True), (MOST_MONEY, False)])

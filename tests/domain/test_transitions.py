@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 
 import pytest
@@ -315,6 +315,44 @@ def test_a_question_that_never_gets_through_ends_on_a_desk_though_others_do() ->
 def test_a_retry_comes_at_the_deadline_at_the_latest() -> None:
     record = held()._replace(deadline=START + timedelta(seconds=5))
     assert answered(Retryable("busy"), 1, record).next_attempt_at == START + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("tries", [0, 1, 4])
+@pytest.mark.parametrize("outcome", [Retryable("busy"), Unknown("timed out")])
+def test_the_wait_goes_by_the_tries_with_this_one(outcome: Outcome, tries: int) -> None:
+    after = answered(outcome, 1, held()._replace(tries=tries))
+    assert after.next_attempt_at == START + timedelta(seconds=1) + POLICY.backoff(tries + 1, 0.5)
+
+
+def test_in_shadow_mode_what_is_not_found_is_asked_about_again_after_a_wait_that_grows() -> None:
+    shadow = replace(POLICY, only_ask=True)
+    for tries in (0, 1, 4):
+        record = held()._replace(tries=tries)
+        after = decide(record, Answer(NotFound(), "w1", asked=True), START, shadow)
+        assert after.next_attempt_at == START + POLICY.backoff(tries + 1, 0.5)
+
+
+@pytest.mark.parametrize(("ahead", "sent"), [(1, 1), (2, 2), (2.001, 0), (3600, 0)])
+def test_the_grace_period_counts_from_the_last_send_unless_that_lies_ahead_of_any_clock(
+    ahead: float, sent: float
+) -> None:
+    record = held()._replace(last_sent_at=START + timedelta(seconds=ahead))
+    after = answered(NotFound(), 0, record, asked=True)
+    assert after.next_attempt_at == START + timedelta(seconds=sent) + POLICY.grace
+
+
+def test_a_call_that_is_answered_not_found_is_an_attempt_that_may_have_been_sent() -> None:
+    after = answered(NotFound(), 1)
+    assert (after.status, after.cause) == (Status.PENDING, Cause.UNKNOWN_OUTCOME)
+    assert (after.attempt, after.last_sent_at) == (1, START + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    "event", [Redrive("ana", "ben", "why"), SetAside("w1", because(Cause.CLAIM_FAILED, error="x"))]
+)
+def test_an_event_cannot_be_changed(event: Redrive | SetAside) -> None:
+    with pytest.raises(FrozenInstanceError):
+        event.by = "another"  # type: ignore[misc]
 
 
 def test_a_redrive_takes_two_people_and_keeps_the_key() -> None:
