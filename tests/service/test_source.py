@@ -13,7 +13,7 @@ from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from tests.memory_store import MemoryStore
 from tests.service.harness import ENVIRONMENT
 from workers.config import read_service
-from workers.database.source import RetryingSource
+from workers.database.source import TOKENS, RetryingSource
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Outcome
 from workers.domain.policy import Policy
@@ -115,6 +115,23 @@ def test_a_claim_that_gets_there_late_is_found_by_its_own_token() -> None:
     assert late.tokens == ["t0", "t1"]
 
 
+def test_a_claim_that_is_lost_again_and_again_is_looked_for_in_its_last_tries_alone() -> None:
+    """Or each try would ask more than the one before, of a database that is hardly there."""
+
+    class Gone(Unsteady):
+        async def held(self, token: str) -> list[Transaction]:
+            looked[-1].append(token)
+            return []
+
+        async def claim_next(self, *, token: str, by: str, limit: int, look: Look = Look.ONWARD) -> Claimed:
+            looked.append([])
+            return await super().claim_next(token=token, by=by, limit=limit, look=look)
+
+    looked: list[list[str]] = [[]]
+    run(source(Gone(memory(0), [True] * 20)).claim(9))
+    assert looked[20] == [f"t{n}" for n in range(20 - TOKENS, 20)]
+
+
 def test_each_claim_has_a_token_of_its_own() -> None:
     unsteady = Unsteady(memory(4))
     ours = source(unsteady)
@@ -139,8 +156,8 @@ def test_each_claim_of_the_service_has_a_token_of_its_own() -> None:
     async def made() -> Service:
         return Service(config, Parts(cast(Any, None), cast(Any, None), config.telemetry(), "w1"))
 
-    tokens = [run(made()).source.new_token() for _ in range(3)]
-    assert len(set(tokens)) == 3
+    tokens = [source.new_token() for source in (run(made()).source, run(made()).source) for _ in range(3)]
+    assert len(set(tokens)) == 6
     assert not [token for token in tokens if len(token) < 8 or "w1" in token]
 
 
@@ -194,12 +211,12 @@ def stream(
     return made[0]
 
 
-def test_a_stop_waits_for_calls_under_way_and_settles_what_came_of_them() -> None:
-    """What is cut off in mid-call is unknown, and would have to be asked about when its lease is over."""
+def stopped_in_mid_call(callers: int) -> list[Transaction]:
+    """What became of three, of which so many were at the gateway."""
     steady, gateway, stop = Steady(memory(3)), Waiting(), asyncio.Event()
 
     async def work() -> None:
-        running = asyncio.create_task(stream(steady, gateway).run(stop))
+        running = asyncio.create_task(stream(steady, gateway, callers=callers).run(stop))
         async with asyncio.timeout(60):
             await gateway.called.wait()
             stop.set()
@@ -209,26 +226,19 @@ def test_a_stop_waits_for_calls_under_way_and_settles_what_came_of_them() -> Non
             await running
 
     run(work())
-    states = sorted(one.status for one in steady.store.records.values())
+    return list(steady.store.records.values())
+
+
+def test_a_stop_waits_for_calls_under_way_and_settles_what_came_of_them() -> None:
+    """What is cut off in mid-call is unknown, and would have to be asked about when its lease is over."""
+    found = stopped_in_mid_call(callers=2)
+    states = sorted(one.status for one in found)
     assert states == [Status.CONFIRMED, Status.CONFIRMED, Status.PENDING], "two called, and one released untouched"
-    assert all(one.token is None for one in steady.store.records.values())
+    assert all(one.token is None for one in found)
 
 
 def test_what_is_released_at_a_stop_costs_no_attempt_and_is_known_unsent() -> None:
-    steady, gateway, stop = Steady(memory(3)), Waiting(), asyncio.Event()
-
-    async def work() -> None:
-        running = asyncio.create_task(stream(steady, gateway, callers=1).run(stop))
-        async with asyncio.timeout(60):
-            await gateway.called.wait()
-            stop.set()
-            for _ in range(50):
-                await asyncio.sleep(0)
-            gateway.answers.set()
-            await running
-
-    run(work())
-    back = [one for one in steady.store.records.values() if one.status is Status.PENDING]
+    back = [one for one in stopped_in_mid_call(callers=1) if one.status is Status.PENDING]
     assert len(back) == 2
     assert {(one.attempt, one.first_sent_at, one.last_sent_at) for one in back} == {(0, None, None)}
 
