@@ -66,6 +66,7 @@ LINES: Mapping[str, set[_Change]] = {
     "too-late": _BACK,
     "no-attempt-left": _BACK,
     "stopping": _BACK,
+    "suspected": _BACK,
     "workers-lost": {(_W, _R)},
     "attempts-used-up": _DESK,
     "deadline-passed": _DESK,
@@ -79,6 +80,7 @@ LINES: Mapping[str, set[_Change]] = {
 TAKES_BACK = frozenset((
     "throttled", "key-refused", "not-sent", "not-found-yet", "resend", "breaker-open", "rate-limited", "key-missing",
     "lease-short", "time-short", "too-late", "no-attempt-left", "stopping",
+    "suspected",
 ))  # fmt: skip
 """Causes after which the claim was no attempt: nothing was sent, or nothing was done for sure and that is our fault."""
 MOST_LINES = 61
@@ -388,9 +390,9 @@ def _miscounted(record: Transaction, bounds: Sequence[int]) -> str | None:
         if cause == LEFT_OUT:
             before, unsure = now, True
             continue
-        if line.now is _W:  # a crash is an attempt, too; only where the bound was lowered a claim may begin below
+        if line.now is _W:  # one after a crash goes on with its attempt; where the bound was lowered it may begin below
             lowered = now <= before and any(now == 2 * most + 1 for most in bounds)
-            if now != before + 1 and not lowered and not unsure:
+            if now != before + (line.was is not _W) and not lowered and not unsure:
                 return f"{line.cause} as attempt {now}, after {before}"
         elif cause in TAKES_BACK and now != before - 1 and not unsure:
             return f"{line.cause} was attempt {before}, and leaves {now}"

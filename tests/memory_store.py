@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workers.domain.policy import Policy
-from workers.domain.ports import Added, Backlog, Claimed, Clock, Late, Move, ReviewBacklog
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Move, ReviewBacklog
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late, recalled
 from workers.stores.common import arrived, claimed, desk_of, same_content
@@ -38,12 +38,12 @@ class MemoryStore:
         return Added(tuple(new), tuple(already), tuple(conflicting))
 
     async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: Late | None = None
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
     ) -> Claimed:
         now = self.clock.now()
         candidates = [self.records[id_] for id_ in ids if id_ in self.records] if ids is not None else self._open()
         due = [record for record in candidates if claimable(record, now, self.policy)]
-        due = [record for record in due if late is None or is_late(record, now, self.policy, late)][:limit]
+        due = [record for record in due if not late or is_late(record, now, self.policy)][:limit]
         moved = [decide(record, Claim(token, by), now, self.policy) for record in due]
         self.records.update((record.id, record) for record in moved)
         return claimed(moved)

@@ -21,7 +21,7 @@ from time import time_ns
 from typing import NamedTuple
 
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected
-from workers.domain.ports import Claimed, Claims, Clock, Gateway, Late, Look, Move, Source
+from workers.domain.ports import Claimed, Claims, Clock, Gateway, Look, Move, Source
 from workers.domain.redaction import redact
 from workers.domain.text import words
 from workers.domain.transaction import Status, Transaction
@@ -284,7 +284,7 @@ class WatchedStore:
     watch: Watch
 
     async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: Late | None = None
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
     ) -> Claimed:
         began = time_ns()
         claimed = await self.store.claim(token=token, by=by, limit=limit, ids=ids, late=late)

@@ -133,7 +133,7 @@ def _arrived(
     none: dict[str, Any] = dict.fromkeys(Stored._fields)
     return Stored(**{
         **none, "id": id_, "account": account, "amount": amount, "currency": currency, "status": "PENDING",
-        "attempt": 0, "version": 1, "tries": 0, "asked": 0, "created_at": created_at, "deadline": deadline,
+        "attempt": 0, "version": 1, "tries": 0, "asked": 0, "lost": 0, "created_at": created_at, "deadline": deadline,
         "due_at": now, "arrived_at": now,
     })  # fmt: skip
 
@@ -172,8 +172,8 @@ def _desk(row: Stored, wanted: sql.Wanted, now: datetime) -> tuple[str, str] | N
     if (early and early < FIRST_YEAR) or (late and late >= LAST_YEAR):
         return "unreadable", "unreadable: a time of its turns or of its sending is out of range"
     if row.lease_until is not None:
-        if row.attempt >= 2 * wanted.max_attempts:
-            return "workers-lost", f"{row.attempt} workers took it and none of them came back"
+        if row.lost + 1 >= 2 * max(wanted.max_attempts, 2):
+            return "workers-lost", f"{row.lost + 1} workers took it and none of them came back"
     elif row.first_sent_at is None and row.last_sent_at is None and not wanted.only_ask and not _others(row, wanted):
         if row.attempt >= wanted.max_attempts:
             return "attempts-used-up", f"{row.attempt} attempts used up without an end"
@@ -221,7 +221,7 @@ def _claim(running: Running, wanted: sql.Wanted) -> Iterator[Row]:
             row.id, row.account, row.amount, row.currency, row.created_at.timestamp(), row.deadline.timestamp(),
             after.attempt, after.due_at.timestamp() if after.due_at else None, now.timestamp(), after.taken_over,
             None if after.first_sent_at == now else after.first_sent_at, after.last_sent_at, after.version,
-            after.tries, after.asked, after.reason, desk[0] if desk else None, row.token,
+            after.tries, after.asked, after.lost, after.away_since, after.reason, desk[0] if desk else None, row.token,
         )  # fmt: skip
 
 
@@ -257,7 +257,7 @@ def _claimed(row: Stored, wanted: sql.Wanted, now: datetime, desk: tuple[str, st
     held = desk is None
     return row._replace(
         status="PROCESSING" if held else "REVIEW",
-        attempt=min(row.attempt, 2 * wanted.max_attempts) + 1 if held else row.attempt,
+        attempt=max(min(row.attempt, 2 * wanted.max_attempts) + (not crashed), 1) if held else row.attempt,
         due_at=row.due_at if held else None,
         lease_until=now + wanted.lease if held else None,
         token=wanted.token if held else None,
@@ -267,6 +267,7 @@ def _claimed(row: Stored, wanted: sql.Wanted, now: datetime, desk: tuple[str, st
         first_sent_at=first,
         last_sent_at=last,
         tries=row.tries + (held and crashed),
+        lost=row.lost + (held and crashed),
         reason=desk[1] if desk else None,
         owner=row.owner if held else wanted.owner,
         review_by=row.review_by if held else now + wanted.review_within,
@@ -315,6 +316,7 @@ def _set_aside(running: Running, wanted: sql.Aside) -> Iterator[Row]:
             first_sent_at=least(row.created_at, max(row.arrived_at, EPOCH), wanted.restored_to, now),
             last_sent_at=now, reason=wanted.why, owner=wanted.owner, review_by=now + wanted.review_within,
             attempt=min(max(row.attempt, 0), 1000), tries=min(max(row.tries, 0), 1000), version=version,
+            lost=min(max(row.lost, 0), 1000), away_since=None,
         )  # fmt: skip
         running.lines.append(_line(
             transaction_id=row.id, version=version, token=row.token, at=now, by=wanted.by, was=row.status,
@@ -403,6 +405,8 @@ def _settle(running: Running, wanted: sql.Ended) -> Iterator[Row]:
                 last_sent_at=at if group["sent"] else row.last_sent_at,
                 tries=row.tries + group["tried"],
                 asked=row.asked + group["asked"],
+                lost=group["lost"],
+                away_since=_moment(group["away_since"]),
                 settled_at=at if group["status"] in ("CONFIRMED", "REJECTED") else None,
                 gateway_reference=reference,
                 reason=group["reason"],
@@ -506,7 +510,8 @@ def _redrive(running: Running, wanted: sql.Again) -> Iterator[Row]:
         last = last or running.now
     turn = max(min(wanted.at, running.now), EPOCH)
     running.writes[row.id] = row._replace(
-        status="PENDING", attempt=0, tries=0, asked=0, reason=None, owner=None, review_by=None, lease_until=None,
+        status="PENDING", attempt=0, tries=0, asked=0, lost=0, away_since=None,
+        reason=None, owner=None, review_by=None, lease_until=None,
         token=None, due_at=turn, deadline=min(wanted.deadline, running.now + timedelta(days=366)), last_sent_at=last,
         version=row.version + 1,
     )  # fmt: skip

@@ -12,12 +12,13 @@ from typing import Any, cast
 import pytest
 
 from tests.contract.conftest import POLICY
-from tests.contract.test_store import LEASE_OVER, claim, find
+from tests.contract.test_store import LEASE_OVER, answer, claim, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
+from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
 from workers.domain.history import MOST_LINES
-from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable, Unknown
-from workers.domain.policy import Policy
+from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Retryable, Unknown
+from workers.domain.policy import LOST_WITH, Policy
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.domain.transitions import LEAST_TRIES, Answer, decide
@@ -222,14 +223,57 @@ def test_reasons_that_take_turns_leave_a_bounded_history(store: Store, clock: Fa
 
 def test_many_takeovers_of_one_transaction_end_on_a_desk_and_let_the_others_be(store: Store, clock: FakeClock) -> None:
     run(store.add([payment("p-0"), payment("fine")]))
-    for n in range(POLICY.most_claims):
+    for n in range(POLICY.most_lost):
         assert [record.id for record in claim(store, f"crash-{n}", ids=["p-0"])] == ["p-0"]
         clock.advance(LEASE_OVER)
     held, to_review = run(store.claim(token="t", by="w1", limit=9))
     assert [record.id for record in held] == ["fine"]
     assert [record.id for record in to_review] == ["p-0"]
-    assert find(store).tries == POLICY.most_claims - 1
+    assert (find(store).tries, find(store).attempt) == (POLICY.most_lost - 1, 1)
     assert find(store).sent_earlier
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_lost_worker_costs_no_attempt_and_is_counted_until_a_call_comes_back(
+    store: Store, clock: FakeClock, attempts: int
+) -> None:
+    policy = Policy(max_attempts=attempts)
+    store = under(policy, store)
+    run(store.add([payment("p-0")]))
+    for lost in range(LOST_WITH + 1):
+        [record] = claim(store, f"crash-{lost}")
+        assert (record.attempt, record.lost) == (1, lost)
+        clock.advance(LEASE_OVER)
+    [record] = claim(store, "stops")
+    run(store.settle([answer(record, clock, NotTried(Cause.SUSPECTED, wait=timedelta(seconds=9)))]))
+    back = find(store)
+    assert (back.attempt, back.lost, back.next_attempt_at) == (0, LOST_WITH + 1, clock.now() + timedelta(seconds=9))
+    clock.advance(9)
+    [record] = claim(store, "asks")
+    asked = Answer(NotFound(), "w1", asked=True)
+    run(store.settle([Move(record, decide(record, asked, clock.now(), policy))]))  # its attempt is still there
+    back = find(store)
+    assert (back.status, back.attempt, back.lost) == (Status.PENDING, 0, 0)
+    clock.advance(policy.grace.total_seconds())
+    gateway = LedgerGateway()
+    work(store, gateway, clock, policy)
+    assert (find(store).status, gateway.effects) == (Status.CONFIRMED, {"p-0": 1})
+
+
+def test_since_when_nobody_could_ask_is_kept_by_the_record(store: Store, clock: FakeClock) -> None:
+    """Each look by another worker, which knows of nothing before it."""
+    run(store.add([payment("p-0", hours=1)]))
+    claim(store, "dead")
+    clock.advance(3600 + POLICY.patience.total_seconds())
+    began = clock.now()
+    closed = LedgerGateway(is_ready=False)
+    work(store, closed, clock)
+    assert find(store).away_since == began
+    work_until(store, closed, clock, Status.REVIEW)
+    assert clock.now() - began >= POLICY.patience
+    assert closed.calls == []
+    again = run(store.redrive("p-0", by="ana", approved_by="ben", why="the gateway is back"))
+    assert (again.away_since, find(store).away_since, find(store).lost) == (None, None, 0)
 
 
 @pytest.mark.parametrize("text", ["a \0 in it", "half of a pair \ud800"], ids=["nul", "surrogate"])

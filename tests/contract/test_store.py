@@ -17,7 +17,7 @@ from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
 from workers.domain.confirming import Confirmer
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
-from workers.domain.ports import Claimed, Late, Move, ReviewBacklog, Store
+from workers.domain.ports import Claimed, Move, ReviewBacklog, Store
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
 from workers.domain.transitions import Answer, Refused, decide
 from workers.stores.dynamodb import DynamoDbStore
@@ -175,7 +175,7 @@ def test_an_expired_lease_is_taken_over_and_the_old_holder_can_do_nothing(store:
     [old] = claim(store, "old")
     clock.advance(LEASE_OVER)
     [new] = claim(store, "new")
-    assert (new.token, new.attempt, new.sent_earlier) == ("new", 2, True)
+    assert (new.token, new.attempt, new.sent_earlier) == ("new", 1, True)
     assert run(store.extend([old])) == []
     assert run(store.settle([answer(old, clock, done(old))])) == [False]
     assert run(store.settle([answer(old, clock, Retryable("release"))])) == [False]
@@ -204,8 +204,8 @@ def test_a_takeover_keeps_the_claim_before_it_in_the_history(store: Store, clock
     assert [(line.now, line.token, line.attempt) for line in lines] == [
         (Status.PENDING, None, 0),
         (Status.PROCESSING, "old", 1),
-        (Status.PROCESSING, "new", 2),
-        (Status.CONFIRMED, "new", 2),
+        (Status.PROCESSING, "new", 1),
+        (Status.CONFIRMED, "new", 1),
     ]
     assert lines[1].at == old.history[-1].at
 
@@ -279,7 +279,7 @@ def test_the_desk_and_the_way_back(store: Store, clock: FakeClock) -> None:
 
 def test_what_may_not_be_tried_again_goes_to_the_desk_in_passing_and_is_told(store: Store, clock: FakeClock) -> None:
     run(store.add([payment("used-up"), payment("late", hours=1), payment("fine")]))
-    for n in range(POLICY.most_claims):
+    for n in range(POLICY.most_lost):
         assert len(claim(store, f"crash-{n}", ids=["used-up"])) == 1
         clock.advance(LEASE_OVER)
     clock.advance(3600)
@@ -331,8 +331,7 @@ def test_each_line_of_history_keeps_its_cause(store: Store, clock: FakeClock) ->
 
 
 def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clock: FakeClock) -> None:
-    """While the gateway can't be called: never sent by its deadline, or asked about for `patience` after it. And
-    that only where it could not be called for as long: one question might tell."""
+    """While the gateway can't be called: never sent by its deadline, or asked about for `patience` after it."""
     patience = POLICY.patience.total_seconds()
     run(store.add([payment("sent", hours=1), payment("crashed", hours=1)]))
     [crashed] = claim(store, ids=["crashed"])
@@ -340,20 +339,19 @@ def test_a_claim_of_what_is_late_takes_only_what_no_call_helps(store: Store, clo
     run(store.settle([answer(record, clock, Unknown("no answer"))]))
     run(store.add([payment("never", hours=1), payment("never-2", hours=1), payment("young", hours=24)]))
 
-    def late(limit: int = 9, which: Late = Late.EVERY) -> tuple[set[str], set[str]]:
-        held, to_review = run(store.claim(token="late", by="w1", limit=limit, late=which))
+    def late(limit: int = 9) -> tuple[set[str], set[str]]:
+        held, to_review = run(store.claim(token="late", by="w1", limit=limit, late=True))
         return {one.id for one in held}, {one.id for one in to_review}
 
     clock.advance(3599)
     assert late() == (set(), set())
     clock.advance(1)
-    held, to_review = late(limit=1, which=Late.UNSENT)
+    held, to_review = late(limit=1)
     assert (len(held), len(to_review)) == (0, 1), "a limit holds for them too"
     assert late()[1] | to_review == {"never", "never-2"}
     clock.advance(patience - 1)
     assert late() == (set(), set())
     clock.advance(1)
-    assert late(which=Late.UNSENT) == (set(), set())
     assert late() == ({"sent", "crashed"}, set())
     assert find(store, "young").attempt == 0
     assert run(store.settle([answer(crashed, clock, done(crashed))])) == [False]

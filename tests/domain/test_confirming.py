@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from dataclasses import FrozenInstanceError
 from datetime import timedelta
+from itertools import count
+from random import Random
 
 import pytest
 
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, times_out_after_effect
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause
-from workers.domain.confirming import LOST_WITH, Batch, Confirmer, Tally, is_suspect
+from workers.domain.confirming import Batch, Confirmer, Tally, is_suspect
 from workers.domain.outcomes import NotFound, Outcome, Rejected, Retryable, Unknown
-from workers.domain.policy import Policy
+from workers.domain.policy import LOST_WITH, Policy
 from workers.domain.transaction import Status, Transaction
-from workers.stores.common import arrival
+from workers.gateway.closed import ClosedGateway
 
 POLICY = Policy(max_attempts=4)
 
@@ -145,7 +147,8 @@ def test_what_no_call_helps_any_more_goes_to_a_desk_though_the_breaker_is_open()
     world.clock.advance(POLICY.patience.total_seconds() - 1)
     assert world.run() == Tally()
     world.clock.advance(1)
-    assert world.run() == Tally(), "the gateway may have been away for a moment"
+    assert world.run() == Tally(claimed=1, not_tried=1), "the gateway may have been away for a moment"
+    world.clock.advance(POLICY.backoff(9, 1).total_seconds())
     world.gateway.away_for = POLICY.patience
     assert world.run() == Tally(claimed=1, review=1), "possibly sent, and asked about for long enough"
     assert world.only.reason == "deadline passed; gateway can't be reached"
@@ -212,11 +215,109 @@ def test_an_answer_for_another_amount_is_a_persons_matter() -> None:
     assert world.only.created_at == START
 
 
-@pytest.mark.parametrize(("tries", "suspect"), [(LOST_WITH - 1, False), (LOST_WITH, True)])
-def test_a_takeover_is_suspected_from_the_second_on(tries: int, suspect: bool) -> None:
-    for cause in (Cause.TAKEN_OVER, Cause.ADDED):
-        record = payment()._replace(tries=tries, history=(arrival(START)._replace(cause=cause),))
-        assert is_suspect(record) is (suspect and cause is Cause.TAKEN_OVER)
+@pytest.mark.parametrize(("lost", "suspect"), [(LOST_WITH - 1, False), (LOST_WITH, True)])
+def test_what_two_workers_were_lost_with_is_suspected_and_no_trouble_of_the_gateway_is(
+    lost: int, suspect: bool
+) -> None:
+    assert is_suspect(payment()._replace(lost=lost, tries=9)) is suspect
+
+
+class Dead(BaseException):
+    """The process is gone."""
+
+
+class Killer(LedgerGateway):
+    """A worker that calls for one of them dies, with all its calls under way."""
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        await self._call(transaction)
+        return await super().confirm(transaction, key)
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:
+        await self._call(transaction)
+        return await super().ask(transaction, key)
+
+    async def _call(self, transaction: Transaction) -> None:
+        if transaction.id == "p-7":
+            raise Dead
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("attempts", [1, 2, 8])
+def test_one_that_kills_its_worker_takes_no_neighbour_to_a_desk(attempts: int, seed: int) -> None:
+    clock, policy, tokens = FakeClock(), Policy(max_attempts=attempts), count()
+    store, gateway = MemoryStore(clock, policy), Killer()
+    asyncio.run(store.add(list(payments(20))))
+    worker = Confirmer(store, gateway, clock, Random(seed), lambda: f"t-{next(tokens)}", policy, "w")
+
+    async def life() -> None:
+        try:
+            await worker.confirm_batch(100)
+        except Dead:
+            calls = asyncio.all_tasks() - {asyncio.current_task()}
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    while store.records["p-7"].status is not Status.REVIEW:
+        asyncio.run(life())
+        clock.advance(policy.lease.total_seconds() + 1000)
+    assert store.records["p-7"].cause is Cause.WORKERS_LOST
+    others = [record for record in store.records.values() if record.id != "p-7"]
+    assert {record.status for record in others} == {Status.CONFIRMED}
+    assert max(sum(line.times for line in one.history if line.cause is Cause.TAKEN_OVER) for one in others) == LOST_WITH
+    assert set(gateway.effects.values()) == {1}
+
+
+def test_a_batch_whose_time_is_over_leaves_its_suspects_to_the_next() -> None:
+    world = World(count=3)
+    for id_, record in world.store.records.items():
+        world.store.records[id_] = record._replace(lost=LOST_WITH)
+    assert world.run(stop_after=5) == Tally(claimed=3, not_tried=3)
+    assert [(one.status, one.lost, one.attempt) for one in world.store.records.values()] == [
+        (Status.PENDING, LOST_WITH, 0)
+    ] * 3
+    assert world.run() == Tally(claimed=3, confirmed=3)
+
+
+@pytest.mark.parametrize("every", [60, 3600], ids=["each minute", "each hour"])
+@pytest.mark.parametrize("sent_by", ["a worker that died", "a call without an answer"])
+def test_what_may_have_been_sent_reaches_a_desk_though_no_worker_lives_long_enough_to_know_why(
+    every: int, sent_by: str
+) -> None:
+    """No key of the gateway can be read, and each run has a new process."""
+    world = World(LedgerGateway(lambda *_: (False, Unknown("timed out"))))
+    if sent_by == "a worker that died":
+        asyncio.run(world.store.claim(token="dead", by="dead", limit=1))
+    else:
+        world.run()
+    began = world.only.deadline
+    world.clock.advance((began - world.clock.now()).total_seconds())
+    asked_by = began + POLICY.patience + max(timedelta(seconds=every) * 4, 2 * POLICY.patience)
+    while world.only.status is not Status.REVIEW and world.clock.now() <= asked_by:
+        closed = ClosedGateway()
+        closed.silence.failed()
+        worker = Confirmer(world.store, closed, world.clock, Even(), world.token, POLICY, "w1")
+        asyncio.run(worker.confirm_batch(1, ["p-0"], world.clock.now() + timedelta(minutes=5)))
+        world.clock.advance(every)
+    assert (world.only.status, world.only.cause) == (Status.REVIEW, Cause.DEADLINE_PASSED)
+    assert "gateway can't be reached" in (world.only.reason or "")
+    assert world.only.sent_earlier
+
+
+def test_a_question_that_gets_through_ends_the_silence_of_before() -> None:
+    world = World()
+    asyncio.run(world.store.claim(token="dead", by="dead", limit=1))
+    world.clock.advance(26 * 3600)
+    world.gateway.is_ready = False
+    world.run()
+    assert world.only.away_since == world.clock.now()
+    world.store.records["p-0"] = world.only._replace(tries=0)  # so that one more brings no end
+    world.gateway.is_ready, world.gateway.script = True, lambda *_: (False, Unknown("no answer"))
+    world.clock.advance(3600)
+    world.run()
+    assert world.only.away_since is None
 
 
 def test_what_became_of_a_batch_cannot_be_changed() -> None:

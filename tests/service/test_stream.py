@@ -7,21 +7,22 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
+from tests.gateway.support import LoopClock, VirtualLoop
 from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.ports import Claimed, Late, Look, Move
+from workers.domain.ports import Claimed, Look, Move
 from workers.domain.transaction import Status, Transaction
 from workers.gateway.limits import CircuitBreaker
 from workers.service.stream import AHEAD, Stream
 
 CALLERS = 100
-LATE = {Look.UNSENT: Late.UNSENT, Look.LATE: Late.EVERY}
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Memory:
     async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         self.claims += 1
         await asyncio.sleep(0)  # the callers have nothing yet, and wait
-        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=LATE.get(look))
+        return await self.store.claim(token=f"t-{self.claims}", by="w", limit=limit, late=look is Look.LATE)
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         return await self.store.settle(moves)
@@ -127,7 +128,7 @@ def test_a_call_of_a_claim_that_was_taken_over_is_not_made_on_the_lease_of_the_n
 
     source = Memory(store)
     source.settle = settle  # type: ignore[method-assign]
-    confirmer = Confirmer(store, gateway, clock, Even(), lambda: "t", policy, "w", lambda one: stream.lease_of(one))
+    confirmer = Confirmer(store, gateway, clock, Random(3), lambda: "t", policy, "w", lambda one: stream.lease_of(one))
     stream = Stream(source, lambda: confirmer, 1, 2, timedelta(milliseconds=5), report)
 
     async def work() -> None:
@@ -241,6 +242,47 @@ def test_a_breaker_that_is_open_for_a_moment_desks_nothing_that_may_have_been_se
 
     run(work())
     assert {record.status for record in store.records.values()} == {Status.CONFIRMED}
+
+
+class Slow(LedgerGateway):
+    """Answers after seconds."""
+
+    async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+        await asyncio.sleep(5)
+        return await super().confirm(transaction, key)
+
+    async def ask(self, transaction: Transaction, key: str) -> Outcome:
+        await asyncio.sleep(5)
+        return await super().ask(transaction, key)
+
+
+def test_suspects_keep_no_others_from_being_sent_in_time() -> None:
+    """Two deployments failed, with 100 in their hands; 50 that come in then have ten minutes."""
+    loop, clock, policy, stop = VirtualLoop(), LoopClock(), Policy(), asyncio.Event()
+    store, gateway = MemoryStore(clock, policy), Slow()
+
+    async def work() -> None:
+        await store.add([payment(f"old-{n:03}", created_at=clock.now()) for n in range(100)])
+        for worker in ("dead-1", "dead-2"):
+            await store.claim(token=worker, by=worker, limit=100)
+            await asyncio.sleep(policy.lease.total_seconds() + 3)
+        await store.add([payment(f"new-{n:02}", created_at=clock.now(), hours=10 / 60) for n in range(50)])
+        confirmer = Confirmer(
+            store, gateway, clock, Random(3), lambda: "t", policy, "w", lambda one: stream.lease_of(one)
+        )
+
+        def report(_: Sequence[Transaction]) -> None:
+            if all(one.status.is_final for one in store.records.values()):
+                stop.set()
+
+        stream = Stream(Memory(store), lambda: confirmer, 100, 50, timedelta(seconds=1), report)
+        async with asyncio.timeout(6 * 3600):
+            await stream.run(stop)
+
+    with contextlib.closing(loop):
+        loop.run_until_complete(work())
+    assert {one.status for one in store.records.values()} == {Status.CONFIRMED}
+    assert set(gateway.effects.values()) == {1}
 
 
 def test_looks_for_what_is_late_keep_to_a_tenth_of_the_time_however_little_they_bring() -> None:

@@ -873,22 +873,22 @@ VARIANTS: tuple[Variant, ...] = (
         ),
     ),
     Variant(
-        "crash does not count as an attempt",
+        "lost workers are not counted",
         ("E43",),
         (
             Code(
                 f"{TRANSITIONS}_claim",
-                "attempt=min(record.attempt, policy.most_claims) + 1",
-                "attempt=min(record.attempt, policy.most_claims) + (not crashed)",
+                "lost = record.lost + crashed",
+                "lost = record.lost",
             ),
             Sql(
                 "CLAIM",
-                "least(t.attempt, 2 * :max_attempts::int) + 1",
-                "least(t.attempt, 2 * :max_attempts::int) + CASE WHEN p.lease_until IS NULL THEN 1 ELSE 0 END",
+                "t.lost + CASE WHEN p.desk IS NULL AND p.lease_until IS NOT NULL THEN 1 ELSE 0 END",
+                "t.lost",
             ),
         ),
         _CORE,
-        model=(Code(f"{MODEL}_claimed", "+ 1 if held else", "+ (not crashed) if held else"),),
+        model=(Code(f"{MODEL}_claimed", "row.lost + (held and crashed)", "row.lost"),),
     ),
     Variant(
         "one attempt too many",

@@ -47,6 +47,8 @@ class Cause(StrEnum):
     TOO_LATE = "too-late"
     NO_ATTEMPT_LEFT = "no-attempt-left"
     STOPPING = "stopping"
+    SUSPECTED = "suspected"
+    """Workers were lost with it: it is called when nothing else is held."""
     # to a person's desk
     WORKERS_LOST = "workers-lost"
     ATTEMPTS_USED_UP = "attempts-used-up"
@@ -82,6 +84,7 @@ UNTRIED = frozenset(
         Cause.TOO_LATE,
         Cause.NO_ATTEMPT_LEFT,
         Cause.STOPPING,
+        Cause.SUSPECTED,
     )
 )
 """Back to PENDING without a call: nothing is wrong with the transaction, nor was the gateway bothered."""
@@ -111,6 +114,7 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.TOO_LATE: "not tried: deadline passed",
     Cause.NO_ATTEMPT_LEFT: "not tried: no attempt is left for a call",
     Cause.STOPPING: "not tried: worker is stopping",
+    Cause.SUSPECTED: "not tried: workers were lost with it, so it is called alone",
     Cause.WORKERS_LOST: "{attempts} workers took it and none of them came back",
     Cause.ATTEMPTS_USED_UP: "{attempts} attempts used up{rest}",
     Cause.DEADLINE_PASSED: "deadline passed{rest}",

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from workers.domain.causes import UNTRIED, Cause
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Unknown, admitted
-from workers.domain.policy import Policy
-from workers.domain.ports import Chance, Claims, Clock, Gateway, Late, Move
+from workers.domain.policy import LOST_WITH, Policy
+from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
 from workers.domain.transaction import CANARY, Status, Transaction
 from workers.domain.transitions import Answer, decide, may_resend, may_send
 
@@ -69,7 +69,7 @@ class Confirmer:
         No call starts that could not end before `stop_at`. While the gateway can't be called, only that is claimed
         which no call helps any more: it goes to its desk without one.
         """
-        late = None if self.gateway.ready() else Late.EVERY if self.away else Late.UNSENT
+        late = not self.gateway.ready()
         start = self.clock.now()
         held, to_review = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
         left = max(0, len(ids or ()) - len(held) - len(to_review)) if late else 0
@@ -77,11 +77,22 @@ class Confirmer:
         together, suspects = self.parted(held)
         moves = await asyncio.gather(*(self.conclude(record, stop_at) for record in together))
         called = self.clock.now()
-        won = await self.store.settle(moves)
+        back = [self.set_back(record) for record in suspects[1:]]
+        won = await self.store.settle([*moves, *back])
         settled = self.clock.now()
-        for record in suspects:
-            alone = [await self.conclude(record, stop_at)]
-            moves, won = [*moves, *alone], [*won, *await self.store.settle(alone)]
+        won, stood = won[: len(moves)], won[len(moves) :]
+        for n, record in enumerate(suspects):
+            if n and not self._in_time(stop_at):  # a later batch sees to the rest
+                moves, won = [*moves, *back[n - 1 :]], [*won, *stood[n - 1 :]]
+                break
+            alone = [record]
+            if n:
+                alone, ended = await self.store.claim(
+                    token=self.new_token(), by=self.by, limit=1, ids=[record.id], late=late
+                )
+                to_review = [*to_review, *ended]
+            ends = [await self.conclude(one, stop_at) for one in alone]
+            moves, won = [*moves, *ends], [*won, *await self.store.settle(ends)]
         return Batch(
             tally(moves, won) + tally_of_review(to_review) + Tally(not_tried=left),
             (*to_review, *(move.after for move, ok in zip(moves, won, strict=True) if ok)),
@@ -91,15 +102,25 @@ class Confirmer:
         )
 
     def parted(self, held: Sequence[Transaction]) -> tuple[Sequence[Transaction], list[Transaction]]:
-        """What may be called together, and what is called after it, one by one, each settled before the next.
+        """What may be called together, and what is called after it, each while nothing else is held.
 
-        Of those that were lost together nobody can tell which one kills its worker. In an order of chance half of the
-        others come before it each time: they are done, and it goes to its desk alone.
+        Of those that were lost together nobody can tell which one kills its worker. Called alone it takes nobody along,
+        and in an order of chance it keeps nobody from his turn for ever.
         """
         if not any(map(is_suspect, held)):
             return held, []
         suspects = sorted((self.chance.random(), record) for record in held if is_suspect(record))
         return [record for record in held if not is_suspect(record)], [record for _, record in suspects]
+
+    def set_back(self, record: Transaction, beside: int = 0) -> Move:
+        """Held no longer, so that another suspect is called alone; `beside` so many others its turn comes when some of
+        them have had theirs."""
+        step = min(beside * LONE_TURN * self.policy.call_timeout, self.policy.retry_cap)
+        answer = Answer(NotTried(Cause.SUSPECTED, wait=step * (0.1 + 0.9 * self.chance.random())), self.by)
+        return Move(record, decide(record, answer, self.clock.now(), self.policy))
+
+    def _in_time(self, stop_at: datetime | None) -> bool:
+        return stop_at is None or self.clock.now() + self.policy.call_timeout <= stop_at
 
     @property
     def away(self) -> bool:
@@ -168,13 +189,13 @@ class Confirmer:
         return NotTried(Cause.TOO_LATE) if now >= record.deadline else None
 
 
-LOST_WITH = 2
-"""Workers, or tries that brought no end and then a worker: after them a takeover is suspected."""
+LONE_TURN = 6
+"""Calls that one suspect's turn takes of others' time at most: its question, its call, and others' turn after it."""
 
 
 def is_suspect(record: Transaction) -> bool:
-    """Whether this claim took it over, and not for the first time: its workers may die of it, or of one beside it."""
-    return record.tries >= LOST_WITH and record.cause is Cause.TAKEN_OVER
+    """Whether workers were lost with it again and again: they may have died of it, or of one beside it."""
+    return record.lost >= LOST_WITH
 
 
 def tally_of_review(to_review: Sequence[Transaction]) -> Tally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import NamedTuple
 
 from workers.domain import text
@@ -61,6 +62,8 @@ class NotTried:
     """One of UNTRIED."""
     unreachable: bool = False
     """Since the gateway can't be reached just now: where that lasts, it is not waited out for ever."""
+    wait: timedelta = timedelta()
+    """How long nobody needs to try; none leaves it in its turn."""
 
 
 Outcome = Confirmed | Rejected | Retryable | Unknown | NotFound

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 LONGEST_LEASE = timedelta(hours=2)
 """No lease lasts longer: settings allow an hour, and clocks differ by less than another (AWS refuses whoever is minutes
 off). One that ends later was dated by a clock that was wrong, and is not believed."""
+LOST_WITH = 2
+"""Workers that were lost with a transaction: after them it is suspected, and called with nothing beside it."""
 CLOCKS_APART = timedelta(minutes=10)
 """So far two machines' clocks may be apart: AWS lets nobody in who is more than five minutes off, either way."""
 
@@ -41,8 +43,13 @@ class Policy:
 
     @property
     def most_claims(self) -> int:
-        """Attempts and takeovers after which a transaction that only ever loses its workers goes to a desk."""
+        """Tries after which questions that bring nothing are hopeless; an attempt beyond is counted no further."""
         return 2 * self.max_attempts
+
+    @property
+    def most_lost(self) -> int:
+        """Workers lost in a row after which a transaction goes to a desk: the last of them with nothing beside it."""
+        return 2 * max(self.max_attempts, LOST_WITH)
 
     @property
     def patience(self) -> timedelta:

@@ -140,25 +140,16 @@ class Claimed(NamedTuple):
     other, so whoever claims tells of it."""
 
 
-class Late(Enum):
-    """What a claim takes while the gateway can't be called: no call helps it any more, so it ends on a desk."""
-
-    UNSENT = "unsent"
-    """What was never sent by its deadline."""
-    EVERY = "every"
-    """What was possibly sent, too, and is long past it: of a gateway that could not be asked for as long."""
-
-
 class Claims(Protocol):
     """The part of a datastore that confirming needs."""
 
     async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: Late | None = None
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
     ) -> Claimed:
         """Lease up to `limit` transactions that are due (among `ids`, where given) under `token`.
 
-        `late` takes those alone that no call helps any more (workers.domain.transitions.is_late): for a worker that
-        cannot call the gateway.
+        `late` takes those alone that a worker has to see to which cannot call the gateway
+        (workers.domain.transitions.is_late).
 
         Whatever may not be tried again moves to REVIEW in passing.
         """
@@ -212,9 +203,8 @@ class Look(Enum):
     """From the very beginning: retries, latecomers and expired leases are there."""
     BESIDE = "beside"
     """While another claim is on its way: ahead of it."""
-    UNSENT = "unsent"
     LATE = "late"
-    """Everywhere, for those alone that no call helps any more: `Late.UNSENT`, `Late.EVERY`."""
+    """Everywhere, for those alone that are late (`Claims.claim`)."""
 
 
 class Source(Protocol):

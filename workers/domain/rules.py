@@ -44,7 +44,9 @@ def _within(*times: datetime | None) -> bool:
 
 
 def _counts(record: Transaction) -> bool:
-    return all(0 <= count <= MOST for count in (record.attempt, record.version, record.tries, record.asked))
+    return all(
+        0 <= count <= MOST for count in (record.attempt, record.version, record.tries, record.asked, record.lost)
+    )
 
 
 RULES: tuple[tuple[str, str, Callable[[Transaction], bool]], ...] = (
@@ -59,8 +61,8 @@ RULES: tuple[tuple[str, str, Callable[[Transaction], bool]], ...] = (
     ("deadline", "a time of the years 1 to 9998", lambda record: _within(record.deadline)),
     ("times of its turns and of its sending", "times of the years 1 to 9998",
      lambda record: _within(record.next_attempt_at, record.lease_until, record.first_sent_at, record.last_sent_at,
-                            record.settled_at, record.review_by)),
-    ("attempt, version, tries and asked", f"0 to {MOST}", _counts),
+                            record.settled_at, record.review_by, record.away_since)),
+    ("attempt, version, tries, asked and lost", f"0 to {MOST}", _counts),
     ("status", "with all that its state needs: a due time, a lease and a token, an end, or a desk", _whole),
 )  # fmt: skip
 """Field, what is allowed, and whether a record keeps to it."""

@@ -83,7 +83,7 @@ class Transaction(NamedTuple):
     """With no evidence by then, the transaction goes to REVIEW."""
     status: Status = Status.PENDING
     attempt: int = 0
-    """Attempts begun so far; a crash uses one up, a call that was never made or only asked leaves it uncounted.
+    """Attempts begun so far; a call that was never made or only asked leaves it uncounted, and so does a lost worker.
     Attempts bound what is sent: beyond the policy's number a claim may ask, and send no more."""
     next_attempt_at: datetime | None = None
     """Since when it is due (open states only; a claim leaves it alone, so that the index of open work stands still)."""
@@ -110,6 +110,10 @@ class Transaction(NamedTuple):
     """Tries of any kind that brought no end, since it came or was redriven: the next wait grows with them."""
     asked: int = 0
     """Questions among them that brought no evidence."""
+    lost: int = 0
+    """Workers lost with it since a call of it last came back."""
+    away_since: datetime | None = None
+    """Since when nobody could ask about it, long past its deadline; None: nobody tried, or a question got through."""
     history: tuple[HistoryEntry, ...] = ()
 
     @property

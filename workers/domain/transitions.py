@@ -15,7 +15,6 @@ from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import CLOCKS_APART, LONGEST_LEASE, Policy
-from workers.domain.ports import Late
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
@@ -102,6 +101,13 @@ class _Case(NamedTuple):
         return self.now >= self.record.deadline + self.policy.patience
 
     @property
+    def unanswered(self) -> bool:
+        """Whether nobody could ask for so long, and so often, that a person is to see why: whoever tried, and when."""
+        since = self.record.away_since
+        enough = self.record.tries + 1 >= LEAST_TRIES
+        return enough and since is not None and self.now >= since + self.policy.patience
+
+    @property
     def hopeless(self) -> bool:
         """Whether its own questions have failed so often, and for so long, that a person is to see why."""
         return (
@@ -160,15 +166,15 @@ def claimable(record: Transaction, now: datetime, policy: Policy) -> bool:
     return False
 
 
-def is_late(record: Transaction, now: datetime, policy: Policy, late: Late = Late.EVERY) -> bool:
-    """Whether no call helps it any more, so that a person is next whatever the gateway does.
+def is_late(record: Transaction, now: datetime, policy: Policy) -> bool:
+    """Whether who can't call the gateway has to see to it all the same.
 
-    It was never sent by its deadline; or possibly sent, and `patience` has passed since. One question might tell of
-    that: only who could not ask for as long (`Late.EVERY`) may give it up.
+    It was never sent by its deadline, and goes to a desk; or possibly sent, and `patience` has passed since. One
+    question might tell of that, so the record says since when nobody could ask, until that is long ago.
     """
     if record.status is Status.PENDING and not record.sent_earlier and not _others_sent(record, policy):
         return now >= record.deadline
-    return late is Late.EVERY and now >= record.deadline + policy.patience
+    return now >= record.deadline + policy.patience
 
 
 def may_send(record: Transaction, policy: Policy) -> bool:
@@ -210,8 +216,9 @@ def _claim(case: _Case, event: Claim) -> Transaction:
         raise Refused(f"{record.id} is {record.status} and not due")
     crashed = record.status is Status.PROCESSING
     record = _possibly_sent(_believed(record, now, policy), now, policy)
-    if crashed and record.attempt >= policy.most_claims:
-        return _review(case, record, event.by, because(Cause.WORKERS_LOST, attempts=record.attempt))
+    lost = record.lost + crashed
+    if crashed and lost >= policy.most_lost:
+        return _review(case, record, event.by, because(Cause.WORKERS_LOST, attempts=lost))
     if record.last_sent_at is None:  # never sent, and that is proven: there is nothing to ask for
         if case.used_up:
             ended = because(Cause.ATTEMPTS_USED_UP, attempts=record.attempt, rest=" without an end")
@@ -224,13 +231,15 @@ def _claim(case: _Case, event: Claim) -> Transaction:
         event.by,
         Status.PROCESSING,
         because(Cause.TAKEN_OVER if crashed else Cause.CLAIMED),
-        attempt=min(record.attempt, policy.most_claims) + 1,
+        # the attempt of a lost worker goes on: nobody knows whether it was made, and `lost` counts those
+        attempt=max(min(record.attempt, policy.most_claims) + (not crashed), 1),
         token=event.token,
         next_attempt_at=min(record.next_attempt_at or now, now),
         lease_until=now + policy.lease,
         # what was sent, nobody says since when, may have been at any time
         first_sent_at=record.first_sent_at or (record.created_at if record.last_sent_at else now),
         tries=record.tries + crashed,
+        lost=lost,
         reason=None,
     )
 
@@ -331,7 +340,7 @@ def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction
 
 
 def _answer(case: _Case, event: Answer) -> Transaction:
-    record, now, outcome = case.record, case.now, event.outcome
+    record, now, policy, outcome = case.record, case.now, case.policy, event.outcome
     match outcome:
         case Confirmed(reference, amount, currency):  # another amount: `_confirmed` has taken the rest
             moved, expected = f"{amount} {currency}", f"{record.amount} {record.currency}"
@@ -356,11 +365,15 @@ def _answer(case: _Case, event: Answer) -> Transaction:
         case Unknown(reason):
             unknown = because(Cause.UNKNOWN_OUTCOME, reason=redact(reason, record.account))
             return _retry(case, event, unknown, counts=True, sent=not event.asked)
-        case NotTried(_, unreachable) if unreachable and event.away and record.sent_earlier and case.given_up:
-            late = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case)}gateway can't be reached")
-            return _review(case, record, event.by, late, attempt=record.attempt - 1)
-        case NotTried(cause):
-            return _release(case, event, because(cause), back=True, due=_by_deadline(case, record.next_attempt_at))
+        case NotTried(cause, unreachable=True) if record.sent_earlier and case.given_up:
+            if event.away or case.unanswered:
+                late = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case)}gateway can't be reached")
+                return _review(case, record, event.by, late, attempt=record.attempt - 1)
+            again = now + policy.backoff(record.tries + 1, case.chance)
+            return _release(case, event, because(cause), back=True, due=again, tried=True)
+        case NotTried(cause, wait=wait):
+            due = now + wait if wait else record.next_attempt_at
+            return _release(case, event, because(cause), back=True, due=_by_deadline(case, due))
         case NotFound() if event.asked:
             return _not_found(case, event)
         case NotFound():
@@ -388,7 +401,8 @@ def _asks_again(case: _Case, event: Answer) -> bool:
     if not event.asked:
         return False
     enough = case.record.tries + 1 >= LEAST_TRIES
-    return not (enough if _was_asked(event) else enough and case.given_up and (event.away or case.hopeless))
+    given_up = case.given_up and (event.away or case.unanswered or case.hopeless)
+    return not (enough and (_was_asked(event) or given_up))
 
 
 def _not_found(case: _Case, event: Answer) -> Transaction:
@@ -449,6 +463,8 @@ def _redrive(case: _Case, event: Redrive) -> Transaction:
         attempt=0,
         tries=0,
         asked=0,
+        lost=0,
+        away_since=None,
         next_attempt_at=case.now,
         deadline=case.now + case.policy.review_within,
         reason=None,
@@ -535,11 +551,22 @@ def _release(
         said,
         attempt=record.attempt - 1 if back else record.attempt,
         tries=record.tries + tried,
+        lost=0 if tried and not isinstance(event.outcome, NotTried) else record.lost,
+        away_since=_away_since(case, event, tried=tried),
         asked=record.asked + (tried and _was_asked(event)),
         next_attempt_at=None if due is None else utc(due),
         lease_until=None,
         reason=said.sentence,
     )
+
+
+def _away_since(case: _Case, event: Answer, *, tried: bool) -> datetime | None:
+    """What the record says of a gateway that could not be asked about it, after this try."""
+    since = case.record.away_since
+    if not tried or not case.given_up:
+        return since
+    reached = _was_asked(event) if event.asked else not isinstance(event.outcome, NotTried)
+    return None if reached else min(since or case.now, case.now)
 
 
 def _by_deadline(case: _Case, due: datetime | None) -> datetime | None:

@@ -34,6 +34,8 @@ RENEW_AT = 3
 LATE_SHARE = 9
 """While the gateway can't be called, a look for what is late goes through all that is due: it may take a tenth of the
 time, except for full batches of it."""
+OPEN_SHARE = 2
+"""After the turn of a suspect the stream is everybody's for so many times as long as it was the suspect's."""
 SETTLE_RESERVE = timedelta(seconds=5)
 """Kept of the time to stop in: no call begins that could eat into it."""
 
@@ -87,10 +89,12 @@ class Stream:
         self._room = asyncio.Event()
         self._more = asyncio.Event()
         self._window, self._ahead = (share * max(self.batch, self.callers) for share in (WINDOW, AHEAD))
-        self._suspects: deque[Transaction] = deque()
-        """Workers may die of them: each is called when nothing but these is held, and nothing is claimed meanwhile."""
+        self._suspect: Transaction | None = None
+        """Workers may die of it: it is called when nothing else is held, and nothing is claimed meanwhile."""
         self._alone: Transaction | None = None
-        """The one of them that is called."""
+        """The same, once it is called."""
+        self._shut_at = self._shut_again = 0.0
+        """Since when nothing is claimed for its sake, and until when the next suspect waits."""
         self._stopping = False
         self._stop_at: datetime | None = None
 
@@ -141,7 +145,7 @@ class Stream:
             elif not self.confirmer().gateway.ready():
                 # claims nothing that could not be called, but for what no call helps any more
                 if (now := loop.time()) >= looked:
-                    count = await self._claim_batch(Look.LATE if self.confirmer().away else Look.UNSENT)
+                    count = await self._claim_batch(Look.LATE)
                     took = loop.time() - now
                     if count >= self.batch:
                         continue  # as fast as the store takes it
@@ -191,7 +195,7 @@ class Stream:
         room = self._window - len(self.held)
         if (
             self._alone is None
-            and not self._suspects
+            and self._suspect is None
             and room >= min(self.batch, self.callers)
             and len(self._ready) <= self._ahead
         ):
@@ -204,16 +208,26 @@ class Stream:
             self.held[hold_of(record)] = record
         together, suspects = self.confirmer().parted(records)
         self._ready.extend(together)
-        self._suspects.extend(suspects)
+        if suspects:
+            self._part(suspects)
         self._call_alone()
         self._rouse(2)
 
+    def _part(self, suspects: list[Transaction]) -> None:
+        """One of them waits for all others to be settled; the rest is held no longer, for it would be lost with it."""
+        now = asyncio.get_running_loop().time()
+        if self._suspect is None and self._alone is None and now >= self._shut_again and not self._stopping:
+            self._suspect, self._shut_at = suspects.pop(), now
+        self._done += [self.confirmer().set_back(record, len(suspects)) for record in suspects]
+        self._settling.set()
+
     def _call_alone(self) -> None:
-        """The next one that is suspected, where all others are settled."""
+        """The one that is suspected, where all others are settled."""
         if self._alone is not None and hold_of(self._alone) not in self.held:
-            self._alone = None
-        if self._suspects and self._alone is None and len(self.held) == len(self._suspects):
-            self._alone = self._suspects.popleft()
+            now = asyncio.get_running_loop().time()
+            self._alone, self._shut_again = None, now + OPEN_SHARE * (now - self._shut_at)
+        if self._suspect is not None and len(self.held) == 1:
+            self._alone, self._suspect = self._suspect, None
             self._ready.append(self._alone)
             self._rouse(1)
 
@@ -297,8 +311,9 @@ class Stream:
 
     def _release_callers(self) -> None:
         self._stopping = True
-        self._ready.extend(self._suspects)
-        self._suspects.clear()
+        if self._suspect is not None:
+            self._ready.append(self._suspect)
+            self._suspect = None
         while self._idle:
             self._idle.popleft().set_result(None)
 

@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from workers.domain.causes import Cause, because
 from workers.domain.history import History
 from workers.domain.policy import LONGEST_LEASE, Policy
-from workers.domain.ports import Added, Backlog, Claimed, Clock, Late, Move, ReviewBacklog
+from workers.domain.ports import Added, Backlog, Claimed, Clock, Move, ReviewBacklog
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, CANARY_KEPT, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import (
@@ -137,7 +137,7 @@ class DynamoDbStore:
         return Added(tuple(new), tuple(already), tuple(conflicting), tuple(refused))
 
     async def claim(
-        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: Late | None = None
+        self, *, token: str, by: str, limit: int, ids: Sequence[str] | None = None, late: bool = False
     ) -> Claimed:
         if ids is not None:
             return await self._claim(token, by, limit, ids, late=late)
@@ -152,7 +152,7 @@ class DynamoDbStore:
             to_review += more.to_review
         return Claimed(held, to_review)
 
-    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str], *, late: Late | None) -> Claimed:
+    async def _claim(self, token: str, by: str, limit: int, ids: Sequence[str], *, late: bool) -> Claimed:
         # An eventually consistent read costs half; what it misses, the fence finds.
         items = await self._items(ids, consistent=False)
         now = self.clock.now()
@@ -164,7 +164,7 @@ class DynamoDbStore:
             except Unreadable as error:
                 broken.append((item, str(error)))
                 continue
-            wanted = claimable(record, now, self.policy) and (late is None or is_late(record, now, self.policy, late))
+            wanted = claimable(record, now, self.policy) and (not late or is_late(record, now, self.policy))
             if wanted and len(moves) < limit:
                 moves.append(Move(record, decide(record, Claim(token, by), now, self.policy)))
         errors = await self._write(moves)
@@ -687,7 +687,7 @@ def _of(*kinds: Any) -> frozenset[str]:
 
 _TIMES = _of(datetime, datetime | None)
 _NUMBERS = _of(int)
-_COUNTS = frozenset(("tries", "asked"))
+_COUNTS = frozenset(("tries", "asked", "lost"))
 """Absent while they are zero, as most always are: writes are billed by the size of the item."""
 if unknown := set(_FIELDS) - _TIMES - _NUMBERS - _of(str, str | None, Status, History):
     raise TypeError(f"no attribute of an item is known for {', '.join(sorted(unknown))} of a transaction")

@@ -111,6 +111,8 @@ class ClaimedRow(NamedTuple):
     version: int
     tries: int
     asked: int
+    lost: int
+    away_since: datetime | None
     reason: str | None
     cause: str | None
     token: str | None
@@ -243,6 +245,8 @@ class Shared(NamedTuple):
     sent: bool
     tried: int
     asked: int
+    lost: int
+    away_since: datetime | None
 
 
 SETTLE = _from_file("settle", Ended, Count)
@@ -288,6 +292,7 @@ class Stored(NamedTuple):
     version: int
     tries: int
     asked: int
+    lost: int
     gateway_reference: str | None
     reason: str | None
     owner: str | None
@@ -301,6 +306,7 @@ class Stored(NamedTuple):
     arrived_at: datetime
     settled_at: datetime | None
     review_by: datetime | None
+    away_since: datetime | None
 
 
 class StoredLine(NamedTuple):

@@ -16,7 +16,7 @@ WITH clock AS (
     SELECT now, date_part('epoch', now) AS at
     FROM (SELECT date_trunc('milliseconds', coalesce(:now::timestamptz, now())) AS now) AS truncated
 ), picked AS MATERIALIZED (
-    SELECT t.ctid AS place, t.attempt, t.token, t.lease_until,
+    SELECT t.ctid AS place, t.attempt, t.lost, t.token, t.lease_until,
            t.claimed_at, t.claimed_by, t.taken_over, clock.now, clock.at,
            CASE WHEN :only_ask::boolean THEN clock.now
                 WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval
@@ -26,7 +26,7 @@ WITH clock AS (
                  OR least(t.due_at, t.lease_until, t.first_sent_at, t.last_sent_at) < '0001-01-02'
                  OR greatest(t.first_sent_at, t.last_sent_at, t.lease_until) >= '9999-01-01' THEN 'unreadable'
                WHEN t.lease_until IS NOT NULL THEN
-                   CASE WHEN t.attempt >= 2 * :max_attempts::int THEN 'workers-lost' END
+                   CASE WHEN t.lost + 1 >= 2 * greatest(:max_attempts::int, 2) THEN 'workers-lost' END  -- Policy.most_lost
                WHEN t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
                  AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE THEN
                    CASE WHEN t.attempt >= :max_attempts::int THEN 'attempts-used-up'
@@ -50,7 +50,10 @@ WITH clock AS (
 ), changed AS (
     UPDATE transactions t
     SET status        = CASE WHEN p.desk IS NULL THEN 'PROCESSING' ELSE 'REVIEW' END,
-        attempt       = CASE WHEN p.desk IS NULL THEN least(t.attempt, 2 * :max_attempts::int) + 1 ELSE t.attempt END,
+        attempt       = CASE
+            WHEN p.desk IS NOT NULL THEN t.attempt
+            -- that of a lost worker goes on: nobody knows whether it was made
+            ELSE greatest(least(t.attempt, 2 * :max_attempts::int) + (p.lease_until IS NULL)::int, 1) END,
         due_at        = CASE WHEN p.desk IS NULL THEN t.due_at END,
         lease_until   = CASE WHEN p.desk IS NULL THEN p.now + :lease::interval END,
         token         = CASE WHEN p.desk IS NULL THEN :token::text END,
@@ -75,11 +78,12 @@ WITH clock AS (
             WHEN t.first_sent_at IS NOT NULL THEN greatest(coalesce(t.last_sent_at, p.now), p.others_until)
             ELSE greatest(t.last_sent_at, p.others_until) END,
         tries         = t.tries + CASE WHEN p.desk IS NULL AND p.lease_until IS NOT NULL THEN 1 ELSE 0 END,
+        lost          = t.lost + CASE WHEN p.desk IS NULL AND p.lease_until IS NOT NULL THEN 1 ELSE 0 END,
         reason        = CASE p.desk  -- in the words of causes.py
             WHEN 'unreadable' THEN
                 CASE WHEN t.deadline >= '9999-01-01' THEN 'unreadable: deadline ' || t.deadline || ' is out of range'
                      ELSE 'unreadable: a time of its turns or of its sending is out of range' END
-            WHEN 'workers-lost' THEN t.attempt || ' workers took it and none of them came back'
+            WHEN 'workers-lost' THEN t.lost + 1 || ' workers took it and none of them came back'
             WHEN 'attempts-used-up' THEN t.attempt || ' attempts used up without an end'
             WHEN 'deadline-passed' THEN 'deadline passed before it could be sent' END,
         owner         = CASE WHEN p.desk IS NULL THEN t.owner ELSE :owner::text END,
@@ -88,7 +92,8 @@ WITH clock AS (
     FROM picked p
     WHERE t.ctid = p.place
     RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.attempt, t.due_at, t.taken_over,
-              nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.tries, t.asked, t.reason,
+              nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.tries, t.asked, t.lost, t.away_since,
+              t.reason,
               p.desk AS cause, p.token, p.at,
               CASE WHEN p.lease_until IS NOT NULL
                   THEN ARRAY[p.claimed_at::text, p.claimed_by, p.taken_over::text, p.attempt::text] END AS was
@@ -108,5 +113,5 @@ WITH clock AS (
 -- the microsecond until 2255, to the millisecond for ever. A row without due_at went to a desk.
 SELECT id, account, amount, currency, date_part('epoch', created_at) AS created_at,
        date_part('epoch', deadline) AS deadline, attempt, date_part('epoch', due_at) AS due_at, at, taken_over,
-       first_sent_at, last_sent_at, version, tries, asked, reason, cause, token
+       first_sent_at, last_sent_at, version, tries, asked, lost, away_since, reason, cause, token
 FROM changed

@@ -21,6 +21,7 @@ WITH clock AS (
         last_sent_at = p.now, reason = :why::text, owner = :owner::text, review_by = p.now + :review_within::interval,
         attempt = least(greatest(t.attempt, 0), 1000),
         tries = least(greatest(t.tries, 0), 1000),
+        lost = least(greatest(t.lost, 0), 1000), away_since = NULL,
         version = least(greatest(p.version::bigint, p.newest) + 1, 2147483647)::int
     FROM picked p
     WHERE t.id = p.id

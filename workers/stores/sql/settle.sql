@@ -5,11 +5,11 @@
 -- transaction, since its driver looks at each element twice, the document 0.5 (measured).
 WITH moves AS (
     SELECT m.id, m.reference, g.token, g.status, g.at, g.why, g.cause, g.due_at, g.reason, g.review_by,
-           g.uncounted, g.unsent, g.sent, g.tried, g.asked
+           g.uncounted, g.unsent, g.sent, g.tried, g.asked, g.lost, g.away_since
     FROM json_to_recordset(:moves::json) AS g (
              ids text[], refs text[], token text, status text, at timestamptz, why text, cause text,
              due_at timestamptz, reason text, review_by timestamptz, uncounted boolean, unsent boolean, sent boolean, tried integer,
-             asked integer
+             asked integer, lost integer, away_since timestamptz
          ),
          unnest(g.ids, g.refs) AS m (id, reference)
 ), settled AS (
@@ -23,6 +23,8 @@ WITH moves AS (
         last_sent_at = CASE WHEN m.sent THEN m.at ELSE t.last_sent_at END,
         tries = t.tries + m.tried,
         asked = t.asked + m.asked,
+        lost = m.lost,
+        away_since = m.away_since,
         settled_at = CASE WHEN m.status IN ('CONFIRMED', 'REJECTED') THEN m.at END,
         gateway_reference = m.reference,
         reason = m.reason,
