@@ -689,16 +689,23 @@ def test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_s
             return gateway
         raise KeyUnreadable("throttled")
 
+    def waited_for(id_: str) -> None:
+        record = records()[id_]
+        due = record._replace(next_attempt_at=began, version=record.version + 1)
+        asyncio.run(handlers.app().store.settle([Move(record, due)]))
+
     monkeypatch.setattr(handlers, "gateway", key)
     for _ in range(2):
         with pytest.raises(KeyUnreadable):
             handlers.confirm({**line, "ids": ["p-000"]}, CONTEXT)
+    waited_for("p-000")
     assert handlers.confirm({**line, "ids": ["p-000"]}, CONTEXT)["confirmed"] == 1
     needed = math.ceil(handlers.app().config.policy.patience.total_seconds() / MOST_GAP)
     for _ in range(needed):  # it was read meanwhile; and hours in which nobody tried are no hours without a key
         with pytest.raises(KeyUnreadable):
             handlers.confirm({**line, "ids": ["p-001"]}, CONTEXT)
         assert records()["p-001"].status is Status.PENDING
+    waited_for("p-001")
     assert handlers.confirm({**line, "ids": ["p-001"]}, CONTEXT)["review"] == 1, "for more than patience"
     handlers._closed.cache_clear()
 

@@ -236,7 +236,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     measures.by_kind(telemetry, calls, now)
     failure = redact(str(keyless)) if keyless else ""
     _tell(watch, "batch", began, whole, failure, **{name: count for name, count in asdict(tally).items() if count})
-    if keyless and tally.claimed < len(ids):
+    if keyless and tally.not_tried:
         raise keyless
     return asdict(tally)
 
