@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import sys
@@ -20,10 +21,14 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import render, target, views
+from cli.books import columns as column_maps
+from cli.books import formats
+from cli.books.formats import BookFormat
+from cli.books.lines import BadBook, Moves, Reading
 from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
-from cli.reconcile import effects
+from cli.reconcile import Book, Covered, Reconciled
 from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
 from workers.canary import made
@@ -305,15 +310,7 @@ class _Import:
             render.loaded(self.loaded, self.source.name, rejects, copied, dry_run=self.dry_run)
 
     def _progress(self) -> Progress:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TextColumn("{task.fields[rows]:,} rows"),
-            TimeRemainingColumn(),
-        )
-        silent = self.json or not sys.stderr.isatty()
-        return Progress(*columns, console=render.console(stderr=True), disable=silent, transient=True)
+        return _bytes_progress(TextColumn("{task.fields[rows]:,} rows"), silent=self.json)
 
     def _so_far(self) -> str:
         done = self.loaded
@@ -325,32 +322,82 @@ class _Import:
         return "" if self.dry_run else "; then run the same command again: what is there is left as it is"
 
 
-@app.command(epilog="Example: confirm reconcile ledger.csv --since 2026-11-01T00:00Z")
+@app.command(
+    epilog=(
+        "Example: confirm reconcile ledger.csv --since 2026-11-01T00:00Z   |   "
+        "confirm reconcile statement.xml   |   confirm reconcile bank.csv --columns bank.toml"
+    )
+)
 def reconcile(
-    ledger: Annotated[
-        Path, typer.Argument(metavar="LEDGER", help="The gateway's book: CSV with id, amount_minor, currency.")
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What a bank or a gateway sent: its whole book of some time.")
     ],
     stack: Stack = None,
     json: Json = False,
+    format_: Annotated[
+        BookFormat | None,
+        typer.Option("--format", help="Where the file's content does not say.", show_default=False),
+    ] = None,
+    columns: Annotated[
+        Path | None,
+        typer.Option(
+            "--columns", metavar="MAP", help="Any other CSV: a small TOML file that says what its columns are."
+        ),
+    ] = None,
+    id_from: Annotated[
+        str | None,
+        typer.Option("--id-from", metavar="NAME", help="The column (of camt.053: the element) that holds our id."),
+    ] = None,
+    moves: Annotated[
+        Moves, typer.Option("--moves", help="Of a bank's account: whether our payments come in or go out.")
+    ] = Moves.IN,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="TIME", help="The file begins there (ISO 8601): older ones need not be in it."),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="The file ends there: what was settled later need not be in it."),
+    ] = None,
 ) -> None:
-    """Hold every transaction against the gateway's own book, id by id and to the minor unit.
+    """Hold every transaction against what a bank or a gateway sent, id by id and to the minor unit.
 
-    LEDGER has a line for each effect (money that moved); other columns are left alone. Reads the whole table, which
-    AWS bills. Ends with 0 where the books agree, and with 6 where they differ.
+    FILE is a plain ledger (CSV with id, amount_minor, currency), a bank's statement (camt.053), a report of Stripe's
+    balance, Adyen's settlement details, or any CSV by a column map. Reads the whole table, which AWS bills. Ends with 0
+    where the books agree, and with 6 where they differ.
     """
-    begin = None if since is None else _time(since)
+    if columns is not None and format_ is not None:
+        raise Trouble("--format and --columns were both given", "say one of them", Exit.USAGE)
+    covered = Covered(*(None if text is None else _time(text) for text in (since, until)))
+    at = target.find(stack)
     try:
-        with ledger.open(encoding="utf-8", newline="") as lines:
-            book = effects(lines, str(ledger))
-            result = _at_desk(target.find(stack), lambda desk: compare(book, desk.census.entries(), begin))
+        map_ = None if columns is None else column_maps.load(columns)
+        reading = Reading(str(file), _now(), id_from, moves)
+        with _read_book(file, reading, format_, map_, silent=json) as book:
+            result = _at_desk(at, lambda desk: compare(book, desk.census.entries(), covered))
+    except BadBook as bad:
+        raise Trouble(
+            f"{bad.where}: found {bad.found}; allowed: {bad.allowed}", f"{bad.fix}; nothing was compared"
+        ) from None
     except OSError as error:
-        raise Trouble(f"{ledger}: {error.strerror or error}", "correct the path or its permissions") from None
+        name = error.filename or file
+        raise Trouble(f"{name}: {error.strerror or error}", "correct the path or its permissions") from None
+    _reconciled(result, str(file), json=json)
+
+
+def _read_book(
+    file: Path, reading: Reading, format_: BookFormat | None, map_: column_maps.Columns | None, *, silent: bool
+) -> Book:
+    """All of the file, with progress for whoever waits."""
+    with _bytes_progress(silent=silent) as progress, file.open("rb", buffering=0) as raw:
+        task = progress.add_task(reading.name, total=file.stat().st_size or None)
+        counted = formats.Counted(raw, lambda count: progress.advance(task, count))
+        return Book(formats.lines(io.BufferedReader(counted, formats.PEEK), reading, format_, map_), reading.name)
+
+
+def _reconciled(result: Reconciled, file: str, *, json: bool) -> NoReturn:
     if json:
-        render.as_json(views.reconciled_json(result, str(ledger)))
+        render.as_json(views.reconciled_json(result, file))
     else:
         render.reconciled(result)
     raise typer.Exit(Exit.OK if result.equal else Exit.BOOKS_DIFFER)
@@ -395,6 +442,19 @@ async def _sent(desk: Desk, canary: Transaction, within: float) -> Transaction:
             return record
         await asyncio.sleep(LOOK_SECONDS)
     raise Trouble(f"{canary.id} is gone from {desk.target}", "see who deletes transactions there")
+
+
+def _bytes_progress(*more: TextColumn, silent: bool) -> Progress:
+    """How much of a file was read, for a person at a terminal."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        *more,
+        TimeRemainingColumn(),
+    )
+    disable = silent or not sys.stderr.isatty()
+    return Progress(*columns, console=render.console(stderr=True), disable=disable, transient=True)
 
 
 def _time(text: str) -> datetime:

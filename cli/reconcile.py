@@ -1,71 +1,47 @@
-"""Our book against the gateway's, id by id and to the minor unit: where the two differ, and by how much.
+"""Our book against what a bank or a gateway sent, id by id and to the minor unit: which class each line is of, and what
+that comes to on both sides.
 
-Memory stays bounded: the gateway's book goes into a temporary database that SQLite spills to disk.
+Memory stays bounded: the other book goes into a temporary database that SQLite spills to disk.
 """
 
 from __future__ import annotations
 
-import csv
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from itertools import islice
+from itertools import groupby, islice
 
+from cli.books.classes import Class, Judgement, judge, judge_nameless, judge_unknown
+from cli.books.lines import BadBook, Line, LineKind
 from cli.desk import Entry
-from cli.exits import Trouble
 from workers.domain.transaction import Status, is_canary
 
-COLUMNS = ("id", "amount_minor", "currency")
 KEPT = 1000
 """Differences that are listed; all are counted."""
-PART = 1000
-
-
-class Discrepancy(StrEnum):
-    """How the two books may differ about one id."""
-
-    DOUBLED = "doubled"
-    OTHER_AMOUNT = "other-amount"
-    NOT_MOVED = "not-moved"
-    REJECTED = "moved-but-rejected"
-    OPEN = "moved-but-open"
-    DESK = "moved-but-on-a-desk"
-    UNKNOWN = "moved-but-unknown"
-    UNREADABLE = "unreadable"
-
-
-MEANING: Mapping[Discrepancy, str] = {
-    Discrepancy.DOUBLED: "the gateway moved it more than once: call the gateway's owner, stop the workers",
-    Discrepancy.OTHER_AMOUNT: "the gateway moved another amount than ours: a person decides",
-    Discrepancy.NOT_MOVED: (
-        "confirmed here, not in the gateway's book: does the file cover its time? If so, a person decides"
-    ),
-    Discrepancy.REJECTED: "rejected here, yet the gateway moved it: a person decides",
-    Discrepancy.OPEN: "moved, not settled here yet: a worker asks and settles it; normal while work is under way",
-    Discrepancy.DESK: "moved, and on a desk here: decide it with `confirm review`",
-    Discrepancy.UNKNOWN: (
-        "moved, and not here at all: never bring it in while `mode` is confirm, where a new one counts as never sent "
-        "and is paid again. In `mode: shadow`, bring it in with `confirm import` and its true created_at, and wait "
-        "until it is confirmed"
-    ),
-    Discrepancy.UNREADABLE: (
-        "here in a form that nobody can read, so it was not compared: see who writes there besides us"
-    ),
-}
+LINES_KEPT = 10
+"""Of a difference: enough to find it in the file."""
+MOST_LINES = 10_000
+"""Of one id: no payment has more, and they are looked at together."""
+PART = 5000
+CACHE_KIB = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
+    """Something about one id for which a person has to look."""
+
     id: str
-    kind: Discrepancy
+    kind: Class
     status: Status | None
     amount: int
     """Ours, in minor units; 0 where we know nothing of it."""
     currency: str
     moved: int
-    """By the gateway's book, all its effects together."""
+    """By the other book: the sum of the lines of this class, in the currency of the first; 0 where there is none."""
+    moved_currency: str
+    lines: tuple[Line, ...] = ()
+    """The first of them: the evidence for whoever decides."""
 
 
 @dataclass(slots=True)
@@ -81,13 +57,37 @@ class Side:
 
 
 @dataclass(slots=True)
+class Both:
+    """A class in one currency, in both books."""
+
+    ours: Side = field(default_factory=Side)
+    theirs: Side = field(default_factory=Side)
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """The time that the other book is of: of ours, what was settled outside of it need not be there."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, entry: Entry) -> bool:
+        at = entry.settled_at
+        return at is None or ((self.since is None or at >= self.since) and (self.until is None or at < self.until))
+
+
+@dataclass(slots=True)
 class Reconciled:
     """What the two books say."""
 
     ours: dict[str, Side] = field(default_factory=dict)
     """CONFIRMED, by currency."""
     theirs: dict[str, Side] = field(default_factory=dict)
-    counts: dict[Discrepancy, int] = field(default_factory=dict)
+    """All lines, by currency, canaries apart."""
+    classes: dict[str, dict[Class, Both]] = field(default_factory=dict)
+    """By currency; their sums are `ours` and `theirs`."""
+    counts: dict[Class, int] = field(default_factory=dict)
+    """Of differences: ids, or lines that name none."""
     differences: list[Difference] = field(default_factory=list)
     our_canaries: Side = field(default_factory=Side)
     """Confirmed ones. A line of their own: they are deleted after a week, so the two sides of it may differ."""
@@ -97,153 +97,188 @@ class Reconciled:
     def equal(self) -> bool:
         return not self.counts
 
-    def add(self, difference: Difference) -> None:
-        self.counts[difference.kind] = self.counts.get(difference.kind, 0) + 1
-        if len(self.differences) < KEPT:
-            self.differences.append(difference)
+    @property
+    def balanced(self) -> bool:
+        """Whether the classes come to the totals, which were summed on the way in: else this program is wrong."""
+        codes = {*self.ours, *self.theirs, *self.classes}
+        nothing = Side()
+        return all(
+            self.ours.get(code, nothing) == _together(code, self.classes, lambda both: both.ours)
+            and self.theirs.get(code, nothing) == _together(code, self.classes, lambda both: both.theirs)
+            for code in codes
+        )
+
+    def both(self, code: str, class_: Class) -> Both:
+        of = self.classes.setdefault(code, {})
+        return of.get(class_) or of.setdefault(class_, Both())
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """A line of the gateway's book: money that moved."""
-
-    id: str
-    amount: int
-    currency: str
+def _together(code: str, classes: dict[str, dict[Class, Both]], side: Callable[[Both], Side]) -> Side:
+    sides = [side(both) for both in classes.get(code, {}).values()]
+    return Side(sum(one.count for one in sides), sum(one.amount for one in sides))
 
 
-def effects(lines: Iterable[str], name: str) -> Iterator[Effect]:
-    """The gateway's book: CSV with a header; columns beyond COLUMNS are left alone.
+def _let_go(_: Difference) -> None:
+    pass
 
-    Raises:
-        Trouble: a line is none; half a book proves nothing, so nothing is compared.
+
+async def reconcile(
+    book: Book,
+    entries: AsyncIterator[Entry],
+    covered: Covered | None = None,
+    each: Callable[[Difference], None] = _let_go,
+) -> Reconciled:
+    """Hold `entries` (all of ours) against `book`, and tell `each` of every difference.
+
+    Of canaries only what costs money is a difference: moved twice, another amount, another currency. One of ours that
+    cannot be read is a difference too, and stops no other.
     """
-    reader = csv.reader(lines, strict=True)
-    try:
-        header = [column.strip().removeprefix("\ufeff") for column in next(reader, [])]
-        if missing := [column for column in COLUMNS if column not in header]:
-            raise Trouble(
-                f"{name} has no column {', '.join(missing)}",
-                f"give it a first line with {','.join(COLUMNS)}, of the effects alone (money that moved)",
-            )
-        places = [header.index(column) for column in COLUMNS]
-        for row in reader:
-            if not row:
+    covered = covered or Covered()
+    result = Reconciled(theirs=book.sums, their_canaries=book.canaries)
+
+    def told(entry: Entry | None, id_: str, judgement: Judgement, costly: bool) -> None:
+        for line, class_ in judgement.lines:
+            if not _is_canary(line):
+                result.both(line.currency, class_).theirs.add(line.amount)
+        for class_ in judgement.differing:
+            if costly and class_ not in _COSTLY:
                 continue
-            if len(row) != len(header):
-                raise _broken(name, reader.line_num, f"{len(row)} fields", f"{len(header)}, as in the header")
-            id_, amount, currency = (row[place].strip() for place in places)
-            if not id_:
-                raise _broken(name, reader.line_num, "no id", "the id under which we sent it, the idempotency key")
-            if not amount.isascii() or not amount.isdigit() or len(amount) > 16:
-                raise _broken(name, reader.line_num, "no such amount_minor", "whole minor units: 1250 for 12.50 USD")
-            if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
-                raise _broken(name, reader.line_num, "no such currency", "three capital letters (ISO 4217)")
-            yield Effect(id_, int(amount), currency)
-    except (csv.Error, UnicodeDecodeError):
-        raise _broken(name, reader.line_num + 1, "no readable line", "CSV in UTF-8") from None
+            lines = [line for line, of in judgement.lines if of is class_]
+            tell(_difference(entry, id_, class_, lines))
 
+    def tell(difference: Difference) -> None:
+        result.counts[difference.kind] = result.counts.get(difference.kind, 0) + 1
+        if len(result.differences) < KEPT:
+            result.differences.append(difference)
+        each(difference)
 
-def _broken(name: str, line: int, found: str, allowed: str) -> Trouble:
-    return Trouble(f"{name} line {line}: found {found}; allowed: {allowed}", "mend the file; nothing was compared")
-
-
-async def reconcile(book: Iterable[Effect], entries: AsyncIterator[Entry], since: datetime | None = None) -> Reconciled:
-    """Hold `entries` (all of ours) against `book`; of ours, those settled before `since` need no effect in it.
-
-    Of canaries only what costs money is a difference: moved twice, or another amount. One of ours that cannot be read
-    is a difference too, and stops no other.
-    """
-    result = Reconciled()
-    with _Book(iter(book)) as theirs:
-        result.theirs, result.their_canaries = theirs.sums, theirs.canaries
-        async for entry in entries:
-            moved = theirs.take(entry.id)
-            if not entry.readable:
-                total = sum(effect.amount for effect in moved)
-                result.add(Difference(entry.id, Discrepancy.UNREADABLE, None, 0, _code(moved), total))
-                continue
-            canary = is_canary(entry.id, entry.amount, entry.currency)
-            if entry.status is Status.CONFIRMED and (moved or _covered(entry, since)):
-                side = result.our_canaries if canary else result.ours.setdefault(entry.currency, Side())
-                side.add(entry.amount)
-            if (kind := _judged(entry, moved, since)) and (not canary or kind in _COSTLY):
-                total = sum(effect.amount for effect in moved)
-                result.add(Difference(entry.id, kind, entry.status, entry.amount, entry.currency, total))
-        for id_, currency, amount, count in theirs.rest():
-            if is_canary(id_, amount, currency):
-                continue  # one that is forgotten here
-            kind = Discrepancy.UNKNOWN if count == 1 else Discrepancy.DOUBLED
-            result.add(Difference(id_, kind, None, 0, currency, amount))
+    async for entry in entries:
+        lines = book.take(entry.id)
+        judgement = judge(entry, lines, covered=covered.holds(entry))
+        canary = entry.readable and is_canary(entry.id, entry.amount, entry.currency)
+        if judgement.ours is not None:
+            if canary:
+                result.our_canaries.add(entry.amount)
+            else:
+                result.ours.setdefault(entry.currency, Side()).add(entry.amount)
+                result.both(entry.currency, judgement.ours).ours.add(entry.amount)
+        if not entry.readable:
+            told(entry, entry.id, judgement, costly=False)
+            if not lines:
+                tell(_difference(entry, entry.id, Class.UNREADABLE, []))
+            continue
+        told(entry, entry.id, judgement, costly=canary)
+    for id_, lines in book.rest():
+        if len(lines) == 1 and _is_canary(lines[0]):
+            continue  # one that is forgotten here
+        told(None, id_, judge_unknown(lines), costly=False)
+    for line in book.nameless():
+        told(None, "", Judgement(None, [(line, judge_nameless(line))]), costly=False)
+    if not result.balanced:
+        raise RuntimeError("the classes do not come to the totals of the books")
     return result
 
 
-_COSTLY = (Discrepancy.DOUBLED, Discrepancy.OTHER_AMOUNT)
+_COSTLY = (Class.DOUBLED, Class.OTHER_AMOUNT, Class.OTHER_CURRENCY)
 
 
-def _judged(entry: Entry, moved: list[Effect], since: datetime | None) -> Discrepancy | None:
-    if len(moved) > 1:
-        return Discrepancy.DOUBLED
-    if not moved:
-        return Discrepancy.NOT_MOVED if entry.status is Status.CONFIRMED and _covered(entry, since) else None
-    if (moved[0].amount, moved[0].currency) != (entry.amount, entry.currency):
-        return Discrepancy.OTHER_AMOUNT
-    return {Status.CONFIRMED: None, Status.REJECTED: Discrepancy.REJECTED, Status.REVIEW: Discrepancy.DESK}.get(
-        entry.status, Discrepancy.OPEN
+def _difference(entry: Entry | None, id_: str, class_: Class, lines: Sequence[Line]) -> Difference:
+    code = lines[0].currency if lines else entry.currency if entry else "XXX"
+    known = entry is not None and entry.readable
+    return Difference(
+        id_,
+        class_,
+        entry.status if entry is not None and known else None,
+        entry.amount if entry is not None and known else 0,
+        entry.currency if entry is not None and known else code,
+        sum(line.amount for line in lines if line.currency == code),
+        code,
+        tuple(lines[:LINES_KEPT]),
     )
 
 
-def _code(moved: list[Effect]) -> str:
-    return moved[0].currency if moved else "XXX"
+def _is_canary(line: Line) -> bool:
+    return line.kind is LineKind.PAYMENT and is_canary(line.id, line.amount, line.currency)
 
 
-def _covered(entry: Entry, since: datetime | None) -> bool:
-    return since is None or entry.settled_at is None or entry.settled_at >= since
+_KINDS = tuple(LineKind)
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
-class _Book:
-    """The gateway's effects by id; what was taken is marked."""
+class Book:
+    """The other side's lines by id; what was taken is marked."""
 
-    def __init__(self, book: Iterator[Effect]) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute("CREATE TABLE effect (id TEXT, amount INTEGER, currency TEXT)")
+    def __init__(self, lines: Iterable[Line], name: str = "the book") -> None:
+        """Reads all of it.
+
+        Raises:
+            BadBook: it is none; nothing is kept.
+        """
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.execute(
+            "CREATE TABLE line"
+            " (id TEXT, kind INTEGER, amount INTEGER, currency TEXT, place INTEGER, reference TEXT, day TEXT)"
+        )
         self._database.execute("CREATE TABLE taken (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("BEGIN")
         self.sums: dict[str, Side] = {}
         self.canaries = Side()
         try:
-            while part := list(islice(book, PART)):
+            every = iter(lines)
+            while part := list(islice(every, PART)):
                 self._keep(part)
+            self._database.execute("CREATE INDEX by_id ON line (id)")
+            self._bound(name)
         except BaseException:
             self._database.close()
             raise
-        self._database.execute("CREATE INDEX by_id ON effect (id)")
 
-    def __enter__(self) -> _Book:
+    def __enter__(self) -> Book:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def _keep(self, part: list[Effect]) -> None:
-        rows = [(effect.id, effect.amount, effect.currency) for effect in part]
-        self._database.executemany("INSERT INTO effect VALUES (?, ?, ?)", rows)
-        for effect in part:  # SQLite's own sums end at 2^63
-            canary = is_canary(effect.id, effect.amount, effect.currency)
-            side = self.canaries if canary else self.sums.setdefault(effect.currency, Side())
-            side.add(effect.amount)
+    def _keep(self, part: list[Line]) -> None:
+        rows = [(line.id, _NUMBERS[line.kind], *line[2:]) for line in part]
+        self._database.executemany("INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        for line in part:  # SQLite's own sums end at 2^63
+            side = self.canaries if _is_canary(line) else self.sums.setdefault(line.currency, Side())
+            side.add(line.amount)
 
-    def take(self, id_: str) -> list[Effect]:
-        rows = self._database.execute("SELECT id, amount, currency FROM effect WHERE id = ?", (id_,)).fetchall()
+    def _bound(self, name: str) -> None:
+        many = self._database.execute(
+            "SELECT count(*) FROM line WHERE id != '' GROUP BY id HAVING count(*) > ? LIMIT 1", (MOST_LINES,)
+        ).fetchone()
+        if many:
+            raise BadBook(
+                name,
+                f"{many[0]:,} lines of one id",
+                f"at most {MOST_LINES:,}",
+                "see whether the column of the ids is the right one (--id-from)",
+            )
+
+    def take(self, id_: str) -> list[Line]:
+        rows = self._database.execute(f"{_SELECT} WHERE id = ? ORDER BY place", (id_,)).fetchall()
         if rows:
             self._database.execute("INSERT OR IGNORE INTO taken VALUES (?)", (id_,))
-        return [Effect(*row) for row in rows]
+        return [_line(row) for row in rows]
 
-    def rest(self) -> Iterator[tuple[str, str, int, int]]:
-        """Id, currency, sum and count of the effects that nobody took."""
-        yield from self._database.execute(
-            "SELECT id, max(currency), sum(amount), count(*) FROM effect WHERE id NOT IN (SELECT id FROM taken)"
-            " GROUP BY id ORDER BY id"
-        )
+    def rest(self) -> Iterator[tuple[str, list[Line]]]:
+        """The ids that nobody took, with their lines."""
+        untaken = "WHERE id != '' AND id NOT IN (SELECT id FROM taken)"
+        rows = self._database.execute(f"{_SELECT} {untaken} ORDER BY id, place")
+        for id_, lines in groupby(map(_line, rows), key=lambda line: line.id):
+            yield id_, list(lines)
+
+    def nameless(self) -> Iterator[Line]:
+        yield from map(_line, self._database.execute(f"{_SELECT} WHERE id = ''"))
+
+
+_SELECT = "SELECT id, kind, amount, currency, place, reference, day FROM line"
+
+
+def _line(row: tuple[str, int, int, str, int, str, str]) -> Line:
+    return Line(row[0], _KINDS[row[1]], *row[2:])

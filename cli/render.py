@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.books.classes import MEANING as CLASSES
+from cli.books.classes import Class
 from cli.desk import InState, Run
 from cli.loading import Loaded
-from cli.reconcile import MEANING as KINDS
-from cli.reconcile import Discrepancy, Reconciled, Side
+from cli.reconcile import Difference, Reconciled, Side
 from cli.views import MEANING, Overview, age, discreet, named, printable, shown
 from workers.domain import currency
 from workers.domain.redaction import masked
@@ -208,21 +209,17 @@ def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry
 
 
 def reconciled(result: Reconciled) -> None:
-    """Both books by currency, then each difference that is kept."""
+    """Both books class by class, down to their totals; then each difference that is kept."""
     out = console()
-    table = Table(title="Confirmed here, and moved by the gateway", title_justify="left")
-    for name in ("currency", "confirmed", "amount", "effects", "moved", "difference"):
-        table.add_column(name, justify="left" if name == "currency" else "right")
+    table = Table(title="Confirmed here, and in their book", title_justify="left")
+    for name in ("currency", "class", "confirmed", "amount", "lines", "amount there"):
+        table.add_column(name, justify="left" if name in ("currency", "class") else "right")
     for code in sorted({*result.ours, *result.theirs}):
+        for class_ in Class:
+            if both := result.classes.get(code, {}).get(class_):
+                table.add_row(printable(code), class_.value, *_side(both.ours, code), *_side(both.theirs, code))
         ours, theirs = result.ours.get(code, Side()), result.theirs.get(code, Side())
-        table.add_row(
-            printable(code),
-            f"{ours.count:,}",
-            _money(ours.amount, code),
-            f"{theirs.count:,}",
-            _money(theirs.amount, code),
-            _money(theirs.amount - ours.amount, code),
-        )
+        table.add_row(printable(code), "all", *_side(ours, code), *_side(theirs, code), style="bold", end_section=True)
     out.print(table)
     ours, theirs = result.our_canaries, result.their_canaries
     if ours.count or theirs.count:
@@ -233,13 +230,24 @@ def reconciled(result: Reconciled) -> None:
     if result.equal:
         out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
         return
-    out.print(_grid((kind.value, f"{count:,}", KINDS[kind]) for kind, count in sorted(result.counts.items())))
+    out.print(_grid((kind.value, f"{count:,}", CLASSES[kind]) for kind, count in sorted(result.counts.items())))
     for one in result.differences[:DIFFERENCES]:
-        not_known = "unreadable" if one.kind is Discrepancy.UNREADABLE else "unknown"
-        ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else not_known
-        out.print(f"{named(one.id)}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.currency)}")
+        out.print(_difference(one))
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
         out.print(f"and {more:,} more; see --json")
+
+
+def _side(side: Side, code: str) -> tuple[str, str]:
+    return f"{side.count:,}", _money(side.amount, code)
+
+
+def _difference(one: Difference) -> str:
+    not_known = "unreadable" if one.kind is Class.UNREADABLE else "unknown"
+    ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else not_known
+    where = f" (line {one.lines[0].place:,})" if one.lines else ""
+    return (
+        f"{named(one.id) or 'no id'}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.moved_currency)}{where}"
+    )
 
 
 def _grid(rows: Iterable[tuple[str | None, ...]]) -> Table:

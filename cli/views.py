@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from cli.books.classes import Class
+from cli.books.lines import Line
 from cli.desk import InState, Run, Target
 from cli.reconcile import Reconciled, Side
 from cli.rows import RefusedRow
@@ -213,6 +215,10 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
             }
             for currency in sorted({*result.ours, *result.theirs})
         },
+        "classes": {
+            printable(currency): {class_.value: asdict(of[class_]) for class_ in Class if class_ in of}
+            for currency, of in sorted(result.classes.items())
+        },
         "canaries": result.their_canaries.count,
         "canary_sums": {"ours": asdict(result.our_canaries), "theirs": asdict(result.their_canaries)},
         "differences_total": sum(result.counts.values()),
@@ -225,9 +231,23 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
                 "amount_minor": one.amount,
                 "currency": printable(one.currency),
                 "moved_minor": one.moved,
+                "moved_currency": printable(one.moved_currency),
+                "lines": [line_json(line) for line in one.lines],
             }
             for one in result.differences
         ],
+    }
+
+
+def line_json(line: Line) -> dict[str, Any]:
+    """A line of the other book, as evidence."""
+    return {
+        "place": line.place,
+        "kind": line.kind.value,
+        "amount_minor": line.amount,
+        "currency": printable(line.currency),
+        "reference": discreet(line.reference),
+        "day": line.day or None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.reconcile import effects
+from cli.books import ledger
+from cli.books.lines import Reading
 from gateway_simulator import PROFILES, Fault, Ledger, Profile, ProfileError, decide
 from local.errors import LocalError
 from tests.gateway.support import ACCOUNT, client, get, quietly, simulated, until
@@ -256,9 +259,9 @@ def test_exports_its_book_as_confirm_reconcile_reads_it(tmp_path: Path) -> None:
             async with client(url, 2.0) as http_client:
                 return (await http_client.request("GET", "/_ledger.csv")).body
 
-    book = asyncio.run(run()).decode().splitlines()
-    assert book[0] == "id,amount_minor,currency,reference"
-    (effect,) = effects(book, "ledger.csv")
+    book = asyncio.run(run())
+    assert book.splitlines()[0] == b"id,amount_minor,currency,reference"
+    (effect,) = ledger.read(io.BytesIO(book), Reading("ledger.csv", datetime.now(UTC)))
     assert effect.id == "t-1"
 
 

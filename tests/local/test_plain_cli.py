@@ -420,7 +420,7 @@ def test_an_operator_sees_the_same_and_so_do_the_books(story: Story) -> None:
     with shown("README.md", "Two commands", only=("confirm ",)) as page:
         assert "CONFIRMED" in story.type(next(page))
         assert "CONFIRMED" in story.type(next(page), Exit.NOT_YET_FINAL)  # a desk may have one
-    with shown("docs/confirm-command.md", "The gateway's book") as page:
+    with shown("docs/confirm-command.md", "Books of banks and gateways") as page:
         for command in page:
             story.type(command)
 

@@ -6,6 +6,7 @@ An amount in this project is an integer of minor units, so the exponent matters 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -32,6 +33,28 @@ WITHOUT_MINOR_UNIT = frozenset(
     {"XAG", "XAU", "XBA", "XBB", "XBC", "XBD", "XDR", "XPD", "XPT", "XSU", "XTS", "XUA", "XXX"}
 )
 """In ISO 4217, but no payment can be made in them: metals, units of account, "testing" and "no currency"."""
+
+_DECIMAL = re.compile(r"([-+]?)(\d{1,15})(?:\.(\d{1,18}))?", re.ASCII)
+"""As ISO 20022 has amounts: at most 18 digits, and a point."""
+
+
+def in_minor_units(text: str, currency: str) -> int:
+    """The inverse of `in_major_units`, for decimal text as files have it: `12.50` of USD is 1250. Exact, no floats.
+
+    Raises:
+        ValueError: says what was found and what is allowed; it never holds the text, which may be an account.
+    """
+    exponent = EXPONENTS.get(currency)
+    if exponent is None:
+        raise ValueError("a currency without a minor unit in ISO 4217")
+    found = _DECIMAL.fullmatch(text)
+    if found is None:
+        raise ValueError("no decimal number such as 1234.50")
+    sign, whole, decimals = found[1], found[2], found[3] or ""
+    if decimals[exponent:].strip("0"):
+        raise ValueError(f"more decimals than the {exponent} of {currency}")
+    minor = int(whole + decimals[:exponent].ljust(exponent, "0"))
+    return -minor if sign == "-" else minor
 
 
 def in_major_units(amount: int, currency: str) -> str:
