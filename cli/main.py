@@ -42,6 +42,8 @@ _RUN = re.compile(r"[0-9A-Za-z]{1,20}")
 FAULTS_IN_JSON = 1000
 """The JSON of an import lists this many and counts the rest, so that memory stays bounded."""
 REVIEW_LIMIT = 1000
+MOST_BYTES = 2048
+"""Of an id, whoever made it: DynamoDB has no longer keys."""
 STDIN = "-"
 LOOK_SECONDS = 1.0
 """Between two looks at a canary that was sent."""
@@ -119,7 +121,7 @@ def review(stack: Stack = None, json: Json = False) -> None:
     """List what waits for a person: the reason, the owner and by when to decide."""
     waiting = _at_desk(target.find(stack), lambda desk: desk.store.review(REVIEW_LIMIT))
     if json:
-        render.as_json({"review": [views.waiting_json(record) for record in waiting]})
+        render.as_json({"review": views.waiting_json(waiting)})
     else:
         render.desk(waiting, _now())
 
@@ -144,7 +146,7 @@ def redrive(
         render.as_json(views.record_json(record))
     else:
         render.record(record)
-        render.note(f"{id} is PENDING again and due now: the next run takes it.")
+        render.note(f"{views.named(record.id)} is PENDING again and due now: the next run takes it.")
 
 
 async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -> Transaction:
@@ -152,9 +154,10 @@ async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -
     try:
         return await desk.store.redrive(record.id, by=by, approved_by=approved_by, why=why)
     except Refused as refused:
+        name = views.named(record.id)
         raise Trouble(
-            str(refused),
-            f"see `confirm show {id_}`; only REVIEW can be redriven, by two different people",
+            str(refused).replace(record.id, name),
+            f"see `confirm show {name}`; only REVIEW can be redriven, by two different people",
             Exit.REFUSED,
         ) from None
 
@@ -483,40 +486,43 @@ def _at_desk(at: Target, work: Callable[[Desk], Awaitable[T]]) -> T:
 
 
 async def _found(desk: Desk, id_: str) -> Transaction:
+    """The transaction of that id, or of that name: who sees but the mask of a card must get on all the same."""
+    if id_.isprintable() and 0 < len(id_.encode()) <= MOST_BYTES and (record := await desk.store.find(id_)):
+        return record
+    if record := await _named(desk, id_):
+        return record
     if not ID.fullmatch(id_):
-        if record := await _masked(desk, id_):
-            return record
         raise Trouble(
             f"{id_[:40]!a} cannot be the id of a transaction",
             "an id is 1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit",
             Exit.USAGE,
         )
-    if record := await desk.store.find(id_):
-        return record
     near = await _nearest(desk, id_)
     hint = f"the nearest ids are {' and '.join(near)}" if near else "see the id in the file or system that it came from"
     raise Trouble(f"there is no transaction {id_} in {desk.target}", hint)
 
 
-async def _masked(desk: Desk, shown: str) -> Transaction | None:
-    """The one in review whose id is shown so: who sees but the mask of a card must get it off the desk all the same."""
-    alike = [one for one in await desk.store.review(REVIEW_LIMIT) if one.id != shown == views.named(one.id)]
-    if len(alike) > 1:
+async def _named(desk: Desk, name: str) -> Transaction | None:
+    """The one that is shown so: on the desk, or, which takes a look at the whole table, anywhere."""
+    ids = {one.id for one in await desk.store.review(REVIEW_LIMIT) if views.is_named(one.id, name)}
+    if not ids and views.may_be_masked(name):
+        ids = {entry.id async for entry in desk.census.entries() if views.is_named(entry.id, name)}
+    if len(ids) > 1:
         raise Trouble(
-            f"{len(alike)} of the transactions in review are shown as {shown}",
-            "take the whole id from the file or system that it came from",
+            f"{len(ids)} transactions are shown as {name}",
+            f"say which: {' or '.join(sorted(views.names(ids).values())[:4])}",
             Exit.USAGE,
         )
-    return alike[0] if alike else None
+    return await desk.store.find(ids.pop()) if ids else None
 
 
 async def _nearest(desk: Desk, id_: str) -> Sequence[str]:
     """Ids that were likely meant: the same in other letters, else similar ones in a sample of the table."""
     for variant in dict.fromkeys((id_.upper(), id_.lower())):
         if variant != id_ and await desk.store.find(variant):
-            return [variant]
+            return [views.named(variant)]
     with suppress(Exception):  # a hint is not worth an error of its own (no right to scan, for one)
-        return get_close_matches(id_, await desk.census.some_ids(), 2, 0.75)
+        return [views.named(one) for one in get_close_matches(id_, await desk.census.some_ids(), 2, 0.75)]
     return []
 
 

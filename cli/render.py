@@ -18,11 +18,10 @@ from cli.books.classes import Class
 from cli.desk import InState, Run
 from cli.loading import Loaded
 from cli.reconcile import Difference, Reconciled, Side
-from cli.views import MEANING, Overview, age, discreet, named, printable, shown
+from cli.views import MEANING, Overview, age, discreet, named, names, printable, shown, shown_trace
 from workers.domain import currency
 from workers.domain.redaction import masked
 from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
-from workers.tracing import trace_id
 
 DIFFERENCES = 50
 """Listed on the screen; all are counted."""
@@ -123,7 +122,7 @@ def record(transaction: Transaction) -> None:
         ("reason", discreet(transaction.reason, account)),
         ("owner", transaction.owner),
         ("decide by", _time(transaction.review_by)),
-        ("trace", trace_id(transaction)),
+        ("trace", shown_trace(transaction)),
     ]
     out.print(_grid([(name, value) for name, value in known if value]))
     table = Table(title="History (UTC)", title_justify="left")
@@ -167,10 +166,11 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
     table = Table(title=f"{len(waiting):,} in review", title_justify="left")
     for name in ("id", "amount", "account", "cause", "reason", "owner", "decide by"):
         table.add_column(name, overflow="fold", justify="right" if name == "amount" else "left")
+    called = names(one.id for one in waiting)
     for one in waiting:
         late = one.review_by is not None and one.review_by < now
         table.add_row(
-            Text(named(one.id)),
+            Text(called[one.id]),
             _money(one.amount, one.currency),
             Text(printable(masked(one.account))),
             Text(one.cause or "-"),
@@ -231,8 +231,9 @@ def reconciled(result: Reconciled) -> None:
         out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
         return
     out.print(_grid((kind.value, f"{count:,}", CLASSES[kind]) for kind, count in sorted(result.counts.items())))
+    called = names(one.id for one in result.differences[:DIFFERENCES])
     for one in result.differences[:DIFFERENCES]:
-        out.print(_difference(one))
+        out.print(_difference(one, called[one.id]))
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
         out.print(f"and {more:,} more; see --json")
 
@@ -241,13 +242,11 @@ def _side(side: Side, code: str) -> tuple[str, str]:
     return f"{side.count:,}", _money(side.amount, code)
 
 
-def _difference(one: Difference) -> str:
+def _difference(one: Difference, name: str) -> str:
     not_known = "unreadable" if one.kind is Class.UNREADABLE else "unknown"
     ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else not_known
     where = f" (line {one.lines[0].place:,})" if one.lines else ""
-    return (
-        f"{named(one.id) or 'no id'}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.moved_currency)}{where}"
-    )
+    return f"{name or 'no id'}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.moved_currency)}{where}"
 
 
 def _grid(rows: Iterable[tuple[str | None, ...]]) -> Table:

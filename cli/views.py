@@ -5,10 +5,12 @@ Accounts are masked here, once, for both: nothing downstream holds a whole one.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 from cli.books.classes import Class
@@ -40,9 +42,49 @@ def discreet(text: str | None, account: str = "") -> str | None:
     return printable(without_secrets(text))
 
 
-def named(id_: str) -> str:
-    """An id for a person's eyes: whoever brought it in, or keeps the gateway's book, may have taken a card for one."""
-    return printable(without_secrets(id_))
+LEAST_DIGEST = 3
+"""Digits of an id's digest that its name ends with: of a card's number it says which of few it is, and not which."""
+_DIGEST = "~"
+
+
+def named(id_: str, digits: int = LEAST_DIGEST) -> str:
+    """An id for a person's eyes, and the name that each command takes it by: whoever brought it in, or keeps the
+    gateway's book, may have taken a card for one. What is not shown whole ends with some digits of its digest."""
+    clean = _clean(id_)
+    return clean if clean == id_ else f"{clean}{_DIGEST}{_digest(id_)[:digits]}"
+
+
+def names(ids: Iterable[str]) -> dict[str, str]:
+    """The same for a list, in which no two have the same name: their digests are as long as that takes."""
+    found, alike, digits = {id_: named(id_) for id_ in ids}, True, LEAST_DIGEST
+    while alike:
+        digits += 1
+        often = Counter(found.values())
+        longer = {id_: named(id_, digits) for id_, name in found.items() if often[name] > 1}
+        alike = any(found[id_] != name for id_, name in longer.items())
+        found |= longer
+    return found
+
+
+def is_named(id_: str, name: str) -> bool:
+    """Whether that is a name of this id, of however many digits."""
+    if name == id_ == _clean(id_):
+        return True
+    digest = name.rpartition(_DIGEST)[2]
+    return len(digest) >= LEAST_DIGEST and named(id_, len(digest)) == name != id_
+
+
+def may_be_masked(name: str) -> bool:
+    """Whether it has the form of a name that `named` makes for what is not shown whole."""
+    return re.search(rf"{_DIGEST}[0-9a-f]{{{LEAST_DIGEST},}}$", name) is not None
+
+
+def _clean(id_: str) -> str:
+    return printable(without_secrets(id_, of_id=True))
+
+
+def _digest(id_: str) -> str:
+    return blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=16, person=b"name").hexdigest()
 
 
 def shown(reference: str | None, account: str) -> str | None:
@@ -163,9 +205,14 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "reason": discreet(record.reason, record.account),
         "owner": None if record.owner is None else printable(record.owner),
         "review_by": moment(record.review_by),
-        "trace": trace_id(record),
+        "trace": shown_trace(record),
         "history": [entry_json(entry, record.account) for entry in record.history],
     }
+
+
+def shown_trace(record: Transaction) -> str | None:
+    """Its trace, which is a digest of the whole id: not of one that is not shown whole."""
+    return trace_id(record) if _clean(record.id) == record.id else None
 
 
 def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
@@ -183,11 +230,15 @@ def entry_json(entry: HistoryEntry, account: str) -> dict[str, Any]:
     }
 
 
-def waiting_json(record: Transaction) -> dict[str, Any]:
-    """One on a person's desk, without its history."""
-    whole = {**record_json(record), "cause": record.cause and record.cause.value}
-    names = "id account amount_minor currency attempt cause reason owner review_by deadline"
-    return {name: whole[name] for name in names.split()}
+def waiting_json(waiting: Sequence[Transaction]) -> list[dict[str, Any]]:
+    """Those on a person's desk, without their history."""
+    called = names(record.id for record in waiting)
+    keys = ("id", "account", "amount_minor", "currency", "attempt", "cause", "reason", "owner", "review_by", "deadline")
+    wholes = (
+        {**record_json(record), "id": called[record.id], "cause": record.cause and record.cause.value}
+        for record in waiting
+    )
+    return [{key: whole[key] for key in keys} for whole in wholes]
 
 
 def refused_json(row: RefusedRow) -> list[dict[str, Any]]:
@@ -204,7 +255,7 @@ def refused_json(row: RefusedRow) -> list[dict[str, Any]]:
 
 
 def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
-    nothing = Side()
+    nothing, called = Side(), names(one.id for one in result.differences)
     return {
         "ledger": ledger,
         "equal": result.equal,
@@ -225,7 +276,7 @@ def reconciled_json(result: Reconciled, ledger: str) -> dict[str, Any]:
         "counts": {kind.value: count for kind, count in sorted(result.counts.items())},
         "differences": [
             {
-                "id": named(one.id),
+                "id": called[one.id],
                 "kind": one.kind.value,
                 "status": None if one.status is None else one.status.value,
                 "amount_minor": one.amount,

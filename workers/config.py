@@ -236,14 +236,17 @@ class Values:
 
 
 _PLAIN = re.compile(
-    r"[-+]?\d{1,8}(?:[.,]\d{1,6})?(?:[eE][-+]?\d{1,3})?|[A-Za-z-]{1,16}|\d{4}-\d\d-\d\d(?:[T ][\d:.]{1,15}Z?)?",
-    re.ASCII,
+    r"[-+]?\d{1,8}(?:[.,]\d{1,6})?(?:[eE][-+]?\d{1,3})?|[-+]?(?:nan|inf|infinity)"
+    r"|\d{4}-\d\d-\d\d(?:[T ][\d:.]{1,15}Z?)?",
+    re.ASCII | re.IGNORECASE,
 )
 
 
 def _shown(value: str) -> str:
-    """What was found, if it is short and can be no secret: whoever sets variables may take one for the other."""
-    return repr(value) if _PLAIN.fullmatch(value) else f"text of {len(value)} characters" if value else "nothing"
+    """What was found, if it is a number or a time: whoever sets variables may take a secret for one, and a password may
+    be a plain word."""
+    plain = _PLAIN.fullmatch(value) and ("-" in value[1:] or sum(map(str.isdigit, value)) < 10)
+    return repr(value) if plain else f"text of {len(value)} characters" if value else "nothing"
 
 
 def telemetry(values: Values) -> Telemetry:

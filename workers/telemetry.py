@@ -93,7 +93,7 @@ class Telemetry:
         """One line for an error that nobody handled: what, and where in the code; its words without secrets."""
         frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
         where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-        self.event("failed", at, error=type(error).__name__, why=redact(str(error)), where=where, **fields)
+        self.event("failed", at, error=type(error).__name__, why=told(error), where=where, **fields)
 
     def metrics(self, metrics: Metrics, at: datetime, dimension: str | None = None, **fields: object) -> None:
         """One line that CloudWatch turns into metrics; `fields` can be searched but make no dimension, except the one
@@ -122,6 +122,21 @@ class Telemetry:
         logging.basicConfig(handlers=[_Lines(self)], level=logging.WARNING, force=True)
 
 
+_WORDLESS = "an error that has no words"
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of somebody else's error
+        return _WORDLESS
+
+
+def told(error: BaseException) -> str:
+    """The words of an error, without secrets. Never raises."""
+    return redact(_words_of(error))
+
+
 def failures_logged(handler: Handler) -> Handler:
     """A Lambda's failure is a line of ours, and leaves without secrets: Lambda and the state machine keep its words."""
 
@@ -132,9 +147,10 @@ def failures_logged(handler: Handler) -> Handler:
         except Exception as error:
             run = str(event.get("run", ""))[:8] if isinstance(event, dict) else ""
             Telemetry("", "", "", "").failed(error, datetime.now(UTC), run=run, function=handler.__name__)
-            if (clean := redact(str(error))) != str(error):
+            clean = told(error)
+            if clean != _words_of(error):
                 error.args = (clean,)
-            if str(error) == clean:
+            if clean == _words_of(error) != _WORDLESS:
                 raise
             raise type(type(error).__name__, (Exception,), {})(clean) from None
 
@@ -155,4 +171,8 @@ class _Lines(logging.Handler):
         fields = {"level": record.levelname, "logger": record.name}
         if error is not None:
             self._telemetry.failed(error, at, **fields)
-        self._telemetry.event("logged", at, why=redact(record.getMessage()), **fields)
+        try:
+            said = record.getMessage()
+        except Exception:  # what it was called with does not fit its words: that must not stop the caller
+            said = str(record.msg)
+        self._telemetry.event("logged", at, why=redact(said), **fields)

@@ -68,16 +68,16 @@ def _unknown(config: Mapping[str, object], known: Sequence[Key]) -> Iterator[Pro
         found = f"a key that does not exist (= {shown(config[name], name)})"
         if near:
             meant = folded[near[0]]
-            mend = _as_found(names[meant], config[name])
+            mend = _as_found(names[meant], name, config[name])
             yield Problem(shown_name(name), found, "the keys that Pulumi.yaml lists", mend, meant)
         else:
             yield Problem(shown_name(name), found, "the keys that Pulumi.yaml lists")
 
 
-def _as_found(key: Key, raw: object) -> Value:
+def _as_found(key: Key, name: str, raw: object) -> Value:
     """What was set under the wrong name, if it is right there and may be shown."""
     try:
         value = key.read(raw)
     except (ValueError, RecursionError):
         return key.mend
-    return value if is_shown(raw, key.name) else key.mend
+    return value if is_shown(raw, key.name) and is_shown(raw, name) else key.mend

@@ -17,18 +17,25 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 _KNOWN = re.compile(
-    r"[-+]?\d{1,9}(?:\.\d{1,9})?"  # a number
+    r"[-+]?(?=[\d.]{1,10}$)\d{1,9}(?:\.\d{1,9})?"  # a number
     r"|\[?\"?(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?\"?\]?"  # an address
     r"|\d{4}-\d{2}-\d{2}(?:[T ][\d:.]{5,15}(?:Z|[+-]\d{2}:\d{2})?)?"  # a time
     r"|[a-z]{2,5}://[A-Za-z0-9.-]{1,40}(?::\d{1,5})?(?:/[a-z0-9/.-]{0,20})?"  # a URL without user and query
     r"|sha256:[0-9a-f]{0,64}|at\(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\)"  # a schedule
     r"|arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:\d*:[A-Za-z0-9/:._-]{1,80}"
-    r"|(?:[a-z0-9-]+(?:\.[a-z-]+)+/)?[a-z-]+(?:/[a-z-]+)*"  # an image
-    r"(?::(?:v?\d{1,4}(?:\.\d{1,4}){0,3}|latest))?(?:@sha256:[0-9a-f]{0,64})?",
+    r"|[a-z0-9-]{1,40}(?:\.[a-z0-9-]{1,40}){0,4}\.[a-z]{2,20}",  # a host
+)
+_URL = re.compile(r"[a-z]{2,5}://[A-Za-z0-9.-]{1,40}:[a-z]{1,5}")
+"""One whose port is a word."""
+_IMAGE = re.compile(
+    r"(?:[a-z0-9-]+(?:\.[a-z-]+)+/)?[a-z-]+(?:/[a-z-]+)*"
+    r"(?::(?:v?\d{1,4}(?:\.\d{1,4}){0,3}|latest))?(?:@sha256:[0-9a-f]{0,64})?"
 )
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;/+()@_\[\]\"'*?-]{0,64}")
-_MIXED = re.compile(r"(?=[A-Za-z0-9]*\d)(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{8,}|[A-Z0-9]{16,}")
-"""A key has letters and digits in one word, or capitals alone."""
+_MIXED = re.compile(r"(?=[A-Za-z0-9]*\d)(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{4,}|[A-Z0-9]{16,}")
+"""A key, and many a password, has letters and digits in one word, or capitals alone."""
+_MOST_LETTERS = 14
+"""Of words that are shown: a passphrase has more."""
 
 
 def shown(raw: object, name: str = "") -> str:
@@ -36,6 +43,8 @@ def shown(raw: object, name: str = "") -> str:
     match raw:
         case None | "":
             return "nothing"
+        case int() | float() if not is_shown(raw, name):
+            return "a number"
         case bool() | float():
             return json.dumps(raw)
         case int():
@@ -53,12 +62,33 @@ def shown(raw: object, name: str = "") -> str:
 
 def is_shown(raw: object, name: str) -> bool:
     """Whether `shown` has the value itself."""
-    return not isinstance(raw, str) or _is_plain(raw, name)
+    if isinstance(raw, str):
+        return _is_plain(raw, name)
+    return isinstance(raw, bool) or not _is_telling(name) or name.endswith(_UNITS)
 
 
 def shown_name(name: str) -> str:
-    """A key that we do not know, without what steers a terminal or fills it."""
-    return name if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", name) else f"{ascii(name)[:40]} ({len(name):,} characters)"
+    """A key that we do not know, without what steers a terminal or fills it; a secret may stand in its place, too."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", name):
+        return f"{ascii(name)[:40]} ({len(name):,} characters)" if _is_plain(name, "") else _counted(name)
+    return name if sum(one.isdigit() for one in name) < _LEAST_DIGITS else _counted(name)
+
+
+def _counted(name: str) -> str:
+    return f"a name of {len(name):,} characters"
+
+
+def _is_telling(name: str) -> bool:
+    """Whether a value of that name is a secret; of the words of a name in camel case, too."""
+    return (
+        _TELLING.search(name) is not None or _TELLING.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)) is not None
+    )
+
+
+_UNITS = ("Seconds", "Minutes", "Hours", "Days")
+"""How long something is kept is no secret: `gatewayKeyWindowHours`."""
+_LEAST_DIGITS = 5
+"""Of a number that somebody may have to keep for himself."""
 
 
 def _is_short(one: object) -> bool:
@@ -66,12 +96,15 @@ def _is_short(one: object) -> bool:
 
 
 def _is_plain(text: str, name: str) -> bool:
-    if len(text) > LONGEST or _TELLING.search(name) or _TELLING.search(text):
+    if len(text) > LONGEST or _is_telling(name) or _TELLING.search(text):
         return False
     if _KNOWN.fullmatch(text):
         return True
-    letters = sum(one.isalnum() for one in text)
-    digits = sum(one.isdigit() for one in text)
+    if name.lower().endswith("url"):  # where a key is put by mistake most often
+        return _URL.fullmatch(text) is not None
+    if name.lower().endswith(("image", "layer", "digest")) and _IMAGE.fullmatch(text):
+        return True
+    letters, digits = sum(one.isalpha() for one in text), sum(one.isdigit() for one in text)
     if not _PLAIN.fullmatch(text) or ("@" in text and ":" in text) or _MIXED.search(text):
         return False
-    return digits < 5 and (letters < 15 or not digits)
+    return letters <= _MOST_LETTERS and digits < _LEAST_DIGITS

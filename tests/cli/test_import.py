@@ -356,3 +356,12 @@ def test_no_account_is_ever_printed(confirm: MemoryCli, tmp_path: Path) -> None:
     confirm("show", "a", "--json")
     assert confirm.store.records["a"].account == ACCOUNT
     assert ACCOUNT not in "".join(confirm.printed)
+
+
+def test_ids_with_a_date_among_their_digits_are_no_cards(confirm: MemoryCli, tmp_path: Path) -> None:
+    """Shop, year, day, number: each tenth has the form of a card, beginning, length and check digit."""
+    file = tmp_path / "rows.csv"
+    rows = [f"6201-2026-1130-{n:04},acct-1,1250,EUR" for n in range(100)]
+    file.write_text("\n".join(["id,account,amount_minor,currency", *rows]) + "\n")
+    assert confirm("import", str(file)).code == 0
+    assert len(confirm.store.records) == 100

@@ -258,3 +258,22 @@ def test_no_payment_hides_behind_a_canarys_name(confirm: Cli, tmp_path: Path, id
     assert found["counts"] == {"other-amount" if code == "USD" else "other-currency": 1}
     book(tmp_path)
     assert json.loads(confirm("reconcile", path, "--json").out)["counts"] == {"not-moved": 1}
+
+
+@pytest.mark.parametrize("id_", ["RF18 kay\u0131t", "&#" + "1" * 5000 + ";", "\\" * 5000])
+def test_a_book_of_any_ids_is_compared(memory: MemoryCli, tmp_path: Path, id_: str) -> None:
+    file = tmp_path / "ledger.csv"
+    file.write_text(f"id,amount_minor,currency\n{id_},1250,EUR\n")
+    result = memory("reconcile", str(file), "--json")
+    assert result.code == Exit.BOOKS_DIFFER
+    assert len(json.loads(result.out)["differences"]) == 1
+
+
+def test_two_of_the_book_have_two_names(memory: MemoryCli, tmp_path: Path) -> None:
+    file = tmp_path / "ledger.csv"
+    file.write_text(
+        "id,amount_minor,currency\n4111111111111111,1,EUR\n4222222200061111,1,EUR\n4000000667341111,1,EUR\n"
+    )
+    told = [one["id"] for one in json.loads(memory("reconcile", str(file), "--json").out)["differences"]]
+    assert len(set(told)) == 3
+    assert all(name in memory("reconcile", str(file)).out for name in told)

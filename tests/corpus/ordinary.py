@@ -83,10 +83,41 @@ KINDS: Mapping[str, Callable[[random.Random], str]] = {
 }  # fmt: skip
 
 
+IDS: Mapping[str, Callable[[random.Random], str]] = {
+    "shop, year, day and number": lambda chance: (
+        f"{_shop(chance)}-{_moment(chance):%Y-%m%d}-{chance.randrange(10**4):04}"
+    ),
+    "the same with colons": lambda chance: f"{_shop(chance)}:{_moment(chance):%Y:%m%d}:{chance.randrange(10**4):04}",
+    "region, date and numbers": lambda chance: (
+        f"{chance.choice((40, 51, 62))}-{_moment(chance):%Y-%m-%d}-{_number(chance, 4)}-{_number(chance, 2)}"
+    ),
+    "shop, date in one, and number": lambda chance: f"{_shop(chance)}.{_moment(chance):%Y%m%d}.{_number(chance, 4)}",
+    "date behind": lambda chance: f"{_shop(chance)}/{_number(chance, 4)}/{_moment(chance):%d%m%Y}",
+    "retrieval reference": lambda chance: f"{_moment(chance):%Y%j%H}"[3:] + _number(chance, 6),
+    "retrieval reference of 2026": lambda chance: f"6{_moment(chance):%j%H}{_number(chance, 6)}",
+    "instalment": lambda chance: f"ORDER-{chance.randrange(10**9)}-{chance.randint(1, 12):02}",
+}
+"""Ids and receipts that pass for a card, one in ten or more, if nobody looks at what they hold: there, unlike in free
+text, none may be masked."""
+
+
+def _shop(chance: random.Random) -> str:
+    """Of four digits, with which cards begin."""
+    return str(chance.choice((4021, 5211, 5588, 6011, 6201, 6543)))
+
+
+def ordinary_ids(seed: int, count: int) -> list[tuple[str, str]]:
+    """As `ordinary`."""
+    return _drawn(IDS, seed, count)
+
+
 def ordinary(seed: int, count: int) -> list[tuple[str, str]]:
     """So many (kind, text), others for each seed."""
-    chance = random.Random(seed)
-    kinds = list(KINDS.items())
+    return _drawn(KINDS, seed, count)
+
+
+def _drawn(makers: Mapping[str, Callable[[random.Random], str]], seed: int, count: int) -> list[tuple[str, str]]:
+    chance, kinds = random.Random(seed), list(makers.items())
     return [(kind, make(chance)) for kind, make in (kinds[number % len(kinds)] for number in range(count))]
 
 

@@ -9,6 +9,7 @@ import base64
 import html
 import json
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -93,6 +94,29 @@ def _printed(number: str, mark: str) -> str:
     return mark.join(group for group in groups if group)
 
 
+def _apart(*sizes: int, mark: str = " ") -> Callable[[str], str]:
+    """In groups of these sizes, the last as often as it takes: as some quote the issuer's digits apart."""
+
+    def write(number: str) -> str:
+        groups, rest = [], number
+        for size in [*sizes, *sizes[-1:] * len(number)]:
+            groups.append(rest[:size])
+            rest = rest[size:]
+        return mark.join(group for group in groups if group)
+
+    return write
+
+
+def _with(marks: str, size: int) -> Callable[[str], str]:
+    """In groups between marks of every kind."""
+
+    def write(number: str) -> str:
+        groups = [number[place : place + size] for place in range(0, len(number), size)]
+        return "".join(group + marks[place % len(marks)] for place, group in enumerate(groups[:-1])) + groups[-1]
+
+    return write
+
+
 FORMS: Mapping[str, Callable[[str], str]] = {
     "plain": lambda text: text,
     "spaced": lambda text: _by(text, 4, " "),
@@ -141,7 +165,28 @@ OF_CARDS: Mapping[str, Callable[[str], str]] = {
     "a dump": lambda text: f"{text}|12|2027|917",
     "with its end": lambda text: f"{_printed(text, ' ')} 12/27",
     "with its CVV": lambda text: f"{text} cvv 917",
+    "six and the rest": _apart(6, 13),
+    "six and the rest, dashed": _apart(6, 13, mark="-"),
+    "six, six and the rest": _apart(6, 6, 7, mark="-"),
+    "four and the rest": lambda text: f"{text[:4]} {text[4:]}" if len(text) > 14 else text,
+    "all but four, and four": lambda text: f"{text[:-4]}-{text[-4:]}",
+    "eights": _apart(8, mark="."),
+    "eight, then fours": _apart(8, 4),
+    "fives": _apart(5),
+    "sevens with dashes": _apart(7, mark="-"),
+    "threes between all marks": lambda text: _with(" -./", 3)(text) if len(text) > 14 else text,
+    "fours between all marks": _with(".- ", 4),
+    "behind zeros": lambda text: text.zfill(19),
+    "behind a date": lambda text: f"2026-11-30 {text}",
+    "behind a time and zeros": lambda text: f"2026113012:{text.zfill(19)}",
+    "behind a plus": lambda text: f"+{text}" if len(text) > 13 else text,
+    "a track with a D": lambda text: f"{text}D27121010000012300000F",
+    "a track with its name": lambda text: f"%B{text}^DOE/JOHN^27121010000012300000?",
+    "in parts": lambda text: f"first6={text[:6]} middle={text[6:-4]} last4={text[-4:]}",
+    "issuer and rest": lambda text: f"BIN {text[:6]} rest {text[6:]}",
 }
+IN_PARTS = ("in parts", "issuer and rest")
+"""Forms of cards with words in them: these are searched for, too."""
 OF_ACCOUNTS: Mapping[str, Callable[[str], str]] = {
     "small": str.lower,
     "named": lambda text: f"IBAN: {_by(text, 4, ' ')}",
@@ -238,7 +283,10 @@ def _of_cards(chance: random.Random) -> Iterator[Planted]:
         brand, prefixes, length = brands[number % len(brands)]
         form, write = forms[number % len(forms)]
         plain = card(chance, chance.choice(prefixes), length)
-        yield Planted(f"{brand} {length}", form, write(plain), plain, 8)
+        text = write(plain)
+        parts = form in IN_PARTS
+        core = "".join(one for one in text if one.isalnum()).lower() if parts else plain
+        yield Planted(f"{brand} {length}", form, text, core, 12 if parts else 8)
         number += 1
         if number % (len(brands) * len(forms)) == 0:
             chance.shuffle(forms)
@@ -279,7 +327,13 @@ SENTENCES = (
 
 
 def is_certain(secret: Planted) -> bool:
-    """Whether it is a secret wherever it stands: by its check digits, or by the mark of its maker."""
+    """Whether it is a secret wherever it stands, in an id and in a receipt too: by its check digits, or by the mark of
+    its maker. Twelve digits in one are a retrieval reference number there, groups with a date are no card, and an id is
+    in no parts."""
+    if secret.kind == "Maestro 12" or secret.form in IN_PARTS:
+        return False
+    if re.search(r"20[1-3]\d\W(?:0\d|1[0-2])[0-3]\d", secret.text):  # a date among its groups, one in ten thousand
+        return False
     named = secret.kind.split()[0] in (*(brand.split()[0] for brand in BRANDS), "IBAN")
     marked = secret.text.startswith(
         ("sk_", "rk_", "whsec_", "gh", "glpat", "xox", "AKIA", "ASIA", "AIza", "eyJ", "-----")

@@ -15,13 +15,14 @@ import pytest
 
 from alternatives.settings import KEYS, parse
 from cli.rows import Defaults, Format, RefusedRow, Row, Rows
+from cli.views import named
 from components.settings import SettingsError
 from evidence.record import Evidence, keep
 from local.postgres import Postgres
 from tests.cli.conftest import memory_cli
 from tests.conftest import AwsAccount
 from tests.corpus import SEED, WHOLE, kept, size
-from tests.corpus.ordinary import SENTENCES, ordinary
+from tests.corpus.ordinary import SENTENCES, ordinary, ordinary_ids
 from tests.corpus.planted import Planted, is_certain, planted, sentence
 from tests.corpus.scanner import Search, leak
 from tests.fakes import START, run
@@ -32,7 +33,7 @@ from tests.telemetry.secrets import Secret
 from workers.config import ConfigError, read_lambda, read_service
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown, admitted
 from workers.domain.policy import Policy
-from workers.domain.redaction import redact, secret_in, without_secrets
+from workers.domain.redaction import UNREADABLE, receipt, redact, secret_in, without_secrets
 from workers.domain.transaction import Transaction
 from workers.domain.transitions import Answer, Claim, Redrive, decide
 from workers.stores.common import arrived
@@ -42,6 +43,7 @@ __all__ = ["service_postgres"]
 KEPT = [Planted(**one) for one in kept("secret")]
 SECRETS = [*planted(SEED, size(5_000, 300)), *KEPT]
 ORDINARY = [*ordinary(SEED, size(10_000, 2_000)), *((one["kind"], one["text"]) for one in kept("ordinary"))]
+IDS = [*ordinary_ids(SEED, size(10_000, 2_000)), *((one["kind"], one["text"]) for one in kept("id"))]
 POLICY = Policy()
 Figures = Counter[str]
 
@@ -49,7 +51,7 @@ Figures = Counter[str]
 @pytest.fixture(scope="module")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     """What was counted, kept as evidence when all have run."""
-    counted: Figures = Counter(secrets=len(SECRETS), ordinary=len(ORDINARY))
+    counted: Figures = Counter(secrets=len(SECRETS), ordinary=len(ORDINARY), ordinary_ids=len(IDS))
     began = time.monotonic()
     yield counted
     if WHOLE:
@@ -109,6 +111,7 @@ def test_no_reason_keeps_one(figures: Figures) -> None:
             ends.append(decide(held, Answer(outcome, "w"), START + timedelta(seconds=1), POLICY))
         ends.append(decide(desk, Redrive("ann", "bob", said), START, POLICY))
         for told in (redact(said), *map(repr, ends)):
+            assert UNREADABLE not in told, f"the masker failed on {said!r}"
             if leak(secret, told):
                 leaked.append((secret, told))
     figures["way_reasons"] = len(SECRETS)
@@ -123,6 +126,14 @@ def test_nothing_ordinary_is_masked(figures: Figures) -> None:
             wrong.append((kind, text, redact(said)))
     figures["false_masks"] += len(wrong)
     assert not wrong, wrong[:5]
+
+
+def test_no_ordinary_id_is_masked_or_refused(figures: Figures) -> None:
+    wrong = [
+        one for one in [*IDS, *ORDINARY] if secret_in(one[1]) or receipt(one[1]) != one[1] or named(one[1]) != one[1]
+    ]
+    figures["false_masks"] += len(wrong)
+    assert not wrong, f"{len(wrong)}: {wrong[:5]}"
 
 
 def test_no_account_is_quoted_in_a_reason() -> None:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, times_out_after_effect
+from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run, times_out_after_effect
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause
 from workers.domain.confirming import Batch, Confirmer, Tally, is_suspect
@@ -325,3 +325,15 @@ def test_what_became_of_a_batch_cannot_be_changed() -> None:
         with pytest.raises(FrozenInstanceError):
             setattr(done, done.__slots__[0], None)
     assert Batch(Tally()) == Batch(Tally(), (), 0.0, 0.0, 0.0)
+
+
+def test_one_refusal_in_any_words_stops_no_neighbour() -> None:
+    """Those words made the masker raise, within the settling of the whole batch: its effects had happened."""
+    store = MemoryStore(FakeClock(), Policy())
+    run(store.add([*payments(10)]))
+    refusal = Rejected("RF18539007547034 numaral\u0131 kay\u0131t bulunamad\u0131")
+    gateway = LedgerGateway(lambda _, one, __: (False, refusal) if one.id == "p-3" else None)
+    worker = Confirmer(store, gateway, store.clock, Even(), lambda: "t", store.policy, "w")
+    run(worker.confirm_batch(10))
+    states = {one.id: one.status for one in store.records.values()}
+    assert states == {f"p-{n}": Status.REJECTED if n == 3 else Status.CONFIRMED for n in range(10)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from datetime import timedelta
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +16,7 @@ from tests.telemetry.secrets import normal, planted, sentences
 from workers.domain.causes import Cause
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.redaction import receipt, redact, without_account, without_secrets
+from workers.domain.redaction import UNREADABLE, masked, receipt, redact, secret_in, without_account, without_secrets
 from workers.domain.transaction import Status
 from workers.domain.transitions import Answer, Claim, Redrive, decide
 from workers.stores.common import arrived
@@ -151,3 +154,162 @@ def test_a_row_that_a_constraint_refused_is_not_told() -> None:
     said = "violates check constraint\nDETAIL:  Failing row contains (p-1, acct-1, 5, USD,\n more)."
     assert "acct-1" not in redact(said)
     assert redact(said).startswith("violates check constraint")
+
+
+# --- it raises on nothing, and takes no longer than the text is long
+
+TURKISH = "RF18539007547034 numaral\u0131 kay\u0131t bulunamad\u0131"
+"""'No record with the number RF18...': a creditor's reference, then a word whose \u0131 is an i to who ignores case."""
+PARTS = (
+    "RF18", "rf12 ", "\u0131", "\u0130", "\u017f", "\u212a", "\u00b2", "\u2460", "\u0663", "%26", "%",
+    "&#", ";", "&amp;",
+    "\\u0131", "\\x", "\\", "4111", "1111 ", "20261130", "0000", "-", "_", "+", "/", "=", ".", ":",
+    "DE89", "\u00e9", "\u0301",
+    "\u200b", "\ud800", "token ", "'", '"', "eyJ", " ",
+    "\ufdfa", "\u00c5", "\U0001d7d2", "first6=411111", " last4=1111",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", [TURKISH, "RF12 \u0131\u0131\u0131\u0131", "rf12\u0130stanbul", "&#" + "1" * 5000 + ";"]
+)
+def test_what_raised_is_text_like_any(text: str) -> None:
+    assert UNREADABLE not in (redact(text), receipt(text), without_secrets(text), without_secrets(text, of_id=True))
+
+
+def test_no_text_makes_a_rule_fail() -> None:
+    """`UNREADABLE` is what a rule that failed leaves."""
+    chance = random.Random(7)
+    for _ in range(4_000):
+        text = "".join(chance.choices(PARTS, k=chance.randint(1, 14)))
+        account = "".join(chance.choices(PARTS, k=chance.randint(0, 4)))
+        secret_in(text)
+        for clean in (redact(text, account), receipt(text, account), without_account(text, account)):
+            assert UNREADABLE not in clean, ascii((text, account))
+
+
+def test_a_rule_that_fails_costs_the_text_and_not_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str, **__: object) -> str:
+        raise ValueError("4111111111111111")
+
+    monkeypatch.setattr("workers.domain.redaction._without_numbers", fail)
+    assert redact("any") == without_secrets("any") == receipt("any") == UNREADABLE
+    policy = Policy()
+    held = decide(arrived(payment(), START), Claim("t", "w"), START, policy)
+    after = decide(held, Answer(Rejected("no funds"), "w"), START, policy)
+    assert (after.status, after.reason) == (Status.REJECTED, UNREADABLE)
+
+
+BASES = (
+    "DE12 ", "4111 ", "41 ", "4 ", "1-1 ", "token='", "token ", "card 1 ", "account no ", "+4 ", "rf12 ", "a.", "eyJ.",
+    "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "%25", "&amp;", "&#0", "\\", "\\u0031",
+    "x_secret_", "1........", "aA1/",
+    "\u0661 ", "basic ", "12345678-1234-1234-1234-",
+    "ab12" * 6, "sk-", "\uff21", "\u00e9", "first6=411111 a=", "4" * 16 + " ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_no_text_takes_long(base: str) -> None:
+    """What is logged or stored is cut first; an id of the gateway's book may be as long as a field of CSV."""
+
+    def took(size: int) -> float:
+        text = base * (size // len(base))
+        began = process_time()
+        redact(text, "acct-1")
+        without_secrets(text, of_id=True)
+        return process_time() - began
+
+    small, large = took(6_000), took(60_000)
+    assert large < 0.3 or large < 40 * small, f"{small:.3f} s, then {large:.3f} s"
+
+
+# --- a card, however it is grouped; an id, whatever it looks like
+
+CARD, AMEX = "4111111111111111", "378282246310005"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BIN 411111 1111111111 declined",
+        "411111-1111111111",
+        "411111-111111-1111",
+        "4111 111111111111 declined",
+        "411111111111 1111 declined",
+        "4111 1111 11111111 declined",
+        "41111111-1111-1111 declined",
+        "41111 11111 11111 1",
+        "41 11 11 11 11 11 11 11 declined",
+        "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 declined",
+        "4111.1111 1111.1111 declined",
+        "4111 1111  1111 1111 declined",
+        "no 3: 411 111-111.111/11 11",
+        "2026-11-30-411111-1111111111",
+        "0004111111111111111",
+        "2026113012:0004111111111111111",
+        "202611304111111111111111",
+        "x4111111111111111abc",
+        "declined: number=+378282246310005&exp=1229",
+        "first6=411111 middle=111111 last4=1111",
+        "BIN 411111 rest 1111111111",
+        ";4111111111111111=29121010000012300000?",
+        "4111111111111111D29121010000012300000F",
+        "%B4111111111111111^DOE/JOHN^29121010000012300000?",
+    ],
+)
+def test_a_card_is_masked_however_it_is_grouped(text: str) -> None:
+    left = "".join(one for one in redact(text) if one.isdigit())
+    for part in (CARD[:12], AMEX[:11], "29121010000012300000"):
+        assert part not in left, redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "limit 40,000.00, 5,000.00 left",
+        "limit 450 000.00 / 500 000.00",
+        "at 22:30:45.123456+00:00",
+        "from 65.123.111.145 50.12.13.144",
+        "5512-7654321-7654321",
+        "+44 20 7946 0958 and +49 30 1234567 89",
+        "seen 2026-11-30 22:21:05.123456",
+    ],
+)
+def test_what_stands_in_groups_and_is_no_card_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: f"6304{n:08}",
+        lambda n: f"6201-2026-1130-{n:04}",
+        lambda n: f"4021:2026:1130:{n:04}",
+        lambda n: f"62-2026-11-30-{n:04}-17",
+    ],
+    ids=["retrieval reference of day 304 of 2026", "shop-year-day-number", "shop 4021", "region 62"],
+)
+def test_an_id_that_says_what_it_is_is_no_card(make: Callable[[int], str]) -> None:
+    """One in ten of them has the beginning, length and check digit of one."""
+    ids = [make(n) for n in range(100)]
+    assert [one for one in ids if secret_in(one) or receipt(one) != one] == []
+    assert any(redact(one) != one for one in ids) or "-11-30-" in ids[0], "in free text the card wins"
+
+
+@pytest.mark.parametrize(
+    "quoted", ["411111-1111111111", "4111-111111111111", "0004111111111111111", "411111.111111.1111"]
+)
+def test_no_card_passes_for_an_id(quoted: str) -> None:
+    assert secret_in(quoted) == "a card number"
+    assert receipt(quoted).endswith("****1111")
+
+
+@pytest.mark.parametrize("tail", ["-01", "/02", ".3", ":004", "_5"])
+def test_what_stands_behind_a_card_in_an_id_stays(tail: str) -> None:
+    assert without_secrets(f"ORDER-6000000000010048{tail}", of_id=True) == f"ORDER-****0048{tail}"
+
+
+@pytest.mark.parametrize("account", ["AC1\\9ab", "acct-\\g<x", "DOMAIN\\usr"])
+def test_an_account_is_no_pattern(account: str) -> None:
+    assert receipt(f"ref {account}!", account) == f"ref {masked(account)}!"

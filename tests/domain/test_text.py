@@ -70,7 +70,14 @@ def test_a_reference_is_stored_whole_unless_no_store_could(said: str) -> None:
         ("4111\u200b1111", "41111111"),
         ("\x00", ""),
         ("word " * 100, ("word " * 59).rstrip() + " …"),
-        ("w" * 301, "…"),
+        ("w" * 301, "w" * 299 + "…"),
+        ("insufficient_funds;" * 20, ("insufficient_funds;" * 15)[:-1] + "…"),
+        ("k1" * 151, "…"),
+        (
+            " ".join(f"AC{n:02}:limit{n}" for n in range(40)),
+            " ".join(f"AC{n:02}:limit{n}" for n in range(19)) + " AC19: …",
+        ),
+        ("x" * 270 + " %34%31%31%31%31%31%31%31%31%31%31%31%31%31%31%31", "x" * 270 + " …"),
         ("x" * 270 + " card 4111 1111 1111 1111 1111 1111", "x" * 270 + " card …"),
     ],
 )
@@ -97,7 +104,7 @@ def test_how_a_reference_is_cleaned(said: str, kept: str) -> None:
     [
         (Confirmed("ref", 5, "USD"), Confirmed("ref", 5, "USD")),
         (Confirmed("a\x00", 5, "U\x00D"), Confirmed("a\N{REPLACEMENT CHARACTER}", 5, "U D")),
-        (Confirmed("ref", 5, "€" * 1000), Confirmed("ref", 5, "…")),
+        (Confirmed("ref", 5, "€" * 1000), Confirmed("ref", 5, "€" * 99 + "…")),
         (Confirmed("ref", 5.0, "USD"), Unknown),  # type: ignore[arg-type]
         (Confirmed("ref", True, "USD"), Unknown),
         (Confirmed("ref", 10**5000, "USD"), Unknown),  # its digits cannot even be written down

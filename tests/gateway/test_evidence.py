@@ -235,3 +235,13 @@ def test_no_answer_counts_against_the_gateway() -> None:
     assert no_answer(HttpError("cut", sent=True)) == Called(Unknown("cut"), healthy=False)
     never = Retryable("not sent: cut", counts=False, cause=Cause.NOT_SENT)
     assert no_answer(HttpError("cut", sent=False)) == Called(never, healthy=False)
+
+
+def test_a_refusal_in_turkish_is_evidence_like_any() -> None:
+    """A dotless i behind a creditor's reference made the masker raise: then it was no answer at all, time and again."""
+    said = "RF18539007547034 numaral\u0131 kay\u0131t bulunamad\u0131"
+    body = json.dumps({"id": ONE.id, "status": "rejected", "reason": said}).encode()
+    called = read("ask", Response(200, {"content-type": "application/json"}, body), ONE)
+    assert isinstance(called.outcome, Rejected)
+    assert called.healthy
+    assert called.outcome.reason.endswith("numaral\u0131 kay\u0131t bulunamad\u0131")

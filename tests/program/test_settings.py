@@ -191,6 +191,7 @@ DESCRIBED = {
     "https://user:password@payments.example.com": "text of 42 characters",
     "https://payments.example.com?key=1": "text of 34 characters",
     "[{'name': 'kms'}]": "a list of 1",
+    "x" * 65: "text of 65 characters",
 }
 """What may be a secret is not shown: Pulumi's output is the pipeline's log."""
 
@@ -616,3 +617,27 @@ def test_prod_loses_nothing_by_mistake() -> None:
 def test_no_copy_goes_before_the_lock_lets_it() -> None:
     for sizing in ENVIRONMENTS.values():
         assert not sizing.vault_locked or sizing.vault_days >= LEAST_DAYS
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (12345678, "gatewayApiKey"),
+        (0.5, "taskPin"),
+        ("correct horse battery staple", "gatewayUrl"),
+        ("correct-horse-battery-staple", "costCentre"),
+        ("hunter2", "gatewayUrl"),
+        ("hunter2", "environment"),
+        ("67611559.4530", "monthlyBudget"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown(raw: object, name: str) -> None:
+    (problem, *_) = problems(**{name: raw})
+    assert str(raw) not in str(problem)
+
+
+def test_a_secret_in_the_place_of_a_key_is_not_shown() -> None:
+    for name in ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "4111111111111111", "4111 1111 1111 1111"):
+        (problem,) = problems(**{name: "x"})
+        assert name not in str(problem)
+        assert str(len(name)) in str(problem)

@@ -4,7 +4,9 @@ query, run over the lines, finds what its question asks for."""
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.telemetry.secrets import found
 from tests.telemetry.worlds import SAMPLING, World
 from workers.domain import causes
 from workers.domain.causes import UNTRIED, Cause
+from workers.telemetry import Telemetry, failures_logged
 from workers.tracing import Context, samples, trace_id
 
 SCHEMA = json.loads((ROOT / "docs" / "log.schema.json").read_text())
@@ -281,3 +284,43 @@ def test_a_query_names_only_fields_that_lines_have(query: Query, world: World) -
     written = {name for line in world.lines for name in line}
     shown = query.commands[0].removeprefix("fields ").split(", ") if query.commands[0].startswith("fields") else []
     assert set(shown) <= written | {"trace"}, set(shown) - written
+
+
+class Wordless(Exception):  # noqa: N818 - a library's own
+    """Its words cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("4111111111111111")
+
+
+def test_an_error_that_cannot_be_told_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    @failures_logged
+    def handler(_event: Any, _context: Any) -> None:
+        raise Wordless
+
+    with pytest.raises(Exception, match=r"^an error that has no words$") as caught:
+        handler({"run": "r"}, None)
+    assert type(caught.value).__name__ == "Wordless"
+    line = json.loads(capsys.readouterr().out)
+    assert (line["event"], line["error"], line["why"]) == ("failed", "Wordless", "an error that has no words")
+
+
+def test_a_line_of_a_library_never_stops_it(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    try:
+        Telemetry("n", "s", "a", "dev").take_over_logging()
+        logging.getLogger("boto3").warning("%d of %d", "none")
+        logging.getLogger("boto3").error("4111 111111111111 \u0131", exc_info=Wordless())
+    finally:
+        logging.basicConfig(handlers=before, force=True)
+        logging.captureWarnings(False)
+    first, failed, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["why"] == "%d of %d"
+    assert failed["why"] == "an error that has no words"
+    assert second["why"] == "****1111 \u0131"
+
+
+def test_no_failure_tells_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("row (BIN 411111 rest 1111111111; 411111 1111111111)")
+    Telemetry("n", "s", "a", "dev").failed(error, datetime(2026, 11, 30, tzinfo=UTC))
+    assert "1111111111" not in capsys.readouterr().out

@@ -1,14 +1,22 @@
-"""Card and account numbers in a text, known by what makes them valid: brand, length and check digits.
+"""Card and account numbers in a text, known by what makes them valid: brand, length and check digit.
 
-Only what keeps to all of it is one, so an order number, a timestamp or a UUID stays as it is. What also has the form of
-a card and its check digit is a card to whoever looks, whatever its owner calls it.
+In free text a card is masked however it is grouped: in one, in groups that cards have between any marks, in any groups
+between equal marks, behind zeros or a date, behind words like "first6". What is proven to be something else stays: a
+UUID, a digest, a telephone number, a creditor's reference, and groups that hold a date, a time or an amount.
+
+An order's number may have the form of a card, and each tenth of these its check digit. Then the use decides. In free
+text (`numbers`) the card wins: a number is lost there, and nothing else. In an id or a receipt (`of_id=True`) people
+must find what they look for: groups with a date among them ("6201-2026-1130-0042"; of the cards that are written in
+groups one in ten thousand looks so) and the twelve digits of a retrieval reference number (ISO 8583: digit of the
+year, day, hour, number) are none, and what stands behind a card stays. Sixteen digits in one, or in fours without a
+date, are a card there, too, whatever their owner calls them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 Span = tuple[int, int]
@@ -28,30 +36,71 @@ _BRANDS: tuple[tuple[str, frozenset[int]], ...] = tuple(
 )
 """The first digits, and the lengths that cards beginning so have. ISO/IEC 7812 gives 1 to airlines: no card that pays
 in a shop, and most timestamps begin with it."""
-_PREFIXES = tuple((re.compile(prefix), lengths) for prefix, lengths in _BRANDS)
-_FOURS = ((4, 4, 4), (4, 4, 4, 4))
-_GROUPS = frozenset(
-    ((4, 6, 5), (4, 6, 4), (8, 8), (6, 13), (4, 4, 4), *((*fours, last) for fours in _FOURS for last in (1, 2, 3, 4)))
+_PREFIXES = {
+    (first, length): tuple(re.compile(prefix) for prefix, lengths in _BRANDS if length in lengths)
+    for first in "2345689"
+    for length in range(12, 20)
+}
+"""What a card may begin with, by its first digit and its length."""
+_FIRST = frozenset(first for first, _ in _PREFIXES)
+_SHORTEST, _LONGEST = 12, 19
+_LAYOUTS = frozenset(
+    (
+        *((4, 4, 4, *last) for last in ((), (1,), (2,), (3,), (4,), (4, 1), (4, 2), (4, 3))),
+        *((4, 6, 5), (4, 6, 4), (4, 8, 4), (8, 4, 4), (6, 4, 6)),
+        *((*first, length - sum(first)) for first in ((4,), (6,), (8,), (4, 4), (6, 6)) for length in range(13, 20)),
+        *((length - 4, 4) for length in range(13, 20)),
+    )
 )
-"""As cards are written; whatever stands between."""
+"""The groups in which cards are written and quoted, whatever stands between: fours, as embossed, and with the issuer's
+six or eight digits, or the last four, apart."""
+_LONGEST_LAYOUT = 5
+_LEAST_ALIKE = 4
+"""Digits of equal groups that make a card between different marks, too; of shorter ones the marks must be equal."""
+_LEAST_MIXED = 15
+"""Digits of a card in whatever groups between whatever marks: two short numbers beside each other may have fewer."""
+_MIXED = re.compile(r"[ \u00a0\u2009._/\-\u2010-\u2015]{1,2}")
 
-_RUN = re.compile(r"\d(?:[\W_]{0,8}\d){11,}")
+_RUN = re.compile(r"[0-9](?:[\W_]{0,8}[0-9]){11,}")
 """A card has twelve digits at least."""
-_ONE = re.compile(r"\d+")
-_TAIL = re.compile(r"(?:[\W_]{1,4}\d{1,4}(?!\d)){1,3}")
-"""What stands behind a card: the month and year of its end, the CVV."""
-_SET_ASIDE = re.compile(
-    r"(?<![0-9a-z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # a UUID
-    r"|(?=[0-9]*[a-f])[0-9a-f]{24,64})(?![0-9a-z])"  # a digest
-    r"|(?P<telephone>(?<!\w)\+\d[\d ().-]{6,17}(?!\d)(?![\W_]{0,3}\d))"
-    r"|(?P<reference>(?<![0-9a-z])rf\d\d(?:[ ]?[0-9a-z]{4}){0,5}(?:[ ]?[0-9a-z]{1,4})?(?![0-9a-z]))",  # ISO 11649
-    re.IGNORECASE,
+_ONE = re.compile(r"[0-9]+")
+_TRACK = r"(?:[=Dd][0-9]{7,}[?Ff]?|\^[^^\n]{2,26}\^[0-9]{7,}\??)"
+"""What stands behind a card on its magnetic stripe (ISO/IEC 7813): name, end, code, and what the issuer keeps there."""
+_TAIL = re.compile(_TRACK + r"|(?:[\W_]{1,4}[0-9]{1,4}(?![0-9])){1,3}")
+"""What stands behind a card: the month and year of its end, the CVV; or its track."""
+_TAIL_OF_ID = re.compile(_TRACK + r"|(?:[^\w\-./:][\W_]{0,3}[0-9]{1,4}(?![0-9])){1,3}")
+"""The same, where "-01" and "/02" are two instalments of one order."""
+_DAY = r"20(?:1[5-9]|[23][0-9])(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+_DATE_BEFORE = re.compile(_DAY + r"(?:(?:[01][0-9]|2[0-3])[0-5][0-9](?:[0-5][0-9])?)?(?=[0-9]{14})")
+_DATE = re.compile(
+    _DAY + r"(?:(?:[01][0-9]|2[0-3])[0-5][0-9](?:[0-5][0-9])?)?"
+    r"|(?:(?:0[1-9]|[12][0-9]|3[01])(?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))20(?:1[5-9]|[23][0-9])"
 )
-"""What holds digits and is known to be something else."""
-_LONGEST_TELEPHONE = 15
-"""Digits, with those of the country (E.164)."""
-_LONGEST_GROUP = 4
-"""Of digits that stand between equal marks: an order's number has longer ones, with a date in it."""
+_TIME = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){2}")
+_DATES = ([8], [12], [14], [4, 4], [4, 2, 2], [2, 2, 4])
+"""The sizes of the groups that a date is written in."""
+_PART = r"[\W_]{1,6}[a-z]{2,10}[\W_]{0,3}(?:[4-9]|four|six|eight)?[\W_]{1,6}([0-9]{1,13})"
+_PARTS = re.compile(
+    r"\b(?:first|begin\w{0,4}|start\w{0,4}|bin|iin|prefix)[\W_]{0,3}(?:[468]|four|six|eight)?[\W_]{1,6}([0-9]{4,8})"
+    rf"{_PART}(?:{_PART})?(?![0-9])",
+    re.IGNORECASE | re.ASCII,
+)
+"""A card in parts that words name: "first6=... middle=... last4=..."."""
+_RETRIEVAL = re.compile(r"[0-9](?:[0-2][0-9]{2}|3[0-5][0-9]|36[0-6])(?:[01][0-9]|2[0-3])[0-9]{6}")
+"""A retrieval reference number of ISO 8583, as gateways make them: YDDDHH and six digits."""
+_SET_ASIDE = re.compile(
+    r"(?<![0-9a-zA-Z])(?:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"  # a UUID
+    r"|(?=[0-9]*[a-fA-F])[0-9a-fA-F]{24,64})(?![0-9a-zA-Z])"  # a digest
+    r"|(?P<telephone>(?<!\w)\+[0-9][0-9 ().-]{6,17}(?![0-9])(?![\W_]{0,3}[0-9]))"
+    r"|(?P<reference>(?<![0-9a-zA-Z])[rR][fF][0-9]{2}(?:[ ]?[0-9a-zA-Z]{4}){0,5}(?:[ ]?[0-9a-zA-Z]{1,4})?"  # ISO 11649
+    r"(?![0-9a-zA-Z]))"
+)
+"""What holds digits and is known to be something else. Without re.IGNORECASE: it takes a Turkish ı for an i."""
+_TRACK_ALONE = re.compile(r"([0-9]{12,19})[Dd][0-9]{7,}[Ff]?")
+"""A track as chip cards have it: it passes for a digest in hex."""
+_LONGEST_TELEPHONE = 13
+"""Digits, with those of the country: E.164 would allow 15, as many as a card of American Express has; none that is
+in use has more than 13."""
 
 _IBANS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
@@ -65,7 +114,7 @@ _IBANS = {
     "YE": 30,
 }  # fmt: skip
 """The length of an account number, by its country: the IBAN registry of SWIFT."""
-_IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}\d\d")
+_IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}")
 _BETWEEN = 8
 """So many characters may stand between two of an account number."""
 
@@ -79,13 +128,17 @@ class Number(NamedTuple):
     """Its digits, if it is a card; "" for an account."""
 
 
-def numbers(text: str) -> Iterator[Number]:
-    """The card and account numbers of a text of ASCII digits, in order. What stands behind a card, belongs to it."""
-    if _RUN.search(text) is None and _IBAN.search(text) is None:
+def numbers(text: str, *, of_id: bool = False) -> Iterator[Number]:
+    """The card and account numbers of a text of ASCII digits, in order. What stands behind a card, belongs to it.
+
+    `of_id`: the text is an id or a receipt, which must stay legible (see above).
+    """
+    if _RUN.search(text) is None and _IBAN.search(text) is None and (of_id or _PARTS.search(text) is None):
         return
     others = list(_others(text))
+    found = [*_accounts(text), *_cards(text, others, of_id=of_id), *(() if of_id else _in_parts(text))]
     end = 0
-    for one in sorted([*_accounts(text), *_cards(text, others)]):
+    for one in sorted(found):
         if any(start <= one.start < after for start, after in others):
             continue
         if one.start >= end:
@@ -95,20 +148,15 @@ def numbers(text: str) -> Iterator[Number]:
 
 def is_card(digits: str) -> bool:
     """Whether it has the beginning, the length and the check digit of a card."""
-    return any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _PREFIXES) and _luhn(digits)
-
-
-def _cards(text: str, others: list[Span]) -> Iterator[Number]:
-    start = 0
-    for other, after in [*others, (len(text), len(text))]:
-        for run in _RUN.finditer(text, start, other):
-            yield from _in_run(text, [one.span() for one in _ONE.finditer(text, *run.span())])
-        start = after
+    prefixes = _PREFIXES.get((digits[:1], len(digits)), ())
+    return bool(prefixes) and _luhn(digits) and any(prefix.match(digits) for prefix in prefixes)
 
 
 def _others(text: str) -> Iterator[Span]:
     for one in _SET_ASIDE.finditer(text):
         found = one[0]
+        if (track := _TRACK_ALONE.fullmatch(found)) and is_card(track[1]):
+            continue
         if one.lastgroup == "reference":  # a word behind it is none of its groups
             while found and _mod97(found.replace(" ", "")) != 1:
                 found = found.rpartition(" ")[0]
@@ -118,48 +166,160 @@ def _others(text: str) -> Iterator[Span]:
             yield one.start(), one.start() + len(found)
 
 
-def _in_run(text: str, groups: list[Span]) -> Iterator[Number]:
-    """The cards in digits that stand together: one group, groups as cards have them, or all between equal marks."""
-    sizes = [end - start for start, end in groups]
-    gaps = [text[one[1] : other[0]] for one, other in pairwise(groups)]
-    first, count = 0, len(groups)
-    while first < count:
-        for last in _ends(first, sizes, gaps):
-            digits = "".join(text[start:end] for start, end in groups[first : last + 1])
-            if is_card(digits):
-                end = groups[last][1]
-                tail = _TAIL.match(text, end)
-                end = tail.end() if tail else end
-                yield Number(groups[first][0], end, digits)
-                while last < count and groups[last][0] < end:
-                    last += 1
-                first = last
-                break
+def _in_parts(text: str) -> Iterator[Number]:
+    for one in _PARTS.finditer(text):
+        if is_card(digits := "".join(part for part in one.groups() if part)):
+            yield Number(one.start(1), one.end(), digits)
+
+
+def _cards(text: str, others: Sequence[Span], *, of_id: bool) -> Iterator[Number]:
+    tails, start = _TAIL_OF_ID if of_id else _TAIL, 0
+    for other, after in [*others, (len(text), len(text))]:
+        for run in _RUN.finditer(text, start, other):
+            end = 0
+            for one in _merged(_Run(text, [one.span() for one in _ONE.finditer(text, *run.span())], of_id).cards()):
+                if one.start >= end:
+                    tail = tails.match(text, one.end)
+                    end = tail.end() if tail else one.end
+                    yield one._replace(end=end)
+        start = after
+
+
+def _merged(found: Iterator[Number]) -> Iterator[Number]:
+    """Those that share digits as one, under the digits of the longest."""
+    whole: Number | None = None
+    for one in found:
+        if whole is None or one.start >= whole.end:
+            if whole is not None:
+                yield whole
+            whole = one
         else:
-            first += 1
+            whole = Number(whole.start, max(whole.end, one.end), max(whole.card, one.card, key=len))
+    if whole is not None:
+        yield whole
 
 
-def _ends(first: int, sizes: list[int], gaps: list[str]) -> Iterator[int]:
-    """The last groups of what may be a card that begins with group `first`."""
-    yield first
-    for count in (5, 4, 3, 2):
-        if first + count <= len(sizes) and tuple(sizes[first : first + count]) in _GROUPS:
-            yield first + count - 1
-    if first < len(gaps) and (not first or gaps[first - 1] != gaps[first]):
-        last = first + 1
-        while last < len(gaps) and gaps[last] == gaps[first]:
-            last += 1
-        if max(sizes[first : last + 1]) <= _LONGEST_GROUP:
+class _Run:
+    """Digits that stand together: groups, and what is between them."""
+
+    def __init__(self, text: str, spans: list[Span], of_id: bool) -> None:
+        self.spans, self.of_id = spans, of_id
+        self.groups = [text[start:end] for start, end in spans]
+        self.sizes = [end - start for start, end in spans]
+        self.gaps = [text[one[1] : other[0]] for one, other in pairwise(spans)]
+        self.before = [0, *accumulate(self.sizes)]
+        """So many digits stand before each group."""
+
+    def cards(self) -> Iterator[Number]:
+        """The cards, by where they begin."""
+        stretches = self._stretches()
+        for first, group in enumerate(self.groups):
+            if self.sizes[first] >= _SHORTEST and (card := self._in_one(group)):
+                yield Number(self.spans[first][1] - len(card), self.spans[first][1], card)
+            if group[0] not in _FIRST:
+                continue
+            for last in self._written(first):
+                if (card := self._joined(first, last)) and not (self.of_id and self._is_other(first, last)):
+                    yield Number(self.spans[first][0], self.spans[last][1], card)
+            for end in (self._chained(first), stretches.get(first)):
+                if end and (card := self._joined(first, end)) and not self._is_other(first, end, decimals=True):
+                    yield Number(self.spans[first][0], self.spans[end][1], card)
+
+    def _in_one(self, group: str) -> str:
+        """The card in one group: whole, behind zeros that fill a field, or behind a date."""
+        bare = group.lstrip("0")
+        if is_card(bare) and not (self.of_id and len(group) == _SHORTEST and _RETRIEVAL.fullmatch(group)):
+            return bare
+        if not self.of_id and (date := _DATE_BEFORE.match(group)) and is_card(bare := group[date.end() :].lstrip("0")):
+            return bare
+        return ""
+
+    def _joined(self, first: int, last: int) -> str:
+        """The digits of these groups, if they are those of a card."""
+        if (self.groups[first][0], self.before[last + 1] - self.before[first]) not in _PREFIXES:
+            return ""
+        digits = "".join(self.groups[first : last + 1])
+        return digits if is_card(digits) else ""
+
+    def _written(self, first: int) -> Iterator[int]:
+        """The last groups of what begins here and is written as cards are: in their layouts, or in equal groups."""
+        for last in range(first + 1, min(first + _LONGEST_LAYOUT, len(self.sizes))):
+            if tuple(self.sizes[first : last + 1]) in _LAYOUTS:
+                yield last
+        size, last, apart = self.sizes[first], first + 1, not first or self._is_apart(first - 1, first)
+        free = size >= _LEAST_ALIKE and apart
+        while last < len(self.sizes) and self.before[last + 1] - self.before[first] <= _LONGEST:
+            gap = self.gaps[last - 1]
+            if self.sizes[last] > size or not (free or (gap == self.gaps[first] and gap.isspace())):
+                return
             yield last
+            if self.sizes[last] < size:
+                return
+            last += 1
+
+    def _chained(self, first: int) -> int | None:
+        """The last group, if all from here on, and none before it, stand between equal marks."""
+        if first >= len(self.gaps) or (first and self.gaps[first - 1] == self.gaps[first]):
+            return None
+        last = first + 1
+        while last < len(self.gaps) and self.gaps[last] == self.gaps[first]:
+            last += 1
+            if self.before[last + 1] - self.before[first] > _LONGEST:
+                return None
+        return last
+
+    def _is_apart(self, gap: int, following: int) -> bool:
+        """Whether what follows this gap is none of the same chain: words have spaces between them, an id has none."""
+        mark = self.gaps[gap]
+        return mark.isspace() or following >= len(self.gaps) or mark != self.gaps[following]
+
+    def _stretches(self) -> dict[int, int]:
+        """First and last group of all that stands together between short marks, whichever: it may be one card."""
+        found, first = {}, 0
+        for last, gap in enumerate([*self.gaps, ""]):
+            if not _MIXED.fullmatch(gap):
+                if last - first > 1 and self.before[last + 1] - self.before[first] >= _LEAST_MIXED:
+                    found[first] = last
+                first = last + 1
+        return found
+
+    def _is_other(self, first: int, last: int, *, decimals: bool = False) -> bool:
+        """Whether these groups hold a date, a time, an address or an amount, and so are something else."""
+        groups, gaps = self.groups[first : last + 1], ["", *self.gaps[first:last], ""]
+        return any(_means_other(groups[place:], gaps[place:]) for place in range(len(groups))) or (
+            decimals and len({*gaps[1:-1]}) > 1 and _has_decimals(groups, gaps)
+        )
+
+
+def _means_other(groups: Sequence[str], gaps: Sequence[str]) -> bool:
+    """Whether these begin with a date, a time or an address; `gaps` begins with the one before them."""
+    for sizes in _DATES:
+        if [*map(len, groups[: len(sizes)])] == sizes and _DATE.fullmatch(date := "".join(groups[: len(sizes)])):
+            return sizes != [4, 4] or date.startswith("20")  # nobody writes 3011-2026
+    if _stand(gaps, ":", 3):
+        return _TIME.fullmatch("".join(groups[:3])) is not None
+    return _stand(gaps, ".", 4) and all(len(one) < 4 and int(one) < 256 for one in groups[:4])
+
+
+def _has_decimals(groups: Sequence[str], gaps: Sequence[str]) -> bool:
+    return any(
+        mark in (".", ",") and len(group) == 2 and mark != following
+        for mark, group, following in zip(gaps[:-1], groups, gaps[1:], strict=True)
+    )
+
+
+def _stand(gaps: Sequence[str], mark: str, count: int) -> bool:
+    """Whether exactly so many groups stand between that mark."""
+    return len(gaps) > count and gaps[0] != mark != gaps[count] and all(one == mark for one in gaps[1:count])
 
 
 def _luhn(digits: str) -> bool:
     """The check digit that every card number has (ISO/IEC 7812)."""
-    total = sum(map(int, digits[-1::-2])) + sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])
-    return total % 10 == 0
+    counted = digits[-1::-2] + digits[-2::-2].translate(_DOUBLED)
+    return sum(counted.encode()) % 10 == 8 * len(digits) % 10  # of each character 48 belong to its code
 
 
-_DOUBLED = tuple(sum(divmod(2 * digit, 10)) for digit in range(10))
+_DOUBLED = str.maketrans({str(digit): str(sum(divmod(2 * digit, 10))) for digit in range(10)})
 
 
 def _accounts(text: str) -> Iterator[Number]:

@@ -13,6 +13,9 @@ amounts, telephone numbers, references (ISO 11649, and those of gateways).
 Some secrets cannot be told from these: a bare CVV, a key that has the form of a UUID, an account number without check
 digits. So our own reasons hold no gateway's words; of its refusals all digits go (workers/gateway/evidence.py), and the
 row's own account and our own key go by their value, wherever they are quoted.
+
+Every text passes here before it is stored, logged or shown, so nothing here raises, whatever the text, and all takes
+time in proportion to it. Should one of these rules fail all the same, the text goes and not the payment.
 """
 
 from __future__ import annotations
@@ -20,14 +23,16 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from functools import wraps
 from html import unescape
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 from unicodedata import category, combining, digit, normalize
 from urllib.parse import unquote
 
 from workers.domain.numbers import numbers
 from workers.domain.text import cut, words
 
+UNREADABLE = "[text that could not be read]"
 MOST = 4_000
 """Characters that are looked at; the rest is cut off: a gateway's page would hold up all payments of its worker."""
 
@@ -76,6 +81,22 @@ def _is_base64(word: str) -> bool:
     code = word.replace("-", "+").replace("_", "/")
     hidden = b64decode(code + "=" * (-len(code) % 4)) if len(code) % 4 != 1 else b""
     return hidden.isascii() and len(re.findall(rb"\d", hidden)) > 11
+
+
+_More = ParamSpec("_More")
+
+
+def _total(clean: Callable[_More, str]) -> Callable[_More, str]:
+    """What cleans a text raises on none."""
+
+    @wraps(clean)
+    def cleaned(*text: _More.args, **more: _More.kwargs) -> str:
+        try:
+            return clean(*text, **more)
+        except Exception:  # its words are those of the text
+            return UNREADABLE
+
+    return cleaned
 
 
 class _Rule(NamedTuple):
@@ -151,6 +172,7 @@ _RULES = (
 )
 
 
+@_total
 def redact(text: str, account: str = "") -> str:
     """`text` without what no log may hold, and without `account`, where it is none that any code may be."""
     text = cut(text, MOST)
@@ -166,26 +188,27 @@ def redact(text: str, account: str = "") -> str:
     return text
 
 
-def without_secrets(text: str) -> str:
-    """Text that must stay readable (an id or a reference from outside): only what is certainly a secret goes."""
+@_total
+def without_secrets(text: str, *, of_id: bool = False) -> str:
+    """Text that must stay readable: only what is certainly a secret goes. `of_id`: it is an id or a receipt."""
     for read in _readings(text):
-        clean = _without_numbers(_KEY.sub("[secret]", read))
+        clean = _without_numbers(_KEY.sub("[secret]", read), of_id=of_id)
         if clean != read:
             return clean
     return text
 
 
-def secret_in(text: str) -> str | None:
-    """What the text certainly holds that no log may hold; None for nothing."""
-    if _KEY.search(text):
+def secret_in(id_: str) -> str | None:
+    """What an id, or another name, certainly holds that no log may hold; None for nothing."""
+    if _KEY.search(id_):
         return "a key or token"
-    found = next(numbers(text), None)
+    found = next(numbers(_plain(id_), of_id=True), None)
     return None if found is None else "a card number" if found.card else "an account number (IBAN)"
 
 
-def _without_numbers(text: str) -> str:
+def _without_numbers(text: str, *, of_id: bool = False) -> str:
     kept, end = [], 0
-    for one in numbers(text):
+    for one in numbers(text, of_id=of_id):
         kept += [text[end : one.start], masked(one.card) if one.card else "[iban]"]
         end = one.end
     return "".join([*kept, text[end:]]) if kept else text
@@ -220,6 +243,7 @@ def _plain(text: str) -> str:
     return "".join(kept)
 
 
+@_total
 def receipt(text: str, account: str = "") -> str:
     """A gateway's reference as it may be shown. It is stored whole: whoever looks it up there needs each character.
 
@@ -228,10 +252,11 @@ def receipt(text: str, account: str = "") -> str:
     """
     if account:
         alone = re.escape(account) if len(account) > 7 else rf"(?<![^\W_]){re.escape(account)}(?![^\W_])"
-        text = re.sub(alone, masked(account), text)
-    return without_secrets(text)
+        text = re.sub(alone, lambda _: masked(account), text)
+    return without_secrets(text, of_id=True)
 
 
+@_total
 def without_account(text: str, account: str, instead: str = "[account]") -> str:
     """Words without the account, in whatever letters or code they quote it.
 
@@ -279,11 +304,15 @@ def _bare(text: str) -> Iterator[tuple[str, int]]:
                 yield part, place
 
 
+_CODE = re.compile(r"&#0*(\d+)", re.ASCII)
+"""A character of HTML by its number. `unescape` raises on one of thousands of digits."""
+
+
 def _decoded(text: str) -> str:
     """Text out of a URL, HTML or JSON; twice, as one may stand in the other."""
     for _ in range(2):
-        text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
-        text = unescape(unquote(text))
+        text = re.sub(r"(?<!\\)\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+        text = unescape(_CODE.sub(lambda found: f"&#{found[1]}" if len(found[1]) < 9 else "\ufffd", unquote(text)))
     return words(text, most=len(text))
 
 

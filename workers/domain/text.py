@@ -31,14 +31,42 @@ def words(text: str, most: int = MAX_WORDS) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """`text` of at most `most` characters, ended at a space and before digits: `redact` knows no half card number."""
+    """`text` of at most `most` characters, ended where `redact` knows all that is left: no half of a number stays.
+
+    It ends at a space; where a long word would take half of it along, at another mark; a word without digits anywhere.
+    """
     if len(text) <= most:
         return text
-    kept = text[: most - 1].split(" ")
-    kept.pop()
-    while kept and any(character.isdigit() for character in kept[-1]):
-        kept.pop()
-    return " ".join([*kept, "…"])
+    kept = text[: most - 1]
+    for marks in (" ", ";,|", "_-./:"):
+        if (place := max(map(kept.rfind, marks))) >= most // 2:
+            break
+    else:
+        place = kept.rfind(" ")
+        if not any(map(str.isdigit, kept[place + 1 :])):
+            place = len(kept)
+    kept = _without_half(kept[: max(place, 0)]).rstrip(" ")
+    return f"{kept} …" if kept and place < most - 1 and text[place] == " " else f"{kept}…"
+
+
+_LONGEST_NUMBER = 34
+"""Letters and digits: an IBAN has so many."""
+_BETWEEN = 8
+"""Marks between two of them."""
+_WORD = re.compile(r"[^\W_]+")
+
+
+def _without_half(text: str) -> str:
+    """Without what may be the beginning of a number whose rest was cut off: words with digits, as many as one takes."""
+    end, taken = len(text), 0
+    for one in reversed([*_WORD.finditer(text)]):
+        if end - one.end() > _BETWEEN or taken >= _LONGEST_NUMBER or not any(map(str.isdigit, one[0])):
+            break
+        end = one.start()
+        taken += (
+            1 if text[end - 1 : end] in ("%", "\\", "#") else len(one[0])
+        )  # a character in the codes of URLs, JSON, HTML
+    return text[:end]
 
 
 def reference(text: str) -> str:

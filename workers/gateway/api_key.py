@@ -9,9 +9,8 @@ from typing import Any
 
 from workers.config import GatewayConfig
 from workers.domain.policy import Policy
-from workers.domain.redaction import redact
 from workers.gateway.payments import GatewaySettings
-from workers.telemetry import Telemetry
+from workers.telemetry import Telemetry, told
 
 KEPT = timedelta(minutes=5)
 """How long a worker goes on with the key that it read ..."""
@@ -62,7 +61,7 @@ class ApiKey:
         except Exception as reason:  # no network, throttled, no credentials, no right: to us all the same
             error = type(reason).__name__
             if self._until is None:
-                text = f"the gateway's key could not be read from {self.secret_arn}: {redact(str(reason))}"
+                text = f"the gateway's key could not be read from {self.secret_arn}: {told(reason)}"
                 raise KeyUnreadable(text) from reason
             wait, trouble = AGAIN, "gateway key unreadable"
         else:

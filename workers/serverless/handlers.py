@@ -28,7 +28,6 @@ from workers.collector import Collector
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
 from workers.domain.policy import Policy
-from workers.domain.redaction import redact
 from workers.domain.transaction import from_text, to_text
 from workers.gateway.api_key import ApiKey, KeyUnreadable
 from workers.gateway.closed import ClosedGateway
@@ -39,7 +38,7 @@ from workers.serverless.run_lock import LockLost, LockTaken, RunLock
 from workers.stores.common import earliest
 from workers.stores.dynamodb import PAGE, Due, DynamoDbStore
 from workers.stores.shares import DynamoDbShares
-from workers.telemetry import Metrics, Telemetry, failures_logged
+from workers.telemetry import Metrics, Telemetry, failures_logged, told
 from workers.tracing import Context, nanoseconds, new_id, send
 from workers.watch import Watch, WatchedGateway, WatchedStore
 
@@ -215,7 +214,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
     try:
         batch = app().loop.run_until_complete(worker.confirm_batch(len(ids), ids, stop_at))
     except Exception as error:
-        _tell(watch, "batch", began, whole, f"{type(error).__name__}: {redact(str(error))}", transactions=len(ids))
+        _tell(watch, "batch", began, whole, f"{type(error).__name__}: {told(error)}", transactions=len(ids))
         raise
     tally = batch.tally
     calls, now = through.seen(), clock.now()
@@ -234,7 +233,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         trace=whole.trace,
     )
     measures.by_kind(telemetry, calls, now)
-    failure = redact(str(keyless)) if keyless else ""
+    failure = told(keyless) if keyless else ""
     _tell(watch, "batch", began, whole, failure, **{name: count for name, count in asdict(tally).items() if count})
     if keyless and tally.not_tried:
         raise keyless
