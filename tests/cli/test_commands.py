@@ -22,6 +22,7 @@ from workers.domain.ports import Move, Store
 from workers.domain.redaction import masked
 from workers.domain.transaction import HistoryEntry, Status, Transaction
 from workers.domain.transitions import Answer, decide
+from workers.stores.common import arrived
 from workers.tracing import trace_id
 
 ACCOUNT = "DE89370400440532013000"
@@ -521,7 +522,7 @@ def test_one_text_of_before_an_upgrade_hides_nobody_s_desk(memory: MemoryCli) ->
 
 @pytest.mark.parametrize("account", ["AC1\\9ab", "acct-\\g<x", "DOMAIN\\usr"])
 def test_any_account_can_be_shown(memory: MemoryCli, account: str) -> None:
-    memory.store.records["a"] = payment("a")._replace(account=account)
+    memory.store.records["a"] = arrived(payment("a")._replace(account=account), START)
     settle(memory, "a", Confirmed(f"ref-{account}", 2933, "USD"))
     for more in ((), ("--json",)):
         result = memory("show", "a", *more)
@@ -532,7 +533,7 @@ def test_any_account_can_be_shown(memory: MemoryCli, account: str) -> None:
 def test_a_receipt_of_iso_8583_can_be_read(memory: MemoryCli) -> None:
     """A retrieval reference number: of those made on the 31st of October 2026, each tenth passes for a Maestro card."""
     receipt = next(f"630412{n:06}" for n in range(100) if is_card(f"630412{n:06}"))
-    memory.store.records["a"] = payment("a")
+    memory.store.records["a"] = arrived(payment("a"), START)
     settle(memory, "a", Confirmed(receipt, 2933, "USD"))
     assert receipt in memory("show", "a").out
 

@@ -260,7 +260,7 @@ def test_no_payment_hides_behind_a_canarys_name(confirm: Cli, tmp_path: Path, id
     assert json.loads(confirm("reconcile", path, "--json").out)["counts"] == {"not-moved": 1}
 
 
-@pytest.mark.parametrize("id_", ["RF18 kay\u0131t", "&#" + "1" * 5000 + ";", "\\" * 5000])
+@pytest.mark.parametrize("id_", ["RF18 kay\u0131t", "&#" + "1" * 250 + ";", "\\" * 256])
 def test_a_book_of_any_ids_is_compared(memory: MemoryCli, tmp_path: Path, id_: str) -> None:
     file = tmp_path / "ledger.csv"
     file.write_text(f"id,amount_minor,currency\n{id_},1250,EUR\n")
