@@ -27,6 +27,8 @@ RECORDINGS = "CONFIRM_RECORDINGS"
 """`KEPT` of analysis/graph.py, which takes a while to import."""
 SERVERS = "CONFIRM_SERVERS"
 """A folder with the servers that somebody else runs, for many short test runs (tests/forked.py)."""
+SIMULATED = pytest.StashKey[bool]()
+"""Of a run in which the simulator's DynamoDB stands in for the emulator's (tests/mutants)."""
 
 # The same examples in each run, however slow the machine is: what fails is the change's doing
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from itertools import count
@@ -16,6 +17,7 @@ from workers.domain.causes import Cause
 from workers.domain.confirming import Batch, Confirmer, Tally, is_suspect
 from workers.domain.outcomes import NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import LOST_WITH, Policy
+from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction
 from workers.gateway.closed import ClosedGateway
 
@@ -36,10 +38,10 @@ class World:
         self.tokens += 1
         return f"token-{self.tokens}"
 
-    def run(self, stop_after: float | None = None) -> Tally:
+    def run(self, stop_after: float | None = None, ids: Sequence[str] | None = None) -> Tally:
         worker = Confirmer(self.store, self.gateway, self.clock, Even(), self.token, POLICY, "w1")
         stop_at = None if stop_after is None else self.clock.now() + timedelta(seconds=stop_after)
-        return asyncio.run(worker.confirm_batch(100, stop_at=stop_at)).tally
+        return asyncio.run(worker.confirm_batch(100, ids, stop_at)).tally
 
     def sweep(self, rounds: int = 40, pause: float = 3600) -> None:
         for _ in range(rounds):
@@ -131,6 +133,47 @@ def test_an_open_breaker_claims_nothing() -> None:
     assert world.run() == Tally()
     assert world.only.attempt == 0
     assert world.only.status is Status.PENDING
+
+
+def test_what_was_planned_and_is_left_for_an_open_breaker_is_counted_as_not_tried() -> None:
+    """And nothing else: what somebody else has done by now is not left."""
+    world, planned = World(count=3), ["p-0", "p-1", "gone"]
+    world.gateway.is_ready = False
+    assert world.run(ids=planned) == Tally(not_tried=3)
+    world.gateway.is_ready = True
+    assert world.run(ids=planned) == Tally(claimed=2, confirmed=2)
+    assert world.run(ids=planned) == Tally()
+
+
+def test_those_that_may_kill_a_worker_are_called_alone_while_nothing_else_is_held() -> None:
+    world = World(count=4)
+    told: list[str] = []
+
+    class Telling(MemoryStore):
+        async def settle(self, moves: Sequence[Move]) -> list[bool]:
+            told.append("settle " + " ".join(move.before.id for move in moves))
+            return await super().settle(moves)
+
+    class Called(LedgerGateway):
+        async def ask(self, transaction: Transaction, key: str) -> Outcome:
+            told.append(f"ask {key}")
+            return await super().ask(transaction, key)
+
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            told.append(f"send {key}")
+            return await super().confirm(transaction, key)
+
+    world.store, world.gateway = Telling(world.clock, POLICY, world.store.records), Called()
+    for name in ("p-0", "p-2"):  # two workers were lost with them
+        world.store.records[name] = world.store.records[name]._replace(
+            status=Status.PROCESSING, lease_until=START - timedelta(hours=1), token="lost", lost=LOST_WITH - 1
+        )
+    world.clock.advance(60)
+    assert world.run() == Tally(claimed=4, confirmed=4)
+    first, second = ("p-0", "p-2") if told[5] == "settle p-0" else ("p-2", "p-0")
+    assert sorted(told[:2]) == ["send p-1", "send p-3"]
+    assert told[2] == f"settle p-1 p-3 {second}", "the second is held no longer while the first is called"
+    assert told[3:] == [f"{step} {name}" for name in (first, second) for step in ("ask", "send", "settle")]
 
 
 def test_what_no_call_helps_any_more_goes_to_a_desk_though_the_breaker_is_open() -> None:
@@ -320,10 +363,13 @@ def test_a_question_that_gets_through_ends_the_silence_of_before() -> None:
     assert world.only.away_since is None
 
 
-def test_what_became_of_a_batch_cannot_be_changed() -> None:
+def test_neither_who_confirms_a_batch_nor_what_became_of_it_can_be_changed() -> None:
     for done in (Tally(), Batch(Tally())):
         with pytest.raises(FrozenInstanceError):
             setattr(done, done.__slots__[0], None)
+    worker = Confirmer(MemoryStore(FakeClock(), POLICY), LedgerGateway(), FakeClock(), Even(), str, POLICY, "w1")
+    with pytest.raises(FrozenInstanceError):
+        worker.by = "another"  # type: ignore[misc]
     assert Batch(Tally()) == Batch(Tally(), (), 0.0, 0.0, 0.0)
 
 

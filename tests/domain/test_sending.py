@@ -103,14 +103,37 @@ def test_the_key_window_counts_from_the_first_send_however_late_the_last_was() -
     assert may_resend(held, START + POLICY.key_window - timedelta(minutes=3), POLICY), "of both bounds it is inside"
 
 
-@pytest.mark.parametrize("where", ["question", "turn"])
-def test_what_reaches_its_deadline_between_question_and_send_is_not_sent(where: str) -> None:
+@pytest.mark.parametrize("seconds", [20.0, 30.0])
+@pytest.mark.parametrize("where", ["answering", "waiting"])
+def test_what_reaches_its_deadline_between_question_and_send_is_not_sent(where: str, seconds: float) -> None:
     clock = FakeClock(START + timedelta(seconds=600))
-    gateway = Slow(clock, **({"answering": 30.0} if where == "question" else {"waiting": 30.0}))
+    gateway = Slow(clock, **{where: seconds})
     record = possibly_sent(payment())._replace(deadline=START + timedelta(seconds=620))
     after = confirm(gateway, record, clock)
     assert [verb for verb, _ in gateway.calls] == ["ask"]
     assert after.status in (Status.PENDING, Status.REVIEW)
+
+
+def test_what_reaches_its_deadline_while_it_waits_for_its_first_send_is_not_sent() -> None:
+    clock, gateway = FakeClock(), Slow(FakeClock())
+    record = arrived(payment(), START)._replace(deadline=START + timedelta(seconds=20))
+    held = decide(record, Claim("t", "w"), START, POLICY)
+    store = MemoryStore(clock, POLICY, {held.id: held})
+    clock.advance(20)
+    move = run(Confirmer(store, gateway, clock, Even(), lambda: "t1", POLICY, "w1").conclude(held))
+    assert gateway.calls == []
+    assert (move.after.status, move.after.cause) == (Status.PENDING, Cause.TOO_LATE)
+
+
+def test_a_defect_in_a_send_after_a_question_leaves_what_may_have_been_sent_just_now() -> None:
+    class Broken(LedgerGateway):
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            raise KeyError("amount")
+
+    clock = FakeClock(START + timedelta(seconds=600))
+    after = confirm(Broken(), possibly_sent(payment()), clock)
+    assert (after.status, after.cause, after.last_sent_at) == (Status.PENDING, Cause.UNKNOWN_OUTCOME, clock.now())
+    assert after.attempt == 2, "it counts"
 
 
 def test_no_resend_is_due_past_the_deadline() -> None:

@@ -312,6 +312,58 @@ def test_a_question_that_never_gets_through_ends_on_a_desk_though_others_do() ->
         assert answered(refused, after, asking._replace(tries=tries), asked=True).status is end
 
 
+DAY, PATIENCE = 86_400, POLICY.patience.total_seconds()
+AWAY = NotTried(Cause.BREAKER_OPEN, unreachable=True)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "asked", "after", "status", "cause", "attempt", "tries"),
+    [
+        (DONE, False, 1, Status.CONFIRMED, Cause.CONFIRMED, 2, 0),
+        (DONE, True, 1, Status.CONFIRMED, Cause.ALREADY_DONE, 2, 0),
+        # tried: what the gateway blames the transaction for counts, the rest is as if there had been no attempt
+        (Retryable("busy"), False, 1, Status.PENDING, Cause.NOT_DONE, 2, 1),
+        (Retryable("busy", counts=False), False, 1, Status.PENDING, Cause.NOT_DONE, 1, 1),
+        (Retryable("busy"), False, DAY, Status.REVIEW, Cause.DEADLINE_PASSED, 2, 0),
+        (Retryable("busy", counts=False), False, DAY, Status.REVIEW, Cause.DEADLINE_PASSED, 1, 0),
+        # asked: a question is a try, and no attempt
+        (NotFound(), True, 59, Status.PENDING, Cause.NOT_FOUND_YET, 1, 1),
+        (NotFound(), True, 60, Status.PENDING, Cause.RESEND, 1, 1),
+        (NotFound(), True, DAY, Status.REVIEW, Cause.DEADLINE_PASSED, 1, 0),
+        # not tried: until nobody could be asked for longer than we are patient
+        (AWAY, False, DAY - PATIENCE, Status.PENDING, Cause.BREAKER_OPEN, 1, 0),
+        (AWAY, False, DAY + PATIENCE - 0.001, Status.PENDING, Cause.BREAKER_OPEN, 1, 0),
+        (AWAY, False, DAY + PATIENCE, Status.REVIEW, Cause.DEADLINE_PASSED, 1, 0),
+        (NotTried(Cause.BREAKER_OPEN), False, DAY + PATIENCE, Status.PENDING, Cause.BREAKER_OPEN, 1, 0),
+    ],
+)
+def test_where_an_answer_leads_and_what_of_it_counts(
+    outcome: Outcome | NotTried, asked: bool, after: float, status: Status, cause: Cause, attempt: int, tries: int
+) -> None:
+    """To the second attempt at what may have been sent before."""
+    record = held()._replace(attempt=2, last_sent_at=START)
+    answer = Answer(outcome, "w1", asked, away=True)
+    ended = decide(record, answer, START + timedelta(seconds=after), POLICY)
+    assert (ended.status, ended.cause, ended.attempt, ended.tries) == (status, cause, attempt, tries)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (0, "asked 1 time since 2026-01-05T09:00:00.000Z, last at 2026-01-06T09:00:00.000Z; "),
+        (1, "asked 2 times since 2026-01-05T09:00:00.000Z, last at 2026-01-06T09:00:00.000Z; "),
+    ],
+)
+def test_a_person_hears_how_often_it_was_asked_about(asked: int, told: str) -> None:
+    record = held()._replace(last_sent_at=START, asked=asked)
+    assert told in (answered(NotFound(), DAY, record, asked=True).reason or "")
+
+
+def test_a_claim_leaves_a_turn_that_has_come_where_it_is() -> None:
+    """The index of open work stands still, and the longest due stay the longest due."""
+    assert held(5).next_attempt_at == START
+
+
 def test_a_retry_comes_at_the_deadline_at_the_latest() -> None:
     record = held()._replace(deadline=START + timedelta(seconds=5))
     assert answered(Retryable("busy"), 1, record).next_attempt_at == START + timedelta(seconds=5)
@@ -348,9 +400,9 @@ def test_a_call_that_is_answered_not_found_is_an_attempt_that_may_have_been_sent
 
 
 @pytest.mark.parametrize(
-    "event", [Redrive("ana", "ben", "why"), SetAside("w1", because(Cause.CLAIM_FAILED, error="x"))]
+    "event", [Claim("t1", "w1"), Redrive("ana", "ben", "why"), SetAside("w1", because(Cause.CLAIM_FAILED, error="x"))]
 )
-def test_an_event_cannot_be_changed(event: Redrive | SetAside) -> None:
+def test_an_event_cannot_be_changed(event: Claim | Redrive | SetAside) -> None:
     with pytest.raises(FrozenInstanceError):
         event.by = "another"  # type: ignore[misc]
 
