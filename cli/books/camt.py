@@ -7,20 +7,21 @@ that it is booked; `TxDtls` are the payments that were booked together, each und
 balances `Bal` say what all of it must come to, and a statement that contradicts itself is refused. The bank
 transaction codes `BkTxCd` are ISO's external code set.
 
-The parser is defused: a file with a DTD, and so with entities, is refused before anything of it is expanded.
+The parser is defused: a file with a DTD, and so with entities, is refused before anything of it is expanded. It builds
+no tree: of an entry only what `_PLAN` names is kept, and only until the entry ends.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import BinaryIO
-from xml.etree.ElementTree import Element, ParseError
+from typing import BinaryIO, TypeAlias
+from xml.etree.ElementTree import ParseError
 
 from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import iterparse
+from defusedxml.ElementTree import DefusedXMLParser
 
 from cli.books.lines import BadBook, Line, LineKind, Moves, Reading, shown
 
@@ -43,15 +44,191 @@ SWEEPS = "CAMT"
 """Its domain of cash management: money between accounts of our own."""
 DISPUTED = frozenset({"MD01", "MD06", "FOCR", "FRAD"})
 """Return reasons that are the payer's word against ours: no mandate, a disputed debit, a recall, a fraud."""
+PIECE = 64 * 1024
 NO_EVENT = 1024 * 1024
-"""Bytes without an element: a text or a nesting that no bank writes."""
-MOST_ELEMENTS = 200_000
-"""Between two entries: what is kept in memory at once."""
+"""Bytes without an element: a tag that no bank writes."""
+MOST_TEXT = 2_000
+"""Characters of what is kept; the longest that ISO allows of it is 140."""
+DEEPEST = 100
+"""Elements in each other; a statement has some fifteen."""
+MOST_PARTS = 1_000
+"""Balances of a statement, or charges of a payment."""
 SLACK = timedelta(days=1)
 """Between a statement's period and its booking days, for zones."""
 
 _ROOT = re.compile(r"\{urn:iso:std:iso:20022:tech:xsd:camt\.053\.001\.(\d\d)\}Document")
 _ISO = re.compile(r"\{urn:(?:iso:std:iso:20022:tech:xsd|swift:xsd):([a-z0-9.]+)\}Document")
+
+
+# --- what is kept of a statement: leaves by path, and the elements that repeat, each with its own
+
+_Plan: TypeAlias = "dict[str, _Plan | None]"
+"""Of what is in an element. None: its text alone; of one that has both, the key for the text is empty."""
+
+_CHARGE: _Plan = {"Amt": None, "CdtDbtInd": None, "ChrgInclInd": None}
+_CODE: _Plan = {"Cd": None, "Fmly": {"SubFmlyCd": None}}
+
+
+def _plan(id_from: str) -> _Plan:
+    """Of the element Document."""
+    detail: _Plan = {
+        "Refs": {"AcctSvcrRef": None},
+        "Amt": None,
+        "CdtDbtInd": None,
+        "AmtDtls": {"TxAmt": {"Amt": None}},
+        "Chrgs": {"Rcrd": _CHARGE},
+        "RtrInf": {"Rsn": {"Cd": None, "Prtry": None}},
+        "BkTxCd": {"Domn": _CODE},
+    }
+    *holders, leaf = id_from.split("/")
+    into = detail
+    for holder in holders:
+        inner = into.get(holder) or {}
+        into[holder] = inner
+        into = inner
+    into[leaf] = None
+    total: _Plan = {"NbOfNtries": None, "Sum": None}
+    entry: _Plan = {
+        "Amt": None,
+        "CdtDbtInd": None,
+        "RvslInd": None,
+        "Sts": {"": None, "Cd": None},
+        "BookgDt": {"Dt": None, "DtTm": None},
+        "AcctSvcrRef": None,
+        "NtryRef": None,
+        "BkTxCd": {"Domn": _CODE},
+        "Chrgs": {"Rcrd": _CHARGE},
+        "NtryDtls": {"TxDtls": detail},
+    }
+    return {
+        "BkToCstmrStmt": {
+            "Stmt": {
+                "Id": None,
+                "ElctrncSeqNb": None,
+                "StmtPgntn": {"PgNb": None, "LastPgInd": None},
+                "FrToDt": {"FrDtTm": None, "ToDtTm": None},
+                "Acct": {"Id": {"IBAN": None, "Othr": {"Id": None}}, "Ccy": None},
+                "Bal": {"Tp": {"CdOrPrtry": {"Cd": None}, "SubTp": {"Cd": None}}, "Amt": None, "CdtDbtInd": None},
+                "TxsSummry": {"TtlNtries": total, "TtlCdtNtries": total, "TtlDbtNtries": total},
+                "Ntry": entry,
+            },
+            "Ntry": {},
+        }
+    }
+
+
+_IN_A_STATEMENT = 3
+"""Records in each other: of the document, the statement and the entry."""
+_REPEATS = ("Stmt", "Bal", "Ntry", "TxDtls", "Rcrd")
+
+
+class _Record:
+    """What is kept of one of the elements that repeat."""
+
+    __slots__ = ("charges", "of")
+
+    def __init__(self) -> None:
+        self.of: dict[str, str] = {}
+        """Path -> text; of an amount, `path@` -> its currency."""
+        self.charges: list[_Record] = []
+
+    def __getitem__(self, path: str) -> str:
+        return self.of.get(path, "")
+
+
+class _Node:
+    """An element that is kept, or has something in it that is."""
+
+    __slots__ = ("children", "leaf", "path", "repeats")
+
+    def __init__(self, space: str, name: str, path: str, plan: _Plan | None) -> None:
+        self.repeats = name if name in _REPEATS else ""
+        self.path = path
+        self.leaf = plan is None or "" in plan
+        below = "" if self.repeats or not path else f"{path}/"
+        self.children: dict[str, _Node] = {}
+        for key, inner in (plan or {}).items():
+            if key:
+                self.children[space + key] = _Node(space, key, below + key, inner)
+
+
+class _Target:
+    """What the parser tells: it keeps the records, and hands each to `ended` when its element ends."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._node: _Node | None = None
+        self._above: list[_Node | None] = []
+        self._records: list[_Record] = [_Record()]
+        self._skipped = 0
+        self._depth = 0
+        self._text: list[str] = []
+        self._length = 0
+        self.alive = False
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self.alive = True
+        self._depth += 1
+        if self._skipped:
+            self._skipped += 1
+            if self._depth > DEEPEST:
+                raise self._reader.bad(f"more than {DEEPEST} elements in each other", "a statement, which has fifteen")
+            return
+        node = self._node
+        if node is None:
+            if self._depth > DEEPEST:
+                raise self._reader.bad(f"more than {DEEPEST} elements in each other", "a statement, which has fifteen")
+            space = self._reader.namespace(tag)
+            child = _Node(space, "Document", "", _plan(self._reader.id_path)) if space else None
+        else:
+            child = node.children.get(tag)
+            if child is None:
+                self._skipped = 1
+                return
+        self._above.append(node)
+        self._node = child
+        if child is None:
+            return
+        if child.repeats:
+            self._records.append(_Record())
+            self._reader.began(child.repeats, self._records)
+        elif child.leaf:
+            self._text, self._length = [], 0
+            if "Ccy" in attributes:
+                self._records[-1].of.setdefault(f"{child.path}@", attributes["Ccy"])
+
+    def data(self, text: str) -> None:
+        node = self._node
+        if self._skipped or node is None or not node.leaf:
+            return
+        self._length += len(text)
+        if self._length > MOST_TEXT:
+            raise self._reader.bad(f"more than {MOST_TEXT:,} characters as {node.path}", "what ISO 20022 allows there")
+        self._text.append(text)
+
+    def end(self, _: str) -> None:
+        self.alive = True
+        self._depth -= 1
+        if self._skipped:
+            self._skipped -= 1
+            return
+        node = self._node
+        self._node = self._above.pop()
+        if node is None:
+            return
+        if node.repeats:
+            record = self._records.pop()
+            self._reader.ended(node.repeats, record, self._records[-1])
+        elif node.leaf:
+            if text := "".join(self._text).strip():
+                self._records[-1].of.setdefault(node.path, text)
+            self._text, self._length = [], 0
+
+    def close(self) -> None:
+        pass
+
+
+# --- what it says
 
 
 @dataclass(slots=True)
@@ -81,7 +258,7 @@ class _Entry:
     domain: str
     subfamily: str
     charges: int
-    held: Element | None = None
+    held: _Record | None = None
     """Its first detail: it needs no amount of its own while it is the only one."""
     details: int = 0
     told: int = 0
@@ -94,21 +271,7 @@ class _Statement:
     code: str
     period: tuple[date, date] | None
     totals: _Totals = field(default_factory=_Totals)
-
-
-class _Bounded:
-    """The stream, which ends where the parser finds nothing in it for too long."""
-
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._stream, self._name = stream, name
-        self.since = 0
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(size)
-        self.since += len(piece)
-        if self.since > NO_EVENT:
-            raise BadBook(self._name, f"{NO_EVENT:,} bytes without an element", "the elements of a statement", _AGAIN)
-        return piece
+    balances: list[_Record] = field(default_factory=list)
 
 
 _AGAIN = "fetch it from the bank again"
@@ -122,9 +285,20 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Line]:
     """
     if reading.id_from is not None and reading.id_from not in ID_FROM:
         raise BadBook(reading.name, f"--id-from {reading.id_from!a}", ", ".join(ID_FROM), "name one of these")
-    bounded = _Bounded(stream, reading.name)
+    reader = _Reader(reading)
+    target = _Target(reader)
+    parser = DefusedXMLParser(target=target, forbid_dtd=True)
+    since = 0
     try:
-        yield from _Reader(reading).lines(bounded)
+        while piece := stream.read(PIECE):
+            parser.feed(piece)
+            since = 0 if target.alive else since + len(piece)
+            target.alive = False
+            if since > NO_EVENT:
+                raise reader.bad(f"{NO_EVENT:,} bytes without an element", "the elements of a statement")
+            yield from reader.lines
+            reader.lines.clear()
+        parser.close()
     except DefusedXmlException:
         raise BadBook(
             reading.name, "a DTD or an entity, as XML bombs have", "camt.053, which has none", "ask who made it"
@@ -132,9 +306,7 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Line]:
     except ParseError as error:
         line, column = error.position
         if error.code in _CUT_SHORT:
-            raise BadBook(
-                reading.name, f"its end in the middle, in line {line:,}", "a whole statement", _AGAIN
-            ) from None
+            raise reader.bad(f"its end in the middle, in line {line:,}", "a whole statement") from None
         raise BadBook(
             f"{reading.name} line {line:,}",
             f"no XML in column {column + 1:,} ({str(error).partition(':')[0]})",
@@ -144,7 +316,10 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Line]:
     except (LookupError, ValueError) as error:  # an encoding that nobody has; of several bytes, but not UTF-8 or 16
         if "encoding" not in str(error):
             raise
-        raise BadBook(reading.name, f"an encoding that cannot be read ({error})", "UTF-8", _AGAIN) from None
+        raise reader.bad(f"an encoding that cannot be read ({error})", "UTF-8") from None
+    if not reader.whole:
+        raise reader.bad("no statement (Stmt)", "camt.053 with one or more")
+    yield from reader.lines
 
 
 _CUT_SHORT = (3, 5, 6)
@@ -152,70 +327,33 @@ _CUT_SHORT = (3, 5, 6)
 
 
 class _Reader:
+    """From records to lines, and whether a statement comes to what it says of itself."""
+
     def __init__(self, reading: Reading) -> None:
         self._reading = Reading(reading.name, reading.now, reading.id_from, reading.moves, unit="entry")
-        self._id = ID_FROM[reading.id_from or "EndToEndId"]
+        self.id_path = ID_FROM[reading.id_from or "EndToEndId"]
+        self.lines: list[Line] = []
+        """Since they were last taken."""
+        self.whole = False
+        """Whether a statement was read to its end."""
         self._up = reading.moves is not Moves.OUT
         self._seen: set[tuple[str, str, str]] = set()
         self._number = 0
+        self._statement: _Statement | None = None
+        self._balances: list[_Record] = []
+        self._entry: _Entry | None = None
+        self._ends: Mapping[str, Callable[[_Record, _Record], None]] = {
+            "Rcrd": self._end_charge,
+            "Bal": self._end_balance,
+            "TxDtls": self._end_detail,
+            "Ntry": self._end_entry,
+            "Stmt": self._end_statement,
+        }
 
-    def lines(self, source: _Bounded) -> Iterator[Line]:
-        space, statement, entry = "", None, None
-        element_of_entry = element_of_statement = message = None
-        kept, whole = 0, False
-        for event, element in iterparse(source, events=("start", "end"), forbid_dtd=True):
-            source.since = 0
-            tag = element.tag
-            if event == "start":
-                kept += 1
-                if kept > MOST_ELEMENTS:
-                    raise BadBook(self._reading.name, f"{MOST_ELEMENTS:,} elements in one", "entries of a bank", _AGAIN)
-                if not space:
-                    space = self._namespace(tag)
-                elif tag == space + "Ntry":
-                    if statement is None and element_of_statement is not None:
-                        statement = self._statement(element_of_statement, space)
-                    element_of_entry, entry = element, None
-                elif tag == space + "Stmt":
-                    element_of_statement, statement = element, None
-                elif tag == space + "BkToCstmrStmt":
-                    message = element
-                continue
-            if not tag.startswith(space) or not space:
-                continue
-            name = tag[len(space) :]
-            if name == "TxDtls" and element_of_entry is not None and statement is not None:
-                entry = entry or self._entry(element_of_entry, space, statement)
-                entry.details += 1
-                if entry.details == 1:
-                    entry.held = element
-                    continue
-                if entry.held is not None:
-                    yield from self._detail(entry, entry.held, space, None)
-                    entry.held.clear()
-                    entry.held = None
-                yield from self._detail(entry, element, space, None)
-                for holder in element_of_entry.findall(space + "NtryDtls"):
-                    holder.clear()
-                kept = 0
-            elif name == "Ntry" and element_of_statement is not None and statement is not None:
-                entry = entry or self._entry(element, space, statement)
-                yield from self._end_of(entry, space)
-                self._count(statement.totals, entry)
-                element_of_statement.remove(element)
-                element_of_entry = entry = None
-                kept = 0
-            elif name == "Stmt" and message is not None:
-                statement = statement or self._statement(element, space)
-                self._check(statement, element, space)
-                message.remove(element)
-                element_of_statement = statement = None
-                whole = True
-                kept = 0
-        if not whole:
-            raise BadBook(self._reading.name, "no statement (Stmt)", "camt.053 with one or more", _AGAIN)
+    def bad(self, found: str, allowed: str) -> BadBook:
+        return BadBook(self._reading.name, found, allowed, _AGAIN)
 
-    def _namespace(self, tag: str) -> str:
+    def namespace(self, tag: str) -> str:
         """The namespace, in braces; empty as long as the document has not begun (an envelope may be around it)."""
         if not tag.endswith("}Document") and tag != "Document":
             return ""
@@ -230,17 +368,79 @@ class _Reader:
             "ask the bank for its statements as camt.053",
         )
 
+    def began(self, name: str, records: list[_Record]) -> None:
+        if name == "Stmt":
+            self._statement, self._balances = None, []
+        elif name == "Ntry":
+            self._entry = None
+            if len(records) < _IN_A_STATEMENT:
+                raise self.bad("an entry outside of a statement", "entries (Ntry) in a statement (Stmt)")
+            self._statement = self._statement or self._new_statement(records[-2])
+
+    def ended(self, name: str, record: _Record, above: _Record) -> None:
+        self._ends[name](record, above)
+
+    def _end_charge(self, record: _Record, above: _Record) -> None:
+        self._bounded(above.charges)
+        above.charges.append(record)
+
+    def _end_balance(self, record: _Record, _: _Record) -> None:
+        self._bounded(self._balances)
+        self._balances.append(record)
+
+    def _bounded(self, records: list[_Record]) -> None:
+        if len(records) >= MOST_PARTS:
+            raise self.bad(f"more than {MOST_PARTS:,} balances, or charges of a payment", "what a bank writes")
+
+    def _end_detail(self, record: _Record, above: _Record) -> None:
+        entry = self._entry = self._entry or self._new_entry(self._open(), above)
+        entry.details += 1
+        if entry.details == 1:
+            entry.held = record
+            return
+        if entry.held is not None:
+            self._detail(entry, entry.held, None)
+            entry.held = None
+        self._detail(entry, record, None)
+
+    def _end_entry(self, record: _Record, _: _Record) -> None:
+        """What is left of an entry when it ends: its only detail, itself where it has none, or what they left open."""
+        statement = self._open()
+        entry = self._entry or self._new_entry(statement, record)
+        if entry.held is not None:
+            self._detail(entry, entry.held, entry.amount)
+        elif entry.details == 0:
+            self._line(entry, "", entry.amount, entry.credit, entry.charges, entry.reference, "", entry.subfamily)
+        left = (entry.amount if entry.credit else -entry.amount) - entry.told
+        if left:
+            kind = LineKind.OTHER if entry.booked else LineKind.PENDING
+            amount = left if self._up else -left
+            self.lines.append(Line("", kind, amount, entry.code, entry.number, entry.reference, entry.day))
+        self._count(statement.totals, entry)
+        self._entry = None
+
+    def _open(self) -> _Statement:
+        if self._statement is None:
+            raise RuntimeError("an entry that did not begin in a statement")
+        return self._statement
+
+    def _end_statement(self, record: _Record, _: _Record) -> None:
+        statement = self._statement or self._new_statement(record)
+        self._check(statement, record)
+        self._statement = None
+        self.whole = True
+
     # --- a statement -------------------------------------------------------------------------------------------------
 
-    def _statement(self, element: Element, space: str) -> _Statement:
-        name = _text(element, space, "Id")
-        number = _text(element, space, "ElctrncSeqNb")
-        account = _text(element, space, "Acct/Id/IBAN") or _text(element, space, "Acct/Id/Othr/Id")
+    def _new_statement(self, record: _Record) -> _Statement:
+        name = record["Id"]
+        number = record["ElctrncSeqNb"]
+        account = record["Acct/Id/IBAN"] or record["Acct/Id/Othr/Id"]
         key = (name, number, account)
         if key in self._seen:
             raise BadBook(self._reading.name, f"statement {shown(name)} twice", "each statement once", "remove one")
         self._seen.add(key)
-        page, last = _text(element, space, "StmtPgntn/PgNb"), _text(element, space, "StmtPgntn/LastPgInd")
+        page, last = record["StmtPgntn/PgNb"], record["StmtPgntn/LastPgInd"]
         if page and (page.lstrip("0") != "1" or last not in ("true", "1")):
             raise BadBook(
                 self._reading.name,
@@ -248,13 +448,13 @@ class _Reader:
                 "a whole statement in one file",
                 "ask the bank for the statement as one message",
             )
-        code = _text(element, space, "Acct/Ccy")
+        code = record["Acct/Ccy"]
         return _Statement(
-            name, self._reading.code(0, "the account's currency", code) if code else "", self._period(element, space)
+            name, self._reading.code(0, "the account's currency", code) if code else "", self._period(record)
         )
 
-    def _period(self, element: Element, space: str) -> tuple[date, date] | None:
-        texts = [_text(element, space, f"FrToDt/{name}") for name in ("FrDtTm", "ToDtTm")]
+    def _period(self, record: _Record) -> tuple[date, date] | None:
+        texts = [record[f"FrToDt/{name}"] for name in ("FrDtTm", "ToDtTm")]
         if not all(texts):
             return None
         first, last = (
@@ -267,25 +467,22 @@ class _Reader:
             )
         return first - SLACK, last + SLACK
 
-    def _check(self, statement: _Statement, element: Element, space: str) -> None:
+    def _check(self, statement: _Statement, record: _Record) -> None:
         """Raises BadBook where its entries do not come to the totals that it states."""
         code, found = statement.code, statement.totals
+        if not code and self._balances:
+            code = self._balances[0]["Amt@"]
         if not code:
-            code = next((amount.get("Ccy", "") for amount in element.iterfind(_path(space, "Bal/Amt"))), "")
-        if not code and not found.entries:
             return
-        self._summary(statement, element, space, code)
+        self._summary(statement, record, code)
         balances: dict[str, int] = {}
-        for balance in element.iterfind(_path(space, "Bal")):
-            if _text(balance, space, "Tp/SubTp/Cd"):
+        for balance in self._balances:
+            if balance["Tp/SubTp/Cd"] or not balance["Amt"]:
                 continue  # of a part of the statement
-            amount = balance.find(space + "Amt")
-            if amount is None:
-                continue
-            self._same_currency(statement, amount, 0, "a balance")
-            value = self._reading.amount(0, "a balance", (amount.text or "").strip(), code)
-            credit = self._credit(0, _text(balance, space, "CdtDbtInd"))
-            balances.setdefault(_text(balance, space, "Tp/CdOrPrtry/Cd"), value if credit else -value)
+            self._same_currency(statement, balance["Amt@"], 0, "a balance")
+            value = self._reading.amount(0, "a balance", balance["Amt"], code)
+            credit = self._credit(0, balance["CdtDbtInd"])
+            balances.setdefault(balance["Tp/CdOrPrtry/Cd"], value if credit else -value)
         opening = balances.get("OPBD", balances.get("PRCD"))
         closing = balances.get("CLBD")
         moved = found.booked_credit - found.booked_debit
@@ -296,7 +493,7 @@ class _Reader:
                 f"entries that come to {closing - opening:,} (minor units of {code})",
             )
 
-    def _summary(self, statement: _Statement, element: Element, space: str, code: str) -> None:
+    def _summary(self, statement: _Statement, record: _Record, code: str) -> None:
         found = statement.totals
         booked = found.booked_credit + found.booked_debit
         rows = (
@@ -305,10 +502,7 @@ class _Reader:
             ("TtlDbtNtries", None, {found.debit, found.booked_debit}),
         )  # fmt: skip
         for name, counts, sums in rows:
-            said = element.find(_path(space, f"TxsSummry/{name}"))
-            if said is None:
-                continue
-            count, total = _text(said, space, "NbOfNtries"), _text(said, space, "Sum")
+            count, total = record[f"TxsSummry/{name}/NbOfNtries"], record[f"TxsSummry/{name}/Sum"]
             if counts is not None and count and not (count.isascii() and count.isdigit() and int(count) in counts):
                 raise self._wrong(statement, f"{found.entries:,} entries", f"{count[:15]}, as its {name} says")
             if total and (value := self._reading.amount(0, f"{name}/Sum", total, code)) not in sums:
@@ -328,18 +522,15 @@ class _Reader:
 
     # --- an entry ----------------------------------------------------------------------------------------------------
 
-    def _entry(self, element: Element, space: str, statement: _Statement) -> _Entry:
+    def _new_entry(self, statement: _Statement, record: _Record) -> _Entry:
         self._number += 1
         number = self._number
-        amount = element.find(space + "Amt")
-        if amount is None:
+        if not record["Amt"]:
             raise BadBook(self._reading.at(number), "no Amt", "an entry with one", _AGAIN)
-        code = self._same_currency(statement, amount, number, "an entry")
-        value = self._reading.amount(number, "Amt", (amount.text or "").strip(), code)
-        credit = self._credit(number, _text(element, space, "CdtDbtInd"))
-        day = self._reading.day(
-            number, "BookgDt", _text(element, space, "BookgDt/Dt") or _text(element, space, "BookgDt/DtTm")
-        )
+        code = self._same_currency(statement, record["Amt@"], number, "an entry")
+        value = self._reading.amount(number, "Amt", record["Amt"], code)
+        credit = self._credit(number, record["CdtDbtInd"])
+        day = self._reading.day(number, "BookgDt", record["BookgDt/Dt"] or record["BookgDt/DtTm"])
         if day and statement.period and not statement.period[0] <= date.fromisoformat(day) <= statement.period[1]:
             first, last = statement.period
             raise BadBook(
@@ -352,18 +543,18 @@ class _Reader:
             number,
             value,
             credit,
-            (_text(element, space, "Sts/Cd") or _text(element, space, "Sts")) == "BOOK",
-            _text(element, space, "RvslInd") in ("true", "1"),
+            (record["Sts/Cd"] or record["Sts"]) == "BOOK",
+            record["RvslInd"] in ("true", "1"),
             code,
             day,
-            _text(element, space, "AcctSvcrRef") or _text(element, space, "NtryRef"),
-            _text(element, space, "BkTxCd/Domn/Cd"),
-            _text(element, space, "BkTxCd/Domn/Fmly/SubFmlyCd"),
-            self._charges(number, element, space, code),
+            record["AcctSvcrRef"] or record["NtryRef"],
+            record["BkTxCd/Domn/Cd"],
+            record["BkTxCd/Domn/Fmly/SubFmlyCd"],
+            self._charges(number, record, code),
         )
 
-    def _same_currency(self, statement: _Statement, amount: Element, number: int, what: str) -> str:
-        code = self._reading.code(number, "Ccy", amount.get("Ccy", ""))
+    def _same_currency(self, statement: _Statement, found: str, number: int, what: str) -> str:
+        code = self._reading.code(number, "Ccy", found)
         if not statement.code:
             statement.code = code
         elif code != statement.code:
@@ -380,37 +571,20 @@ class _Reader:
             raise BadBook(self._reading.at(number), f"{shown(text)} as CdtDbtInd", "CRDT or DBIT", _AGAIN)
         return text == "CRDT"
 
-    def _charges(self, number: int, element: Element, space: str, code: str) -> int:
+    def _charges(self, number: int, record: _Record, code: str) -> int:
         """What was taken off the amount, below zero; in the account's terms."""
         total = 0
-        for record in element.iterfind(_path(space, "Chrgs/Rcrd")):
-            amount = record.find(space + "Amt")
-            if amount is None or _text(record, space, "ChrgInclInd") not in ("true", "1") or amount.get("Ccy") != code:
-                continue
-            value = self._reading.amount(number, "Chrgs/Rcrd/Amt", (amount.text or "").strip(), code)
-            total += value if _text(record, space, "CdtDbtInd") == "CRDT" else -value
+        for one in record.charges:
+            if one["ChrgInclInd"] in ("true", "1") and one["Amt@"] == code:
+                value = self._reading.amount(number, "Chrgs/Rcrd/Amt", one["Amt"], code)
+                total += value if one["CdtDbtInd"] == "CRDT" else -value
         return total
 
-    def _end_of(self, entry: _Entry, space: str) -> Iterator[Line]:
-        """What is left of an entry when it ends: its only detail, itself where it has none, or what they left open."""
-        if entry.held is not None:
-            yield from self._detail(entry, entry.held, space, entry.amount)
-        elif entry.details == 0:
-            yield from self._line(
-                entry, "", entry.amount, entry.credit, entry.charges, entry.reference, "", entry.subfamily
-            )
-        left = (entry.amount if entry.credit else -entry.amount) - entry.told
-        if left:
-            kind = LineKind.OTHER if entry.booked else LineKind.PENDING
-            yield Line("", kind, left if self._up else -left, entry.code, entry.number, entry.reference, entry.day)
-
-    def _detail(self, entry: _Entry, element: Element, space: str, whole: int | None) -> Iterator[Line]:
+    def _detail(self, entry: _Entry, record: _Record, whole: int | None) -> None:
         """One payment of an entry; `whole` is the entry's amount where it is the only one."""
-        amount = element.find(space + "Amt")
-        if amount is None:
-            amount = element.find(_path(space, "AmtDtls/TxAmt/Amt"))
-        if amount is not None and amount.get("Ccy") == entry.code:
-            value = self._reading.amount(entry.number, "TxDtls/Amt", (amount.text or "").strip(), entry.code)
+        path = "Amt" if record["Amt"] else "AmtDtls/TxAmt/Amt"
+        if record[f"{path}@"] == entry.code and record[path]:
+            value = self._reading.amount(entry.number, "TxDtls/Amt", record[path], entry.code)
         elif whole is not None:
             value = whole
         else:
@@ -420,19 +594,19 @@ class _Reader:
                 "Amt or AmtDtls/TxAmt in each TxDtls",
                 "ask the bank for the details of its collective entries",
             )
-        way = _text(element, space, "CdtDbtInd")
+        way = record["CdtDbtInd"]
         credit = self._credit(entry.number, way) if way else entry.credit
-        name = self._reading.id(entry.number, _text(element, space, self._id))
-        charges = self._charges(entry.number, element, space, entry.code) or (entry.charges if whole is not None else 0)
-        yield from self._line(
+        name = self._reading.id(entry.number, record[self.id_path])
+        charges = self._charges(entry.number, record, entry.code) or (entry.charges if whole is not None else 0)
+        self._line(
             entry,
             "" if name == NONE_GIVEN else name,
             value,
             credit,
             charges,
-            _text(element, space, "Refs/AcctSvcrRef") or entry.reference,
-            _text(element, space, "RtrInf/Rsn/Cd") or _text(element, space, "RtrInf/Rsn/Prtry"),
-            _text(element, space, "BkTxCd/Domn/Fmly/SubFmlyCd") or entry.subfamily,
+            record["Refs/AcctSvcrRef"] or entry.reference,
+            record["RtrInf/Rsn/Cd"] or record["RtrInf/Rsn/Prtry"],
+            record["BkTxCd/Domn/Fmly/SubFmlyCd"] or entry.subfamily,
         )
 
     def _line(
@@ -445,7 +619,7 @@ class _Reader:
         reference: str,
         reason: str,
         subfamily: str,
-    ) -> Iterator[Line]:
+    ) -> None:
         moved = value if credit else -value
         entry.told += moved
         if not entry.booked:
@@ -463,9 +637,9 @@ class _Reader:
         if kind in (LineKind.PENDING, LineKind.FEE):
             charges = 0
         sign = 1 if self._up else -1
-        yield Line(name, kind, sign * (moved - charges), entry.code, entry.number, reference, entry.day)
+        self.lines.append(Line(name, kind, sign * (moved - charges), entry.code, entry.number, reference, entry.day))
         if charges:
-            yield Line(name, LineKind.FEE, sign * charges, entry.code, entry.number, reference, entry.day)
+            self.lines.append(Line(name, LineKind.FEE, sign * charges, entry.code, entry.number, reference, entry.day))
 
     @staticmethod
     def _count(totals: _Totals, entry: _Entry) -> None:
@@ -477,12 +651,3 @@ class _Reader:
         else:
             totals.debit += entry.amount
             totals.booked_debit += entry.amount * entry.booked
-
-
-def _path(space: str, path: str) -> str:
-    return "/".join(space + part for part in path.split("/"))
-
-
-def _text(element: Element, space: str, path: str) -> str:
-    found = element.findtext(_path(space, path))
-    return found.strip() if found else ""

@@ -250,9 +250,12 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
         (statement(*TWO).replace("UTF-8", "shift_jis"), "an encoding that cannot be read (multi-byte"),
         (statement(*TWO).replace("?>", f"?>{BOMB}").replace("S-1", "&b;"), "a DTD or an entity, as XML bombs have"),
         (statement(*TWO).replace("?>", '?><!DOCTYPE x SYSTEM "file:///etc/passwd">'), "a DTD or an entity"),
-        (statement(*TWO, stmt="<A>" * 250_000), "200,000 elements in one"),
-        (statement(*TWO, stmt=f"<A>{'a' * 2_000_000}</A>"), "1,048,576 bytes without an element"),
-        (statement(*TWO, stmt="<A/>" * 250_000), "200,000 elements in one"),
+        (statement(*TWO, stmt="<A>" * 250_000), "more than 100 elements in each other"),
+        ("<A>" * 250_000, "more than 100 elements in each other"),
+        (statement(*TWO, id_="a" * 3_000), "more than 2,000 characters as Id"),
+        (statement(*TWO, stmt=f"<A b='{'a' * 2_000_000}'/>"), "1,048,576 bytes without an element"),
+        (statement(*TWO, stmt=balance("OPBD", "1.00") * 1_001), "more than 1,000 balances"),
+        (statement("</Stmt>" + TWO[0] + "<Stmt>"), "an entry outside"),
     ],
 )  # fmt: skip
 def test_a_statement_that_is_none(text: str | bytes, says: str) -> None:

@@ -58,6 +58,10 @@ SAID = {
             ("tests/gateway/test_shares.py::test_all_workers_keep_one_limit_use_it_and_share_it",),
         ),
     ),
+    "python -m benchmarks.books": Unplayed(
+        "takes minutes; the same on small books",
+        ("tests/benchmarks/test_books.py::test_what_is_planted_is_found_and_nothing_else",),
+    ),
     "python -m benchmarks.postgres growth snapshot": Unplayed("fills in millions of rows first"),
 }
 """Commands within a sentence that no block shows: why, or what runs them."""

@@ -89,7 +89,8 @@ LAYERS = (
     Layer(
         "benchmarks",
         frozenset(
-            {"benchmarks", "alternatives", "analysis", "cli", "components", "gateway_simulator", "local", "workers"}
+            {"benchmarks", "alternatives", "analysis", "cli", "components", "demo.cdnow", "evidence"}
+            | {"gateway_simulator", "local", "workers"}
         ),
     ),
 )
