@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from cli.books.lines import BadBook, Line, LineKind, Reading
+from cli.books.lines import BadBook, Line, LineKind, Reading, shown
 from cli.books.sheet import Sheet
 
 COLUMNS = (
@@ -69,7 +69,9 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Line]:
         down, up = (reading.amount(number, table.header[at], row[at].strip() or "0", code) for at in places)
         if (down and up) or down < 0 or up < 0:
             raise BadBook(
-                reading.at(number), f"{row[places[0]]!r} and {row[places[1]]!r}", "a debit or a credit, without a sign"
+                reading.at(number),
+                f"{shown(row[places[0]])} and {shown(row[places[1]])}",
+                "a debit or a credit, without a sign",
             )
         return up - down
 

@@ -444,7 +444,7 @@ class _Reader:
         if page and (page.lstrip("0") != "1" or last not in ("true", "1")):
             raise BadBook(
                 self._reading.name,
-                f"page {page[:9]} of a statement of several",
+                f"page {shown(page)} of a statement of several",
                 "a whole statement in one file",
                 "ask the bank for the statement as one message",
             )
@@ -504,7 +504,7 @@ class _Reader:
         for name, counts, sums in rows:
             count, total = record[f"TxsSummry/{name}/NbOfNtries"], record[f"TxsSummry/{name}/Sum"]
             if counts is not None and count and not (count.isascii() and count.isdigit() and int(count) in counts):
-                raise self._wrong(statement, f"{found.entries:,} entries", f"{count[:15]}, as its {name} says")
+                raise self._wrong(statement, f"{found.entries:,} entries", f"{shown(count)}, as its {name} says")
             if total and (value := self._reading.amount(0, f"{name}/Sum", total, code)) not in sums:
                 raise self._wrong(
                     statement,

@@ -79,7 +79,7 @@ class Reading:
     unit: str = "line"
 
     def at(self, place: int) -> str:
-        return f"{self.name} {self.unit} {place:,}"
+        return f"{self.name} {self.unit} {place:,}" if place else self.name
 
     def amount(self, place: int, field: str, text: str, code: str) -> int:
         """In minor units.
@@ -140,7 +140,10 @@ class Reading:
 
 
 _HARMLESS = re.compile(
-    r"[-+]?\d{0,9}([.,]\d{0,6})?|[A-Za-z]{1,12}|\d{1,4}([-/.])\d{1,2}\2\d{1,4}([T ][\d:.]{4,15}Z?)?", re.ASCII
+    r"[-+]?\d{0,6}([.,]\d{0,6})?"  # accounts have more digits
+    r"|[A-Za-z]{1,12}"
+    r"|(\d{4}([-/.])\d{1,2}\3\d{1,2}|\d{1,2}([-/.])\d{1,2}\4\d{4})([T ][\d:.]{4,15}Z?)?",
+    re.ASCII,
 )
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from cli.books.lines import BadBook, Line, LineKind, Reading
+from cli.books.lines import BadBook, Line, LineKind, Reading, shown
 from cli.books.sheet import Sheet
 
 COLUMNS = ("reporting_category", "gross", "fee", "net", "currency")
@@ -59,7 +59,7 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Line]:
             for name, place in (("gross", gross), ("fee", fee), ("net", net))
         )
         if amount - taken != rest:
-            raise BadBook(reading.at(number), f"a net that is not gross - fee ({row[net]!r})", "net = gross - fee")
+            raise BadBook(reading.at(number), f"a net that is not gross - fee ({shown(row[net])})", "net = gross - fee")
         kind = KINDS.get(row[category].strip(), LineKind.OTHER)
         name = reading.id(number, row[id_])
         reference_ = row[reference] if reference >= 0 else ""

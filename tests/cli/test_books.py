@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -217,7 +219,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (statement(*TWO, stmt=totals(3, "13.50")), "found 2 entries; allowed: 3, as its TtlNtries says"),
+        (statement(*TWO, stmt=totals(3, "13.50")), "found 2 entries; allowed: '3', as its TtlNtries says"),
         (statement(*TWO, stmt=totals(2, "13.51")), "entries that sum to 1,350; allowed: 1,351 minor units of EUR"),
         (statement(TWO[0], stmt=totals(1, "12.50")), "as its TtlDbtNtries says"),
         (statement(*TWO, stmt=balance("OPBD", "1.00") + balance("CLBD", "1.00")), "allowed: entries that come to 0"),
@@ -235,8 +237,8 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
         (statement(entry("1.00", way="CREDIT")), "'CREDIT' as CdtDbtInd; allowed: CRDT or DBIT"),
         (statement(entry("9.00", detail("a"), detail("b"))), "a payment among several without an amount in EUR"),
         (statement("<Ntry><CdtDbtInd>CRDT</CdtDbtInd></Ntry>"), "no Amt"),
-        (statement(*TWO, stmt="<StmtPgntn><PgNb>2</PgNb><LastPgInd>true</LastPgInd></StmtPgntn>"), "page 2 of"),
-        (statement(*TWO, stmt="<StmtPgntn><PgNb>1</PgNb><LastPgInd>false</LastPgInd></StmtPgntn>"), "page 1 of"),
+        (statement(*TWO, stmt="<StmtPgntn><PgNb>2</PgNb><LastPgInd>true</LastPgInd></StmtPgntn>"), "page '2' of"),
+        (statement(*TWO, stmt="<StmtPgntn><PgNb>1</PgNb><LastPgInd>false</LastPgInd></StmtPgntn>"), "page '1' of"),
         (statement(entry("1.00", detail("x" * 300))), "an id of 300 characters"),
         (statement(*TWO, version=1), "a document of camt.053.001.01; allowed: camt.053.001.02 to camt.053.001.13"),
         (statement(*TWO).replace("camt.053", "camt.054"), "a document of camt.054.001.08"),
@@ -545,7 +547,7 @@ def test_a_column_map_that_is_none(tmp_path: Path, text: str, says: str) -> None
     [
         ("i,a\n", "no column 'c'"),
         ("i,a,a,c\n", "2 columns 'a'"),
-        ("i,a,c\nx,1.5.0,EUR\n", "line 2: found '1.5.0' as amount"),
+        ("i,a,c\nx,1.505,EUR\n", "line 2: found '1.505' as amount"),
         ("i,a,c\nx,,EU\n", "'EU' as currency"),
         (b"\xff\xfei\x00,\x00", "UTF-16 (its byte order mark)"),
         ("i,a,c\n" + "x" * 1_100_000, "no line end"),
@@ -754,3 +756,59 @@ def test_a_file_that_ends_earlier_need_not_have_the_newer_ones(confirm: MemoryCl
     assert found.code == Exit.OK
     outside = json.loads(found.out)["classes"]["USD"]["outside-the-file"]
     assert outside == {"ours": {"count": 1, "amount": 1250}, "theirs": {"count": 0, "amount": 0}}
+
+
+# --- what nobody thought of
+
+PIECES = (
+    b"", b"<", b">", b"&", b"\0", b'"', b",", b";", b"\n", b"\r", b"-", b"9" * 20, b"\xff", b"\xef\xbb\xbf", b"1e9",
+    b"NaN", b"<!DOCTYPE x>", b"\xed\xa0\x80", b"<Ntry>", b"</Ntry>", b"<TxDtls>", b"</Stmt>", b"XXX", "٣".encode(),
+    b"9999-12-31",
+)  # fmt: skip
+WHOLE = (
+    statement(*TWO, stmt=PERIOD.format("2026-01-01", DAY) + balance("OPBD", "5.00") + balance("CLBD", "16.50")),
+    stripe("t,2026-01-04 10:00:00,usd,12.50,0.66,11.84,charge,a", "t,2026-01-04,usd,-1.00,0,-1.00,refund,a"),
+    adyen(settled("a", "Settled", ",5.00", ",4.88"), settled("", "Fee", ",", "3.00,", gross_code="")),
+    "id,amount_minor,currency\na,1250,USD\nb,7,EUR\n",
+)
+
+
+@pytest.mark.parametrize("text", WHOLE, ids=("camt.053", "stripe", "adyen", "ledger"))
+def test_a_broken_file_is_a_bad_book_and_never_another_error(text: str) -> None:
+    assert read(text)
+    chance, messages = random.Random(text), list[str]()
+    for _ in range(300):
+        raw = bytearray(text.encode())
+        for _ in range(chance.randint(1, 3)):
+            start = chance.randrange(len(raw) + 1)
+            raw[start : start + chance.choice((0, 1, 5, 40))] = chance.choice(PIECES)
+        if chance.random() < 0.1:
+            del raw[chance.randrange(len(raw)) :]
+        try:
+            read(bytes(raw))
+        except BadBook as bad:
+            messages.append(str(bad))
+    assert len(messages) > 100
+    assert all(0 < message.index(": found ") < message.index("; allowed: ") < 500 for message in messages)
+
+
+@pytest.mark.parametrize(
+    "account", ["4111111111111111", "DE02120300000000202051", "123-45-6789", "123456789", "1234567.89"]
+)
+def test_no_message_holds_an_account(account: str) -> None:
+    told_of = 0
+    for text in (
+        stripe(f"t,2026-01-04,usd,{account},0,1,charge,a"),
+        stripe(f"t,{account},usd,1,0,1,charge,a"),
+        adyen(settled("a", "Settled", f"{account},{account}", ",4.88")),
+        statement(entry(account)),
+        statement(entry("1.00", code=account)),
+        statement(*TWO, stmt=totals(account, "13.50")),
+        statement(*TWO, stmt=f"<StmtPgntn><PgNb>{account}</PgNb></StmtPgntn>"),
+    ):
+        with suppress(BadBook):
+            read(text)
+            continue
+        assert account not in refused(text)
+        told_of += 1
+    assert told_of > 2
