@@ -17,6 +17,7 @@ from workers.domain.causes import Cause
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.redaction import UNREADABLE, masked, receipt, redact, secret_in, without_account, without_secrets
+from workers.domain.text import words
 from workers.domain.transaction import Status
 from workers.domain.transitions import Answer, Claim, Redrive, decide
 from workers.stores.common import arrived
@@ -140,6 +141,15 @@ def test_an_account_goes_however_it_is_quoted(account: str, quoted: str) -> None
 )
 def test_what_is_no_account_stays_as_it_is(account: str, text: str) -> None:
     assert without_account(text, account) == text
+
+
+@pytest.mark.parametrize("account", ["q" * 1024, "Zoë O’Brien " * 40, "acct-1234"], ids=["letters", "words", "short"])
+def test_of_an_account_that_was_cut_off_nothing_stays(account: str) -> None:
+    """Seed 144: reasons are cut before the account is known, and a long word is no longer dropped whole."""
+    for before in ("account ", "account " + "is closed " * 27):
+        kept = without_account(words(f"{before}{account} declined {'and more ' * 40}"), account)
+        assert not any(kept.rstrip("…").endswith(account[:length]) for length in range(4, 12))
+        assert account[:12] not in kept
 
 
 def test_a_whole_page_takes_no_time_and_a_short_text_is_not_cut() -> None:

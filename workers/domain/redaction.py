@@ -267,6 +267,11 @@ def without_account(text: str, account: str, instead: str = "[account]") -> str:
     if not account:
         return text
     sought = _folded(account)
+    text = _without_whole(text, account, sought, instead)
+    return _without_half(text, sought, instead) if text.endswith("…") else text
+
+
+def _without_whole(text: str, account: str, sought: str, instead: str) -> str:
     if len(sought) < 4:
         alone = re.escape(account) if len(account) > 3 else rf"(?<!\w){re.escape(account)}(?!\w)"
         return re.sub(alone, lambda _: instead, text, flags=re.IGNORECASE)
@@ -286,6 +291,16 @@ def without_account(text: str, account: str, instead: str = "[account]") -> str:
                 end += 1  # an accent of its last letter
             start = bare.find(sought, last)
         return "".join([*kept, read[end:]])
+    return text
+
+
+def _without_half(text: str, sought: str, instead: str) -> str:
+    """Words that were cut off, without the beginning of an account at their end, whose rest went with them."""
+    letters = list(_bare(text))
+    bare = "".join(one for one, _ in letters)
+    for length in range(min(len(sought) - 1, len(bare)), 3, -1):
+        if bare.endswith(sought[:length]):
+            return f"{text[: letters[-length][1]]}{instead}…"
     return text
 
 
