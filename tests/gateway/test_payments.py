@@ -351,6 +351,25 @@ def test_a_rotated_key_keeps_connections_limits_and_the_calls_under_way(tmp_path
     quietly(run)
 
 
+@pytest.mark.parametrize("verb", ["confirm", "ask"])
+def test_the_key_before_a_rotation_is_ours_too(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    old, new = "correct-horse-battery-staple", "another-horse-another-staple"
+    gateway = PaymentGateway(GatewaySettings("https://gateway.example", api_key=old), HandClock())
+
+    async def request(*_: Any, **__: Any) -> Response:
+        gateway.use_key(new)  # it is rotated while the call is under way
+        document = {"id": ONE.id, "status": "rejected", "reason": f"neither {old} nor {new} may pay this"}
+        status = 422 if verb == "confirm" else 200
+        return Response(status, {"content-type": "application/json"}, json.dumps(document).encode())
+
+    monkeypatch.setattr(gateway._http, "request", request)
+    for _ in range(2):  # and quoted later still
+        outcome = asyncio.run(getattr(gateway, verb)(ONE, ONE.id))
+        assert isinstance(outcome, Rejected)
+        assert old not in outcome.reason
+        assert new not in outcome.reason
+
+
 def test_a_new_key_is_tried_at_once_where_the_old_one_had_opened_the_breaker(tmp_path: Path) -> None:
     async def run() -> None:
         clock = HandClock()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from workers.domain.causes import Cause
@@ -107,8 +107,8 @@ class _Odd(Exception):  # noqa: N818 - an answer that proves nothing
     """The answer is not what the protocol says: short reason, nothing of the answer in it."""
 
 
-def read(verb: Verb, answer: Response, transaction: Transaction, own_key: str = "") -> Called:
-    """The outcome of a call that was answered. Never raises. `own_key` is ours: what quotes it, loses it."""
+def read(verb: Verb, answer: Response, transaction: Transaction, own_keys: Sequence[str] = ()) -> Called:
+    """The outcome of a call that was answered. Never raises. `own_keys` are ours: what quotes one, loses it."""
     status = answer.status
     pause = _pause(answer) if status == 429 else 0.0
     try:
@@ -117,7 +117,7 @@ def read(verb: Verb, answer: Response, transaction: Transaction, own_key: str = 
         row = ROWS.get((verb, status, word)) if isinstance(word, str) else None
         if row is None:
             raise _Odd("with an unknown status")
-        return Called(_outcome(row, document, transaction, own_key), row.healthy, pause)
+        return Called(_outcome(row, document, transaction, own_keys), row.healthy, pause)
     except _Odd as odd:
         return Called(Unknown(f"gateway answered {status} {odd}"), healthy=False, pause_seconds=pause)
 
@@ -129,11 +129,11 @@ def no_answer(error: HttpError) -> Called:
     return Called(Retryable(f"not sent: {error.reason}", counts=False, cause=Cause.NOT_SENT), healthy=False)
 
 
-def _outcome(row: Proof, document: dict[str, Any], transaction: Transaction, own_key: str) -> Outcome:
+def _outcome(row: Proof, document: dict[str, Any], transaction: Transaction, own_keys: Sequence[str]) -> Outcome:
     if row.outcome is Confirmed:
         return _confirmed(document)
     if row.outcome is Rejected:
-        return _rejected(document, transaction, own_key)
+        return _rejected(document, transaction, own_keys)
     if row.outcome is Retryable:
         return Retryable(row.reason, row.counts, row.cause)
     return NotFound() if row.outcome is NotFound else Unknown(row.reason)
@@ -157,16 +157,19 @@ def _confirmed(document: dict[str, Any]) -> Confirmed:
     return Confirmed(reference, amount, currency)  # a receipt: stored whole, masked where it is shown
 
 
-def _rejected(document: dict[str, Any], transaction: Transaction, own_key: str) -> Rejected:
+def _rejected(document: dict[str, Any], transaction: Transaction, own_keys: Sequence[str]) -> Rejected:
     reason = document.get("reason")
     if not isinstance(reason, str) or not reason.strip():
         raise _Odd("without a reason")
-    return Rejected(_clean(reason, transaction, own_key))
+    return Rejected(_clean(reason, transaction, own_keys))
 
 
-def _clean(reason: str, transaction: Transaction, own_key: str) -> str:
+def _clean(reason: str, transaction: Transaction, own_keys: Sequence[str]) -> str:
     """The gateway's words as they may be kept: gateways quote card numbers in theirs (PCI DSS 3.4.1)."""
-    reason = without_account(without_account(words(reason), own_key, "[secret]"), transaction.account)
+    reason = words(reason)
+    for key in sorted(own_keys, key=len, reverse=True):  # one may begin with another
+        reason = without_account(reason, key, "[secret]")
+    reason = without_account(reason, transaction.account)
     reason = redact(reason)
     digits = sum(character.isdigit() for character in reason)
     if digits > 4 or re.search(r"\d{3}", reason):  # codes like "51" or "AC04" may stay

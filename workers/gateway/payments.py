@@ -86,6 +86,8 @@ class PaymentGateway:
 
     def __init__(self, settings: GatewaySettings, clock: Clock, limiter: Limiter | None = None) -> None:
         self._settings = settings
+        self._before = settings
+        """With the key before the present one: calls under way end with it, and a gateway may quote it later still."""
         self._http = HttpClient(settings.url, timeout_seconds=settings.timeout_seconds, headers=_headers(settings))
         self._guard = Guard(
             clock,
@@ -123,8 +125,12 @@ class PaymentGateway:
         if api_key != self._settings.api_key:
             settings = replace(self._settings, api_key=api_key)
             self._http.use_headers(_headers(settings))
-            self._settings = settings
+            self._settings, self._before = settings, self._settings
             self._guard.breaker.look_again()
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return self._settings.api_key, self._before.api_key
 
     async def close(self) -> None:
         """Ends the kept-alive connections."""
@@ -137,6 +143,7 @@ class PaymentGateway:
             "amount": transaction.amount,
             "currency": transaction.currency,
         }
+        keys = self._keys
         try:
             answer = await self._http.request(
                 "POST",
@@ -149,16 +156,17 @@ class PaymentGateway:
         except ValueError:  # this key will never fit into a header; nothing was sent
             odd = "not sent: the key holds characters that a header cannot"
             return Called(Retryable(odd, cause=Cause.NOT_SENT), healthy=True)
-        return read("confirm", answer, transaction, self._settings.api_key)
+        return read("confirm", answer, transaction, (*keys, *self._keys))
 
     async def _ask(self, transaction: Transaction, key: str) -> Called:
+        keys = self._keys
         try:
             answer = await self._http.request(
                 "GET", f"/confirmations/{quote(key, safe='')}", headers={"Cache-Control": "no-cache", **trace_headers()}
             )
         except HttpError as error:
             return no_answer(error)
-        return read("ask", answer, transaction, self._settings.api_key)
+        return read("ask", answer, transaction, (*keys, *self._keys))
 
 
 def _headers(settings: GatewaySettings) -> dict[str, str]:
