@@ -115,6 +115,27 @@ def test_a_claim_that_gets_there_late_is_found_by_its_own_token() -> None:
     assert late.tokens == ["t0", "t1"]
 
 
+def test_what_a_lost_try_takes_after_it_was_looked_for_is_found_by_the_next_claim() -> None:
+    """The connection dies, and the database commits a moment later: it would wait for the end of its lease."""
+
+    class Late(Unsteady):
+        async def claim_next(self, *, token: str, by: str, limit: int, look: Look = Look.ONWARD) -> Claimed:
+            self.tokens.append(token)
+            self._answers()
+            return await self.store.claim(token=token, by=by, limit=limit)
+
+        async def held(self, token: str) -> list[Transaction]:
+            found = await super().held(token)
+            if len(self.tokens) == 1:
+                await self.store.claim(token="t0", by="w", limit=2)
+            return found
+
+    ours = source(Late(memory(5), [True]))
+    assert {one.token for one in run(ours.claim(9)).held} == {"t1"}
+    assert {one.token for one in run(ours.claim(9)).held} == {"t0"}
+    assert run(ours.claim(9)).held == []
+
+
 def test_a_claim_that_is_lost_again_and_again_is_looked_for_in_its_last_tries_alone() -> None:
     """Or each try would ask more than the one before, of a database that is hardly there."""
 

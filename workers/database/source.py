@@ -35,22 +35,30 @@ class RetryingSource:
     chance: random.Random = field(default_factory=random.SystemRandom)
     lost_at: datetime | None = None
     losses: int = 0
+    _unsure: list[str] = field(default_factory=list)
+    """Tokens of the last claim's tries whose answers were lost: the database may have taken them after it was asked."""
     _reported: int = 0
     """Losses and their ends told so far."""
 
     async def claim(self, limit: int, look: Look = Look.ONWARD) -> Claimed:
         """As `PostgresStore.claim_next`; where an answer is lost, what it had sent to desks is in the history alone."""
-        tokens: list[str] = []
+        tokens, self._unsure = self._unsure, []
+        earlier = frozenset(tokens)
 
         async def once() -> Claimed:
             for token in tokens[-TOKENS:]:
                 if held := await self.store.held(token):
+                    tokens.remove(token)
                     return Claimed(held, [])  # the statement had got through, only its answer had not
             # Each try has its own: what the one before may have taken, others may have taken over and released since.
             tokens.append(self.new_token())
-            return await self.store.claim_next(token=tokens[-1], by=self.by, limit=limit, look=look)
+            claimed = await self.store.claim_next(token=tokens[-1], by=self.by, limit=limit, look=look)
+            tokens.pop()
+            return claimed
 
-        return await self._write(once)
+        claimed = await self._write(once)
+        self._unsure += [token for token in tokens[-TOKENS:] if token not in earlier]
+        return claimed
 
     async def settle(self, moves: Sequence[Move]) -> list[bool]:
         return await self._write(lambda: self.store.settle(moves))
