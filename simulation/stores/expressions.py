@@ -129,7 +129,11 @@ def _compares(found: Value, operator: str, given: Value) -> bool:
 
 @lru_cache(_MOST_SHAPES)
 def _change(text: str) -> Change:
-    """`SET a = :b, c = if_not_exists(c, :d) REMOVE e, f`."""
+    """`SET a = :b, c = if_not_exists(c, :d) REMOVE e, f`, or `ADD a :b`."""
+    if counted := re.fullmatch(r"ADD (\w+) (:\w+)", text):
+        name, given = counted[1], counted[2]
+        zero: Value = {"N": "0"}
+        return lambda item, values: item | {name: {"N": str(int(item.get(name, zero)["N"]) + int(values[given]["N"]))}}
     found = re.fullmatch(r"(?:SET (.+?))?(?: ?REMOVE (\w+(?:, \w+)*))?", text)
     if not text or not found:
         raise Unknown(f"update expression {text}")

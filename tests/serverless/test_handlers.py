@@ -290,6 +290,8 @@ def test_a_lock_that_came_back_with_the_table_holds_up_no_run(gateway: LedgerGat
     assert lock.take("new", later, later + lease, in_shadow=True) is None
     assert lock.take("new", later, later + lease, in_shadow=True, restored_to=then)
     assert lock.take("newer", later, later + lease, in_shadow=True, restored_to=then) is None
+    ahead = later + timedelta(days=1)  # by mistake: it frees no run's lock
+    assert lock.take("newest", later, later + lease, in_shadow=True, restored_to=ahead) is None
 
 
 def test_a_run_of_the_version_before_takes_no_moment_away(

@@ -78,7 +78,9 @@ class RunLock:
         # a lease beyond what any run takes was dated by a wrong clock: waiting for its end would stop all
         free = "attribute_not_exists(lease_until) OR lease_until < :now OR lease_until > :beyond"
         values: dict[str, datetime | dict[str, Any]] = {":until": until, ":now": now, ":beyond": now + LONGEST_LEASE}
-        if restored_to:  # a restored table has the lock of a run that was under way then, and is long gone
+        # A restored table has the lock of a run that was under way then, and is long gone. A moment that lies ahead is
+        # a mistake, and would free the lock of a run that goes on.
+        if restored_to and restored_to <= now:
             free += " OR lease_until <= :then"
             values[":then"] = restored_to + (until - now)
         condition = f"{free} OR run = :run"

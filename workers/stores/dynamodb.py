@@ -54,8 +54,9 @@ SHARDS = "shards"
 """... where Plan keeps the most shards that were ever in use."""
 MOST_SHARDS = 100
 """That settings allow."""
-PRIME, SPREAD = 101, 62
-"""Above MOST_SHARDS: within so many runs that are whole minutes apart each shard is looked at."""
+TURN = "turn"
+"""Of the same item: how often it was looked for what would never be due. Each time at another shard, so that each is
+looked at within as many runs as there are shards, whatever the schedule."""
 EXPIRES = "expires_at"
 """When DynamoDB deletes an item, in seconds since 1970: canaries alone have it."""
 PAGE = 40
@@ -316,14 +317,13 @@ class DynamoDbStore:
         """Up to `most` ids of what would not come up.
 
         Its key is no time, or lies further ahead than any turn that we write (transitions.claimable), or its shard is
-        none that is read. Looks at the end of one shard, and at one that nobody should have written to; at others at
-        another time: two reads, which a run can afford. A shard in which something is found is read from then on.
+        none that is read. Looks at the end of one shard, and at one that nobody should have written to; at others the
+        next time: two reads and a write, which a run can afford. A shard in which something is found is read from then
+        on.
         """
         now = self.clock.now()
         until = to_text(now + self.policy.longest_wait)
-        # Runs are minutes apart, each as many as the one before: they come to each remainder of a prime, once. Not to
-        # neighbours one after the other, or half of a few shards would wait for the other half.
-        turn = int(now.timestamp()) // 60 * SPREAD % PRIME
+        turn = await self._next_turn()
         own = self._shards
         keys, after = await self._page(own[turn % len(own)], "next_attempt_at > :now", until, PAGE, backwards=True)
         while after is not None and len(keys) < most:
@@ -360,6 +360,18 @@ class DynamoDbStore:
         self.used = max(self.used, min(_number(item.get(SHARDS)) or 0, MOST_SHARDS))
         if keep and self.shards > (_number(item.get(SHARDS)) or 0):
             await self._keep_shards(self.shards)
+
+    async def _next_turn(self) -> int:
+        answer = await self._call(
+            self.client.update_item,
+            TableName=self.table,
+            Key={"id": {"S": RUN_ITEM}},
+            UpdateExpression="ADD #turn :one",
+            ExpressionAttributeNames={"#turn": TURN},
+            ExpressionAttributeValues={":one": {"N": "1"}},
+            ReturnValues="ALL_NEW",
+        )
+        return _number(answer["Attributes"].get(TURN)) or 0
 
     async def _keep_shards(self, number: int) -> None:
         self.used = max(self.used, number)
