@@ -174,11 +174,14 @@ FAULTS = (
     ),
     Fault(
         "A poisoned transaction: it kills its worker, breaks the adapter, or cannot be read",
-        "It uses up its attempts, or is known at once, and lands on a desk with the reason; what workers were lost "
-        "with twice is called one by one, so nobody else is given up with it",
+        "It is known at once, or by the workers lost with it (2 x `maxAttempts` in a row, 4 at least), and lands on a "
+        "desk with the reason. A lost worker costs no attempt. What two were lost with is called while its worker "
+        "holds nothing else, so nobody is given up with it; a task's other work has two thirds of the time meanwhile",
         (
             TRANSITIONS + "test_a_poison_that_kills_its_workers_ends_on_a_desk",
             "tests/simulation/test_poison.py::test_no_healthy_one_is_given_up_with_a_poisoned_one",
+            CONFIRMING + "test_one_that_kills_its_worker_takes_no_neighbour_to_a_desk",
+            "tests/service/test_stream.py::test_suspects_keep_no_others_from_being_sent_in_time",
             STORE + "test_no_text_of_an_adapter_stops_the_others",
             CONFIRMING + "test_a_defect_of_the_adapter_is_unknown_and_stops_nobody_else",
             DYNAMODB + "test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody",
@@ -226,7 +229,8 @@ FAULTS = (
     Fault(
         "Secrets Manager is away, or refuses, or the key in it is gone or unusable",
         "Workers go on with the key that they have, say so once, and ask again; one that has none yet claims only "
-        "what is past its deadline, for a desk",
+        "what is past its deadline, for a desk; of what may have been sent the record says since when nobody could "
+        "ask, whichever worker tried",
         (
             "tests/gateway/test_api_key.py::test_a_key_that_cannot_be_read_anew_stays_in_use_and_that_is_said_once",
             "tests/gateway/test_api_key.py::test_a_valid_key_is_not_thrown_away_for_one_that_is_none",
@@ -236,6 +240,7 @@ FAULTS = (
             HANDLERS + "test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent",
             "tests/service/test_beside.py::test_a_key_that_is_unreadable_for_a_moment_ends_nothing_that_may_have_been_sent",
             HANDLERS + "test_the_time_that_the_key_takes_is_the_batchs_own",
+            CONFIRMING + "test_what_may_have_been_sent_reaches_a_desk_though_no_worker_lives_long_enough_to_know_why",
         ),
         ("oldest-pending",),
     ),

@@ -219,7 +219,7 @@ class Setup:
             retry_cap=timedelta(seconds=chance.choice((60, 300))),
             call_timeout=timedelta(seconds=call_timeout),
             grace=timedelta(seconds=chance.choice((15, 60))),
-            key_window=timedelta(seconds=chance.choice((120, 300, 1800))),
+            key_window=timedelta(seconds=lease + chance.choice((120, 300, 1800))),
             review_within=timedelta(seconds=chance.choice((450, 1800))),
         )
         trouble_ends = chance.uniform(300, 2700)

@@ -119,10 +119,11 @@ class Turns(Limiter):
     async def wait(self, seconds: float) -> bool:
         stage = self._life.stage
         wait = max(0.0, self._paused_until - stage.loop.seconds)
-        if stage.strikes("slow_turn"):
+        edge = self._past_a_key_window(seconds)
+        if any(stage.strikes("slow_turn") for _ in range(1 if edge is None else NEAR)):
             chance, lease = stage.chance_of("slow_turn"), self._life.policy.lease.total_seconds()
             wait += chance.choice((chance.uniform(0, 1.5 * lease), chance.uniform(0, seconds)))  # or just in time
-            wait = self._past_a_key_window(seconds) or wait
+            wait = edge or wait
             stage.journal.fault(self._life.name, "slow_turn", "", f"{wait:.0f} s")
         if wait:
             await asyncio.sleep(min(wait, seconds))
@@ -132,10 +133,14 @@ class Turns(Limiter):
     def _past_a_key_window(self, most: float) -> float | None:
         """Seconds until just after the end of somebody's key window, if that is soon: chance would seldom be there."""
         stage, policy = self._life.stage, self._life.policy
-        ends = policy.key_window - policy.call_timeout + policy.clock_skew
+        ends = policy.key_window - policy.lease - policy.call_timeout + policy.clock_skew
         waits = [(sends[0].at + ends - stage.now()).total_seconds() for sends in stage.judge.unproven.values() if sends]
         soon = [wait for wait in waits if 0 < wait < most - 2]
         return min(soon) + stage.chance_of("edge").uniform(0.1, 2) if soon else None
+
+
+NEAR = 5
+"""So many times as often a turn is slow where it could outlive a key window."""
 
 
 class SimulatedGateway:

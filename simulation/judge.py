@@ -40,7 +40,7 @@ ORACLES: Mapping[str, str] = {
     "deadline": "Nothing is sent past its deadline.",
     "asked first": "What may have been sent is asked about before it is sent again.",
     "grace": "No resend before the grace period is over.",
-    "key window": "No resend past the key window, counted from the first send.",
+    "key window": "No resend past the key window, counted from the first send, less a lease of room.",
     "heard": "What a worker hears of the gateway's end of it, ends it.",
     "given up": "What may have been sent goes to no desk unasked: not as never sent, nor for want of attempts.",
     "wait": "The more tries without an end, the longer the wait before the next.",
@@ -176,7 +176,7 @@ class Judge:
                 return self.began(id_, now)
             if now + slack < last + policy.grace:
                 self.finds("grace", id_, f"sent again {now - last} after the send before")
-            if now + timeout > first + policy.key_window + slack:
+            if now + timeout + policy.lease > first + policy.key_window + slack:  # it may stand still before the wire
                 self.finds("key window", id_, f"sent again {now - first} after the first send")
         return self.began(id_, now)
 

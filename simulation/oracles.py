@@ -32,7 +32,7 @@ ORACLES: Mapping[str, str] = {
     "one token": "A claim has a token of its own, who ends it has that token, and nobody has one afterwards.",
     "money": "The money of each currency that came in is there, and what is CONFIRMED is what the gateway moved.",
     "order": "What the datastore told of a transaction fits one order of its changes, and the order of time.",
-    "attempts": "A claim is one attempt more, and one less again where nothing was tried; none goes beyond the bound.",
+    "attempts": "A claim is one attempt more, after a lost worker the same; one less where nothing was tried. Bounded.",
     "long history": "No history is longer than its bound.",
     "words": "What others said is kept in words that can be shown, and not too many.",
     "secret": "No secret is in anything that leaves.",

@@ -155,8 +155,10 @@ class World:
     def _marked(self) -> bool:
         """Whether a version may rise without a line: where what waits is marked as possibly sent (`Store.doubt`)."""
         modes = (self.setup.shadow_until, self.setup.restore, self.setup.back_to_shadow)
-        # and where a clock that is far off takes others' turns for too far ahead, and calls them forward
-        return self.setup.clocks_off > 0 or (not self.setup.streams and any(mode is not None for mode in modes))
+        # and where turns are taken for too far ahead, and called forward: by a clock that is far off, or under settings
+        # of shorter waits than those that wrote them
+        ahead = self.setup.clocks_off > 0 or len({one.longest_wait for one in self.setup.policies}) > 1
+        return ahead or (not self.setup.streams and any(mode is not None for mode in modes))
 
     # --- the plot
 

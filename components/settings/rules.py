@@ -82,12 +82,13 @@ def contradictions(s: Settings) -> Iterator[Problem]:
             s.work.retry_cap_seconds,
         )
     lease, window = s.work.lease_seconds, gateway.key_window_seconds
-    if gateway.grace_seconds + lease >= window:
+    if gateway.grace_seconds + 2 * lease + gateway.timeout_seconds >= window:
         yield Problem(
             "gatewayGraceSeconds",
-            f"{gateway.grace_seconds} s with a lease of {lease} s",
-            f"together less than gatewayKeyWindowHours ({window:,} s): "
-            "after it a resend is no longer safe, and every doubt would end in REVIEW",
+            f"{gateway.grace_seconds} s with a lease of {lease} s and a call of {gateway.timeout_seconds} s",
+            f"with the call and two leases (one is lost with its worker, one is room for the resend) less than "
+            f"gatewayKeyWindowHours ({window:,} s): after it a resend is no longer safe, and every doubt would end in "
+            "REVIEW",
             60,
         )
     yield from _restore(s)

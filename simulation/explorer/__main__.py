@@ -67,7 +67,7 @@ def evidence(part: str, done: Sequence[Explored], seconds: float) -> Evidence:
 
 
 def _figures(shape: Shape) -> tuple[str, int, int, int, int, int, int, int]:
-    times = shape.deadline, shape.lease, shape.grace, shape.window
+    times = shape.deadline, shape.lease, shape.grace, shape.known
     return (shape.name, shape.horizon, *times, shape.attempts, shape.redrives)
 
 

@@ -49,6 +49,7 @@ class Shape:
     call: int = 1
     grace: int = 2
     window: int = 8
+    """Of the key window what is left for resends: a lease less, for a worker that stands still before the wire."""
     retry: int = 1
     attempts: int = 2
     off: tuple[int, int] = (0, 1)
@@ -64,6 +65,11 @@ class Shape:
     """The gateway may refuse the payment, or move another amount."""
 
     @property
+    def known(self) -> int:
+        """The key window: so long the gateway knows a key."""
+        return self.window + self.lease
+
+    @property
     def policy(self) -> Policy:
         return Policy(
             lease=self.lease * TICK,
@@ -73,7 +79,7 @@ class Shape:
             retry_cap=self.retry * TICK,
             call_timeout=self.call * TICK,
             grace=self.grace * TICK,
-            key_window=self.window * TICK,
+            key_window=self.known * TICK,
             review_within=self.deadline * TICK,
         )
 
@@ -205,14 +211,14 @@ class World:
         if gateway.verdict == "refused":
             late = ()  # it does nothing any more, whoever calls
         elif gateway.verdict:
-            late = tuple(until for until in late if until >= gateway.known_since + self.shape.window)
+            late = tuple(until for until in late if until >= gateway.known_since + self.shape.known)
         state = state._replace(now=now, gateway=gateway._replace(late=late))
         return self._step("", "time passes", self._forgotten(state))
 
     def _forgotten(self, state: State) -> State:
         """Times that lie further back than any rule looks are alike."""
         record, shape = state.record, self.shape
-        oldest = state.now - shape.window - shape.call - 2 * shape.apart - 1
+        oldest = state.now - shape.known - shape.call - 2 * shape.apart - 1
         if oldest <= 0:
             return state
         first = record.first_sent_at and max(record.first_sent_at, at(oldest))
@@ -312,7 +318,7 @@ class World:
 
     def _forgets(self, state: State) -> bool:
         """Whether the key is past its window."""
-        return state.now >= state.gateway.known_since + self.shape.window
+        return state.now >= state.gateway.known_since + self.shape.known
 
     def _told(self, gateway: Gateway) -> Outcome:
         if gateway.verdict == "refused":
@@ -350,7 +356,7 @@ class World:
             judge.sends(worker.record, self.policy, at(state.now), local, worker.lease_until)
             found = [Found(one.oracle, one.found) for one in judge.violations]
             state = state._replace(sends=(*state.sends, state.now))
-            busy = busy._replace(waits=CONFIRM, began=state.now, until=state.sends[0] + self.shape.window)
+            busy = busy._replace(waits=CONFIRM, began=state.now, until=state.sends[0] + self.shape.known)
             what += ", and SENDS"
         else:
             busy = busy._replace(waits=waits)

@@ -69,8 +69,9 @@ def test_a_lease_that_a_question_has_used_up_lets_nothing_be_sent(slow: dict[str
 @pytest.mark.parametrize(
     ("passed", "verbs"),
     [
-        (POLICY.key_window - POLICY.call_timeout - timedelta(seconds=60), ["ask", "confirm"]),
-        (POLICY.key_window - POLICY.call_timeout, ["ask"]),
+        (POLICY.key_window - POLICY.call_timeout - POLICY.lease - timedelta(seconds=1), ["ask", "confirm"]),
+        (POLICY.key_window - POLICY.call_timeout - POLICY.lease, ["ask"]),
+        (POLICY.key_window - POLICY.call_timeout - timedelta(seconds=60), ["ask"]),
         (POLICY.key_window - timedelta(seconds=1), ["ask"]),
         (POLICY.key_window + timedelta(seconds=1), ["ask"]),
     ],
@@ -84,7 +85,7 @@ def test_a_resend_needs_room_in_the_key_window_for_the_call_itself(passed: timed
 
 
 def test_a_wait_for_the_turn_of_the_send_that_outlives_the_key_window_sends_nothing() -> None:
-    clock = FakeClock(START + POLICY.key_window - POLICY.call_timeout - timedelta(seconds=60))
+    clock = FakeClock(START + POLICY.key_window - POLICY.call_timeout - POLICY.lease - timedelta(seconds=60))
     gateway = Slow(clock, waiting=90)
     after = confirm(gateway, possibly_sent(payment()), clock)
     assert [verb for verb, _ in gateway.calls] == ["ask"]
@@ -100,7 +101,7 @@ def test_the_key_window_counts_from_the_first_send_however_late_the_last_was() -
     assert held.first_sent_at == START
     assert held.last_sent_at == late
     assert not may_resend(held, START + POLICY.key_window + timedelta(minutes=2), POLICY)
-    assert may_resend(held, START + POLICY.key_window - timedelta(minutes=3), POLICY), "of both bounds it is inside"
+    assert may_resend(held, START + POLICY.key_window - timedelta(minutes=4), POLICY), "of both bounds it is inside"
 
 
 @pytest.mark.parametrize("seconds", [20.0, 30.0])

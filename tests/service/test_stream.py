@@ -256,6 +256,50 @@ class Slow(LedgerGateway):
         return await super().ask(transaction, key)
 
 
+@dataclass
+class LateHeartbeat(Memory):
+    """The answer to the renewal of a lease comes after its settle."""
+
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def settle(self, moves: Sequence[Move]) -> list[bool]:
+        won = await super().settle(moves)
+        self.settled.set()
+        return won
+
+    async def extend(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        renewed = await super().extend(transactions)
+        await self.settled.wait()
+        await asyncio.sleep(1)
+        return renewed
+
+
+def test_a_late_answer_to_a_heartbeat_keeps_no_stream_from_its_end() -> None:
+    loop, clock, policy, stop = VirtualLoop(), LoopClock(), Policy(), asyncio.Event()
+    source = LateHeartbeat(MemoryStore(clock, policy))
+
+    class Slowest(LedgerGateway):
+        async def confirm(self, transaction: Transaction, key: str) -> Outcome:
+            await asyncio.sleep(policy.lease.total_seconds() * 0.6)  # it is renewed at half of it
+            return await super().confirm(transaction, key)
+
+    async def work() -> float:
+        await source.store.add([payment("p-0", created_at=clock.now())])
+        confirmer = Confirmer(source.store, Slowest(), clock, Even(), lambda: "t", policy, "w")
+        stream = Stream(source, lambda: confirmer, 1, 1, timedelta(seconds=1), lambda _: None)
+        task = asyncio.create_task(stream.run(stop))
+        await source.settled.wait()
+        await asyncio.sleep(9)
+        assert stream.held == {}
+        stop.set()
+        began = loop.time()
+        await task
+        return loop.time() - began
+
+    with contextlib.closing(loop):
+        assert loop.run_until_complete(work()) < 1
+
+
 def test_suspects_keep_no_others_from_being_sent_in_time() -> None:
     """Two deployments failed, with 100 in their hands; 50 that come in then have ten minutes."""
     loop, clock, policy, stop = VirtualLoop(), LoopClock(), Policy(), asyncio.Event()

@@ -481,7 +481,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "resent past the key window",
         ("E21",),
-        (Code(f"{TRANSITIONS}may_resend", "now + policy.call_timeout < first + policy.key_window", "True"),),
+        (
+            Code(
+                f"{TRANSITIONS}may_resend",
+                "now + policy.call_timeout + policy.lease < first + policy.key_window",
+                "True",
+            ),
+        ),
         _CORE,
     ),
     Variant(
@@ -566,8 +572,8 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{EVIDENCE}_rejected",
-                "return Rejected(_clean(reason, transaction, own_key))",
-                "return Retryable(_clean(reason, transaction, own_key), counts=False)",
+                "return Rejected(_clean(reason, transaction, own_keys))",
+                "return Retryable(_clean(reason, transaction, own_keys), counts=False)",
             ),
         ),
         _READ,
@@ -1405,7 +1411,7 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{TRANSITIONS}may_resend",
-                "now + policy.call_timeout < first + policy.key_window",
+                "now + policy.call_timeout + policy.lease < first + policy.key_window",
                 "now < first + policy.key_window",
             ),
         ),

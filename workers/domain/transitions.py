@@ -186,13 +186,14 @@ def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
     """After "not found": whether the same key may be sent again.
 
     Not without an attempt left, not before the grace period is over (the effect may still appear), never past the
-    gateway's key window, counted from the first possible send (it would be a second effect), never past the deadline.
+    gateway's key window, counted from the first possible send (it would be a second effect), with room for the call and
+    for a worker that stands still for a lease before it makes it; never past the deadline.
     """
     if record.last_sent_at is None or not may_send(record, policy):
         return False
     settled_down = record.last_sent_at + policy.grace <= now
     first = _believed(record, now, policy).first_sent_at or record.created_at
-    remembered = now + policy.call_timeout < first + policy.key_window
+    remembered = now + policy.call_timeout + policy.lease < first + policy.key_window
     return settled_down and remembered and now < record.deadline
 
 
