@@ -24,7 +24,7 @@ LINES_KEPT = 10
 MOST_LINES = 10_000
 """Of one id: no payment has more, and they are looked at together."""
 PART = 5000
-CACHE_KIB = 64 * 1024
+CACHE_KIB = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from cli import reconcile
 from cli.books import camt, columns, formats
 from cli.books.classes import AGREEING, MEANING, Class, judge, judge_nameless, judge_unknown
 from cli.books.formats import BookFormat, detected
 from cli.books.lines import BadBook, Line, LineKind, Moves, Reading
 from cli.desk import Entry
 from cli.exits import Exit
-from cli.reconcile import MOST_LINES, Book
+from cli.reconcile import MOST_LINES, Book, Both, Side
 from tests.cli.conftest import MemoryCli
 from tests.cli.test_commands import add, settle
 from tests.cli.test_reconcile import done
@@ -165,6 +166,7 @@ CHARGE = '<Chrgs><Rcrd><Amt Ccy="EUR">0.30</Amt><CdtDbtInd>DBIT</CdtDbtInd><Chrg
         (entry("5.00", after=code_of("ZABA", "CAMT"), way="DBIT"), [("", "payout", -500)]),
         (entry("4.70", detail("a", more=CHARGE.format("true"))), [("a", "payment", 500), ("a", "fee", -30)]),
         (entry("4.70", detail("a", more=CHARGE.format("false"))), [("a", "payment", 470)]),
+        (entry("4.70", detail("a", more=CHARGE.format("true")), status="PDNG"), [("a", "pending", 470)]),
         (
             entry("5.00", detail("a", "2.00"), detail("b", "2.00")),
             [("a", "payment", 200), ("b", "payment", 200), ("", "other", 100)],
@@ -756,6 +758,18 @@ def test_a_file_that_ends_earlier_need_not_have_the_newer_ones(confirm: MemoryCl
     assert found.code == Exit.OK
     outside = json.loads(found.out)["classes"]["USD"]["outside-the-file"]
     assert outside == {"ours": {"count": 1, "amount": 1250}, "theirs": {"count": 0, "amount": 0}}
+
+
+def test_classes_that_do_not_come_to_the_totals_are_never_shown(
+    confirm: MemoryCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(confirm, "a")
+    path = tmp_path / "ledger.csv"
+    path.write_text("id,amount_minor,currency\na,1250,USD\n")
+    monkeypatch.setattr(reconcile, "Both", lambda: Both(theirs=Side(count=1)))
+    result = confirm("reconcile", str(path))
+    assert (result.code, result.out) == (Exit.ERROR, "")
+    assert "an error in this program (RuntimeError)" in result.err
 
 
 # --- what nobody thought of
