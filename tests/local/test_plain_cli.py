@@ -26,6 +26,7 @@ import pytest
 from alternatives.serverless.demo import open_store
 from cli.exits import Exit
 from demo import cdnow, chaos
+from demo.scenario import ask_gateway
 from demo.verdict import Effect, Verdict, judge
 from local.aws_cli import call_of, filled, play
 from local.processes import ROOT
@@ -302,6 +303,8 @@ def test_the_children_of_awsx_have_the_stacks_tags_and_their_component(story: St
 def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
     """The Scheduler starts the runs; another one meanwhile ends at once."""
     aws, arn = story.aws, story.outputs["stateMachineArn"]
+    # however busy the machine is: each of the Lambdas that work side by side is in the middle of its calls for long
+    ask_gateway(aws, "/_faults", {"latency_seconds": [2, 2]})
     with shown("README.md", "On AWS", only=("aws ",)) as page:
         for command in page:
             words = {"file:///dev/stdin": os.environ["SIMULATED_GATEWAY_KEY"]}
@@ -324,6 +327,7 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
             return held > BATCH * (len(pids) - 1) and chaos.kill(pids[0])
 
     until(kill)
+    ask_gateway(aws, "/_faults", {"latency_seconds": GATEWAY["latency_seconds"]})
     second = steps.start_execution(stateMachineArn=arn, name="second", input="{}")["executionArn"]
     until(lambda: steps.describe_execution(executionArn=second)["status"] != "RUNNING")
     entered = [
