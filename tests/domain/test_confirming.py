@@ -324,6 +324,40 @@ def test_a_batch_whose_time_is_over_leaves_its_suspects_to_the_next() -> None:
     assert world.run() == Tally(claimed=3, confirmed=3)
 
 
+@pytest.mark.parametrize(("seconds", "called"), [(9.999, 0), (10, 3), (11, 3)])
+def test_each_suspect_is_called_while_a_call_can_still_end_in_time(seconds: float, called: int) -> None:
+    world = World(count=3)
+    for id_, record in world.store.records.items():
+        world.store.records[id_] = record._replace(lost=LOST_WITH)
+    world.run(stop_after=seconds)
+    assert len(world.gateway.calls) == called
+
+
+@pytest.mark.parametrize(
+    ("beside", "chance", "seconds"),
+    [(0, 0.5, None), (1, 0.0, 6), (1, 0.5, 33), (2, 0.0, 12), (2, 0.99999, 120), (1000, 0.0, 90), (1000, 0.99999, 900)],
+)
+def test_a_suspect_that_is_set_back_waits_for_the_turns_of_some_beside_it(
+    beside: int, chance: float, seconds: float | None
+) -> None:
+    """Between a tenth and the whole of their time, a minute each, and no longer than any other wait."""
+
+    class Chance:
+        def random(self) -> float:
+            return chance
+
+    world = World()
+    worker = Confirmer(world.store, world.gateway, world.clock, Chance(), world.token, POLICY, "w1")
+    [held] = asyncio.run(world.store.claim(token="t", by="w1", limit=1)).held
+    world.clock.advance(1)
+    after = worker.set_back(held, beside).after
+    due = held.next_attempt_at if seconds is None else world.clock.now() + timedelta(seconds=seconds)
+    assert due is not None
+    assert after.next_attempt_at is not None
+    assert abs(after.next_attempt_at - due) < timedelta(milliseconds=20)
+    assert worker.set_back(held) == worker.set_back(held, 0), "beside nobody where nobody is named"
+
+
 @pytest.mark.parametrize("every", [60, 3600], ids=["each minute", "each hour"])
 @pytest.mark.parametrize("sent_by", ["a worker that died", "a call without an answer"])
 def test_what_may_have_been_sent_reaches_a_desk_though_no_worker_lives_long_enough_to_know_why(

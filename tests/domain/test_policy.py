@@ -37,11 +37,11 @@ MOMENT = timedelta(milliseconds=1)
 def test_the_core_has_the_numbers_of_a_stack_that_sets_none(name: str, key: str, unit: Any) -> None:
     """What tests and the simulator show of the core, they show of what is deployed."""
     [default] = [one.default for one in KEYS if one.name == key]
-    assert getattr(POLICY, name) == default * unit
+    assert getattr(Policy(), name) == default * unit
 
 
 def test_the_core_has_the_lease_of_the_lambdas() -> None:
-    assert timedelta(seconds=LEASE_SECONDS) == POLICY.lease
+    assert timedelta(seconds=LEASE_SECONDS) == Policy().lease
 
 
 def test_a_policy_cannot_be_changed() -> None:
