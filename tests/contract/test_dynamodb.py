@@ -93,14 +93,16 @@ def test_throttled_statements_are_repeated_alone(dynamodb: Make, clock: FakeCloc
         if name != "batch_execute_statement":
             return call(**arguments)
         sizes.append(len(arguments["Statements"]))
-        if len(sizes) > 1:
+        if len(sizes) > 2:
             return call(**arguments)
         part = call(Statements=arguments["Statements"][:3])["Responses"]
-        return {"Responses": part + [{"Error": {"Code": code, "Message": "slow down"}}] * (sizes[0] - 3)}
+        return {"Responses": part + [{"Error": {"Code": code, "Message": "slow down"}}] * (sizes[-1] - 3)}
 
     store = dynamodb(lambda client: Client(client, throttled))
+    began = clock.now()
     assert len(run(store.add(list(payments(10)))).new) == 10
-    assert sizes == [10, 7]
+    assert sizes == [10, 7, 4]
+    assert clock.now() - began == timedelta(seconds=0.05 + 0.1), "ever longer, while it is throttled"
 
 
 def test_throttling_without_end_is_an_error_that_names_the_table(dynamodb: Make) -> None:
@@ -190,6 +192,7 @@ def test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody(
     assert {record.id for record in held} == {"p-0", "p-2"}
     [line] = told.history
     assert (told.id, line.by, line.now, line.at) == ("p-1", "w1", Status.REVIEW, clock.now())
+    assert told.review_by == clock.now() + POLICY.review_within
     assert (line.attempt, line.token, line.times) == (0, None, 1)
     assert field in line.why
     [broken] = run(store.review())
@@ -220,6 +223,68 @@ def test_it_is_told_when_not_even_a_desk_takes_an_item(
     store = replace(store, client=Client(store.client, around))
     assert len(run(store.claim(token="t", by="w1", limit=9)).to_review) == moved
     assert ("p-0 can't be moved to a desk (ValidationError)" in caplog.text) is not moved
+
+
+@pytest.mark.parametrize(
+    ("status", "ahead", "held"),
+    [
+        ("PROCESSING", timedelta(0), False),
+        ("PROCESSING", timedelta(milliseconds=1), True),
+        ("PROCESSING", timedelta(hours=2) - timedelta(milliseconds=1), True),
+        ("PROCESSING", timedelta(hours=2), False),  # dated by a clock that was wrong
+        ("PENDING", timedelta(minutes=1), False),
+        ("PROCESSING", None, False),
+    ],
+)
+def test_an_item_that_cannot_be_read_is_its_holders_while_his_lease_stands(
+    clock: FakeClock, status: str, ahead: timedelta | None, held: bool
+) -> None:
+    table = Table()
+    store = DynamoDbStore(DirectClient(table), TABLE, INDEX, SHARDS, clock, POLICY)
+    run(store.add([payment("p-0")]))
+    del table.items["p-0"]["amount"]
+    table.items["p-0"]["status"] = {"S": status}
+    if ahead is not None:
+        table.items["p-0"]["lease_until"] = {"S": to_text(clock.now() + ahead)}
+    assert len(run(store.claim(token="t", by="w1", limit=9)).to_review) == (not held)
+
+
+def test_a_claim_reads_no_further_than_its_limit_and_at_half_the_price(clock: FakeClock) -> None:
+    """What goes to a desk in passing counts, too."""
+    reads: list[bool] = []
+
+    def around(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if name == "batch_get_item":
+            reads.append(arguments["RequestItems"][TABLE]["ConsistentRead"])
+        return call(**arguments)
+
+    store = DynamoDbStore(Client(DirectClient(Table()), around), TABLE, INDEX, SHARDS, clock, POLICY)
+    run(store.add([payment("late", hours=0.01), payment("p-0"), payment("p-1"), payment("p-2")]))
+    clock.advance(60)
+    reads.clear()
+    held, to_review = run(store.claim(token="t", by="w1", limit=3))
+    assert (len(held) + len(to_review), reads) == (3, [False])
+    reads.clear()
+    with pytest.raises(Refused):
+        run(store.redrive(held[0].id, by="ana", approved_by="ben", why="try"))
+    assert reads == [True], "a person is shown what stands"
+
+
+def test_a_renewal_that_the_table_refuses_sends_nothing_to_a_desk(clock: FakeClock) -> None:
+    def around(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if name == "batch_execute_statement" and "lease_until" in arguments["Statements"][0]["Statement"] and refused:
+            return {"Responses": [{"Error": {"Code": "ValidationError"}} for _ in arguments["Statements"]]}
+        return call(**arguments)
+
+    refused: list[str] = []
+    store = DynamoDbStore(Client(DirectClient(Table()), around), TABLE, INDEX, SHARDS, clock, POLICY)
+    run(store.add([payment("p-0")]))
+    held = claim(store)
+    refused.append("from now on")
+    clock.advance(1)
+    assert run(store.extend(held)) == []
+    refused.clear()
+    assert find(store) == held[0]
 
 
 def test_an_item_is_held_to_the_rules_unless_it_is_only_looked_at() -> None:

@@ -201,3 +201,10 @@ def test_an_outcome_cannot_be_changed(outcome: Rejected | Retryable | Unknown | 
 
 def test_what_was_not_tried_says_nothing_of_the_gateway_unless_told() -> None:
     assert not NotTried(Cause.TOO_LATE).unreachable
+
+
+@pytest.mark.parametrize(
+    ("microsecond", "kept"), [(0, 0), (999, 0), (1000, 1000), (1001, 1000), (1998, 1000), (3003, 3000)]
+)
+def test_a_time_is_cut_to_what_both_datastores_keep(microsecond: int, kept: int) -> None:
+    assert utc(datetime(2026, 11, 24, microsecond=microsecond, tzinfo=UTC)).microsecond == kept

@@ -164,6 +164,66 @@ def test_an_unanswered_question_burns_no_attempt() -> None:
     assert record.last_sent_at == START + timedelta(seconds=1), "asking sends nothing"
 
 
+def given_up() -> Transaction:
+    """Possibly sent, held, and so long past its deadline that it is waited for a gateway no longer."""
+    sent = answered(Unknown("timed out"))
+    late = sent._replace(next_attempt_at=sent.deadline + POLICY.patience)
+    return decide(late, Claim("t2", "w1"), sent.deadline + POLICY.patience, POLICY)._replace(lost=1, tries=0)
+
+
+UNREACHABLE = NotTried(Cause.BREAKER_OPEN, unreachable=True)
+MOMENT = timedelta(milliseconds=1)
+
+
+def test_what_nobody_could_ask_about_says_since_when_and_waits_ever_longer() -> None:
+    for tries in range(LEAST_TRIES):
+        record = given_up()._replace(tries=tries)
+        now = record.deadline + POLICY.patience
+        after = decide(record, Answer(UNREACHABLE, "w1"), now, POLICY)
+        assert (after.status, after.away_since, after.tries) == (Status.PENDING, now, tries + 1)
+        assert (after.attempt, after.lost) == (record.attempt - 1, 1), "no attempt, and nobody came back from it"
+        assert after.next_attempt_at == now + POLICY.backoff(tries + 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("tries", "since", "status"),
+    [
+        (LEAST_TRIES - 1, POLICY.patience, Status.REVIEW),
+        (LEAST_TRIES - 1, POLICY.patience - MOMENT, Status.PENDING),
+        (LEAST_TRIES - 2, POLICY.patience, Status.PENDING),
+        (LEAST_TRIES - 1, None, Status.PENDING),
+    ],
+)
+def test_after_long_and_often_enough_a_person_is_to_see_why_nobody_could_ask(
+    tries: int, since: timedelta | None, status: Status
+) -> None:
+    now = given_up().deadline + 2 * POLICY.patience
+    record = given_up()._replace(tries=tries, lease_until=now, away_since=None if since is None else now - since)
+    assert decide(record, Answer(UNREACHABLE, "w1"), now, POLICY).status is status
+
+
+@pytest.mark.parametrize(
+    ("answer", "reached"),
+    [
+        (Answer(Unknown("timed out"), "w1", asked=True), True),
+        (Answer(Unknown("timed out"), "w1"), True),
+        (Answer(Retryable("429", counts=False), "w1", asked=True), False),
+    ],
+)
+def test_since_when_nobody_could_ask_ends_with_a_question_that_got_there(answer: Answer, reached: bool) -> None:
+    record = given_up()
+    now, since = record.deadline + POLICY.patience, record.deadline
+    assert decide(record._replace(away_since=since), answer, now, POLICY).away_since == (None if reached else since)
+    early = held(1000, answered(Unknown("timed out")))
+    assert decide(early, answer, START + timedelta(seconds=1001), POLICY).away_since is None, "not before it is late"
+
+
+def test_whoever_takes_over_may_always_send_once_or_has_sent() -> None:
+    """A holder that a version before this one wrote down without an attempt has made one."""
+    lost = held()._replace(attempt=0)
+    assert decide(lost, Claim("t2", "w2"), START + timedelta(seconds=183), POLICY).attempt == 1
+
+
 def test_attempts_end_on_a_desk() -> None:
     record, now = pending(), START
     for _ in range(POLICY.max_attempts):

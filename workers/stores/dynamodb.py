@@ -120,7 +120,7 @@ class DynamoDbStore:
         first = {t.id: t for t in reversed(transactions)}  # of several with one id the first counts
         fit = [t for t in first.values() if _fits(t)]
         inserts = [_insert(self.table, to_item(arrived(t, now), self.shards)) for t in fit]
-        errors: dict[str, str | None] = dict.fromkeys(first, _INVALID[-1])
+        errors: dict[str, str | None] = dict.fromkeys(first, _SERIALIZATION)
         errors.update(zip((t.id for t in fit), await self._execute(inserts), strict=True))
         present = await self._items([t.id for t in fit if errors[t.id]], consistent=True)
         new: list[str] = []
@@ -458,7 +458,7 @@ class DynamoDbStore:
             if _code(error.__cause__) not in _INVALID and all(map(_is_text, statements)):
                 raise
             if len(statements) == 1:
-                return [_INVALID[-1]]
+                return [_SERIALIZATION]
             half = len(statements) // 2
             return [*await self._codes(statements[:half]), *await self._codes(statements[half:])]
         return [response["Error"]["Code"] if "Error" in response else None for response in answer["Responses"]]
@@ -600,7 +600,8 @@ class DynamoDbStore:
 
 
 _REFUSALS = ("ConditionalCheckFailed", "DuplicateItem")
-_INVALID = ("ValidationException", "SerializationException")
+_SERIALIZATION = "SerializationException"
+_INVALID = ("ValidationException", _SERIALIZATION)
 """What one statement does to its whole call."""
 _OWN_FAULTS = ("ValidationError", "ItemCollectionSizeLimitExceeded", *_INVALID)
 """What no other try would mend: the item is too big, or holds what the service does not take."""
