@@ -114,6 +114,8 @@ class World:
         self.stops: dict[str, asyncio.Event] = {}
         self.streams: dict[str, Stream] = {}
         self.waiting: list[asyncio.Future[None]] = []
+        self.plots: list[asyncio.Task[None]] = []
+        """What changes modes, or sets the datastore back."""
         drawn = [self._transaction(number) for number in range(setup.transactions)]
         self.stage.judge.unfit = {drawn[number].id for number in setup.fat if number < len(drawn)}
         self.transactions = [one for number, one in enumerate(drawn) if number not in setup.left_out]
@@ -180,9 +182,9 @@ class World:
             self.loop.call_at(deployment.at, self._deploy, deployment)
         for at in setup.foreign:
             self.loop.call_at(at, self._write_what_is_no_transaction)
-        for task in (self._shadow_ends(), self._back_to_shadow(), self._restore(), self._operate()):
-            self._start(task)
-        await asyncio.sleep(setup.trouble_ends)
+        self.plots = [self._start(one) for one in (self._shadow_ends(), self._back_to_shadow(), self._restore())]
+        self._start(self._operate())
+        await self._troubles()
         self.stage.quiet = True
         self.stage.judge.looks(self.database.records.values(), self.ledger.effects, setup.apart, marked=self._marked)
         self.stage.journal.tell("", "the faults stop")
@@ -193,6 +195,24 @@ class World:
         self.stage.journal.tell("", "everybody rests")
         await asyncio.sleep(AFTERWARDS)
         await self._audit()
+
+    async def _troubles(self) -> None:
+        """While faults strike: until their time is over, or nothing is left that they could do any harm to."""
+        ends, last = self.setup.trouble_ends, max(self.setup.foreign, default=0.0)
+        while self.loop.seconds < ends and (self.loop.seconds < last or self._anything_left):
+            await self._something(last if self.loop.seconds < last else ends)
+
+    @property
+    def _anything_left(self) -> bool:
+        """That comes, goes on, or may be taken up again."""
+        records = self.database.records.values()
+        return (
+            self.operating
+            or self.database.known < len(self.transactions)
+            or self.database.anything_open
+            or not all(one.done() for one in self.plots)
+            or (self.setup.operators > 0 and any(one.status is Status.REVIEW for one in records))
+        )
 
     async def _audit(self) -> None:
         """Somebody looks at the desk, once nothing moves any more."""
@@ -214,18 +234,16 @@ class World:
         bound = max(self.loop.seconds, (last - START).total_seconds()) + rest.total_seconds() + 10 * setup.trigger
         bound += setup.run_lease + LATEST
         stopped = self.loop.seconds
-        while (
-            self.operating
-            or self.database.anything_open
-            or len(self.database.records) + len(self.database.bare) < len(self.transactions)
-        ):
+        while self.operating or self.database.anything_open or self.database.known < len(self.transactions):
             if self.loop.seconds >= bound:
                 self.late = timedelta(seconds=self.loop.seconds - stopped)
                 return
             await self._something(bound)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self.loop.create_task(work).add_done_callback(self._ended)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -374,6 +392,8 @@ class World:
         self._changed()
 
     def _deploy(self, deployment: Deployment) -> None:
+        if self.stage.quiet:  # all came to its end before
+            return
         self.stage.journal.fault("", "deployment")
         mode = {name: getattr(self.policy, name) for name in MODE}
         policy = replace(deployment.policy, **mode)

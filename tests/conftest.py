@@ -39,23 +39,32 @@ half of the time that it takes to record one."""
 # AWS's descriptions of its services are read once in a process, not anew for each client (80 to 250 ms of work)
 botocore.session.create_loader = functools.cache(botocore.loaders.create_loader)
 SLOWEST = (
-    "local/test_plain_cli.py",
     "local/test_switching.py",
-    "local/test_stack.py",
+    "local/test_plain_cli.py",
+    "extending/test_third.py",
     "service/test_service.py",
     "access/test_access.py",
-    "local/test_ecs_tasks.py",
+    "local/test_stack.py",
+    "pipeline/test_true_run.py",
+    "service/test_point_in_time.py",
     "local/test_alarms.py",
     "local/test_database.py",
-    "service/test_point_in_time.py",
-    "extending/test_third.py",
-    "pipeline/test_true_run.py",
-    "local/test_overlays.py",
     "local/test_dynamic.py",
-    "local/test_application_autoscaling.py",
+    "simulation/test_simulation.py",
+    "variants/test_registry.py",
+    "local/test_ecs_tasks.py",
+    "cli/test_commands.py",
     "local/test_runbooks.py",
+    "gateway/test_shares.py",
+    "contract/test_dynamodb.py",
+    "contract/test_evidence.py",
+    "access/test_pipeline_roles.py",
+    "simulation/test_explorer.py",
+    "cli/test_rows.py",
+    "local/test_overlays.py",
+    "local/test_application_autoscaling.py",
 )
-"""Files that take long or wait: they begin first, or the processes of a run would wait for the last of them.
+"""Files that take long or wait, the longest first: the processes of a run would wait for the last of them.
 
 `make test` hands out whole files, in this order (`--no-loadscope-reorder`): by itself xdist begins with the files that
 have most tests.

@@ -72,8 +72,7 @@ class Story:
         self._must("config", "set-all", *pairs)
 
     def unset(self, *keys: str) -> None:
-        for key in keys:
-            self._must("config", "rm", key)
+        self._must("config", "rm-all", *keys)
 
     def type(self, command: str, *codes: int, **options: str) -> str:
         """What it says; fails where it does, but for `codes` at its end."""

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from simulation.__main__ import MANY, main
-from simulation.chance import FAULTS
 from simulation.oracles import Finding
 from simulation.play import play
-from simulation.reading import TROUBLES, life_of
+from simulation.reading import life_of
 from simulation.search import CHUNK, Search, search
 from simulation.shrink import shrink
 from tests.variants.edits import broken
@@ -56,11 +55,6 @@ def test_it_is_told_what_the_smallest_is(failing: tuple[Variant, int], capsys: p
     shown = capsys.readouterr().out
     assert re.search(r"the smallest: [12] transactions, 1 workers, other_amount x [12]", shown)
     assert "TROUBLE: the gateway will move another amount" in shown
-
-
-def test_each_fault_has_words() -> None:
-    struck = {kind for seed in range(60) for kind in play(seed).journal.faults}
-    assert {*FAULTS, *struck} - set(TROUBLES) == set()
 
 
 def test_what_happened_to_others_is_not_in_a_life() -> None:

@@ -15,6 +15,7 @@ from simulation.__main__ import main
 from simulation.chance import FAULTS, Setup
 from simulation.loop import Stalled, VirtualLoop
 from simulation.play import play
+from simulation.reading import TROUBLES
 from tests.docs.markdown import ROOT
 from tests.variants.edits import broken
 from tests.variants.registry import fallen
@@ -32,6 +33,7 @@ def test_no_oracle_finds_anything() -> None:
             found[seed] = [str(one) for one in played.violations]
     assert found == {}, "again, with all that happened: python -m simulation --seed N"
     assert {*FAULTS, "deployment", "outage", "restore"} <= set(struck), "each fault strikes"
+    assert set(struck) <= set(TROUBLES), "and has words for people"
 
 
 def test_a_seed_is_the_same_life_each_time() -> None:

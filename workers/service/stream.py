@@ -88,6 +88,8 @@ class Stream:
         self._settling = asyncio.Event()
         self._room = asyncio.Event()
         self._more = asyncio.Event()
+        self._holding = asyncio.Event()
+        """Something may be held, whose lease ends."""
         self._window, self._ahead = (share * max(self.batch, self.callers) for share in (WINDOW, AHEAD))
         self._suspect: Transaction | None = None
         """Workers may die of it: it is called when nothing else is held, and nothing is claimed meanwhile."""
@@ -117,8 +119,8 @@ class Stream:
             with contextlib.suppress(TimeoutError):  # what is still held then comes back when its lease is over
                 async with asyncio.timeout(self.stop_within.total_seconds()):
                     self._stop_at = self.confirmer().clock.now() + self.stop_within - SETTLE_RESERVE
-                    self._room.set()
-                    self._more.set()
+                    for waited_for in (self.wake, self._room, self._more):
+                        waited_for.set()
                     await asyncio.gather(*claimers)
                     self._release_callers()
                     await asyncio.gather(*callers)
@@ -150,7 +152,7 @@ class Stream:
                     if count >= self.batch:
                         continue  # as fast as the store takes it
                     looked = loop.time() + max(poll, LATE_SHARE * took)
-                await self._first(stop, timeout=min(poll, 0.5))
+                await _set_within(stop, min(poll, 0.5))
             else:
                 self.wake.clear()
                 now = loop.time()
@@ -158,7 +160,7 @@ class Stream:
                 if now - swept >= poll:
                     swept, look = now, Look.SWEEP
                 if not await self._claim_batch(look):
-                    await self._first(self.wake, stop, timeout=max(0.0, swept + poll - loop.time()))
+                    await _set_within(self.wake, max(0.0, swept + poll - loop.time()))  # `run` sets it too
 
     async def _claim_more(self, stop: asyncio.Event) -> None:
         """Beside the other claim, as long as they come back full."""
@@ -208,6 +210,7 @@ class Stream:
             self.held[hold_of(record)] = record
         together, suspects = self.confirmer().parted(records)
         self._ready.extend(together)
+        self._holding.set()
         if suspects:
             self._part(suspects)
         self._call_alone()
@@ -271,7 +274,10 @@ class Stream:
             moves, self._done = self._done, []
             if moves:
                 began = loop.time()
-                answer, _ = await asyncio.gather(self.source.settle(moves), self._settled(settled, won))
+                if settled:
+                    answer, _ = await asyncio.gather(self.source.settle(moves), self._settled(settled, won))
+                else:
+                    answer = await self.source.settle(moves)
                 self.totals.settle_seconds += loop.time() - began
                 settled, won = moves, answer
             elif settled:
@@ -285,8 +291,6 @@ class Stream:
 
     async def _settled(self, moves: Sequence[Move], won: Sequence[bool]) -> None:
         """A coroutine only to begin after the statement beside it."""
-        if not moves:
-            return
         self.totals.tally += tally(moves, won)
         for before, _ in moves:
             self.held.pop(hold_of(before), None)
@@ -297,6 +301,9 @@ class Stream:
     async def _renew(self) -> None:
         """Keep the leases of calls that take long; a lease that is lost is simply not renewed, and its fence stands."""
         while True:
+            if not self.held:
+                self._holding.clear()
+                await self._holding.wait()
             confirmer = self.confirmer()
             lease = confirmer.policy.lease
             await asyncio.sleep(lease.total_seconds() / RENEW_AT / 2)
@@ -317,15 +324,12 @@ class Stream:
         while self._idle:
             self._idle.popleft().set_result(None)
 
-    @staticmethod
-    async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:
-        """Until one of the events is set, or the time is over."""
-        waiting: list[asyncio.Task[object]] = [asyncio.create_task(event.wait()) for event in events]
-        try:
-            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, or so many seconds are over. A task for each wait would be most of what an idle service does."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _untouched(record: Transaction, confirmer: Confirmer) -> Move:
