@@ -34,10 +34,10 @@ FAULTS: Mapping[str, float] = {
     "duplicate_trigger": 0.3,
     "service_fault": 0.2,
     # the gateway's key cannot be read
-    "no_key": 0.1,
+    "no_key": 0.15,
     # no answer from the gateway; after the effect, which then happens at once or later within the grace period
     "timeout_before": 0.5,
-    "timeout_after": 0.5,
+    "timeout_after": 0.3,
     "error_before": 0.25,
     "error_after": 0.25,
     # 503 and 429: nothing was done
@@ -45,7 +45,7 @@ FAULTS: Mapping[str, float] = {
     "throttled": 0.25,
     "not_connected": 0.25,
     # the call is repeated on its way
-    "duplicate": 0.25,
+    "duplicate": 0.6,
     # after whatever the gateway did: a proxy's own page, garbage, the answer to another call, one out of a cache
     "stranger": 0.25,
     "garbage": 0.25,
@@ -56,10 +56,10 @@ FAULTS: Mapping[str, float] = {
     "invalid": 0.25,
     "in_flight": 0.25,
     # the gateway does not show an effect at once to those who ask
-    "not_yet": 0.25,
-    "other_amount": 0.25,
-    "other_currency": 0.1,
-    "refused": 0.25,
+    "not_yet": 0.5,
+    "other_amount": 0.5,
+    "other_currency": 0.5,
+    "refused": 0.4,
     # the rate limit leaves no turn for long
     "slow_turn": 0.25,
 }
@@ -82,8 +82,10 @@ def intensities(chance: random.Random) -> Mapping[str, float]:
     return often
 
 
-POISONED = 0.03
-"""So often each of a life's transactions is poisoned, or fat."""
+POISONED, FAT, AHEAD = 0.03, 0.07, 0.08
+"""So often each of a life's transactions is poisoned; is fat, which DynamoDB alone knows; was dated ahead."""
+BACK = 0.17
+"""So often shadow mode is gone back to, where nothing is restored."""
 POISONS = ("kills", "raises", "nonsense")
 """Its worker dies of the call; the adapter raises; what it returns is no outcome."""
 ROOM = (100, 200, 300, 400, 600, 1000)
@@ -239,7 +241,7 @@ class Setup:
         return cls(
             streams=chance.random() < 0.35,
             workers=chance.randint(1, 3),
-            transactions=chance.randint(1, 5),
+            transactions=chance.choice((1, 1, 2, 2, 3, 3, 4, 5)),
             policy=policy,
             faults={**intensities(chance), **_clocks(more)},
             trouble_ends=trouble_ends,
@@ -253,7 +255,7 @@ class Setup:
             clocks_off=more.choice((600.0, 7200.0)) if more.random() < 0.1 else 0.0,
             poisoned={number: more.choice(POISONS) for number in range(5) if more.random() < POISONED},
             foreign=_moments(more, trouble_ends, (0, 0, 0, 2)),
-            fat={number: more.choice(ROOM) for number in range(5) if more.random() < POISONED},
+            fat={number: more.choice(ROOM) for number in range(5) if more.random() < FAT},
             failovers=tuple(
                 (begins, begins + chance.uniform(1, lease)) for begins in _moments(chance, trouble_ends, (0, 0, 1, 2))
             ),
@@ -270,7 +272,7 @@ class Setup:
             operators=chance.choice((0, 0, 120, 600)),
             asks_forget=chance.random() < 0.5,
             canary=chance.random() * CANARY_EVERY < 1,
-            ahead={number: more.uniform(20, 350) for number in range(5) if more.random() < POISONED},
+            ahead={number: more.uniform(20, 350) for number in range(5) if more.random() < AHEAD},
         )
 
 
@@ -291,7 +293,7 @@ def _some(chance: random.Random, settings: Mapping[str, Sequence[Any]]) -> Seque
 
 
 def _back(chance: random.Random, first: float, last: float) -> tuple[float, float] | None:
-    if chance.random() > 0.1:
+    if chance.random() > BACK:
         return None
     begins, ends = sorted(chance.uniform(first, last) for _ in range(2))
     return begins, ends

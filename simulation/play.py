@@ -155,12 +155,12 @@ class World:
 
     @property
     def _marked(self) -> bool:
-        """Whether a version may rise without a line: where what waits is marked as possibly sent (`Store.doubt`)."""
+        """Whether a version may rise without a line: where what waits is marked as possibly sent, or dated ahead."""
         modes = (self.setup.shadow_until, self.setup.restore, self.setup.back_to_shadow)
         # and where turns are taken for too far ahead, and called forward: by a clock that is far off, or under settings
         # of shorter waits than those that wrote them
         ahead = self.setup.clocks_off > 0 or len({one.longest_wait for one in self.setup.policies}) > 1
-        return ahead or (not self.setup.streams and any(mode is not None for mode in modes))
+        return ahead or (not self.setup.streams and (bool(self.setup.ahead) or any(mode is not None for mode in modes)))
 
     # --- the plot
 
@@ -314,10 +314,10 @@ class World:
         """It was sent before it came to this version; the call never got there."""
         record, now = self.database.records.get(one.id), self.stage.now()
         if record is not None and record.status is Status.PENDING and record.version == 1:
-            self.stage.journal.fault("", "dated ahead", one.id)
-            self.stage.judge.began(one.id, now)
             most = min(policy.retry_cap + policy.grace for policy in self.setup.policies)
-            self.database.date_ahead(one.id, now + AHEAD, now + min(timedelta(seconds=seconds), most))
+            if self.database.date_ahead(one.id, now + AHEAD, now + min(timedelta(seconds=seconds), most)):
+                self.stage.journal.fault("", "dated ahead", one.id)
+                self.stage.judge.began(one.id, now)
 
     def _write_what_is_no_transaction(self) -> None:
         if isinstance(self.database, DynamoDatabase):

@@ -44,8 +44,8 @@ class Database(ABC):
         """To a snapshot."""
 
     @abstractmethod
-    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> None:
-        """Somebody writes that it was sent then, and is to be looked at again at `due`."""
+    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> bool:
+        """Somebody writes that it was sent then, and is looked at again at `due`; False where a claim is at it."""
 
     @property
     @abstractmethod

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from simulation.blocking import wait_for
 from simulation.life import Life, Stage
+from simulation.oracles import Operation
 from simulation.stores.common import Database
 from simulation.stores.expressions import Insert, Item, Unknown, Update, Value, change, condition, statement
 from workers.domain.policy import Policy
@@ -200,9 +201,7 @@ class Table:
 
     def write(self, who: Wrote, item: Item) -> str | None:
         """The item as it is from now on; or why it is refused."""
-        if (_is_long(item) and size(item) > MOST_BYTES) or any(
-            name in item and "S" not in item[name] for name in INDEX_KEYS
-        ):
+        if size(item) > MOST_BYTES or any(name in item and "S" not in item[name] for name in INDEX_KEYS):
             return "ValidationError"
         id_ = item["id"]["S"]
         before = self.items.get(id_)
@@ -292,13 +291,6 @@ def fence_holds(read: Update, stood: Item | None, parameters: Sequence[Value]) -
 
 def _place(keys: Item) -> tuple[str, str]:
     return keys["next_attempt_at"]["S"], keys["id"]["S"]
-
-
-def _is_long(item: Item) -> bool:
-    """Whether it may be too large: hardly any is, and each write would be counted to the byte."""
-    texts = (value.get("S") or value.get("L") or value for value in item.values())
-    long = sum(len(one) if isinstance(one, str) else sum(map(len, map(str, one))) for one in texts)
-    return 4 * (long + 1000) > MOST_BYTES
 
 
 def size(item: Item) -> int:
@@ -533,12 +525,16 @@ class DynamoDatabase(Database):
         note = {"S": "x" * (MOST_BYTES - size(item) - len("note") - room)}
         self.table.items[id_] = {**item, "note": note}
 
-    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> None:
+    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> bool:
         times = {"first_sent_at": sent, "last_sent_at": self.stage.now(), "next_attempt_at": due}
         item = {**self.table.items[id_], **{name: {"S": to_text(time)} for name, time in times.items()}}
+        saw, now = self.records[id_].version, self.stage.loop.seconds
+        item["version"] = {"N": str(saw + 1)}  # as each write does: whoever read it before fails
+        self._operations.append(Operation(id_, "a version before", now, now, saw, saw + 1))
         self.table.write(_nobody, item)
         del self.table.past[id_]  # it never stood otherwise
         self.records[id_] = parse(item)
+        return True
 
     def write_foreign(self) -> None:
         """Somebody else's item, where workers look for theirs."""

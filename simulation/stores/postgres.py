@@ -905,10 +905,13 @@ class PostgresDatabase(Database):
         lines = self.server.lines[row.id]
         return postgres._with(row, [line for _, one in sorted(lines.items()) for line in postgres._lines(one)])
 
-    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> None:
+    def date_ahead(self, id_: str, sent: datetime, due: datetime) -> bool:
+        if id_ in self.server.locked:
+            return False
         row = self.server.rows[id_]._replace(first_sent_at=sent, last_sent_at=utc(self.stage.now()), due_at=utc(due))
         self.server.rows[id_] = row
         self.records[id_] = self._record(row)
+        return True
 
     @property
     def in_shadow(self) -> bool:
