@@ -14,6 +14,7 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
+from simulation.stores.postgres import DirectPool, Server
 from tests.contract.conftest import POLICY, Database
 from tests.contract.test_store import answer, claim, done, find
 from tests.fakes import FakeClock, payment, payments, run
@@ -255,17 +256,29 @@ def test_a_settle_that_a_row_refuses_wins_nothing_for_that_row_alone(
 ) -> None:
     store = PostgresStore(cast(Any, None), POLICY, clock)
     written: list[tuple[str, str]] = []
+    until: list[datetime | None] = []
 
     async def settle(moves: Sequence[Move]) -> list[bool]:
         if any(move.before.id == "p-1" and move.after.status is Status.CONFIRMED for move in moves):
             raise asyncpg.DataError("no")
         written.extend((move.before.id, move.after.status) for move in moves)
+        until.extend(move.after.review_by for move in moves if move.after.status is Status.REVIEW)
         return [True] * len(moves)
 
     monkeypatch.setattr(store, "_settle", settle)
     held = [decide(arrived(one, clock.now()), Claim("t", "w"), clock.now(), POLICY) for one in payments(3)]
+    clock.advance(5)
     assert run(store.settle([answer(one, clock, done(one)) for one in held])) == [True, False, True]
     assert written == [("p-0", Status.CONFIRMED), ("p-1", Status.REVIEW), ("p-2", Status.CONFIRMED)]
+    assert until == [clock.now() + POLICY.review_within], "from when it could not be written"
+
+
+def test_a_look_for_what_is_late_takes_nothing_else(clock: FakeClock) -> None:
+    store = PostgresStore(cast(Any, DirectPool(Server(clock.now))), POLICY, clock)
+    run(store.add([payment("late", hours=1), payment("fresh", hours=99)]))
+    clock.advance(3600)
+    held, to_review = run(store.claim_next(token="t", by="w", limit=9, look=Look.LATE))
+    assert ([one.id for one in held], [one.id for one in to_review]) == ([], ["late"])
 
 
 def test_a_claim_beside_begins_with_the_others_where_there_is_less_than_a_stretch(

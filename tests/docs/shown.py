@@ -55,7 +55,7 @@ _SIMULATED = Unplayed(
     (
         "tests/simulation/test_simulation.py::test_no_oracle_finds_anything",
         "tests/simulation/test_simulation.py::test_a_failing_seed_says_how_to_play_it_again",
-        "tests/variants/test_registry.py::test_it_falls_at_the_seed_that_it_is_known_to_fall_at",
+        "tests/variants/test_registry.py::test_it_falls_at_the_seeds_that_it_is_known_to_fall_at",
     ),
 )
 
