@@ -295,7 +295,7 @@ def _place(keys: Item) -> tuple[str, str]:
 
 def size(item: Item) -> int:
     """In bytes, as AWS counts them, or a little more: names and values, and some for what holds others."""
-    return sum(len(name.encode()) + _size(value) for name, value in item.items())
+    return sum(len(name.encode(errors="surrogatepass")) + _size(value) for name, value in item.items())
 
 
 def _size(value: Value) -> int:
@@ -303,9 +303,9 @@ def _size(value: Value) -> int:
     if kind == "L":
         return 3 + sum(1 + _size(one) for one in content)
     if kind == "M":
-        return 3 + sum(1 + len(name.encode()) + _size(one) for name, one in content.items())
+        return 3 + sum(1 + len(name.encode(errors="surrogatepass")) + _size(one) for name, one in content.items())
     text = str(content)
-    return len(text) if text.isascii() else len(text.encode())
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def _nobody(before: Item | None, after: Item) -> None: ...

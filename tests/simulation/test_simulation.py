@@ -20,7 +20,7 @@ from tests.docs.markdown import ROOT
 from tests.variants.edits import broken
 from tests.variants.registry import fallen
 
-SEEDS = 400
+SEEDS = 250
 CANARY = next(seed for seed in range(10_000) if Setup.of(seed).canary and play(seed, canary=True).canary)
 
 
