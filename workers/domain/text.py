@@ -14,6 +14,8 @@ MAX_WORDS = 300
 """Characters of a reason: a history holds many."""
 MAX_NAME = 100
 """Of a person, or a worker."""
+MAX_APPROVAL = 200
+"""Of who approved: two people, and the request in which they did."""
 MAX_REFERENCE = 256
 """Of a gateway's reference; Stripe's, the longest known to us, have up to 255."""
 

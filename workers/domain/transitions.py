@@ -16,7 +16,7 @@ from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import CLOCKS_APART, LONGEST_LEASE, Policy
 from workers.domain.redaction import redact
-from workers.domain.text import MAX_NAME, words
+from workers.domain.text import MAX_APPROVAL, MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
 
 
@@ -446,7 +446,7 @@ def _asked(case: _Case, event: Answer | None = None) -> str:
 
 
 def _redrive(case: _Case, event: Redrive) -> Transaction:
-    by, approved_by = words(event.by.strip(), MAX_NAME), words(event.approved_by.strip(), MAX_NAME)
+    by, approved_by = words(event.by.strip(), MAX_NAME), words(event.approved_by.strip(), MAX_APPROVAL)
     why = redact(words(event.why.strip()), case.record.account)
     if not by or not approved_by or not why:
         raise Refused("a redrive names who asks, who approves, and why")
