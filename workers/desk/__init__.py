@@ -1,1 +1,1 @@
-"""The desk function: who alone may take a transaction out of REVIEW, and only for two people who have proven who they are."""
+"""The desk function: it alone takes a transaction out of REVIEW, for two people who have proven who they are."""

@@ -1,7 +1,7 @@
-"""What the desk function does for a person who has proven who he is: takes requests, approvals, and makes exits of them.
+"""What the desk function does for a person who has proven who he is: takes requests, approvals, makes exits of them.
 
-One at a time and from the record: what is asked for is checked against the store, what is approved against what is kept,
-and what is done is decided by the one table of transitions, under the fence. Whatever ends midway is taken up again.
+One at a time and from the record: what is asked for is checked against the store, what is approved against what is
+kept, and what is done is decided by the one table of transitions, under the fence. Whatever ends midway is taken up again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from workers.domain.transitions import Refused, decide
 
 TOGETHER = 100
 """Exits between two notes of how far a request has come."""
-ACTIONS: Mapping[Role, tuple[str, ...]] = {Role.MAKER: ("ask", "withdraw"), Role.CHECKER: ("approve", "withdraw", "go on")}
+ACTIONS: Mapping[Role, tuple[str, ...]] = {
+    Role.MAKER: ("ask", "withdraw"),
+    Role.CHECKER: ("approve", "withdraw", "go on"),
+}
 """What each role may order; its function knows no other."""
 
 
@@ -121,7 +124,9 @@ class Desk:
 
     async def _withdraw(self, request: Request, person: str, role: Role) -> Request:
         if role is Role.MAKER and desk.person_of(person) != desk.person_of(request.maker):
-            raise Refused(f"{request.id} was asked for by {request.maker}: only {request.maker} or a checker withdraws it")
+            raise Refused(
+                f"{request.id} was asked for by {request.maker}: only {request.maker} or a checker withdraws it"
+            )
         after = desk.withdrawn(request, person)
         await self._keep(request, after)
         self._tell("desk withdrawal", after, person)

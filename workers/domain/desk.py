@@ -1,8 +1,8 @@
 """Four eyes: what one person asks for, another approves, and only then is done. Pure: no clock, no I/O.
 
 A request names an order (which exit from REVIEW, with which evidence, and why) and the exact list that it is for: id,
-version, amount and currency of each. Its digest covers all of that, and an approval is of the digest: so what is done is
-what both have seen. Who they are is proven outside (workers/desk/proof.py); here a person is a name.
+version, amount and currency of each. Its digest covers all of that, and an approval is of the digest: so what is done
+is what both have seen. Who they are is proven outside (workers/desk/proof.py); here a person is a name.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class Evidence:
         if currency is not None and not _CURRENCY.fullmatch(str(currency)):
             raise Refused("the evidence's currency is three capitals (ISO 4217)")
         return cls(
-            words(_text(found, "source"), MAX_REFERENCE), words(_text(found, "reference"), MAX_REFERENCE), amount, currency
+            words(_text(found, "source"), MAX_REFERENCE),
+            words(_text(found, "reference"), MAX_REFERENCE),
+            amount,
+            currency,
         )
 
     def told(self) -> dict[str, Any]:
@@ -245,7 +248,7 @@ def person_of(name: str) -> str:
 # --- the rules -------------------------------------------------------------------------------------------------------
 
 
-def asked(  # noqa: PLR0913 - each is a part of what is asked
+def asked(
     id_: str,
     stack: str,
     order: Order,

@@ -1,0 +1,49 @@
+"""The desk's store as a model: the shortest code that keeps the contract. Tests run on it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.memory_store import MemoryStore
+from workers.domain.desk import MOST_OPEN, Item, Request, State, from_document, to_document
+from workers.domain.ports import Move
+from workers.domain.transaction import Transaction
+
+
+@dataclass
+class MemoryDesk:
+    """Requests in a dict, as documents, beside the transactions of a store."""
+
+    store: MemoryStore
+    kept: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    async def add(self, request: Request) -> bool:
+        if request.id in self.kept:
+            return False
+        self.kept[request.id] = to_document(request)
+        return True
+
+    async def replace(self, before: Request, after: Request) -> bool:
+        if self.kept[before.id]["version"] != before.version:
+            return False
+        self.kept[before.id] = to_document(after)
+        return True
+
+    async def request(self, id: str) -> Request | None:  # noqa: A002
+        return from_document(self.kept[id]) if id in self.kept else None
+
+    async def requests(self, limit: int = MOST_OPEN) -> list[Request]:
+        found = []
+        for one in self.kept.values():
+            with contextlib.suppress(ValueError):
+                found.append(from_document(one))
+        waiting = [one for one in found if one.state in (State.OPEN, State.APPROVED)]
+        return sorted(waiting, key=lambda one: (one.ends_at, one.id))[:limit]
+
+    async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:
+        return {item.id: self.store.records[item.id] for item in items if item.id in self.store.records}
+
+    async def exit(self, moves: Sequence[Move]) -> list[bool]:
+        return await self.store.settle(moves)

@@ -1,0 +1,109 @@
+"""The desk's requests on DynamoDB: items of the transactions' own table, whose ids no transaction can have.
+
+Those that wait are in the sparse index, in a shard of their own, by when they end. The list is one text of at most
+330 KB: an item holds 400.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from workers.domain.desk import MOST_OPEN, Item, Request, State, from_document, to_document
+from workers.domain.ports import Move
+from workers.domain.transaction import Transaction, to_text
+from workers.stores.dynamodb import DynamoDbStore, StoreError, Unreadable, parse
+
+PREFIX = "#request#"
+SHARD = "requests"
+_NUMBERS = ("needed", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoDbDesk:
+    """`workers.desk.service.DeskStore` on a table."""
+
+    store: DynamoDbStore
+
+    async def add(self, request: Request) -> bool:
+        return await self._put(request, "attribute_not_exists(id)", {})
+
+    async def replace(self, before: Request, after: Request) -> bool:
+        return await self._put(after, "#version = :version", {":version": {"N": str(before.version)}})
+
+    async def request(self, id: str) -> Request | None:  # noqa: A002
+        item = (await self._call("get_item", Key=_key(id), ConsistentRead=True)).get("Item")
+        return _read(item) if item else None
+
+    async def requests(self, limit: int = MOST_OPEN) -> list[Request]:
+        keys, after = await self.store._page(SHARD, None, None, limit)
+        while after is not None and len(keys) < limit:
+            more, after = await self.store._page(SHARD, None, None, limit - len(keys), after)
+            keys += more
+        found: list[Request] = []
+        # one after the other: together they may be longer than an answer of BatchGetItem
+        for _, id_ in keys:
+            item = (await self._call("get_item", Key={"id": {"S": id_}}, ConsistentRead=True)).get("Item")
+            with contextlib.suppress(ValueError):
+                request = _read(item or {})
+                if request.state in (State.OPEN, State.APPROVED):
+                    found.append(request)
+        return found
+
+    async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:
+        found: dict[str, Transaction] = {}
+        for id_, item in (await self.store._items([item.id for item in items], consistent=True)).items():
+            with contextlib.suppress(Unreadable):
+                found[id_] = parse(item)
+        return found
+
+    async def exit(self, moves: Sequence[Move]) -> list[bool]:
+        return await self.store.settle(moves)
+
+    async def _put(self, request: Request, condition: str, values: Mapping[str, Any]) -> bool:
+        names = {"#version": "version"} if "#version" in condition else {}
+        more = {"ExpressionAttributeNames": names, "ExpressionAttributeValues": dict(values)} if names else {}
+        try:
+            await self._call("put_item", Item=_item(request), ConditionExpression=condition, **more)
+        except StoreError as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                # a put whose answer was lost meets what it wrote itself
+                return await self.request(request.id) == request
+            raise
+        return True
+
+    async def _call(self, operation: str, **arguments: Any) -> Any:
+        call = getattr(self.store.client, operation)
+        try:
+            return await asyncio.to_thread(call, TableName=self.store.table, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise StoreError(f"{self.store.table}: {error}") from error
+
+
+def _key(id_: str) -> dict[str, Any]:
+    return {"id": {"S": PREFIX + id_}}
+
+
+def _item(request: Request) -> dict[str, Any]:
+    document = to_document(request)
+    item = {name: {"N" if name in _NUMBERS else "S": str(value)} for name, value in document.items()}
+    if request.state in (State.OPEN, State.APPROVED):
+        item |= {"pending_shard": {"S": SHARD}, "next_attempt_at": {"S": to_text(request.ends_at)}}
+    return item | _key(request.id)
+
+
+def _read(item: Mapping[str, Any]) -> Request:
+    """Raises ValueError: something else wrote it."""
+    try:
+        document = {name: next(iter(value.values())) for name, value in item.items()}
+        if not document["id"].startswith(PREFIX):
+            raise ValueError("its id is none")
+        return from_document({**document, "id": document["id"].removeprefix(PREFIX)})
+    except (KeyError, StopIteration, AttributeError):
+        raise ValueError("no request as we write it") from None
