@@ -12,7 +12,6 @@ from components.fargate.compute import FargateCompute, FargateComputeArgs
 from components.fargate.experiments import experiments as fargate_experiments
 from components.fargate.network import network_args as fargate_network_args
 from components.fargate.observability import FargateObservability, FargateObservabilityArgs
-from components.fargate.settings import ServiceSettings
 from components.foundation import Foundation, Outputs
 from components.network import Network
 from components.serverless.compute import ServerlessCompute, ServerlessComputeArgs
@@ -53,8 +52,7 @@ def fargate_stack() -> Outputs:
     """Aurora PostgreSQL, and a service on ECS Fargate that claims as transactions arrive."""
     encryption = Encryption("encryption", EncryptionArgs.of(base, fargate.DATA_SERVICES), options)
     network = Network("network", fargate_network_args(base, encryption), options)
-    sleeps = config.part(ServiceSettings).sleeps  # then somebody without a connection asks what is due
-    datastore_args = AuroraDatastoreArgs.of(base, encryption, network, data_api=sleeps)
+    datastore_args = AuroraDatastoreArgs.of(base, encryption, network)
     datastore = AuroraDatastore("datastore", datastore_args, options)
     # before the service, whose deployments wait for the alarms
     observability_args = FargateObservabilityArgs.of(base, encryption, network, datastore)

@@ -20,12 +20,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli import aws_errors
 from cli.desk import Desk, Entry, InState, Run, Runs, Target
 from cli.exits import Trouble
+from cli.orders import DeskCalls
 from workers.clock import SystemClock
 from workers.domain.confirming import Tally
 from workers.domain.ports import Added, Backlog
 from workers.domain.transaction import CANARY, Status, Transaction, from_text, is_canary
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore, StoreError
+from workers.stores.dynamodb_desk import DynamoDbDesk
 
 CONNECTIONS = 32
 """The store runs its calls side by side, in threads; asyncio starts no more than this many."""
@@ -60,6 +62,9 @@ class Table:
     def as_canary(self) -> Table:
         return self
 
+    def as_importer(self) -> Table:
+        return self
+
     def explained(self, error: Exception, target: Target) -> Trouble:
         return explained(error, target)
 
@@ -88,23 +93,19 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
         clock=SystemClock(),
         policy=target.policy,
     )
-    yield Desk(target, store, runs, TableCensus(table, data.name), store)
+    yield Desk(target, store, runs, TableCensus(table, data.name), store, DynamoDbDesk(store), DeskCalls(target))
 
 
 class OperatorsStore(DynamoDbStore):
     """With this machine's clock, which is held against AWS's before anything is dated by it.
 
-    What is brought in or redriven is due when this clock says, and workers look by theirs: one that is fast would hide
+    What is brought in is due when this clock says, and workers look by theirs: one that is fast would hide
     it, from them and from every alarm. (A database has a clock of its own, and there that one counts.)
     """
 
     async def add(self, transactions: Sequence[Transaction]) -> Added:
         await self._check_clock()
         return await super().add(transactions)
-
-    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
-        await self._check_clock()
-        return await super().redrive(id, by=by, approved_by=approved_by, why=why)
 
     async def send(self, canary: Transaction) -> None:
         await self._check_clock()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from cli.exits import Trouble
+from workers.domain.desk import Request, Role
 from workers.domain.policy import Policy
 from workers.domain.ports import Canaries, Store
 from workers.domain.transaction import Status
@@ -26,6 +27,10 @@ class Way(Protocol):
 
     def as_canary(self) -> Way:
         """The same, as who brings in canaries and nothing else."""
+        ...
+
+    def as_importer(self) -> Way:
+        """The same, as who may bring in transactions."""
         ...
 
     def explained(self, error: Exception, target: Target) -> Trouble:
@@ -55,6 +60,8 @@ class Target:
     data: Way
     endpoint: str | None = None
     """Of the local AWS."""
+    functions: Mapping[str, str] = field(default_factory=dict)
+    """The desk's, by role."""
 
     def __str__(self) -> str:
         where = f"local AWS at {self.endpoint}" if self.endpoint else f"AWS, {self.region}"
@@ -121,6 +128,30 @@ class Entry:
     """False where something else wrote it, so that the rest of this says nothing."""
 
 
+class Requests(Protocol):
+    """What was asked for, to look at: what changes is ordered (cli/orders.py)."""
+
+    async def request(self, id: str) -> Request | None:  # noqa: A002 - the domain's own word
+        """Raises ValueError: something else wrote it."""
+        ...
+
+    async def requests(self) -> list[Request]:
+        """Those that wait, or are being done: the first to end first."""
+        ...
+
+
+class Orders(Protocol):
+    """Who takes orders for the desk: its functions."""
+
+    async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What became of it: the request as it stands now.
+
+        Raises:
+            Trouble: it was refused, and why.
+        """
+        ...
+
+
 class Census(Protocol):
     """What only a walk through the table tells. Slow and billed by what is read; never part of the work itself."""
 
@@ -144,3 +175,5 @@ class Desk:
     runs: Runs
     census: Census
     canaries: Canaries
+    requests: Requests
+    orders: Orders

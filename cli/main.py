@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,13 +28,15 @@ from cli.books.lines import BadBook, Moves, Reading
 from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
+from cli.orders import asking
 from cli.reconcile import Book, Covered, Reconciled
 from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
 from workers.canary import made
+from workers.desk.service import told
+from workers.domain.desk import Order, Request, Role, State
 from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Status, Transaction, utc
-from workers.domain.transitions import Refused
 
 T = TypeVar("T")
 
@@ -44,6 +46,8 @@ FAULTS_IN_JSON = 1000
 REVIEW_LIMIT = 1000
 MOST_BYTES = 2048
 """Of an id, whoever made it: DynamoDB has no longer keys."""
+SHORT = 12
+"""Digits of a request's id, or of a digest, that people are shown: enough to tell some hundreds apart."""
 STDIN = "-"
 LOOK_SECONDS = 1.0
 """Between two looks at a canary that was sent."""
@@ -126,40 +130,143 @@ def review(stack: Stack = None, json: Json = False) -> None:
         render.desk(waiting, _now())
 
 
-@app.command(
-    epilog="Example: confirm redrive 00004-19970101-01 --by ana --approved-by ben --why 'gateway says never received'"
-)
+@app.command(epilog="Example: confirm redrive 00004-19970101-01 --why 'gateway says never received'")
 def redrive(
-    id: Annotated[str, typer.Argument(metavar="ID", help="A transaction in REVIEW.")],  # noqa: A002
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who asks for it.")],
-    approved_by: Annotated[str, typer.Option("--approved-by", metavar="NAME", help="Who approves it: someone else.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Transactions in REVIEW.")],
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")],
     stack: Stack = None,
     json: Json = False,
 ) -> None:
-    """Send one from REVIEW to PENDING again: asked by one person, approved by another.
+    """Ask for it to be sent from REVIEW to PENDING again. Another person approves: `confirm approve`.
 
-    What may have been sent before is asked about first; it is never simply sent twice.
+    What may have been sent before is asked about first; it is never simply sent twice. Changes nothing by itself: it
+    makes a request, for exactly these transactions as they are now. You come as who you are signed in as to AWS.
     """
-    record = _at_desk(target.find(stack), lambda desk: _redriven(desk, id, _line(by), _line(approved_by), _line(why)))
+    _ask(stack, ids, Order("redrive", _line(why)), json=json)
+
+
+def _ask(stack: str | None, ids: Sequence[str], order: Order, *, json: bool) -> None:
+    """Make a request for that exit, and say what becomes of it."""
+
+    async def ask(desk: Desk) -> Mapping[str, Any]:
+        records = [await _found(desk, id_) for id_ in dict.fromkeys(ids)]
+        try:
+            return await desk.orders.order(Role.MAKER, "ask", asking(order, records))
+        except Trouble as trouble:
+            what = trouble.what
+            for record in records:
+                what = what.replace(record.id, views.named(record.id))
+            raise Trouble(what, trouble.fix, trouble.code) from None
+
+    request = _at_desk(target.find(stack), ask)
     if json:
-        render.as_json(views.record_json(record))
+        render.as_json(request)
     else:
-        render.record(record)
-        render.note(f"{views.named(record.id)} is PENDING again and due now: the next run takes it.")
+        render.request(request)
+        render.note(
+            f"Nothing is changed yet: another person approves it with `confirm approve {request['id'][:SHORT]}` "
+            f"until {request['ends_at']}."
+        )
 
 
-async def _redriven(desk: Desk, id_: str, by: str, approved_by: str, why: str) -> Transaction:
-    record = await _found(desk, id_)
+@app.command(epilog="Example: confirm requests   |   confirm requests 3f2a9c1e")
+def requests(
+    request: Annotated[
+        str | None, typer.Argument(metavar="REQUEST", help="One of them, with its whole list.", show_default=False)
+    ] = None,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """List what was asked for and waits for an approval, or is being done: the first to end first."""
+    at, now = target.find(stack), _now()
+    if request is not None:
+        found = _at_desk(at, lambda desk: _requested(desk, request))
+        if json:
+            render.as_json(views.request_json(found, now))
+        else:
+            render.request(told(found, now), found.items)
+        return
+    waiting = _at_desk(at, lambda desk: desk.requests.requests())
+    if json:
+        render.as_json({"requests": [told(one, now) for one in waiting]})
+    else:
+        render.requests([told(one, now) for one in waiting])
+
+
+@app.command(epilog="Example: confirm approve 3f2a9c1e")
+def approve(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="Its id, or the beginning of it.")],
+    stack: Stack = None,
+    json: Json = False,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", metavar="TEXT", help="How its digest begins, as you know it: else it is refused."),
+    ] = None,
+) -> None:
+    """Approve what another person has asked for: exactly what is shown, and only once. Then it is done.
+
+    What has changed since it was asked for is left out, and named. Stopped midway, the same command goes on.
+    """
+
+    async def decide(desk: Desk) -> Mapping[str, Any]:
+        found = await _requested(desk, request)
+        if digest is not None and not (digest and found.digest.startswith(digest)):
+            raise Trouble(
+                f"request {found.id[:SHORT]} has another digest: {found.digest[:SHORT]}",
+                f"look at what it is for now: `confirm requests {found.id[:SHORT]}`",
+                Exit.REFUSED,
+            )
+        order = {"id": found.id, "digest": found.digest}
+        action = "go on" if found.state is State.APPROVED else "approve"
+        result = await desk.orders.order(Role.CHECKER, action, order)
+        while result["state"] == State.APPROVED:
+            render.progress(result)
+            result = await desk.orders.order(Role.CHECKER, "go on", {"id": found.id})
+        return result
+
+    result = _at_desk(target.find(stack), decide)
+    if json:
+        render.as_json(result)
+    else:
+        render.request(result)
+        render.outcome(result)
+
+
+@app.command(epilog="Example: confirm withdraw 3f2a9c1e")
+def withdraw(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="Its id, or the beginning of it.")],
+    stack: Stack = None,
+    json: Json = False,
+    as_checker: Annotated[
+        bool, typer.Option("--as-checker", help="Refuse what another has asked for, as who may approve it.")
+    ] = False,
+) -> None:
+    """Take back what you have asked for, before it is approved. It ends, and nothing was changed."""
+    role = Role.CHECKER if as_checker else Role.MAKER
+
+    async def end(desk: Desk) -> Mapping[str, Any]:
+        return await desk.orders.order(role, "withdraw", {"id": (await _requested(desk, request)).id})
+
+    result = _at_desk(target.find(stack), end)
+    if json:
+        render.as_json(result)
+    else:
+        render.request(result)
+
+
+async def _requested(desk: Desk, id_: str) -> Request:
+    """The request of that id, or the one that waits whose id begins so."""
     try:
-        return await desk.store.redrive(record.id, by=by, approved_by=approved_by, why=why)
-    except Refused as refused:
-        name = views.named(record.id)
-        raise Trouble(
-            str(refused).replace(record.id, name),
-            f"see `confirm show {name}`; only REVIEW can be redriven, by two different people",
-            Exit.REFUSED,
-        ) from None
+        if found := await desk.requests.request(id_):
+            return found
+    except ValueError as error:
+        raise Trouble(f"the request {id_} can't be believed ({error})", "see who writes to the datastore") from None
+    alike = [one for one in await desk.requests.requests() if id_ and one.id.startswith(id_)]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise Trouble(f"{len(alike)} requests begin with {id_[:40]!a}", "write more of the id", Exit.USAGE)
+    raise Trouble(f"there is no request {id_[:40]!a} in {desk.target}", "see `confirm requests`")
 
 
 @app.command(
@@ -292,7 +399,7 @@ class _Import:
 
     def _at_desk(self, at: Target, work: Callable[[Desk], Awaitable[None]]) -> None:
         try:
-            _at_desk(at, work)
+            _at_desk(target.as_importer(at), work)
         except Trouble as trouble:
             raise Trouble(trouble.what + self._so_far(), trouble.fix + self._again(), trouble.code) from None
 

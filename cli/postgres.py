@@ -1,11 +1,12 @@
 """The desk on PostgreSQL: store, a service's last work, and census, and the database's errors in words.
 
-Who comes is CONFIRM_DATABASE_URL where it is set; else the role CONFIRM_DATABASE_USER (or `confirm_operator`), with an
-IAM token that boto3 signs by the operator's own AWS credentials.
+Who comes is CONFIRM_DATABASE_URL where it is set; else the role CONFIRM_DATABASE_USER (or `confirm_viewer`, and for an
+import `confirm_operator`), with an IAM token that boto3 signs by the operator's own AWS credentials.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,18 +21,23 @@ import asyncpg
 
 from cli.desk import Desk, Entry, InState, Run, Target
 from cli.exits import Exit, Trouble
+from cli.orders import DeskCalls
 from workers.config import DatabaseConfig
 from workers.database.connection import CONNECT_SECONDS, is_here, tls_of
 from workers.database.login import iam_token
 from workers.domain.causes import UNTRIED
 from workers.domain.transaction import Status
 from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
+from workers.stores.postgres_desk import Asks, PostgresDesk
 
+VIEWER = "confirm_viewer"
+"""The database's role for this command (workers/migrations/0016_desk.sql) ..."""
 OPERATOR = "confirm_operator"
-"""The database's role for this command (workers/migrations/0003_operator.sql)."""
+"""... and for an import (workers/migrations/0003_operator.sql)."""
 CANARY_USER = "confirm_canary"
 """The database's role for canaries (workers/migrations/0005_canary.sql)."""
 CONNECTIONS = 4
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 COMMAND_SECONDS = 30.0
 CENSUS_SECONDS = 900.0
 """A walk through a big table takes its time."""
@@ -60,6 +66,8 @@ class DatabaseAccess:
     """Logs in by IAM."""
     url: str | None = field(default=None, repr=False)
     """Takes the place of all of these; holds a password."""
+    importer: str = OPERATOR
+    """As whom transactions are brought in."""
     ca_file: str | None = None
     """The CAs to trust; None for the system's."""
 
@@ -73,6 +81,9 @@ class DatabaseAccess:
 
     def as_canary(self) -> DatabaseAccess:
         return replace(self, user=CANARY_USER)
+
+    def as_importer(self) -> DatabaseAccess:
+        return replace(self, user=self.importer)
 
     def explained(self, error: Exception, target: Target) -> Trouble:
         """The database's own are in words already; what is left is AWS's, of the token."""
@@ -94,7 +105,19 @@ async def open_postgres(target: Target, database: DatabaseAccess) -> AsyncIterat
     ) as pool:
         told = _Told(pool, lambda error: explained(error, target, database))
         store, canaries = PostgresStore(told, target.policy), PostgresCanaries(told)
-        yield Desk(target, store, HistoryRuns(told), DatabaseCensus(told), canaries)
+        requests = PostgresDesk(asking(told))
+        yield Desk(target, store, HistoryRuns(told), DatabaseCensus(told), canaries, requests, DeskCalls(target))
+
+
+def asking(pool: _Told | asyncpg.Pool) -> Asks:
+    """Statements whose parameters are texts, on a connection."""
+
+    async def ask(statement: str, **texts: str) -> list[str]:
+        names = list(dict.fromkeys(_PARAMETER.findall(statement)))
+        numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}::text", statement)
+        return [row[0] for row in await pool.fetch(numbered, *(texts[name] for name in names))]
+
+    return ask
 
 
 def _login(target: Target, database: DatabaseAccess) -> dict[str, Any]:
@@ -286,7 +309,7 @@ def explained(error: Exception, target: Target, database: DatabaseAccess) -> Tro
         case asyncpg.InsufficientPrivilegeError():
             return Trouble(
                 f"{database.login} may not do this in {where}",
-                "come as a member of confirm_operator (CONFIRM_DATABASE_USER)",
+                "come as a member of confirm_viewer, and to import of confirm_operator (CONFIRM_DATABASE_USER)",
                 Exit.NO_ACCESS,
             )
         case (

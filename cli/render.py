@@ -20,6 +20,7 @@ from cli.loading import Loaded
 from cli.reconcile import Difference, Reconciled, Side
 from cli.views import MEANING, Overview, age, discreet, named, names, printable, shown, shown_trace
 from workers.domain import currency
+from workers.domain.desk import Item
 from workers.domain.redaction import masked
 from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
 
@@ -179,7 +180,79 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
             Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),
         )
     out.print(table)
-    out.print("See one with `confirm show ID`; redrive it with `confirm redrive ID` (two people).")
+    out.print("See one with `confirm show ID`; ask for a redrive with `confirm redrive ID` (another person approves).")
+
+
+def request(told: Mapping[str, Any], items: Sequence[Item] = ()) -> None:
+    """One request; `items` are its list, where that is wanted."""
+    out = console()
+    order, approvals = told["order"], told["approvals"]
+    sums = ", ".join(_money(amount, code) for code, amount in sorted(told["sums"].items()))
+    by = ", ".join(f"{one['by']} ({one['at']})" for one in approvals)
+    out.print(
+        _grid(
+            [
+                ("request", told["id"]),
+                ("exit", f"{order['kind']}: {order['why']}"),
+                ("for", f"{told['transactions']:,} transactions, {sums}"),
+                ("asked by", f"{told['by']} ({told['made_at']})"),
+                ("approved by", f"{by or '-'}, {len(approvals)} of {told['approvals_needed']}"),
+                ("state", told["state"]),
+                ("ends", told["ends_at"]),
+                ("digest", told["digest"]),
+            ]
+        )
+    )
+    if items:
+        out.print(_grid((named(one.id), f"version {one.version}", _money(one.amount, one.currency)) for one in items))
+
+
+def requests(waiting: Sequence[Mapping[str, Any]]) -> None:
+    """Those that wait."""
+    out = console()
+    if not waiting:
+        out.print("No request waits.", style="green")
+        return
+    table = Table(title=f"{len(waiting):,} requests", title_justify="left")
+    for name in ("request", "exit", "for", "sum", "asked by", "approvals", "state", "ends", "why"):
+        table.add_column(name, overflow="fold")
+    for one in waiting:
+        table.add_row(
+            Text(one["id"][:12]),
+            Text(one["order"]["kind"]),
+            Text(f"{one['transactions']:,}"),
+            Text("\n".join(_money(amount, code) for code, amount in sorted(one["sums"].items()))),
+            Text(printable(one["by"])),
+            Text(f"{len(one['approvals'])} of {one['approvals_needed']}"),
+            Text(one["state"]),
+            Text(one["ends_at"]),
+            Text(printable(one["order"]["why"])),
+        )
+    out.print(table)
+    out.print("See one with `confirm requests REQUEST`; approve it with `confirm approve REQUEST`.")
+
+
+def progress(told: Mapping[str, Any]) -> None:
+    note(f"{told['gone_through']:,} of {told['transactions']:,} gone through ...")
+
+
+def outcome(told: Mapping[str, Any]) -> None:
+    """What an approval led to."""
+    if (more := told["approvals_needed"] - len(told["approvals"])) > 0:
+        note(f"Nothing is changed yet: it takes {more} more, by another person.")
+        return
+    left = told["left_out"]
+    note(f"{told['gone_through'] - len(left):,} of {told['transactions']:,} done, {len(left):,} left out.")
+    for one in left[:LEFT_OUT]:
+        note(f"  {named(one['id'])}: {_LEFT_OUT[one['why']]}")
+
+
+LEFT_OUT = 20
+_LEFT_OUT = {
+    "changed": "has changed since it was asked for",
+    "refused": "is refused by the rules",
+    "gone": "is not there, or not readable",
+}
 
 
 def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry_run: bool) -> None:

@@ -71,12 +71,18 @@ def target(outputs: Mapping[str, Any], stack: str, environment: Mapping[str, str
         ),
         data=desk.way(outputs, environment),
         endpoint=environment.get("AWS_ENDPOINT_URL"),
+        functions=dict(outputs.get("deskFunctions") or {}),
     )
 
 
 def as_canary(target: Target) -> Target:
     """The same, as who brings in canaries and nothing else. CONFIRM_DATABASE_URL says itself who comes."""
     return replace(target, data=target.data.as_canary())
+
+
+def as_importer(target: Target) -> Target:
+    """The same, as who may bring in transactions."""
+    return replace(target, data=target.data.as_importer())
 
 
 def open_desk(target: Target) -> AbstractAsyncContextManager[Desk]:

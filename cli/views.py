@@ -18,7 +18,9 @@ from cli.books.lines import Line
 from cli.desk import InState, Run, Target
 from cli.reconcile import Reconciled, Side
 from cli.rows import RefusedRow
+from workers.desk.service import told
 from workers.domain.causes import Cause
+from workers.domain.desk import Request
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_secrets
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
@@ -181,6 +183,12 @@ def run_json(run: Run | None) -> dict[str, Any] | None:
         "settled_per_second": None if run.per_second is None else round(run.per_second, 1),
         "error": None if run.error is None else printable(run.error),
     }
+
+
+def request_json(request: Request, now: datetime) -> dict[str, Any]:
+    """With its list."""
+    items = [{"id": named(one.id), **{k: v for k, v in one.told().items() if k != "id"}} for one in request.items]
+    return {**told(request, now), "list": items}
 
 
 def record_json(record: Transaction) -> dict[str, Any]:

@@ -207,6 +207,7 @@ def _endpoint_policy(service: str, account: Account) -> pulumi.Output[str]:
     """Through an interface endpoint go principals of our account, for what the workers do, to what is ours. What a
     role may not do it still may not; what somebody brings credentials of another account for goes nowhere."""
     actions, resource = ENDPOINT_ACTIONS[service]
+    more = [_identity(account)] if service == "sts" else []
     owner = {"rds-data": "rds"}.get(service, service)
     ours = f"arn:{account.partition}:iam::{account.id}:" if service == "sts" else account.arn(owner, "")
     return iam.policy(
@@ -217,8 +218,21 @@ def _endpoint_policy(service: str, account: Account) -> pulumi.Output[str]:
             "Action": list(actions),
             "Resource": "*" if resource is None else f"{ours}{resource}",
             "Condition": {"StringEquals": {"aws:PrincipalAccount": account.id}},
-        }
+        },
+        *more,
     )
+
+
+def _identity(account: Account) -> dict[str, object]:
+    """The desk's functions let STS say who has signed an order: people of our account."""
+    return {
+        "Sid": "WhoCalls",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["sts:GetCallerIdentity"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:PrincipalAccount": account.id}},
+    }
 
 
 def _without_public_addresses(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:

@@ -32,10 +32,19 @@ class Operators(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: OperatorsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:operators:Operators", name, {}, opts)
-        self.policy = aws.iam.Policy(
-            "operators",
-            description="The command confirm: status, show, review, redrive, import",
-            policy=iam.policy(*args.statements),
-            opts=pulumi.ResourceOptions(parent=self, replace_on_changes=["policy"], retain_on_delete=True),
+        self.policy = operators_policy(
+            "operators", "The command confirm: status, show, review, import", args.statements, self
         )
         self.register_outputs({"policyArn": self.policy.arn})
+
+
+def operators_policy(
+    name: str, description: str, statements: Sequence[iam.Statement], parent: pulumi.Resource
+) -> aws.iam.Policy:
+    """A managed policy for people, of which no version is ever changed."""
+    return aws.iam.Policy(
+        name,
+        description=description,
+        policy=iam.policy(*statements),
+        opts=pulumi.ResourceOptions(parent=parent, replace_on_changes=["policy"], retain_on_delete=True),
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.desk import DeskOf
-from cli.postgres import OPERATOR, DatabaseAccess
+from cli.postgres import OPERATOR, VIEWER, DatabaseAccess
 
 
 def _way(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> DatabaseAccess:
@@ -14,7 +14,8 @@ def _way(outputs: Mapping[str, Any], environment: Mapping[str, str]) -> Database
         host=str(outputs["databaseHost"]),
         port=int(outputs["databasePort"]),
         name=str(outputs["databaseName"]),
-        user=environment.get("CONFIRM_DATABASE_USER") or OPERATOR,
+        user=environment.get("CONFIRM_DATABASE_USER") or VIEWER,
+        importer=environment.get("CONFIRM_DATABASE_USER") or OPERATOR,
         url=environment.get("CONFIRM_DATABASE_URL") or None,
         ca_file=environment.get("CONFIRM_DATABASE_CA") or None,
     )

@@ -26,6 +26,8 @@ SERVICE = "confirm_service"
 """The role that the workers log in as, by IAM. The migrations make it, a member of confirm_worker."""
 OPERATOR = "confirm_operator"
 """The role that the command `confirm` logs in as, by IAM too."""
+VIEWER = "confirm_viewer"
+"""The role that it logs in as to look, and to ask and approve: the desk's functions write for it."""
 CANARY = "confirm_canary"
 """The role that workers send canaries as, by IAM too."""
 
@@ -64,20 +66,17 @@ class AuroraDatastoreArgs:
     subnet_ids: pulumi.Input[Sequence[str]]
     workers_group_id: pulumi.Input[str]
     """The security group that may connect."""
-    data_api: bool
-    """Whether it answers through the Data API too, to those who have no connection (the publisher)."""
     key_arn: pulumi.Input[str]
     log_key_arn: pulumi.Input[str]
 
     @classmethod
-    def of(cls, base: Foundation, encryption: Encryption, network: Network, *, data_api: bool) -> AuroraDatastoreArgs:
+    def of(cls, base: Foundation, encryption: Encryption, network: Network) -> AuroraDatastoreArgs:
         return cls(
             settings=base.settings,
             account=base.account,
             vpc_id=network.vpc_id,
             subnet_ids=network.subnet_ids,
             workers_group_id=network.security_group_id,
-            data_api=data_api,
             key_arn=encryption.data_key.arn,
             log_key_arn=encryption.log_key.arn,
         )
@@ -229,7 +228,7 @@ class AuroraDatastore(pulumi.ComponentResource):
             manage_master_user_password=True,
             master_user_secret_kms_key_id=args.key_arn,
             iam_database_authentication_enabled=True,
-            enable_http_endpoint=args.data_api,
+            enable_http_endpoint=True,  # the Data API: for functions, which have no driver and no connection
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=[self._security_group().id],
             db_cluster_parameter_group_name=parameters.name,

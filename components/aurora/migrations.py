@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -34,22 +34,20 @@ class MigrationsArgs:
     log_group: aws.cloudwatch.LogGroup
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
-    publisher_login: pulumi.Input[str] | None
-    """ARN of the secret that they lay the publisher's login in; None: there is no publisher."""
+    logins: Mapping[str, pulumi.Input[str]]
+    """Whose logins they renew, and the ARN of the secret of each."""
     data_key_arn: pulumi.Input[str]
 
 
 def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
-    """They call nothing of AWS, and have no role of their own, unless there is a publisher to give a login to.
+    """They call nothing of AWS but to lay new logins into their secrets.
 
     Creates, below `parent`: the task definition with the role that starts it, and the run.
     """
-    account, login, own, more = args.account, args.publisher_login, None, []
-    if login is not None:
-        own, own_grant = container.role(
-            MIGRATIONS, "The migrations: a new login for the publisher", _may_renew(login, args), account, parent
-        )
-        more = [own_grant]
+    account, logins = args.account, args.logins
+    own, own_grant = container.role(
+        MIGRATIONS, "The migrations: new logins for functions", _may_renew(args), account, parent
+    )
     role, grant = container.role(
         "migrations-execution",
         "ECS, to start the migrations: image, log, the master's password",
@@ -81,7 +79,7 @@ def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
                 environment={
                     **args.database.environment,
                     "DATABASE_SERVICE_USER": SERVICE,
-                    **({} if login is None else {"PUBLISHER_SECRET_ARN": login}),
+                    **{f"{name}_SECRET_ARN": login for name, login in logins.items()},
                 },
                 secrets={"DATABASE_SECRET": args.database.secret_arn},  # nobody else sees the master's password
                 entry_point=ENTRY_POINT,
@@ -112,18 +110,18 @@ def run(args: MigrationsArgs, parent: pulumi.Resource) -> OneOffTask:
                 "image": args.image.uri,
                 "migrations": artifact.digest("migrations/*.sql"),
                 "database": args.database.resource_id,
-                **({} if login is None else {"publisher": login}),
+                **{name.lower(): login for name, login in logins.items()},
             },
         ),
-        pulumi.ResourceOptions(parent=parent, depends_on=[grant, *more, *args.ready, *args.database.ready]),
+        pulumi.ResourceOptions(parent=parent, depends_on=[grant, own_grant, *args.ready, *args.database.ready]),
     )
 
 
-def _may_renew(login: pulumi.Input[str], args: MigrationsArgs) -> list[Statement]:
+def _may_renew(args: MigrationsArgs) -> list[Statement]:
     return [
-        Statement(sid="RenewThePublishersLogin", actions=("secretsmanager:PutSecretValue",), resources=(login,)),
+        Statement(sid="RenewLogins", actions=("secretsmanager:PutSecretValue",), resources=list(args.logins.values())),
         Statement(
-            sid="SealThePublishersLogin",
+            sid="SealLogins",
             actions=("kms:Decrypt", "kms:GenerateDataKey"),
             resources=(args.data_key_arn,),
             conditions=iam.through("secretsmanager", args.account),

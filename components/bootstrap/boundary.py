@@ -20,7 +20,8 @@ BOUNDARY: Sequence[Grant] = (
     Grant(
         "Tables",
         "dynamodb",
-        "BatchGetItem DescribeTable ListTagsOfResource PartiQLUpdate PutItem Query StartAwsBackupJob UpdateItem",
+        "BatchGetItem DescribeTable GetItem ListTagsOfResource PartiQLUpdate PutItem Query StartAwsBackupJob "
+        "UpdateItem",
         ["table/transactions-*"],
     ),
     Grant("Plans", "s3", "GetObject PutObject", ["plans-*/*"]),
@@ -28,9 +29,9 @@ BOUNDARY: Sequence[Grant] = (
         "Secrets",
         "secretsmanager",
         "GetSecretValue",
-        ["secret:gateway-key-*", "secret:publisher-login-*", "secret:rds!cluster-*"],
+        ["secret:gateway-key-*", "secret:publisher-login-*", "secret:desk-login-*", "secret:rds!cluster-*"],
     ),
-    Grant("SecretsToRenew", "secretsmanager", "PutSecretValue", ["secret:publisher-login-*"]),
+    Grant("SecretsToRenew", "secretsmanager", "PutSecretValue", ["secret:publisher-login-*", "secret:desk-login-*"]),
     # a key opens what else this list lets a role read, and nothing by itself
     Grant("Keys", "kms", "CreateGrant Decrypt DescribeKey GenerateDataKey", ["key/*"]),
     Grant(
@@ -53,6 +54,7 @@ BOUNDARY: Sequence[Grant] = (
     Grant("RunsOnTheirWay", "states", "DescribeExecution RedriveExecution StopExecution", [f"execution:{PROJECT}-*"]),
     Grant("DeadLetters", "sqs", "SendMessage", ["dead-letters-*"]),
     Grant("Workers", "sts", "AssumeRole", ["role/worker-*"], of="iam"),
+    Grant("IdentityCenter", "iam", "GetRole", ["role/aws-reserved/sso.amazonaws.com/*"]),
     Grant("Tasks", "ecs", "DescribeTasks StopTask", [f"task/{PROJECT}-*"]),
     Grant("FindTasks", "ecs", "ListTasks", reason=NO_RESOURCE),
     Grant(

@@ -126,7 +126,7 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             "Secrets",
             "secretsmanager",
             "CreateSecret DeleteResourcePolicy DeleteSecret PutResourcePolicy TagResource UntagResource UpdateSecret",
-            ["secret:gateway-key-*", "secret:publisher-login-*", "secret:rds!cluster-*"],
+            ["secret:gateway-key-*", "secret:publisher-login-*", "secret:desk-login-*", "secret:rds!cluster-*"],
         ),
         Grant(
             "Backups",
@@ -312,12 +312,12 @@ APPLY: Mapping[str, Sequence[Grant]] = {
 built otherwise."""
 
 PROGRAM_ROLES = (
-    *("backup", "confirm", "experiment", "flow-logs", "migrations", "plan", "publisher", "report"),
+    *("backup", "confirm", "desk", "experiment", "flow-logs", "migrations", "plan", "publisher", "report"),
     *("scheduler", "state-machine", "worker"),
 )
 """How the names of the program's roles begin; Pulumi ends them with a hyphen and some digits."""
 
-FUNCTIONS = ("confirm", "plan", "publisher", "report")
+FUNCTIONS = ("confirm", "desk", "plan", "publisher", "report")
 """How the names of the program's functions begin."""
 
 DATA: Mapping[str, str] = {

@@ -11,8 +11,9 @@ import pulumi_aws as aws
 from components import container, iam, worker
 from components.account import Account
 from components.aurora import migrations
-from components.aurora.datastore import CANARY, OPERATOR, SERVICE, AuroraDatastore, Connection
+from components.aurora.datastore import CANARY, DATABASE, OPERATOR, SERVICE, VIEWER, AuroraDatastore, Connection
 from components.aurora.migrations import MIGRATIONS, MigrationsArgs
+from components.desk import CHECKER, MAKER, Desk, DeskArgs
 from components.encryption import Encryption
 from components.fargate import containers
 from components.fargate.containers import COLLECTOR, SERVICE_NAME, WORKER
@@ -29,6 +30,7 @@ from components.observability.component import alarm_name
 from components.one_off_task import OneOffTask
 from components.operators import Operators, OperatorsArgs
 from components.queries import Queries, QueriesArgs
+from components.scheduled_function import Surroundings
 from components.settings import Settings
 
 POLL_SECONDS = 1
@@ -42,6 +44,8 @@ class FargateComputeArgs:
     subnet_ids: pulumi.Input[Sequence[str]]
     security_group_id: pulumi.Input[str]
     database: Connection
+    cluster_arn: pulumi.Input[str]
+    """What the Data API knows the database by."""
     publisher_login: pulumi.Input[str] | None
     """ARN of the secret that the migrations lay the publisher's login in; None: there is no publisher."""
     deployment_alarms: Mapping[str, pulumi.Resource]
@@ -67,6 +71,7 @@ class FargateComputeArgs:
             subnet_ids=network.subnet_ids,
             security_group_id=network.security_group_id,
             database=datastore.connection,
+            cluster_arn=datastore.cluster.arn,
             publisher_login=publisher.login.arn if publisher else None,
             deployment_alarms={alarm_name(row, base.account): alarms[row] for row in DEPLOYMENT_ALARMS},
             metrics=observability.metrics,
@@ -91,6 +96,8 @@ class FargateCompute(pulumi.ComponentResource):
     task_definition: aws.ecs.TaskDefinition
     migrations: OneOffTask
     service: aws.ecs.Service
+    desk: Desk
+    desk_login: aws.secretsmanager.Secret
 
     def __init__(self, name: str, args: FargateComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # The token and names of both alternatives' compute: on a switch the gateway's key stays as it is.
@@ -114,6 +121,13 @@ class FargateCompute(pulumi.ComponentResource):
             parent=self,
         )
         self.cluster, capacity = self._cluster(insights)
+        self.desk_login = aws.secretsmanager.Secret(
+            "desk-login",
+            description="Login of the database's user that the desk functions come as; the migrations renew it",
+            kms_key_id=args.data_key_arn,
+            recovery_window_in_days=args.settings.sizing.key_deletion_days,
+            opts=self._mine,
+        )
         self.migrations = migrations.run(
             MigrationsArgs(
                 account=args.account,
@@ -126,7 +140,10 @@ class FargateCompute(pulumi.ComponentResource):
                 log_group=self.log_groups[MIGRATIONS],
                 subnet_ids=args.subnet_ids,
                 security_group_id=args.security_group_id,
-                publisher_login=args.publisher_login,
+                logins={
+                    "DESK": self.desk_login.arn,
+                    **({} if args.publisher_login is None else {"PUBLISHER": args.publisher_login}),
+                },
                 data_key_arn=args.data_key_arn,
             ),
             self,
@@ -136,7 +153,8 @@ class FargateCompute(pulumi.ComponentResource):
         Scaling("scaling", ScalingArgs(args.settings, args.account, args.metrics, self.service), inside(self))
         # what the command `confirm` needs of AWS; the rest is the database's to say (0003_operator.sql)
         operators = Operators("operators", OperatorsArgs([args.database.may_log_in(OPERATOR)]), inside(self))
-        groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)}
+        self.desk = Desk("desk", self._desk_args(), inside(self))
+        groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)} | {"desk": self.desk.log_group}
         Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
             "clusterName": self.cluster.name,
@@ -144,6 +162,7 @@ class FargateCompute(pulumi.ComponentResource):
             "taskDefinitionArn": self.task_definition.arn,
             "repositoryUrl": self.image.repository.repository_url,
             "operatorPolicyArn": operators.policy.arn,
+            **self.desk.outputs,
             "logGroups": {name: group.name for name, group in groups.items()},
             "gatewayKeySecretArn": self.gateway_key.arn,
         }
@@ -151,6 +170,36 @@ class FargateCompute(pulumi.ComponentResource):
 
     def _log_group(self, name: str, path: str) -> aws.cloudwatch.LogGroup:
         return worker.log_group(name, path, self._settings, self._args.account, self._args.log_key_arn, self)
+
+    # -- desk
+
+    def _desk_args(self) -> DeskArgs:
+        """Both functions come through the Data API as one user, who moves what an approved request lists and nothing
+        else (workers/migrations/0016_desk.sql)."""
+        args = self._args
+        may = [
+            Statement(sid="AskTheDatabase", actions=("rds-data:ExecuteStatement",), resources=(args.cluster_arn,)),
+            # the Data API knows no IAM users of the database, so there is a password
+            Statement(sid="OwnLogin", actions=("secretsmanager:GetSecretValue",), resources=(self.desk_login.arn,)),
+            Statement(
+                sid="OpenTheLogin",
+                actions=("kms:Decrypt",),
+                resources=(args.data_key_arn,),
+                conditions=iam.through("secretsmanager", args.account),
+            ),
+        ]
+        return DeskArgs(
+            settings=self._settings,
+            around=Surroundings(args.account, args.subnet_ids, args.security_group_id, args.data_key_arn),
+            log_key_arn=args.log_key_arn,
+            environment={
+                "CLUSTER_ARN": args.cluster_arn,
+                "DESK_SECRET_ARN": self.desk_login.arn,
+                "DATABASE_NAME": DATABASE,
+            },
+            may={MAKER: may, CHECKER: may},
+            viewers_may=[args.database.may_log_in(VIEWER)],
+        )
 
     # -- cluster
 

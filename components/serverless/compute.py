@@ -11,6 +11,7 @@ import pulumi_aws as aws
 from components import iam, worker
 from components.account import Account
 from components.bucket import seal
+from components.desk import CHECKER, MAKER, Desk, DeskArgs
 from components.encryption import Encryption
 from components.foundation import Foundation, Outputs, inside
 from components.iam import Statement
@@ -76,6 +77,7 @@ class ServerlessCompute(pulumi.ComponentResource):
     machine: aws.sfn.StateMachine
     group: aws.scheduler.ScheduleGroup
     schedule: aws.scheduler.Schedule
+    desk: Desk
     dead_letters: aws.sqs.Queue
 
     def __init__(self, name: str, args: ServerlessComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -101,7 +103,8 @@ class ServerlessCompute(pulumi.ComponentResource):
         self.dead_letters = worker.dead_letter_queue(self)
         self.group, self.schedule = self._schedule()
         operators = Operators("operators", OperatorsArgs(self._operators_may()), inside(self))
-        groups = {function: self.log_groups[function] for function in FUNCTIONS}
+        self.desk = Desk("desk", self._desk_args(), inside(self))
+        groups = {function: self.log_groups[function] for function in FUNCTIONS} | {"desk": self.desk.log_group}
         Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
             "planBucket": self.bucket.bucket,
@@ -110,7 +113,8 @@ class ServerlessCompute(pulumi.ComponentResource):
             "scheduleGroup": self.group.name,
             "deadLetterQueueUrl": self.dead_letters.url,
             "operatorPolicyArn": operators.policy.arn,
-            "logGroups": {name: group.name for name, group in self.log_groups.items()},
+            **self.desk.outputs,
+            "logGroups": {name: group.name for name, group in {**self.log_groups, "desk": self.desk.log_group}.items()},
             "functions": {name: function.name for name, function in self.functions.items()},
             "gatewayKeySecretArn": self.gateway_key.arn,
         }
@@ -212,8 +216,57 @@ class ServerlessCompute(pulumi.ComponentResource):
 
     # -- what people may do
 
+    def _desk_args(self) -> DeskArgs:
+        """Both functions read the table and keep requests in it; the checker's alone writes transactions."""
+        table, key = self._args.table_arn, self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt")
+        keep = [
+            Statement(sid="ReadTheTable", actions=("dynamodb:BatchGetItem", "dynamodb:GetItem"), resources=(table,)),
+            self._read_index(),
+            Statement(
+                sid="KeepRequests",
+                actions=("dynamodb:PutItem",),
+                resources=(table,),
+                conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["#request#*"]}},
+            ),
+            key,
+        ]
+        exits = Statement(sid="MakeExits", actions=("dynamodb:PartiQLUpdate",), resources=(table,))
+        return DeskArgs(
+            settings=self._settings,
+            around=self._around,
+            log_key_arn=self._args.log_key_arn,
+            environment={
+                "TABLE_NAME": self._args.table_name,
+                "INDEX_NAME": INDEX,
+                "PENDING_SHARDS": str(self._settings.part(TableSettings).pending_shards),
+            },
+            may={MAKER: keep, CHECKER: [*keep, exits]},
+            viewers_may=self._viewers_may(),
+        )
+
+    @property
+    def _around(self) -> Surroundings:
+        args = self._args
+        return Surroundings(self._account, args.subnet_ids, args.security_group_id, args.data_key_arn)
+
     def _operators_may(self) -> list[Statement]:
-        """What the command `confirm` calls."""
+        """What the command `confirm` calls to look, and to bring in. No right to change what is there: IAM could not
+        tell a redrive from any other change."""
+        return [
+            *self._viewers_may(),
+            Statement(sid="Import", actions=("dynamodb:PartiQLInsert",), resources=(self._args.table_arn,)),
+            # canaries are in no book, the run lock is no transaction, and requests are the desk's: whatever else a
+            # person's role may
+            Statement(
+                sid="NotTheSystemsOwn",
+                actions=("dynamodb:PartiQLInsert",),
+                resources=(self._args.table_arn,),
+                conditions={"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["canary-*", "#*"]}},
+                effect="Deny",
+            ),
+        ]
+
+    def _viewers_may(self) -> list[Statement]:
         executions = self.machine.name.apply(lambda name: self._account.arn("states", f"execution:{name}:*"))
         return [
             Statement(
@@ -222,20 +275,6 @@ class ServerlessCompute(pulumi.ComponentResource):
                 resources=(self._args.table_arn,),
             ),
             Statement(sid="ReadTheIndex", actions=("dynamodb:Query",), resources=(self._args.index_arn,)),
-            # IAM cannot tell a redrive from another change: who came is in the history, and in CloudTrail's data events
-            Statement(
-                sid="ImportAndRedrive",
-                actions=("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
-                resources=(self._args.table_arn,),
-            ),
-            # canaries are in no book, and the run lock is no transaction: whatever else a person's role may
-            Statement(
-                sid="NotTheSystemsOwn",
-                actions=("dynamodb:PartiQLInsert",),
-                resources=(self._args.table_arn,),
-                conditions={"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["canary-*", "#*"]}},
-                effect="Deny",
-            ),
             Statement(
                 sid="OpenTheTable",
                 actions=("kms:Decrypt",),
@@ -253,7 +292,7 @@ class ServerlessCompute(pulumi.ComponentResource):
     # -- functions
 
     def _function(self, name: str, description: str, may: Sequence[Statement]) -> aws.lambda_.Function:
-        settings, account = self._settings.part(FunctionSettings), self._account
+        settings = self._settings.part(FunctionSettings)
         reserved = settings.reserved_concurrency
         if reserved is not None and name != "confirm":
             reserved = SINGLE_RUN
@@ -270,7 +309,7 @@ class ServerlessCompute(pulumi.ComponentResource):
                 reserved_concurrency=reserved,
                 layer=settings.collector_layer,
             ),
-            Surroundings(account, self._args.subnet_ids, self._args.security_group_id, self._args.data_key_arn),
+            self._around,
             self,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from urllib.parse import urlsplit
 
 from components.settings.environments import Environment, FaultExperiments, NatStrategy
@@ -36,6 +37,29 @@ def _endpoints(raw: object) -> Value:
     if not set(names) <= set(INTERFACE_ENDPOINTS) or len(set(names)) < len(names):
         raise ValueError
     return tuple(names)
+
+
+def _texts(raw: object, pattern: str) -> tuple[str, ...]:
+    texts = json.loads(raw) if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(one, str) for one in texts):
+        raise ValueError
+    if not all(re.fullmatch(pattern, one) for one in texts):
+        raise ValueError
+    return tuple(texts)
+
+
+def _roles(raw: object) -> Value:
+    names = _texts(raw, r"[\w+=.@-]{1,64}")
+    if len(set(names)) < len(names) or any(name.startswith("AWSReservedSSO_") for name in names):
+        raise ValueError
+    return names
+
+
+def _sums(raw: object) -> Value:
+    sums = _texts(raw, r"[A-Z]{3}:\d{1,16}")
+    if len({one[:3] for one in sums}) < len(sums):
+        raise ValueError
+    return sums
 
 
 def _cidrs(raw: object) -> Value:
@@ -131,6 +155,12 @@ KEYS: tuple[Key, ...] = (
         "1 to 720 hours", integer(1, 720)),
     Key("reviewOwner", "string", "payment-operations", "Whose desk the transactions in REVIEW are on.",
         "1 to 64 letters, digits or . _ @ -", matching(r"[A-Za-z0-9._@-]{1,64}")),
+    Key("deskRoles", "array", (), "Roles, besides IAM Identity Center's, whose session names are people's.",
+        "a list of role names, each once", _roles),
+    Key("deskTwoApprovalsFrom", "array", (), "Sums from which on two people approve an exit from REVIEW.",
+        "a list of CURRENCY:MINOR_UNITS, each currency once, like EUR:1000000", _sums),
+    Key("deskRequestsEndAfterHours", "integer", 24, "How long a request for an exit from REVIEW can be approved.",
+        "1 to 168 hours", integer(1, 168)),
     Key("clockSkewSeconds", "integer", 2, "How far the workers' clocks may differ.",
         "0 to 60 seconds", integer(0, 60)),
     Key("logRetentionDays", "integer", 0, "Days that logs are kept; 0 for the environment's own.",

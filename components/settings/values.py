@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -60,6 +61,17 @@ class WorkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """Who takes transactions out of REVIEW, and how."""
+
+    roles: tuple[str, ...]
+    """Whose sessions are named by people, as the company vouches: besides those of IAM Identity Center."""
+    two_approvals_from: Mapping[str, int]
+    """Sums in minor units by currency."""
+    request_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class CanarySettings:
     """The payment of ours that shows the whole path to work."""
 
@@ -109,6 +121,7 @@ class Settings:
     network: NetworkSettings
     gateway: GatewaySettings
     work: WorkSettings
+    desk: DeskSettings
     canary: CanarySettings | None
     alarms: AlarmSettings
     fault_experiments: FaultExperiments
@@ -192,6 +205,11 @@ def build(stack: str, values: Values, alternatives_lease: int) -> Settings:
             review_seconds=number("reviewHours") * 3_600,
             review_owner=text("reviewOwner"),
             clock_skew_seconds=number("clockSkewSeconds"),
+        ),
+        desk=DeskSettings(
+            roles=values.texts("deskRoles"),
+            two_approvals_from={one[:3]: int(one[4:]) for one in values.texts("deskTwoApprovalsFrom")},
+            request_seconds=number("deskRequestsEndAfterHours") * 3_600,
         ),
         canary=CanarySettings(number("canaryMinutes"), text("canaryAccount")) if number("canaryMinutes") else None,
         alarms=AlarmSettings(

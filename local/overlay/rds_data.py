@@ -1,20 +1,24 @@
 """The Data API asks the real PostgreSQL behind an Aurora cluster (local/overlay/rds_postgres.py).
 
 Gap: without Docker ministack's Data API answers a few statements by heart and refuses all others. Here a statement runs
-on the cluster's server, as the user of the secret. What nobody here uses is refused by name: parameters, transactions.
+on the cluster's server, as the user of the secret, with parameters that are texts. What nobody here uses is refused by
+name: parameters of other kinds, transactions.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local.overlay.rds_postgres import FOLDER, POSTGRES
 
 CONNECT_SECONDS = 5.0
-MISSING = ("parameters", "transactionId")
+MISSING = ("transactionId",)
+_NAME = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
+"""Of a parameter: no cast (`::`)."""
 
 
 def apply() -> None:
@@ -39,13 +43,30 @@ def apply() -> None:
             return refusal
         if missing := [name for name in MISSING if given.get(name)]:
             return rds_data._error("BadRequestException", f"The local AWS runs statements without {missing[0]}.")
+        try:
+            sql, texts = numbered(given["sql"], given.get("parameters") or [])
+        except (KeyError, TypeError) as error:
+            return rds_data._error("BadRequestException", f"The local AWS takes texts for parameters alone: {error}")
         where = cluster["Endpoint"], cluster["Port"], given.get("database") or "postgres"
-        return await answer(given["sql"], user, password, *where)
+        return await answer(sql, user, password, *where, texts=texts)
 
     rds_data.handle_request = handle_request
 
 
-async def answer(sql: str, user: str, password: str, host: str, port: int, database: str) -> Any:
+def numbered(sql: str, parameters: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The statement as PostgreSQL takes it, and the texts in their order.
+
+    Raises:
+        KeyError: a parameter is missing, or no text.
+    """
+    given = {str(one["name"]): str(one["value"]["stringValue"]) for one in parameters}
+    names = list(dict.fromkeys(_NAME.findall(sql)))
+    return _NAME.sub(lambda found: f"${names.index(found[1]) + 1}::text", sql), [given[name] for name in names]
+
+
+async def answer(
+    sql: str, user: str, password: str, host: str, port: int, database: str, *, texts: Sequence[str] = ()
+) -> Any:
     """One statement on a connection of its own, as on AWS without a transaction."""
     import asyncpg
     from ministack.core.responses import json_response
@@ -57,7 +78,7 @@ async def answer(sql: str, user: str, password: str, host: str, port: int, datab
         )
         try:
             statement = await connection.prepare(sql)
-            rows = await statement.fetch()
+            rows = await statement.fetch(*texts)
             return json_response(fields(rows, statement.get_statusmsg()))
         finally:
             await connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import sys
 import uuid
 from collections import Counter
@@ -19,17 +20,25 @@ import pytest
 from cli import main, target
 from cli.aws import Table, TableCensus
 from cli.desk import Census, Desk, Entry, InState, Run, Target
-from cli.postgres import DatabaseCensus
+from cli.exits import Exit, Trouble
+from cli.postgres import DatabaseCensus, asking
 from local.postgres import Postgres
 from tests.contract.conftest import SHARDS
 from tests.fakes import START, FakeClock
+from tests.memory_desk import MemoryDesk
 from tests.memory_store import MemoryStore
+from workers.desk import service as desk_service
+from workers.desk.service import DeskStore
+from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import Refused
 from workers.migrations import migrate
 from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.dynamodb_desk import DynamoDbDesk
 from workers.stores.postgres import SESSION, PostgresStore
+from workers.stores.postgres_desk import PostgresDesk
 
 T = TypeVar("T")
 
@@ -97,6 +106,40 @@ Opening = Callable[[], AbstractAsyncContextManager[tuple[Store, Census]]]
 """A database's connections live in one event loop, and each command has its own: so each opens its store anew."""
 
 
+def desk_of(store: Store) -> DeskStore:
+    """The desk's requests beside those transactions."""
+    match store:
+        case MemoryStore():
+            kept = KEPT.setdefault(id(store), {})
+            return MemoryDesk(store, kept)
+        case DynamoDbStore():
+            return DynamoDbDesk(store)
+        case PostgresStore():
+            return PostgresDesk(asking(store.pool))
+    raise AssertionError(type(store))
+
+
+KEPT: dict[int, dict[str, dict[str, object]]] = {}
+
+
+@dataclass(frozen=True)
+class OrdersOf:
+    """Orders as the functions take them, from whoever is signed in."""
+
+    cli: Cli
+    requests: DeskStore
+
+    async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        here = self.cli
+        desk = desk_service.Desk(
+            "stack", self.requests, here.clock, here.target.policy, here.limits, lambda *_, **__: None, here.time_left
+        )
+        try:
+            return await desk.do(role, here.person, action, json.loads(json.dumps(payload)))
+        except Refused as refused:
+            raise Trouble(str(refused), "see `confirm requests`", Exit.REFUSED) from None
+
+
 @dataclass
 class Cli:
     """Runs `confirm ARGUMENTS` and gives its exit code and what it printed."""
@@ -109,6 +152,10 @@ class Cli:
     target: Target = TARGET
     printed: list[str] = field(default_factory=list)
     """All that was ever printed."""
+    person: str = "ana"
+    """Who is signed in."""
+    limits: Limits = field(default_factory=Limits)
+    time_left: Callable[[], bool] = lambda: True
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> Result:
         with self.monkeypatch.context() as patch:
@@ -138,7 +185,8 @@ class Cli:
     @asynccontextmanager
     async def desk(self, at: Target) -> AsyncIterator[Desk]:
         async with self.opening() as (store, census):
-            yield Desk(at, store, self.runs, census, CanariesOf(store))
+            requests = desk_of(store)
+            yield Desk(at, store, self.runs, census, CanariesOf(store), requests, OrdersOf(self, requests))
 
     def sit_down(self) -> Cli:
         """From now on the command works here."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cli.postgres import asking
 from tests.conftest import AwsAccount
 from tests.contract.conftest import POLICY, Database, make_table
 from tests.fakes import START, FakeClock, payment, run
@@ -52,18 +51,6 @@ class Both:
     store: Store
 
 
-def asks(pool: asyncpg.Pool) -> Callable[..., Any]:
-    """As the Data API runs a statement: by names, each a text."""
-
-    async def ask(statement: str, **texts: str) -> list[str]:
-        names = list(dict.fromkeys(re.findall(r"(?<!:):([a-z_]+)", statement)))
-        assert set(names) == set(texts)
-        numbered = re.sub(r"(?<!:):([a-z_]+)", lambda m: f"${names.index(m[1]) + 1}::text", statement)
-        return [row[0] for row in await pool.fetch(numbered, *(texts[name] for name in names))]
-
-    return ask
-
-
 @pytest.fixture(params=["memory", "dynamodb", "postgres"])
 def both(request: pytest.FixtureRequest, clock: FakeClock) -> Both:
     if request.param == "memory":
@@ -71,7 +58,7 @@ def both(request: pytest.FixtureRequest, clock: FakeClock) -> Both:
         return Both(MemoryDesk(memory), memory)
     if request.param == "postgres":
         database: Database = request.getfixturevalue("database")
-        return Both(PostgresDesk(asks(database.pool)), PostgresStore(database.pool, POLICY, clock))
+        return Both(PostgresDesk(asking(database.pool)), PostgresStore(database.pool, POLICY, clock))
     aws: AwsAccount = request.getfixturevalue("aws")
     client = aws.client("dynamodb")
     store = DynamoDbStore(client, make_table(client), "pending", 3, clock, POLICY)
@@ -209,7 +196,7 @@ def test_what_the_rules_cannot_have_made_is_not_believed(both: Both, forged: dic
 
 
 def test_the_database_lets_through_what_an_approved_request_lists(database: Database, clock: FakeClock) -> None:
-    both = Both(PostgresDesk(asks(database.pool)), PostgresStore(database.pool, POLICY, clock))
+    both = Both(PostgresDesk(asking(database.pool)), PostgresStore(database.pool, POLICY, clock))
     a, b = in_review(both, "a", "b")
     request = requested([a])
     run(both.desk.add(request))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -26,7 +26,7 @@ from botocore.httpsession import URLLib3Session
 
 from workers.clock import SystemClock
 from workers.config import Values, telemetry
-from workers.desk.proof import SSO_PATH, Answer, People, Proof, Unproven, order_digest, prove
+from workers.desk.proof import SSO_PATH, Answer, People, Proof, Sts, Unproven, order_digest, prove
 from workers.desk.service import Desk, DeskStore
 from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
@@ -58,7 +58,7 @@ class App:
     policy: Policy
     limits: Limits
     people: People
-    sts: Callable[[Mapping[str, str], str], Answer]
+    sts: Sts
     clock: SystemClock
     telemetry: Telemetry
     loop: asyncio.AbstractEventLoop

@@ -3,7 +3,8 @@
 The caller signs a request `sts:GetCallerIdentity` with his own credentials (SigV4) and hands in the signature, not the
 request: where it goes, what it asks and every header of it is written here. One header, which the signature covers, is
 the digest of what he orders (action, payload, stack, role); so STS confirms in one answer who he is and that he has
-ordered exactly this. A proof for another order, stack, role, host or action has another signature and is refused by STS itself.
+ordered exactly this. A proof for another order, stack, role, host or action has another signature,
+and STS itself refuses it.
 
 As HashiCorp Vault's and EKS' logins by IAM do; they take more of the request from the caller, and have to check it.
 """

@@ -1,7 +1,8 @@
 """What the desk function does for a person who has proven who he is: takes requests, approvals, makes exits of them.
 
 One at a time and from the record: what is asked for is checked against the store, what is approved against what is
-kept, and what is done is decided by the one table of transitions, under the fence. Whatever ends midway is taken up again.
+kept, and what is done is decided by the one table of transitions, under the fence. Whatever ends midway
+is taken up again.
 """
 
 from __future__ import annotations

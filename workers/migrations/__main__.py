@@ -29,13 +29,18 @@ TRIES = 30  # a new cluster's endpoint may take a minute to resolve
 WAIT_SECONDS = 4.0
 PUBLISHER = "confirm_publisher"
 """The role that counts while no task runs (0007_publisher.sql)."""
+DESK = "confirm_desk"
+"""The role of the desk functions (0016_desk.sql)."""
+Keep = Callable[[str], None]
 SCRAM_ROUNDS = 4096  # PostgreSQL's own
 
 
-async def run(config: DatabaseConfig, user: str, password: str, keep: Callable[[str], None] | None = None) -> list[str]:
+async def run(
+    config: DatabaseConfig, user: str, password: str, keep: Keep | None = None, keep_desk: Keep | None = None
+) -> list[str]:
     """Migrate, and let the service's role log in by IAM; returns what was applied.
 
-    `keep` takes the publisher's new login, as the Data API wants it; None: there is no publisher.
+    `keep` takes the publisher's new login, as the Data API wants it, and `keep_desk` the desk's; None: there is none.
 
     Raises:
         SchemaError: see `migrate`.
@@ -45,7 +50,8 @@ async def run(config: DatabaseConfig, user: str, password: str, keep: Callable[[
     try:
         applied = await migrate(connection)
         await _let_in(connection, config.user)
-        await _let_publisher_in(connection, keep)
+        await _let_function_in(connection, PUBLISHER, keep)
+        await _let_function_in(connection, DESK, keep_desk)
         return applied
     finally:
         await connection.close()
@@ -82,14 +88,14 @@ async def _let_in(connection: asyncpg.Connection, role: str) -> None:
         await connection.execute(f'GRANT rds_iam TO "{role}"')
 
 
-async def _let_publisher_in(connection: asyncpg.Connection, keep: Callable[[str], None] | None) -> None:
-    """A new password for the publisher, or none at all. The server hears a proof of it alone: it logs statements."""
+async def _let_function_in(connection: asyncpg.Connection, role: str, keep: Keep | None) -> None:
+    """A new password for it, or none at all. The server hears a proof of it alone: it logs statements."""
     if keep is None:
-        await connection.execute(f"ALTER ROLE {PUBLISHER} NOLOGIN PASSWORD NULL")
+        await connection.execute(f"ALTER ROLE {role} NOLOGIN PASSWORD NULL")
         return
     password = secrets.token_urlsafe(32)
-    await connection.execute(f"ALTER ROLE {PUBLISHER} LOGIN PASSWORD '{scram(password, secrets.token_bytes(16))}'")
-    keep(json.dumps({"username": PUBLISHER, "password": password}))
+    await connection.execute(f"ALTER ROLE {role} LOGIN PASSWORD '{scram(password, secrets.token_bytes(16))}'")
+    keep(json.dumps({"username": role, "password": password}))
 
 
 def scram(password: str, salt: bytes) -> str:
@@ -101,8 +107,8 @@ def scram(password: str, salt: bytes) -> str:
     return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{salt64}${stored64}:{server64}"
 
 
-def _keeper(secret_arn: str) -> Callable[[str], None] | None:
-    """Lays the publisher's login into its secret; None where there is none."""
+def _keeper(secret_arn: str) -> Keep | None:
+    """Lays a function's login into its secret; None where there is none."""
     if not secret_arn:
         return None
 
@@ -130,8 +136,9 @@ def main() -> None:
     try:
         config = database(values, "DATABASE_SERVICE_USER")
         secret, publisher = values.text("DATABASE_SECRET"), values.text("PUBLISHER_SECRET_ARN", "")
+        desk = values.text("DESK_SECRET_ARN", "")
         values.check()
-        applied = asyncio.run(run(config, *_login(secret), _keeper(publisher)))
+        applied = asyncio.run(run(config, *_login(secret), _keeper(publisher), _keeper(desk)))
     except Exception as error:
         telemetry.failed(error, datetime.now(UTC))
         sys.exit(1)

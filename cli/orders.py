@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -15,6 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
+from cli.desk import Target
 from cli.exits import Exit, Trouble
 from workers.desk.proof import BODY, CONTENT_TYPE, ORDER_HEADER, order_digest
 from workers.domain.desk import Item, Order, Role
@@ -24,39 +25,26 @@ SECONDS = 70
 """For an answer: longer than a function may take."""
 
 
-class Orders(Protocol):
-    """Who takes orders for the desk."""
-
-    async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What became of it: the request as it stands now.
-
-        Raises:
-            Trouble: it was refused, and why.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class DeskCalls:
     """Calls the functions of a stack."""
 
-    stack: str
-    region: str
-    functions: Mapping[str, str]
-    """By role."""
+    target: Target
 
     async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        name = self.functions.get(role)
+        name = self.target.functions.get(role)
         if name is None:
             raise Trouble(
-                f"stack {self.stack} has no desk function {role}", "bring it up again with `pulumi up`", Exit.NO_ACCESS
+                f"stack {self.target.stack} has no desk function {role}",
+                "bring it up again with `pulumi up`",
+                Exit.NO_ACCESS,
             )
         return await asyncio.to_thread(self._order, name, role, action, payload)
 
     def _order(self, name: str, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        digest = order_digest(self.stack, self.region, role, action, payload)
-        event = {"action": action, "payload": payload, "proof": proof(self.region, digest)}
-        config = Config(region_name=self.region, read_timeout=SECONDS, retries={"mode": "standard"})
+        digest = order_digest(self.target.stack, self.target.region, role, action, payload)
+        event = {"action": action, "payload": payload, "proof": proof(self.target.region, digest)}
+        config = Config(region_name=self.target.region, read_timeout=SECONDS, retries={"mode": "standard"})
         client = boto3.client("lambda", config=config)
         answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode())
         told = json.loads(answer["Payload"].read() or b"null")
@@ -71,9 +59,7 @@ class DeskCalls:
             if told.get("unproven"):
                 fix = "sign in as yourself, by IAM Identity Center (`aws sso login`): docs/desk.md"
             raise Trouble(str(told["refused"]), fix, Exit.REFUSED)
-        request = told["request"]
-        assert isinstance(request, dict)
-        return request
+        return dict(told["request"])
 
 
 def proof(region: str, digest: str) -> dict[str, str | None]:
