@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -30,6 +30,7 @@ from workers.desk.proof import SSO_PATH, Answer, People, Proof, Sts, Unproven, o
 from workers.desk.service import Desk, DeskStore
 from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
+from workers.domain.ports import Clock
 from workers.domain.transitions import Refused
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.dynamodb_desk import DynamoDbDesk
@@ -59,7 +60,7 @@ class App:
     limits: Limits
     people: People
     sts: Sts
-    clock: SystemClock
+    clock: Clock
     telemetry: Telemetry
     loop: asyncio.AbstractEventLoop
 
@@ -182,26 +183,25 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ConfigError: the environment is not complete.
         BotoCoreError, StoreError: AWS can't be asked; what was begun is taken up again by the next call.
     """
-    here = app()
-    now, ends = here.clock.now(), monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE.total_seconds()
+    ends = monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE.total_seconds()
+    return app().loop.run_until_complete(take(app(), event, lambda: monotonic() < ends))
+
+
+async def take(here: App, event: Mapping[str, Any], time_left: Callable[[], bool]) -> dict[str, Any]:
+    """One order: who gives it is proven first, and nothing of it is looked at in the store before."""
 
     def tell(name: str, **fields: object) -> None:
         here.telemetry.event(name, here.clock.now(), **fields)
 
+    person = None
     try:
         action, payload = event.get("action"), event.get("payload")
         if not isinstance(action, str) or not isinstance(payload, dict) or len(json.dumps(payload)) > MOST_PAYLOAD:
             raise Refused("an order has an action and a payload")
         digest = order_digest(here.stack, here.region, here.role, action, payload)
-        person = prove(Proof.of(event.get("proof")), digest, here.region, now, here.sts, here.people)
+        person = prove(Proof.of(event.get("proof")), digest, here.region, here.clock.now(), here.sts, here.people)
+        desk = Desk(here.stack, here.store, here.clock, here.policy, here.limits, tell, time_left)
+        return {"request": await desk.do(here.role, person, action, payload)}
     except (Unproven, Refused) as refused:
-        tell("desk refused", role=here.role.value, why=str(refused))
-        return {"refused": str(refused), "unproven": isinstance(refused, Unproven)}
-    desk = Desk(
-        here.stack, here.store, here.clock, here.policy, here.limits, tell, time_left=lambda: monotonic() < ends
-    )
-    try:
-        return {"request": here.loop.run_until_complete(desk.do(here.role, person, action, payload))}
-    except Refused as refused:
         tell("desk refused", role=here.role.value, by=person, why=str(refused))
-        return {"refused": str(refused), "unproven": False}
+        return {"refused": str(refused), "unproven": isinstance(refused, Unproven)}
