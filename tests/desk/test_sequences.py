@@ -245,10 +245,14 @@ def go_on(world: World) -> None:
 
 
 def crash(world: World) -> None:
-    """The next application ends in the middle."""
+    """The next application ends in the middle, and is taken up again now or later."""
+    ask(world)
     world.desk.after = world.chance.randint(0, 2)
     approve(world)
     world.desk.after = None
+    for id_ in world.agreed:
+        if world.chance.random() < 0.7:
+            world.call(CHO, Role.CHECKER, "go on", {"id": id_})
 
 
 def time_passes(world: World) -> None:
