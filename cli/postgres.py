@@ -31,7 +31,7 @@ from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
 from workers.stores.postgres_desk import Asks, PostgresDesk
 
 VIEWER = "confirm_viewer"
-"""The database's role for this command (workers/migrations/0016_desk.sql) ..."""
+"""The database's role for this command (workers/migrations/0017_desk.sql) ..."""
 OPERATOR = "confirm_operator"
 """... and for an import (workers/migrations/0003_operator.sql)."""
 CANARY_USER = "confirm_canary"

@@ -175,7 +175,7 @@ class FargateCompute(pulumi.ComponentResource):
 
     def _desk_args(self) -> DeskArgs:
         """Both functions come through the Data API as one user, who moves what an approved request lists and nothing
-        else (workers/migrations/0016_desk.sql)."""
+        else (workers/migrations/0017_desk.sql)."""
         args = self._args
         may = [
             Statement(sid="AskTheDatabase", actions=("rds-data:ExecuteStatement",), resources=(args.cluster_arn,)),

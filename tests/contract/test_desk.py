@@ -143,6 +143,9 @@ def test_an_exit_is_made_once_and_told(both: Both, clock: FakeClock) -> None:
     records = run(both.desk.records(request.items))
     assert sorted(records) == ["a", "b"]
     assert [Item.seen(records[item.id]) for item in request.items] == list(request.items)
+    for before in seen:  # a field that is not read would be lost by the exit
+        for name in set(Transaction._fields) - {"history", "next_attempt_at", "lease_until"}:
+            assert getattr(records[before.id], name) == getattr(before, name), name
     now = clock.now() + timedelta(seconds=5)
     moves = [Move(records[id_], decide(records[id_], event_of(approval), now, POLICY)) for id_ in ("a", "b")]
     assert run(both.desk.exit(moves[:1])) == [True]

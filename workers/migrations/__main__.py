@@ -30,7 +30,7 @@ WAIT_SECONDS = 4.0
 PUBLISHER = "confirm_publisher"
 """The role that counts while no task runs (0007_publisher.sql)."""
 DESK = "confirm_desk"
-"""The role of the desk functions (0016_desk.sql)."""
+"""The role of the desk functions (0017_desk.sql)."""
 Keep = Callable[[str], None]
 SCRAM_ROUNDS = 4096  # PostgreSQL's own
 

@@ -43,7 +43,8 @@ SELECT CAST(json_build_object(
     'deadline', t.deadline, 'status', t.status, 'attempt', t.attempt, 'token', t.token,
     'first_sent_at', t.first_sent_at, 'last_sent_at', t.last_sent_at, 'settled_at', t.settled_at,
     'gateway_reference', t.gateway_reference, 'reason', t.reason, 'owner', t.owner, 'review_by', t.review_by,
-    'version', t.version, 'tries', t.tries, 'asked', t.asked, 'arrived_at', t.arrived_at,
+    'version', t.version, 'tries', t.tries, 'asked', t.asked, 'lost', t.lost,
+    'away_since', t.away_since, 'arrived_at', t.arrived_at,
     'line', (SELECT json_build_object('at', h.at, 'by', h.by, 'was', h.was, 'now', h.now, 'why', h.why,
                                       'cause', h.cause)
              FROM history h WHERE h.transaction_id = t.id AND h.version = w.version + 1)) AS text)
@@ -138,6 +139,7 @@ def _move(move: Move) -> dict[str, Any]:
         "first_sent_at": after.first_sent_at,
         "last_sent_at": after.last_sent_at,
         "settled_at": after.settled_at,
+        "away_since": after.away_since,
         "at": line.at,
     }
     return {
@@ -147,6 +149,7 @@ def _move(move: Move) -> dict[str, Any]:
         "attempt": after.attempt,
         "tries": after.tries,
         "asked": after.asked,
+        "lost": after.lost,
         "gateway_reference": after.gateway_reference,
         "reason": after.reason,
         "by": line.by,
@@ -188,9 +191,9 @@ def _record(row: Mapping[str, Any]) -> Transaction | None:
 
 _PLAIN = (
     *("id", "account", "amount", "currency", "attempt", "token", "gateway_reference", "reason", "owner", "version"),
-    *("tries", "asked"),
+    *("tries", "asked", "lost"),
 )
-_TIMES = ("created_at", "deadline", "first_sent_at", "last_sent_at", "settled_at", "review_by")
+_TIMES = ("created_at", "deadline", "first_sent_at", "last_sent_at", "settled_at", "review_by", "away_since")
 
 
 def _time(text: str | None) -> Any:

@@ -48,13 +48,15 @@ BEGIN
                 SELECT m.*
                 FROM jsonb_to_recordset(moves) AS m (
                     id text, version integer, status text, attempt integer, tries integer, asked integer,
+                    lost integer, away_since timestamptz,
                     due_at timestamptz, deadline timestamptz, first_sent_at timestamptz, last_sent_at timestamptz,
                     settled_at timestamptz, gateway_reference text, reason text, at timestamptz, by text, why text,
                     cause text
                 ) JOIN allowed USING (id, version)
             ), moved AS (
                 UPDATE transactions t
-                SET status = w.status, attempt = w.attempt, tries = w.tries, asked = w.asked, due_at = w.due_at,
+                SET status = w.status, attempt = w.attempt, tries = w.tries, asked = w.asked, lost = w.lost,
+                    away_since = w.away_since, due_at = w.due_at,
                     deadline = w.deadline, first_sent_at = w.first_sent_at, last_sent_at = w.last_sent_at,
                     settled_at = w.settled_at, gateway_reference = w.gateway_reference, reason = w.reason,
                     owner = NULL, review_by = NULL, lease_until = NULL, token = NULL, version = t.version + 1
