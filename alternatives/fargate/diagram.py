@@ -76,6 +76,7 @@ DIAGRAM = Diagram(
         ),
         shared.secret((3.05, 4.2)),
         shared.NAT,
+        shared.desk((6.2, 3.9), "secretsmanager/secret:Secret desk-login"),
         *shared.watchers("cloudwatch/eventRule:EventRule deployment-failed", "cloudwatch/eventTarget:EventTarget *"),
         shared.GATEWAY,
         shared.PRODUCERS,
@@ -96,6 +97,8 @@ DIAGRAM = Diagram(
         Edge("nat", "gateway", "ask, confirm:\none key each", at=(7.1, 2.25), outside=True),
         Edge("producers", "database", "INSERT", via=[(5.3, 6.1)], at=(2.6, 6.1), outside=True),
         Edge("operators", "database", via=[(8.0, 6.1), (5.5, 6.1)], kind="aside", outside=True),
+        Edge("operators", "desk", "ask, approve", via=[(7.5, 7.0), (7.5, 3.9)], at=(7.5, 4.8), outside=True),
+        Edge("desk", "database", "exits", via=[(6.2, 5.0)], at=(6.0, 4.7), kind="data"),
         *shared.OUTSIDE,
     ),
 )

@@ -32,7 +32,20 @@ def frames(vpc_ends: float) -> tuple[Group, ...]:
 
 GATEWAY = Node("gateway", (8.0, 2.25), "Payment gateway", "aws/general/generic-office-building", "yours")
 PRODUCERS = Node("producers", (0.6, 6.1), "Producers", "aws/general/traditional-server", "your systems")
-OPERATORS = Node("operators", (8.0, BAND), "Operators", "aws/general/users", "confirm status,\nshow, redrive")
+OPERATORS = Node("operators", (8.0, BAND), "Operators", "aws/general/users", "ask and approve:\ntwo people")
+
+
+def desk(at: Point, *also: str) -> Node:
+    """What alone takes transactions out of REVIEW."""
+    return Node(
+        "desk",
+        at,
+        "desk",
+        "aws/compute/lambda",
+        "maker, checker",
+        ("lambda/function:Function desk-*", "iam/role:Role desk-*", *also),
+    )
+
 
 NAT = Node("nat", (6.2, 2.25), "NAT", "aws/network/nat-gateway", "fixed addresses", ("ec2/eip:Eip egress-*",))
 
@@ -45,8 +58,8 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             (1.85, BAND),
             "Keys, access",
             "aws/security/key-management-service",
-            "KMS; operators'\npolicy",
-            ("kms/key:Key *", "kms/alias:Alias *", "iam/policy:Policy operators"),
+            "KMS; operators'\npolicies",
+            ("kms/key:Key *", "kms/alias:Alias *", "iam/policy:Policy operators*"),
             everywhere=True,
         ),
         Node(

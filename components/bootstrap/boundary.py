@@ -20,8 +20,7 @@ BOUNDARY: Sequence[Grant] = (
     Grant(
         "Tables",
         "dynamodb",
-        "BatchGetItem DescribeTable GetItem ListTagsOfResource PartiQLUpdate PutItem Query StartAwsBackupJob "
-        "UpdateItem",
+        "BatchGetItem DescribeTable ListTagsOfResource PartiQLUpdate PutItem Query StartAwsBackupJob UpdateItem",
         ["table/transactions-*"],
     ),
     Grant("Plans", "s3", "GetObject PutObject", ["plans-*/*"]),

@@ -220,7 +220,7 @@ class ServerlessCompute(pulumi.ComponentResource):
         """Both functions read the table and keep requests in it; the checker's alone writes transactions."""
         table, key = self._args.table_arn, self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt")
         keep = [
-            Statement(sid="ReadTheTable", actions=("dynamodb:BatchGetItem", "dynamodb:GetItem"), resources=(table,)),
+            Statement(sid="ReadTheTable", actions=("dynamodb:BatchGetItem",), resources=(table,)),
             self._read_index(),
             Statement(
                 sid="KeepRequests",

@@ -2,7 +2,8 @@
 
 Gaps: ministack checks a Lambda's calls and nobody else's: Step Functions, Scheduler, ECS and Lambda's own log lines act
 as the account's root. It checks a batch of PartiQL statements as one action on `*`, where AWS checks PartiQLUpdate and
-its like on each table; it knows no dynamodb:LeadingKeys; and http on this machine breaks every policy that wants TLS.
+its like on each table; it knows no dynamodb:LeadingKeys; it asks about a role without its path; and http on this machine
+breaks every policy that wants TLS.
 
 Only with enforcement (`Emulator(enforce_iam=True)`); else nobody is checked, as before. CONFIRM_ACCESS_LOG names the
 file that takes every check of a role: JSON Lines, the fields of `Check`.
@@ -86,6 +87,7 @@ def apply() -> None:
     iam_evaluator.evaluate, iam_evaluator.enforce = remembered, recorded
     iam_actions.dynamodb_transaction_checks = _each_statement(iam_actions.dynamodb_transaction_checks)
     iam_actions.dynamodb_service_context = lambda body: {**context(body), **leading_keys(_json(body))}
+    iam_actions.extract_resource_arn = _with_path(iam_actions.extract_resource_arn)
     app.pin_request_origin = lambda address, _secure: origin(address, True)
     _check_state_machines()
     _check_log_lines()
@@ -148,6 +150,23 @@ def _json(body: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+# --- IAM
+
+
+def _with_path(original: Callable[..., str]) -> Callable[..., str]:
+    """The ARN of a role as it is: with the path that it was made in."""
+
+    def arn(*given: Any, **more: Any) -> str:
+        from ministack.services import iam
+
+        found = original(*given, **more)
+        service, _, name = found.partition(":role/")
+        role = iam._roles.get_scoped(service.split(":")[4], None, name) if service.startswith("arn:aws:iam::") else None
+        return str(role["Arn"]) if role else found
+
+    return arn
 
 
 # --- services that act as a role

@@ -69,13 +69,13 @@ class Serverless(World):
             ],
         )
 
-    def confirm(self, *arguments: str) -> str:
-        """What the command prints, when an operator types it."""
+    def confirm(self, *arguments: str, role: str = OPERATORS, person: str = "somebody") -> str:
+        """What the command prints, when that person types it."""
         outputs = self.folder / "outputs.json"
         outputs.write_text(json.dumps(self.record.outputs))
         out = io.StringIO()
         with (
-            self.as_role(OPERATORS) as patch,
+            self.as_role(role, person) as patch,
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
             contextlib.suppress(SystemExit),

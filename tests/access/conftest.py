@@ -24,6 +24,7 @@ __all__ = ["service_postgres"]
 
 KEY = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:gateway-key-1234567"
 LOGIN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:publisher-login-1234567"
+DESK_LOGIN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:desk-login-1234567"
 SPEED = 60
 """A minute of the Scheduler lasts a second."""
 
@@ -67,7 +68,12 @@ def fargate(
 ) -> Iterator[Fargate]:
     """The recorded stack, without a task; the database is the tests' own."""
     user, password = service_postgres.url().split("//")[1].split("@")[0].split(":")
-    secrets = {KEY: "key-1", MASTER: json.dumps({"username": user, "password": password}), LOGIN: "{}"}
+    secrets = {
+        KEY: "key-1",
+        MASTER: json.dumps({"username": user, "password": password}),
+        LOGIN: "{}",
+        DESK_LOGIN: "{}",
+    }
     with (
         strict(tmp_path_factory.mktemp("strict")) as (emulator, log),
         place_on(service_postgres, gateway.url, tmp_path_factory.mktemp("place")) as place,

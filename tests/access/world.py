@@ -23,6 +23,12 @@ T = TypeVar("T")
 ROLE, POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
 FUNCTION, SECRET = "aws:lambda/function:Function", "aws:secretsmanager/secret:Secret"
 OPERATORS = "operators"
+VIEWER, MAKER, CHECKER = (f"operators-{role}" for role in ("viewer", "maker", "checker"))
+SITTING = (VIEWER, MAKER, CHECKER)
+"""Who sits at the desk, with a role of IAM Identity Center each."""
+PEOPLES = (OPERATORS, *SITTING)
+"""The policies of people, each on a role of its name."""
+SSO = "/aws-reserved/sso.amazonaws.com/eu-central-1/"
 MASTER = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!cluster-1-abcdef"
 """The recorded ARN of the database's managed secret."""
 
@@ -74,17 +80,19 @@ class World:
     # --- roles
 
     def policies(self) -> dict[str, list[dict[str, Any]]]:
-        """Logical name of each role (and of the operators' policy) -> its statements."""
+        """Logical name of each role (and of people's policies) -> its statements."""
         found = {one.name: one for one in self.record.all(POLICY)}
         found |= {one.name: one for one in self.record.all("aws:iam/policy:Policy")}
         return {name: json.loads(self.here(one.inputs["policy"]))["Statement"] for name, one in found.items()}
 
     def role(self, name: str) -> str:
         """Its ARN."""
-        return f"arn:aws:iam::{ACCOUNT}:role/{self.role_name(name)}"
+        return f"arn:aws:iam::{ACCOUNT}:role{SSO if name in SITTING else '/'}{self.role_name(name)}"
 
     def role_name(self, name: str) -> str:
-        return OPERATORS if name == OPERATORS else str(self.record.one(ROLE, name).outputs["name"])
+        if name in SITTING:
+            return f"AWSReservedSSO_{name}_0123456789abcdef"
+        return name if name in PEOPLES else str(self.record.one(ROLE, name).outputs["name"])
 
     def grant(self, name: str, statements: Sequence[dict[str, Any]]) -> None:
         """Let the role do this and nothing else."""
@@ -106,11 +114,11 @@ class World:
             self.grant(name, whole)
 
     @contextlib.contextmanager
-    def as_role(self, name: str) -> Iterator[pytest.MonkeyPatch]:
+    def as_role(self, name: str, session: str = "somebody") -> Iterator[pytest.MonkeyPatch]:
         """This process with the role's credentials; the role trusts services alone, so for once it trusts us."""
         self.client("iam").update_assume_role_policy(RoleName=self.role_name(name), PolicyDocument=PEOPLE)
-        made = self.client("sts").assume_role(RoleArn=self.role(name), RoleSessionName="somebody")["Credentials"]
-        if name != OPERATORS:
+        made = self.client("sts").assume_role(RoleArn=self.role(name), RoleSessionName=session)["Credentials"]
+        if name not in PEOPLES:
             trust = self.record.one(ROLE, name).inputs["assumeRolePolicy"]
             self.client("iam").update_assume_role_policy(RoleName=self.role_name(name), PolicyDocument=trust)
         with pytest.MonkeyPatch.context() as patch:
@@ -137,7 +145,9 @@ class World:
         iam = self.client("iam")
         for role in self.record.all(ROLE):
             iam.create_role(RoleName=role.outputs["name"], AssumeRolePolicyDocument=role.inputs["assumeRolePolicy"])
-        iam.create_role(RoleName=OPERATORS, AssumeRolePolicyDocument=PEOPLE)
+        for name in PEOPLES:
+            path = SSO if name in SITTING else "/"
+            iam.create_role(RoleName=self.role_name(name), Path=path, AssumeRolePolicyDocument=PEOPLE)
         for name, statements in self.policies().items():
             self.grant(name, statements)
         for group in self.record.all("aws:cloudwatch/logGroup:LogGroup"):

@@ -18,7 +18,7 @@ from workers.domain.transaction import CANARY
 
 Complaints = Iterator[str]
 
-SHARED = ("encryption", "datastore", "network", "compute", "observability", "operators", "queries")
+SHARED = ("encryption", "datastore", "network", "compute", "observability", "operators", "queries", "desk")
 COMPONENTS = {
     "serverless": {*SHARED},
     "fargate": {*SHARED, "deployments", "scaling"},
@@ -37,16 +37,14 @@ COMPONENT_NAMES = {*COMPONENTS["serverless"], *COMPONENTS["fargate"], *OPTIONAL_
 COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 ONE_OFF = "pulumi-python:dynamic/confirm-transactions:OneOffTask"
 
+FUNCTIONS = ("plan", "confirm", "report", "publisher", "desk-maker", "desk-checker")
 NETWORK_FAULTS = ("zone-lost", "network-lost", "dynamodb-unreachable", "s3-unreachable", "images-unreachable")
 WILDCARDS = {
     # who, statement: why the resource cannot be named
-    **{(function, "Trace"): "X-Ray has no resources" for function in ("plan", "confirm", "report", "publisher")},
+    **{(function, "Trace"): "X-Ray has no resources" for function in FUNCTIONS},
     ("state-machine", "Trace"): "X-Ray has no resources",
     ("worker-task", "Trace"): "X-Ray has no resources",
-    **{
-        (function, "NetworkInterfaces"): "made by Lambda, nameless beforehand"
-        for function in ("plan", "confirm", "report", "publisher")
-    },
+    **{(function, "NetworkInterfaces"): "made by Lambda, nameless beforehand" for function in FUNCTIONS},
     ("state-machine", "DeliverLogs"): "log deliveries have no resources",
     ("flow-logs", "FindLogGroups"): "groups are listed as a whole",
     **{
@@ -86,6 +84,7 @@ VAULT = {
     "kms:DescribeKey",
 }  # fmt: skip
 READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
+DESK = {"iam:GetRole"}
 GRANTS = {
     "serverless": {
         "plan": EVERY_FUNCTION | {
@@ -101,6 +100,13 @@ GRANTS = {
             "logs:DeleteLogDelivery", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
             "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery", "xray:GetSamplingRules",
             "xray:GetSamplingTargets",
+        },
+        "desk-maker": EVERY_FUNCTION | DESK
+        | {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query", "kms:Decrypt"},
+        "desk-checker": EVERY_FUNCTION | DESK
+        | {
+            "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:Query",
+            "kms:Decrypt",
         },
         "scheduler": {"sqs:SendMessage", "states:StartExecution"},
         "backup": VAULT | {
@@ -121,6 +127,8 @@ GRANTS = {
         "experiment-all-tasks-stopped": STOP_TASKS,
         "experiment-database-restarted": DELIVER_LOGS | {"rds:DescribeDBInstances", "rds:RebootDBInstance"},
         "experiment-database-failover": DELIVER_LOGS | {"rds:DescribeDBClusters", "rds:FailoverDBCluster"},
+        "desk-maker": EVERY_FUNCTION | DESK | READ_SECRET | {"rds-data:ExecuteStatement"},
+        "desk-checker": EVERY_FUNCTION | DESK | READ_SECRET | {"rds-data:ExecuteStatement"},
         "publisher": EVERY_FUNCTION | READ_SECRET | {"rds-data:ExecuteStatement"},
         "scheduler": {"sqs:SendMessage", "lambda:InvokeFunction"},
         "backup": VAULT | {
@@ -544,7 +552,7 @@ def components_hold_everything(record: Record) -> Complaints:
     stack = next(resource.urn for resource in record.resources if resource.type == "pulumi:pulumi:Stack")
     found = {resource.type for resource in record.resources if resource.type.startswith(PROJECT)}
     modules = set(COMPONENTS[record.alternative])
-    if record.alternative == "fargate" and record.some(FUNCTION):
+    if record.alternative == "fargate" and any(one.name == "publisher" for one in record.some(FUNCTION)):
         modules.add(SLEEPERS_COMPONENT)
     modules |= {name for name in OPTIONAL_COMPONENTS if f"{PROJECT}:{name}:{name.capitalize()}" in found}
     wanted = {f"{PROJECT}:{module}:{module.capitalize()}" for module in modules}

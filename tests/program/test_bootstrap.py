@@ -291,6 +291,7 @@ EVIL = [
     ("ecs:ExecuteCommand", "task/confirm-transactions-fargate/1"),
     ("ssm:GetParameter", "parameter/all"),
     ("iam:CreateUser", "user/mallory"),
+    ("iam:GetRole", "role/admin"),
     ("sts:AssumeRole", "role/admin"),
 ]
 

@@ -10,7 +10,7 @@ import pytest
 
 from alternatives.serverless.stacks import LAYER
 from alternatives.settings import parse
-from analysis.graph import Record
+from analysis.graph import Record, Recorded
 from workers import config as worker_config
 from workers.canary import Canary
 from workers.stores.dynamodb import EXPIRES
@@ -20,15 +20,20 @@ OUTPUTS = {
     "alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket",
     "stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "noticeTopicArn",
     "dashboardName", "logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "mode",
-    "gatewayKeySecretArn", "reviewHours", "reviewOwner", "operatorPolicyArn",
+    "gatewayKeySecretArn", "reviewHours", "reviewOwner", "operatorPolicyArn", "deskFunctions", "deskPolicyArns",
 }  # fmt: skip
+
+
+def of_the_run(record: Record) -> list[Recorded]:
+    """Its functions: those of the desk are told other things (tests/desk)."""
+    return [one for one in record.all("aws:lambda/function:Function") if not one.name.startswith("desk-")]
 
 
 def test_the_outputs_are_those_that_command_and_demo_read(serverless: Record) -> None:
     assert set(serverless.outputs) == OUTPUTS
     assert all(serverless.outputs.values())
     assert set(serverless.outputs["functions"]) == {"plan", "confirm", "report"}
-    assert set(serverless.outputs["logGroups"]) == {"plan", "confirm", "report", "stateMachine"}
+    assert set(serverless.outputs["logGroups"]) == {"plan", "confirm", "report", "stateMachine", "desk"}
 
 
 # -- network
@@ -111,7 +116,7 @@ def test_contributor_insights_watch_table_and_index_for_throttled_keys_alone(rec
 
 
 def test_the_workers_understand_what_they_are_told(serverless: Record) -> None:
-    for function in serverless.all("aws:lambda/function:Function"):
+    for function in of_the_run(serverless):
         variables = function.inputs["environment"]["variables"]
         told = worker_config.read_lambda(variables)
         assert told.index == serverless.outputs["pendingIndexName"]
@@ -126,7 +131,7 @@ def test_plan_alone_sends_canaries_and_the_table_forgets_them_where_settings_say
         return {name: config.canary for name, config in configs(stack).items()}
 
     def configs(stack: str) -> dict[str, worker_config.LambdaConfig]:
-        functions = records[stack].all("aws:lambda/function:Function")
+        functions = of_the_run(records[stack])
         return {one.name: worker_config.read_lambda(one.inputs["environment"]["variables"]) for one in functions}
 
     canary = Canary("test-account", timedelta(minutes=5))
@@ -147,7 +152,7 @@ def test_the_rate_limit_is_not_divided_by_the_workers(records: dict[str, Record]
 
 def test_prod_keeps_concurrency_for_the_batches(records: dict[str, Record]) -> None:
     def reserved(stack: str) -> dict[str, Any]:
-        functions = records[stack].all("aws:lambda/function:Function")
+        functions = of_the_run(records[stack])
         return {f.name: f.inputs.get("reservedConcurrentExecutions") for f in functions}
 
     assert reserved("dev") == {"plan": None, "confirm": None, "report": None}
@@ -158,7 +163,7 @@ def test_prod_keeps_concurrency_for_the_batches(records: dict[str, Record]) -> N
 def test_the_lambdas_trace_through_the_layer_where_settings_name_one(records: dict[str, Record]) -> None:
     """It needs no right of its own: its exporter makes the calls for which each role has the statement Trace anyway."""
     for stack, layers, endpoint in (("extremes", [LAYER], "http://127.0.0.1:4318"), ("prod", None, "")):
-        functions = records[stack].all("aws:lambda/function:Function")
+        functions = of_the_run(records[stack])
         assert len(functions) == 3
         for function in functions:
             assert function.inputs.get("layers") == layers
@@ -176,7 +181,7 @@ def test_the_lambdas_trace_through_the_layer_where_settings_name_one(records: di
 def test_the_handlers_exist(serverless: Record) -> None:
     from workers.serverless import handlers
 
-    for function in serverless.all("aws:lambda/function:Function"):
+    for function in of_the_run(serverless):
         module, _, name = function.inputs["handler"].rpartition(".")
         assert module == handlers.__name__
         assert callable(getattr(handlers, name))

@@ -38,7 +38,7 @@ OUTPUTS = {
     "alternative", "environment", "region", "clusterName", "serviceName", "taskDefinitionArn", "repositoryUrl",
     "databaseHost", "databasePort", "databaseName", "databaseUser", "databaseClusterId", "databaseSecretArn",
     "alarmTopicArn", "noticeTopicArn", "dashboardName", "logGroups", "vpcId", "egressAddresses", "gatewayUrl",
-    "gatewayKeySecretArn", "mode", "reviewHours", "reviewOwner", "operatorPolicyArn",
+    "gatewayKeySecretArn", "mode", "reviewHours", "reviewOwner", "operatorPolicyArn", "deskFunctions", "deskPolicyArns",
 }  # fmt: skip
 SECRET = "aws:secretsmanager/secret:Secret"
 TASK = "aws:ecs/taskDefinition:TaskDefinition"
@@ -68,7 +68,7 @@ def statements(of: Record, role: str) -> dict[str, dict[str, Any]]:
 def test_the_outputs_are_those_that_command_and_demo_read(fargate: Record) -> None:
     assert set(fargate.outputs) == OUTPUTS
     assert all(fargate.outputs.values())
-    assert set(fargate.outputs["logGroups"]) == {"worker", "migrations"}
+    assert set(fargate.outputs["logGroups"]) == {"worker", "migrations", "desk"}
 
 
 # -- datastore
@@ -99,9 +99,9 @@ def test_capacity_and_instances_follow_the_settings(records: dict[str, Record]) 
             cluster.inputs["enableHttpEndpoint"],
         )
 
-    assert sizes("fargate-dev") == (0.5, 4, None, 1, False)
-    assert sizes("fargate-staging") == (0.5, 8, None, 2, False)
-    assert sizes("fargate-prod") == (2, 32, None, 2, False)
+    assert sizes("fargate-dev") == (0.5, 4, None, 1, True)
+    assert sizes("fargate-staging") == (0.5, 8, None, 2, True)
+    assert sizes("fargate-prod") == (2, 32, None, 2, True)
     assert sizes("fargate-asleep") == (0, 4, 300, 1, True)
     assert sizes("fargate-extremes") == (1, 256, None, 15, True)
     tiers = [instance.inputs["promotionTier"] for instance in records["fargate-prod"].all(INSTANCE)]
@@ -266,7 +266,7 @@ def test_the_publisher_has_a_login_of_its_own(records: dict[str, Record]) -> Non
     record = records["fargate-asleep"]
     login = record.one("aws:secretsmanager/secret:Secret", "publisher-login").outputs["arn"]
     assert statements(record, "publisher")["OwnLogin"]["Resource"] == [login]
-    assert statements(record, "migrations")["RenewThePublishersLogin"]["Resource"] == [login]
+    assert login in statements(record, "migrations")["RenewLogins"]["Resource"]
     task = record.one(TASK, "migrations").inputs
     assert task["taskRoleArn"].endswith(":role/migrations-1234567")
     (container,) = json.loads(task["containerDefinitions"])
@@ -275,10 +275,17 @@ def test_the_publisher_has_a_login_of_its_own(records: dict[str, Record]) -> Non
     assert migrations.inputs["triggers"]["publisher"] == login, "a stack that comes to need one runs them again"
 
 
-def test_the_migrations_have_no_role_of_their_own(fargate: Record) -> None:
-    """They call nothing of AWS, but to give a publisher a login."""
-    publisher = bool(fargate.some(FUNCTION))
-    assert ("taskRoleArn" in fargate.one(TASK, "migrations").inputs) == publisher
+def test_the_migrations_renew_logins_and_nothing_else(fargate: Record) -> None:
+    """They call nothing else of AWS."""
+    own = statements(fargate, "migrations")
+    logins = {one.outputs["arn"] for one in fargate.all(SECRET) if one.name in ("desk-login", "publisher-login")}
+    assert set(own) == {"RenewLogins", "SealLogins"}
+    assert set(own["RenewLogins"]["Resource"]) == logins
+    desk = fargate.one(SECRET, "desk-login").outputs["arn"]
+    (container,) = json.loads(fargate.one(TASK, "migrations").inputs["containerDefinitions"])
+    assert {"name": "DESK_SECRET_ARN", "value": desk} in container["environment"]
+    for role in ("desk-maker", "desk-checker"):
+        assert statements(fargate, role)["OwnLogin"]["Resource"] == [desk]
     assert fargate.one(TASK, "worker").inputs["taskRoleArn"].endswith(":role/worker-task-1234567")
     roles = {task.inputs["executionRoleArn"] for task in fargate.all(TASK)}
     assert len(roles) == 2
@@ -436,12 +443,12 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 def test_a_new_task_definition_alone_does_not_migrate_again(fargate: Record) -> None:
     (migrations,) = fargate.all("pulumi-python:dynamic/confirm-transactions:OneOffTask")
     (cluster,) = fargate.all(CLUSTER)
-    logins = [login.outputs["arn"] for login in fargate.some(SECRET) if login.name == "publisher-login"]
+    logins = {one.name.partition("-")[0]: one.outputs["arn"] for one in fargate.some(SECRET) if "login" in one.name}
     assert migrations.inputs["triggers"] == {
         "image": container(fargate, "migrations", "migrations")["image"],
         "migrations": artifact.digest("migrations/*.sql"),
         "database": cluster.outputs["clusterResourceId"],
-        **({"publisher": logins[0]} if logins else {}),
+        **logins,
     }
     assert migrations.inputs["taskDefinition"] == fargate.one(TASK, "migrations").outputs["arn"]
     assert migrations.inputs["logGroup"] == fargate.outputs["logGroups"]["migrations"]
@@ -516,12 +523,12 @@ def test_scaling_out_comes_long_before_the_alarm() -> None:
 
 def test_somebody_reports_the_backlog_when_no_task_runs(records: dict[str, Record]) -> None:
     for stack in ("fargate-dev", "fargate-prod"):
-        assert not records[stack].some(FUNCTION)
+        assert {one.name for one in records[stack].some(FUNCTION)} == {"desk-maker", "desk-checker"}
         assert not records[stack].some("aws:scheduler/schedule:Schedule")
     from workers import publisher
 
     for stack, rate in (("fargate-asleep", "rate(180 minutes)"), ("fargate-extremes", "rate(1 minute)")):
-        (function,) = records[stack].all(FUNCTION)
+        function = records[stack].one(FUNCTION, "publisher")
         (schedule,) = records[stack].all("aws:scheduler/schedule:Schedule")
         assert schedule.inputs["target"]["arn"] == function.outputs["arn"]
         assert schedule.inputs["scheduleExpression"] == rate
@@ -583,7 +590,7 @@ def test_a_switch_keeps_what_a_person_put_in_by_hand(records: dict[str, Record])
         return {
             resource.urn.split("::", 2)[2]
             for resource in records[stack].resources
-            if resource.type.rpartition(":")[2] in kept
+            if resource.type.rpartition(":")[2] in kept and resource.name != "desk-login"  # the migrations fill it
         }
 
     assert urns("prod") == urns("fargate-prod")

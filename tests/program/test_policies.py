@@ -26,7 +26,10 @@ KNOWN: set[tuple[str, str]] = {
     # AWS's own policy for Distributed Map names executions; the linter's data only knows Express ones
     ("aws:iam/rolePolicy:RolePolicy state-machine policy", "RESOURCE_MISMATCH"),
     # the linter's data for listing and reading executions knows only map runs and Express
-    ("aws:iam/policy:Policy operators policy", "RESOURCE_MISMATCH"),
+    *(
+        (f"aws:iam/policy:Policy operators{who} policy", "RESOURCE_MISMATCH")
+        for who in ("", "-viewer", "-maker", "-checker")
+    ),
     # the prefix lists of AWS's services belong to an account that is called `aws`
     *((f"aws:iam/rolePolicy:RolePolicy experiment-{name} policy", "INVALID_ARN") for name in NETWORK_FAULTS),
 }

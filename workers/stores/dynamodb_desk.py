@@ -37,7 +37,7 @@ class DynamoDbDesk:
         return await self._put(after, "#version = :version", {":version": {"N": str(before.version)}})
 
     async def request(self, id: str) -> Request | None:  # noqa: A002
-        item = (await self._call("get_item", Key=_key(id), ConsistentRead=True)).get("Item")
+        item = (await self.store._items([PREFIX + id], consistent=True)).get(PREFIX + id)
         return _read(item) if item else None
 
     async def requests(self, limit: int = MOST_OPEN) -> list[Request]:
@@ -46,11 +46,11 @@ class DynamoDbDesk:
             more, after = await self.store._page(SHARD, None, None, limit - len(keys), after)
             keys += more
         found: list[Request] = []
-        # one after the other: together they may be longer than an answer of BatchGetItem
+        # one after the other: so long a list may each be
         for _, id_ in keys:
-            item = (await self._call("get_item", Key={"id": {"S": id_}}, ConsistentRead=True)).get("Item")
+            item = (await self.store._items([id_], consistent=True)).get(id_, {})
             with contextlib.suppress(ValueError):
-                request = _read(item or {})
+                request = _read(item)
                 if request.state in (State.OPEN, State.APPROVED):
                     found.append(request)
         return found
