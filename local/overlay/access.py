@@ -2,7 +2,7 @@
 
 Gaps: ministack checks a Lambda's calls and nobody else's: Step Functions, Scheduler, ECS and Lambda's own log lines act
 as the account's root. It checks a batch of PartiQL statements as one action on `*`, where AWS checks PartiQLUpdate and
-its like on each table; it knows no dynamodb:LeadingKeys; it asks about a role without its path; and http on this machine
+its like on each table; it knows no dynamodb:LeadingKeys, and of a role no path; and http on this machine
 breaks every policy that wants TLS.
 
 Only with enforcement (`Emulator(enforce_iam=True)`); else nobody is checked, as before. CONFIRM_ACCESS_LOG names the
