@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from analysis.graph import Recorded
 from cli import main
-from tests.access.world import OPERATORS, World, until
+from local.processes import HOST
+from tests.access.world import OPERATORS, SECRET, World, until
 from tests.fakes import run
 from tests.service.harness import Harness
 from workers.clock import SystemClock
+from workers.config import DatabaseConfig
 from workers.domain.policy import Policy
 from workers.domain.transaction import Transaction, to_text
+from workers.migrations.__main__ import run as migrate
 from workers.stores.dynamodb import DynamoDbStore
 
 TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
@@ -177,12 +181,45 @@ class Fargate(World):
     """The service's tasks."""
 
     place: Harness | None = None
+    database: str = ""
+    """Address of the cluster's own, which the Data API asks, as its master."""
 
     def make(self) -> None:
         super().make()
+        self._cluster()
         self.client("ecs").create_cluster(clusterName=CLUSTER)
         for definition in self.record.all(TASK_DEFINITION):
             self._define(definition)
+
+    def _cluster(self) -> None:
+        """The desk's database, migrated, with the login of its functions."""
+        declared = self.record.one("aws:rds/cluster:Cluster", "database").inputs
+        cluster = self.client("rds").create_db_cluster(
+            DBClusterIdentifier=declared["clusterIdentifier"],
+            Engine=declared["engine"],
+            EngineVersion=declared["engineVersion"],
+            DatabaseName=declared["databaseName"],
+            MasterUsername=declared["masterUsername"],
+            ManageMasterUserPassword=True,
+            EnableHttpEndpoint=bool(declared["enableHttpEndpoint"]),
+        )["DBCluster"]
+        self.client("rds").create_db_instance(
+            DBInstanceIdentifier="one",
+            DBClusterIdentifier=declared["clusterIdentifier"],
+            DBInstanceClass="db.serverless",
+            Engine=declared["engine"],
+        )
+        secrets = self.client("secretsmanager")
+        master = json.loads(secrets.get_secret_value(SecretId=cluster["MasterUserSecret"]["SecretArn"])["SecretString"])
+        where = DatabaseConfig(HOST, int(cluster["Port"]), declared["databaseName"], "confirm_service")
+        login = self.here(self.record.one(SECRET, "desk-login").outputs["arn"])
+
+        def keep(text: str) -> None:
+            secrets.put_secret_value(SecretId=login, SecretString=text)
+
+        run(migrate(where, master["username"], master["password"], keep_desk=keep))
+        user = f"{master['username']}:{quote(master['password'], safe='')}"
+        self.database = f"postgresql://{user}@{HOST}:{cluster['Port']}/{declared['databaseName']}"
 
     def _define(self, definition: Recorded) -> None:
         containers = json.loads(self.here(definition.inputs["containerDefinitions"]))

@@ -30,13 +30,13 @@ SPEED = 60
 
 
 @contextlib.contextmanager
-def strict(folder: Path) -> Iterator[tuple[Emulator, Path]]:
+def strict(folder: Path, **options: Path) -> Iterator[tuple[Emulator, Path]]:
     """An emulator on which a role may do what its policies say, and its record. One for each stack: their names, as
     recorded, are partly the same."""
     log = folder / "checks.jsonl"
     environment = {LOG: str(log)}
     with Emulator(
-        folder, persist=False, scheduler_speed=SPEED, enforce_iam=True, extra_environment=environment
+        folder, persist=False, scheduler_speed=SPEED, enforce_iam=True, extra_environment=environment, **options
     ) as running:
         yield running, log
 
@@ -75,7 +75,7 @@ def fargate(
         DESK_LOGIN: "{}",
     }
     with (
-        strict(tmp_path_factory.mktemp("strict")) as (emulator, log),
+        strict(tmp_path_factory.mktemp("strict"), postgres=tmp_path_factory.mktemp("cluster")) as (emulator, log),
         place_on(service_postgres, gateway.url, tmp_path_factory.mktemp("place")) as place,
     ):
         changes = {

@@ -7,16 +7,17 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.access.alternatives import Fargate, Serverless
 from tests.access.desk import order
-from tests.access.test_access import served, worked
+from tests.access.test_access import worked
 from tests.access.world import CHECKER, MAKER, OPERATORS, VIEWER, World
 from tests.fakes import run
-from tests.service.conftest import store_in
+from workers.clock import SystemClock
 from workers.domain.causes import Cause, because
 from workers.domain.desk import Item, Role
 from workers.domain.policy import Policy
@@ -24,8 +25,9 @@ from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import SetAside, decide
 from workers.stores.dynamodb import DynamoDbStore
+from workers.stores.postgres import SESSION, PostgresStore
 
-__all__ = ["served", "worked"]
+__all__ = ["worked"]
 
 
 class Place:
@@ -36,16 +38,17 @@ class Place:
 
     def store(self, work: Any) -> Any:
         if isinstance(self.world, Fargate):
-            assert self.world.place
-            with store_in(self.world.place) as store:
-                return run(work(store))
+            return run(self._in_database(self.world.database, work))
         outputs = self.world.record.outputs
         table, index, shards = (outputs[name] for name in ("tableName", "pendingIndexName", "pendingShards"))
-        from workers.clock import SystemClock
-
         return run(
             work(DynamoDbStore(self.world.client("dynamodb"), table, index, int(shards), SystemClock(), Policy()))
         )
+
+    @staticmethod
+    async def _in_database(url: str, work: Any) -> Any:
+        async with asyncpg.create_pool(url, min_size=0, max_size=2, server_settings=SESSION) as pool:
+            return await work(PostgresStore(pool, Policy()))
 
     def lay(self, *ids: str) -> list[dict[str, Any]]:
         """On the desk; as items of a request."""
@@ -75,7 +78,6 @@ class Place:
 
 @pytest.fixture(params=["serverless", "fargate"])
 def place(request: pytest.FixtureRequest) -> Place:
-    request.getfixturevalue({"serverless": "worked", "fargate": "served"}[request.param])
     world: Serverless | Fargate = request.getfixturevalue(request.param)
     return Place(world)
 

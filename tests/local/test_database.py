@@ -133,7 +133,10 @@ def data_api(aws: Emulator, cluster: Mapping[str, Any]) -> None:
         ]
     ]
     assert 'relation "nothing" does not exist' in refusal("SELECT * FROM nothing")
-    assert "without parameters" in refusal("SELECT :n", parameters=[{"name": "n", "value": {"longValue": 1}}])
+    named = [{"name": name, "value": {"stringValue": text}} for name, text in (("more", "2"), ("n", "40"))]
+    sql = "SELECT CAST(:n AS integer) + :more::integer + CAST(:n AS integer)"
+    assert execute(sql, parameters=named)["records"] == [[{"longValue": 82}]]
+    assert "texts for parameters alone" in refusal("SELECT :n", parameters=[{"name": "n", "value": {"longValue": 1}}])
     where["database"] = "other"
     assert 'database "other" does not exist' in refusal("SELECT 1")
 
