@@ -193,12 +193,12 @@ class Fargate(World):
 
     def _cluster(self) -> None:
         """The desk's database, migrated, with the login of its functions."""
-        declared = self.record.one("aws:rds/cluster:Cluster", "database").inputs
+        declared, name = self.record.one("aws:rds/cluster:Cluster", "database").inputs, self.changes["DATABASE_NAME"]
         cluster = self.client("rds").create_db_cluster(
             DBClusterIdentifier=declared["clusterIdentifier"],
             Engine=declared["engine"],
             EngineVersion=declared["engineVersion"],
-            DatabaseName=declared["databaseName"],
+            DatabaseName=name,
             MasterUsername=declared["masterUsername"],
             ManageMasterUserPassword=True,
             EnableHttpEndpoint=bool(declared["enableHttpEndpoint"]),
@@ -211,7 +211,7 @@ class Fargate(World):
         )
         secrets = self.client("secretsmanager")
         master = json.loads(secrets.get_secret_value(SecretId=cluster["MasterUserSecret"]["SecretArn"])["SecretString"])
-        where = DatabaseConfig(HOST, int(cluster["Port"]), declared["databaseName"], "confirm_service")
+        where = DatabaseConfig(HOST, int(cluster["Port"]), name, "confirm_service")
         login = self.here(self.record.one(SECRET, "desk-login").outputs["arn"])
 
         def keep(text: str) -> None:
@@ -219,7 +219,7 @@ class Fargate(World):
 
         run(migrate(where, master["username"], master["password"], keep_desk=keep))
         user = f"{master['username']}:{quote(master['password'], safe='')}"
-        self.database = f"postgresql://{user}@{HOST}:{cluster['Port']}/{declared['databaseName']}"
+        self.database = f"postgresql://{user}@{HOST}:{cluster['Port']}/{name}"
 
     def _define(self, definition: Recorded) -> None:
         containers = json.loads(self.here(definition.inputs["containerDefinitions"]))

@@ -30,13 +30,13 @@ SPEED = 60
 
 
 @contextlib.contextmanager
-def strict(folder: Path, **options: Path) -> Iterator[tuple[Emulator, Path]]:
+def strict(folder: Path, postgres: Path | None = None) -> Iterator[tuple[Emulator, Path]]:
     """An emulator on which a role may do what its policies say, and its record. One for each stack: their names, as
     recorded, are partly the same."""
     log = folder / "checks.jsonl"
     environment = {LOG: str(log)}
     with Emulator(
-        folder, persist=False, scheduler_speed=SPEED, enforce_iam=True, extra_environment=environment, **options
+        folder, persist=False, scheduler_speed=SPEED, enforce_iam=True, extra_environment=environment, postgres=postgres
     ) as running:
         yield running, log
 
