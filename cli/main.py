@@ -34,7 +34,7 @@ from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
 from workers.canary import made
 from workers.desk.service import told
-from workers.domain.desk import Order, Request, Role, State
+from workers.domain.desk import Order, Request, Role, Stage
 from workers.domain.rules import ID
 from workers.domain.transaction import CANARY, Status, Transaction, utc
 
@@ -217,9 +217,9 @@ def approve(
                 Exit.REFUSED,
             )
         order = {"id": found.id, "digest": found.digest}
-        action = "go on" if found.state is State.APPROVED else "approve"
+        action = "go on" if found.state is Stage.APPROVED else "approve"
         result = await desk.orders.order(Role.CHECKER, action, order)
-        while result["state"] == State.APPROVED:
+        while result["state"] == Stage.APPROVED:
             render.progress(result)
             result = await desk.orders.order(Role.CHECKER, "go on", {"id": found.id})
         return result

@@ -35,7 +35,7 @@ class DeskArgs:
     """What people need who look, and nothing else."""
 
 
-class Desk(pulumi.ComponentResource):
+class DeskFunctions(pulumi.ComponentResource):
     """Four eyes that are two people.
 
     Creates: the functions `desk-maker` and `desk-checker` with a role each and one log group, and managed policies for

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.memory_store import MemoryStore
-from workers.domain.desk import MOST_OPEN, Item, Request, State, from_document, to_document
+from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction
 
@@ -39,7 +39,7 @@ class MemoryDesk:
         for one in self.kept.values():
             with contextlib.suppress(ValueError):
                 found.append(from_document(one))
-        waiting = [one for one in found if one.state in (State.OPEN, State.APPROVED)]
+        waiting = [one for one in found if one.state in (Stage.OPEN, Stage.APPROVED)]
         return sorted(waiting, key=lambda one: (one.ends_at, one.id))[:limit]
 
     async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:

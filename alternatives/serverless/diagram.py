@@ -101,7 +101,7 @@ DIAGRAM = Diagram(
         Edge("producers", "table", "PutItem", via=[(5.3, 6.1)], at=(2.6, 6.1), outside=True),
         Edge("operators", "table", "", via=[(8.0, 6.1), (5.5, 6.1)], kind="aside", outside=True),
         Edge("operators", "desk", "ask, approve", via=[(7.5, 7.0), (7.5, 3.55)], at=(7.5, 4.6), outside=True),
-        Edge("desk", "table", "exits", via=[(6.2, 4.2), (5.6, 4.2)], at=(5.9, 4.2), kind="data"),
+        Edge("desk", "table", via=[(6.2, 4.2), (5.6, 4.2)], kind="data"),
         *shared.OUTSIDE,
     ),
 )

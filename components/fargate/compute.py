@@ -13,7 +13,7 @@ from components.account import Account
 from components.aurora import migrations
 from components.aurora.datastore import CANARY, DATABASE, OPERATOR, SERVICE, VIEWER, AuroraDatastore, Connection
 from components.aurora.migrations import MIGRATIONS, MigrationsArgs
-from components.desk import CHECKER, MAKER, Desk, DeskArgs
+from components.desk import CHECKER, MAKER, DeskArgs, DeskFunctions
 from components.encryption import Encryption
 from components.fargate import containers
 from components.fargate.containers import COLLECTOR, SERVICE_NAME, WORKER
@@ -96,7 +96,7 @@ class FargateCompute(pulumi.ComponentResource):
     task_definition: aws.ecs.TaskDefinition
     migrations: OneOffTask
     service: aws.ecs.Service
-    desk: Desk
+    desk: DeskFunctions
     desk_login: aws.secretsmanager.Secret
 
     def __init__(self, name: str, args: FargateComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -153,7 +153,7 @@ class FargateCompute(pulumi.ComponentResource):
         Scaling("scaling", ScalingArgs(args.settings, args.account, args.metrics, self.service), inside(self))
         # what the command `confirm` needs of AWS; the rest is the database's to say (0003_operator.sql)
         operators = Operators("operators", OperatorsArgs([args.database.may_log_in(OPERATOR)]), inside(self))
-        self.desk = Desk("desk", self._desk_args(), inside(self))
+        self.desk = DeskFunctions("desk", self._desk_args(), inside(self))
         groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)} | {"desk": self.desk.log_group}
         Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from components import iam, worker
 from components.account import Account
 from components.bucket import seal
-from components.desk import CHECKER, MAKER, Desk, DeskArgs
+from components.desk import CHECKER, MAKER, DeskArgs, DeskFunctions
 from components.encryption import Encryption
 from components.foundation import Foundation, Outputs, inside
 from components.iam import Statement
@@ -77,7 +77,7 @@ class ServerlessCompute(pulumi.ComponentResource):
     machine: aws.sfn.StateMachine
     group: aws.scheduler.ScheduleGroup
     schedule: aws.scheduler.Schedule
-    desk: Desk
+    desk: DeskFunctions
     dead_letters: aws.sqs.Queue
 
     def __init__(self, name: str, args: ServerlessComputeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -103,7 +103,7 @@ class ServerlessCompute(pulumi.ComponentResource):
         self.dead_letters = worker.dead_letter_queue(self)
         self.group, self.schedule = self._schedule()
         operators = Operators("operators", OperatorsArgs(self._operators_may()), inside(self))
-        self.desk = Desk("desk", self._desk_args(), inside(self))
+        self.desk = DeskFunctions("desk", self._desk_args(), inside(self))
         groups = {function: self.log_groups[function] for function in FUNCTIONS} | {"desk": self.desk.log_group}
         Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
@@ -221,7 +221,6 @@ class ServerlessCompute(pulumi.ComponentResource):
         table, key = self._args.table_arn, self._use_key("OpenTheTable", "dynamodb", "kms:Decrypt")
         keep = [
             Statement(sid="ReadTheTable", actions=("dynamodb:BatchGetItem",), resources=(table,)),
-            self._read_index(),
             Statement(
                 sid="KeepRequests",
                 actions=("dynamodb:PutItem",),
@@ -240,7 +239,7 @@ class ServerlessCompute(pulumi.ComponentResource):
                 "INDEX_NAME": INDEX,
                 "PENDING_SHARDS": str(self._settings.part(TableSettings).pending_shards),
             },
-            may={MAKER: keep, CHECKER: [*keep, exits]},
+            may={MAKER: [*keep, self._read_index()], CHECKER: [*keep, exits]},
             viewers_may=self._viewers_may(),
         )
 

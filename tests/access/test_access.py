@@ -22,11 +22,13 @@ from analysis.permissions import grants, unseen
 from local.overlay.access import Check, statements
 from tests.access.alternatives import Fargate, Serverless
 from tests.access.authorization import Principal, Question, ask
+from tests.access.desk import order
 from tests.access.world import CHECKER, MAKER, OPERATORS, VIEWER, World, until
 from tests.fakes import run
 from tests.service.conftest import store_in
 from tests.telemetry.gateway import LeakyGateway, Reply
 from workers.database.login import iam_token
+from workers.domain.desk import Role
 from workers.domain.transaction import CANARY, Transaction
 
 Statements = Sequence[dict[str, Any]]
@@ -67,12 +69,19 @@ STARTING = (
     ("migrations-execution", "PullTheImage"),
     ("migrations-execution", "WriteLogs"),
 )
+DESK = ("KnowIdentityCenter", "WriteLogs")
+LOOKING = ("ReadTransactions", "ReadTheIndex", "FindTheLastRun", "ReadRuns")
 AFTER_A_FAILURE = ("scheduler", "BuryDeadLetters")
 """Nothing asks for it while all is well."""
 ELSEWHERE = {
     # proven by tests of their own, below
     "serverless": {("scheduler", "StartRun"), ("scheduler", "BuryDeadLetters"), ("confirm", "RunLock")}
-    | {("confirm", "ShareTheRateLimit")},
+    | {("confirm", "ShareTheRateLimit")}
+    # tests/access/test_desk.py
+    | {(f"desk-{role}", sid) for role in ("maker", "checker") for sid in (*DESK, "ReadTheTable", "KeepRequests")}
+    | {("desk-maker", "ReadTheIndex"), ("desk-checker", "MakeExits"), (MAKER, "CallTheDesk"), (CHECKER, "CallTheDesk")}
+    # the same as the operators'
+    | {(role, sid) for role in (VIEWER, MAKER, CHECKER) for sid in LOOKING},
     "fargate": {
         ("migrations", "RenewLogins"),
         ("worker-payments", "GatewayKey"),
@@ -83,6 +92,10 @@ ELSEWHERE = {
         ("scheduler", "BuryDeadLetters"),
         ("publisher", "AskTheDatabase"),
         ("publisher", "WriteLogs"),
+        *((f"desk-{role}", sid) for role in ("maker", "checker") for sid in (*DESK, "AskTheDatabase")),
+        *((role, "LogInToTheDatabase") for role in (VIEWER, MAKER, CHECKER)),
+        (MAKER, "CallTheDesk"),
+        (CHECKER, "CallTheDesk"),
     },
 }
 
@@ -146,6 +159,17 @@ def two_people(serverless: Serverless, id_: str) -> None:
     assert "1 of 1 done, 0 left out" in done, done
 
 
+def sit_down(fargate: Fargate) -> None:
+    """One asks, another approves: of what is not there, which is enough for all that the functions call."""
+    item = {"id": "gone", "version": 1, "amount": 1, "currency": "USD"}
+    payload = {"id": "0" * 32, "order": {"kind": "redrive", "why": "w"}, "items": [item]}
+    asked = order(fargate, MAKER, "ana@example.com", Role.MAKER, "ask", payload)
+    assert asked == {"refused": "there is no transaction gone"}
+    approval = {"id": "0" * 32, "digest": "0" * 64}
+    decided = order(fargate, CHECKER, "ben@example.com", Role.CHECKER, "approve", approval)
+    assert "there is no request" in decided["refused"]
+
+
 @pytest.fixture(scope="session")
 def served(fargate: Fargate) -> list[Check]:
     """Migrations, a worker that confirms, the publisher by its schedule; what roles asked for meanwhile."""
@@ -160,6 +184,7 @@ def served(fargate: Fargate) -> list[Check]:
     fargate.schedule()
     until(lambda: used(fargate.checks()[before:], fargate, "publisher", "logs:PutLogEvents"))
     fargate.unschedule()
+    sit_down(fargate)
     return fargate.checks()[before:]
 
 
@@ -189,7 +214,7 @@ def test_every_grant_of_the_scheduled_run_is_used(serverless: Serverless, worked
 def test_every_grant_of_the_service_is_used(fargate: Fargate, served: list[Check]) -> None:
     tokens = [
         Check(fargate.role_name(role), "rds-db:connect", connects_to(fargate, role), {}, True)
-        for role in ("worker-payments", OPERATORS)
+        for role in ("worker-payments", OPERATORS, VIEWER, MAKER, CHECKER)
     ]
     _each_is_used(fargate, [*served, *tokens], {*STARTING, *ELSEWHERE["fargate"]})
 
@@ -414,7 +439,7 @@ def test_a_neighbour_in_the_task_cannot_become_the_worker(fargate: Fargate, serv
 
 def connects_to(fargate: Fargate, role: str) -> str:
     """The database user that the role's own token asks for. The database checks it on AWS; here we read it."""
-    user = {"worker-payments": "confirm_service", OPERATORS: "confirm_operator"}[role]
+    user = {"worker-payments": "confirm_service", OPERATORS: "confirm_operator"}.get(role, "confirm_viewer")
     cluster = fargate.record.one("aws:rds/cluster:Cluster", "database").outputs["clusterResourceId"]
     with fargate.as_role(role):
         token = iam_token(SimpleNamespace(host="db", port=5433, user=user), boto3.client("rds"))()  # type: ignore[arg-type]
@@ -423,14 +448,16 @@ def connects_to(fargate: Fargate, role: str) -> str:
     return f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:{cluster}/{asked['DBUser']}"
 
 
-@pytest.mark.parametrize("role", ["worker-payments", OPERATORS])
+@pytest.mark.parametrize("role", ["worker-payments", OPERATORS, VIEWER, MAKER, CHECKER])
 def test_each_logs_in_to_the_database_as_its_own_user_alone(fargate: Fargate, role: str) -> None:
     granted = fargate.policies()[role]
     own = Check(role, "rds-db:connect", connects_to(fargate, role), {}, True)
     rest = [one for one in granted if one["Sid"] != "LogInToTheDatabase"]
     assert allows(granted, own)
     assert not allows(rest, own)
-    for user in {"confirm_service", "confirm_operator", "confirm_admin"} - {own.resource.rpartition("/")[2]}:
+    for user in {"confirm_service", "confirm_operator", "confirm_viewer", "confirm_desk", "confirm_admin"} - {
+        own.resource.rpartition("/")[2]
+    }:
         other = f"{own.resource.rpartition('/')[0]}/{user}"
         assert not allows(granted, Check(role, "rds-db:connect", other, {}, True))
 

@@ -225,6 +225,15 @@ def test_the_desk_needs(serverless: Serverless, worked: list[Any], function: str
     assert place.find(id_).status is Status.REVIEW
 
 
+@pytest.mark.parametrize("sid", ["KnowIdentityCenter", "AskTheDatabase"])
+def test_the_desk_needs_on_fargate(fargate: Fargate, sid: str) -> None:
+    place = Place(fargate)
+    request = place.request(new("needs"))
+    with fargate.without("desk-checker", sid):
+        assert "refused" in approve(place, request, "ben@example.com")
+    assert approve(place, request, "ben@example.com")["state"] == "done"
+
+
 @pytest.mark.parametrize("role", [MAKER, CHECKER])
 def test_people_need_to_call(serverless: Serverless, worked: list[Any], role: str) -> None:
     with serverless.without(role, "CallTheDesk"), pytest.raises(ClientError, match="AccessDenied"):

@@ -131,7 +131,7 @@ class OrdersOf:
 
     async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         here = self.cli
-        desk = desk_service.Desk(
+        desk = desk_service.FourEyes(
             "stack", self.requests, here.clock, here.target.policy, here.limits, lambda *_, **__: None, here.time_left
         )
         try:

@@ -7,7 +7,7 @@ import json
 import ssl
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,18 +20,23 @@ from botocore.exceptions import NoCredentialsError
 from cli import postgres as desk
 from cli.desk import Target
 from cli.exits import Exit, Trouble
-from cli.postgres import DatabaseAccess
+from cli.orders import DeskCalls
+from cli.postgres import DatabaseAccess, asking
 from local.postgres import Postgres
 from local.processes import ROOT
 from tests.cli.conftest import TARGET, Confirm, make_database
 from tests.contract.conftest import bring_in
+from workers.clock import SystemClock
+from workers.desk.service import FourEyes
 from workers.domain.causes import Cause, because
+from workers.domain.desk import Limits, Role
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable
 from workers.domain.policy import Policy
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, decide
-from workers.stores.postgres import PostgresStore
+from workers.stores.postgres import SESSION, PostgresStore
+from workers.stores.postgres_desk import PostgresDesk
 
 HEADER = "id,account,amount_minor,currency"
 PASSWORD = "of-the-operator"
@@ -209,12 +214,24 @@ def test_only_the_end_of_the_history_is_read(stack: Stack, run: Confirm, monkeyp
     assert not any("Seq Scan on history" in row[0] for row in plan)
 
 
-def test_review_and_redrive_as_the_operator(stack: Stack, run: Confirm) -> None:
+def test_review_and_redrive(stack: Stack, run: Confirm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command's own way to the database; the functions are played here (tests/access has them as they are)."""
+
+    async def order(_: DeskCalls, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with asyncpg.create_pool(stack.master, min_size=0, server_settings=SESSION) as pool:
+            desk = FourEyes("s", PostgresDesk(asking(pool)), SystemClock(), Policy(), Limits(), lambda *_, **__: None)
+            return await desk.do(role, {Role.MAKER: "ana", Role.CHECKER: "ben"}[role], action, payload)
+
+    monkeypatch.setattr(DeskCalls, "order", order)
     stack.add("lost")
     stack.settle({"lost": done(amount=7)})
     code, out, err = run("review", "--json")
     assert [row["id"] for row in json.loads(out)["review"]] == ["lost"], err
-    code, out, err = run("redrive", "lost", "--by", "ana", "--approved-by", "ben", "--why", "amount was mended")
+    code, out, err = run("redrive", "lost", "--why", "amount was mended", "--json")
+    assert code == Exit.OK, err
+    request = json.loads(out)["id"]
+    assert request[:12] in run("requests")[1]
+    code, out, err = run("approve", request[:12])
     assert code == Exit.OK, err
     value = json.loads(run("show", "lost", "--json")[1])
     assert value["status"] == "PENDING"

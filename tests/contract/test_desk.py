@@ -24,7 +24,7 @@ from workers.domain.desk import (
     Order,
     Outcome,
     Request,
-    State,
+    Stage,
     approved,
     event_of,
     is_done_by,
@@ -93,7 +93,7 @@ def test_a_request_is_kept_as_it_is(both: Both) -> None:
     found = run(both.desk.request(ID))
     assert found == done
     assert found is not None
-    assert (found.state, found.left_out()) == (State.DONE, [("b", Outcome.CHANGED)])
+    assert (found.state, found.left_out()) == (Stage.DONE, [("b", Outcome.CHANGED)])
 
 
 def test_an_id_is_taken_once(both: Both) -> None:
@@ -112,7 +112,7 @@ def test_of_two_changes_at_once_one_stands(both: Both) -> None:
     assert not run(both.desk.replace(request, approved(request, "ben", request.digest, START)))
     kept = run(both.desk.request(ID))
     assert kept is not None
-    assert kept.state is State.WITHDRAWN
+    assert kept.state is Stage.WITHDRAWN
 
 
 def test_the_longest_list_fits(both: Both) -> None:
@@ -192,7 +192,7 @@ def test_what_has_left_review_does_not_leave_it_again(both: Both, clock: FakeClo
 def test_what_the_rules_cannot_have_made_is_not_believed(both: Both, forged: dict[str, Any]) -> None:
     """Somebody with a right to the datastore writes himself an approval."""
     request = requested(in_review(both, "a"))
-    run(both.desk.add(replace(request, state=State.APPROVED, **forged)))
+    run(both.desk.add(replace(request, state=Stage.APPROVED, **forged)))
     with pytest.raises(ValueError, match="not decided by the rules"):
         run(both.desk.request(ID))
     assert run(both.desk.requests()) == []

@@ -21,8 +21,8 @@ from botocore.credentials import Credentials
 from tests.fakes import LOOP, FakeClock
 from tests.memory_desk import MemoryDesk
 from tests.memory_store import MemoryStore
-from workers.desk.handlers import App
-from workers.desk.proof import BODY, CONTENT_TYPE, ORDER_HEADER, Answer, People, order_digest
+from workers.desk.handlers import DeskApp
+from workers.desk.proof import BODY, CONTENT_TYPE, ORDER_HEADER, People, StsReply, order_digest
 from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
 from workers.telemetry import Telemetry
@@ -96,14 +96,14 @@ class FakeSts:
 
     clock: FakeClock
     known: dict[str, Identity] = field(default_factory=dict)
-    answer: Answer | None = None
+    answer: StsReply | None = None
     """What it says instead."""
     calls: int = 0
 
     def knows(self, *people: Identity) -> None:
         self.known |= {one.key: one for one in people}
 
-    def __call__(self, headers: Mapping[str, str], body: str) -> Answer:
+    def __call__(self, headers: Mapping[str, str], body: str) -> StsReply:
         self.calls += 1
         if self.answer is not None:
             return self.answer
@@ -111,13 +111,13 @@ class FakeSts:
         who = self.known.get(given.split("Credential=")[1].split("/")[0])
         then = datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         if who is None or abs((self.clock.now() - then).total_seconds()) > 900:
-            return Answer(403, b"<ErrorResponse/>")
+            return StsReply(403, b"<ErrorResponse/>")
         kept = {name: text for name, text in headers.items() if name not in ("Authorization", "X-Amz-Date")}
         kept.pop("X-Amz-Security-Token", None)
         request = signed(AWSRequest("POST", ENDPOINT, headers=kept, data=body), who, then)
         if request.headers["Authorization"] != given or headers.get("X-Amz-Security-Token") != who.token:
-            return Answer(403, b"<ErrorResponse/>")
-        return Answer(200, f"<GetCallerIdentityResponse><Arn>{who.arn}</Arn></GetCallerIdentityResponse>".encode())
+            return StsReply(403, b"<ErrorResponse/>")
+        return StsReply(200, f"<GetCallerIdentityResponse><Arn>{who.arn}</Arn></GetCallerIdentityResponse>".encode())
 
 
 class Silent(Telemetry):
@@ -133,12 +133,12 @@ class Silent(Telemetry):
 
 def desks(
     store: MemoryStore, desk: MemoryDesk, sts: FakeSts, limits: Limits, vouched: Sequence[str] = ()
-) -> dict[Role, App]:
+) -> dict[Role, DeskApp]:
     """Both functions of a stack."""
     people = People(ACCOUNT, tuple(vouched), lambda role: role in SSO)
     told = Silent()
     return {
-        role: App(
+        role: DeskApp(
             stack=STACK,
             region=REGION,
             role=role,

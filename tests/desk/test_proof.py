@@ -15,7 +15,7 @@ from cli import orders
 from tests.desk.people import ACCOUNT, ENDPOINT, REGION, SSO, STACK, FakeSts, Identity, proof, session, user
 from tests.fakes import FakeClock
 from workers.desk import handlers
-from workers.desk.proof import BODY, MOST_ANSWER, Answer, People, Proof, Unproven, order_digest, prove
+from workers.desk.proof import BODY, MOST_ANSWER, People, Signature, StsReply, Unproven, order_digest, prove
 from workers.domain.desk import Role
 
 ANA = session(SSO[0], "ana@example.com")
@@ -36,7 +36,7 @@ class Place:
         """Who comes to the function of that role with an order to ask."""
         digest = order_digest(STACK, REGION, role, "ask", payload)
         people = People(ACCOUNT, self.vouched, lambda name: name in SSO)
-        return prove(Proof.of(given), digest, REGION, self.clock.now(), self.sts, people)
+        return prove(Signature.of(given), digest, REGION, self.clock.now(), self.sts, people)
 
     def signed(self, who: Identity = ANA, **changes: Any) -> dict[str, str | None]:
         self.sts.knows(who)
@@ -166,15 +166,15 @@ def test_a_signature_that_was_tampered_with_is_sent_nowhere(place: Place, old: s
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(302, b"<Arn>arn:aws:iam::111122223333:user/ana</Arn>"),
-        Answer(500, b""),
-        Answer(200, b""),
-        Answer(200, b"<Arn>arn:aws:iam::111122223333:user/ana</Arn>" * 2),
-        Answer(200, b"<Arn>arn:aws:iam::111122223333:user/ana</Arn>" + b" " * MOST_ANSWER),
-        Answer(200, b"<Arn>ana</Arn>"),
+        StsReply(302, b"<Arn>arn:aws:iam::111122223333:user/ana</Arn>"),
+        StsReply(500, b""),
+        StsReply(200, b""),
+        StsReply(200, b"<Arn>arn:aws:iam::111122223333:user/ana</Arn>" * 2),
+        StsReply(200, b"<Arn>arn:aws:iam::111122223333:user/ana</Arn>" + b" " * MOST_ANSWER),
+        StsReply(200, b"<Arn>ana</Arn>"),
     ],
 )
-def test_an_answer_that_is_not_sts_own_names_nobody(place: Place, answer: Answer) -> None:
+def test_an_answer_that_is_not_sts_own_names_nobody(place: Place, answer: StsReply) -> None:
     place.sts.answer = answer
     with pytest.raises(Unproven):
         place.person(place.signed())
@@ -205,7 +205,7 @@ def test_the_question_goes_to_our_own_endpoint_alone(monkeypatch: pytest.MonkeyP
         return type("Response", (), {"status_code": 200, "content": b"<x/>"})
 
     monkeypatch.setattr(URLLib3Session, "send", send)
-    assert handlers.asked(ENDPOINT, {"X-Amz-Date": "20260105T090000Z"}, BODY) == Answer(200, b"<x/>")
+    assert handlers.asked(ENDPOINT, {"X-Amz-Date": "20260105T090000Z"}, BODY) == StsReply(200, b"<x/>")
     (request,) = sent
     assert isinstance(AWSRequest("POST", request.url).prepare().url, str)
     assert (request.method, request.url, request.body) == ("POST", ENDPOINT, BODY.encode())

@@ -22,9 +22,9 @@ from tests.desk.people import ACCOUNT, SSO, FakeSts, Identity, as_sent, desks, p
 from tests.fakes import START, FakeClock, payment, run
 from tests.memory_desk import MemoryDesk
 from tests.memory_store import MemoryStore
-from workers.desk.handlers import App, take
+from workers.desk.handlers import DeskApp, take
 from workers.domain.causes import Cause, because
-from workers.domain.desk import Approval, Item, Limits, Order, Outcome, Role, State, from_document, to_document
+from workers.domain.desk import Approval, Item, Limits, Order, Outcome, Role, Stage, from_document, to_document
 from workers.domain.policy import Policy
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction
@@ -76,7 +76,7 @@ class World:
     sts: FakeSts = field(init=False)
     store: MemoryStore = field(init=False)
     desk: Failing = field(init=False)
-    apps: dict[Role, App] = field(init=False)
+    apps: dict[Role, DeskApp] = field(init=False)
     overheard: list[tuple[Role, dict[str, Any]]] = field(default_factory=list)
     agreed: dict[str, tuple[str, set[str], set[str]]] = field(default_factory=dict)
     """The judge's own book: request -> its maker, who truly and the ids that it is for."""
@@ -207,16 +207,16 @@ def approve(world: World) -> None:
         assert name not in {maker, *people}, "approved by its maker, or twice"
         assert not ended, "approved after its end"
     elif name not in {maker, *people} and not ended:
-        assert from_kept(world, id_) is not State.OPEN, told
+        assert from_kept(world, id_) is not Stage.OPEN, told
 
 
-def from_kept(world: World, id_: str) -> State:
+def from_kept(world: World, id_: str) -> Stage:
     return from_document(world.desk.kept[id_]).state
 
 
 def both_at_once(world: World) -> None:
     """Two people approve in the same moment; at most one of them may be the one."""
-    mine = [id_ for id_ in world.agreed if from_kept(world, id_) is State.OPEN]
+    mine = [id_ for id_ in world.agreed if from_kept(world, id_) is Stage.OPEN]
     if not mine:
         return
     id_ = world.chance.choice(mine)
@@ -310,7 +310,7 @@ def ask_and_approve(world: World) -> None:
         assert "refused" in told, who.arn
         assert (
             "refused" in world.call(who, Role.CHECKER, "go on", payload)
-            or from_kept(world, payload["id"]) is State.OPEN
+            or from_kept(world, payload["id"]) is Stage.OPEN
         )
 
 
@@ -422,13 +422,13 @@ def write_a_request(world: World) -> None:
     )
     made: Callable[[], Any] = world.chance.choice(
         [
-            lambda: replace(forged, state=State.APPROVED),
-            lambda: replace(forged, state=State.APPROVED, approvals=(Approval("EVE@example.com", now),)),
-            lambda: replace(forged, state=State.APPROVED, approvals=(Approval("ben", now + timedelta(days=9)),)),
+            lambda: replace(forged, state=Stage.APPROVED),
+            lambda: replace(forged, state=Stage.APPROVED, approvals=(Approval("EVE@example.com", now),)),
+            lambda: replace(forged, state=Stage.APPROVED, approvals=(Approval("ben", now + timedelta(days=9)),)),
             lambda: replace(
-                forged, state=State.APPROVED, needed=2, approvals=(Approval("ben", now), Approval("BEN", now))
+                forged, state=Stage.APPROVED, needed=2, approvals=(Approval("ben", now), Approval("BEN", now))
             ),
-            lambda: replace(forged, state=State.APPROVED, needed=0),
+            lambda: replace(forged, state=Stage.APPROVED, needed=0),
         ]
     )
     world.desk.kept[payload["id"]] = to_document(made())
@@ -444,7 +444,7 @@ def approved_by_nobody(id_: str, item: Item, now: Any) -> Any:
 
 def change_a_list(world: World) -> None:
     """Between the look and the approval another transaction comes into the list."""
-    mine = [id_ for id_ in world.agreed if from_kept(world, id_) is State.OPEN]
+    mine = [id_ for id_ in world.agreed if from_kept(world, id_) is Stage.OPEN]
     if not mine:
         return
     id_ = world.chance.choice(mine)

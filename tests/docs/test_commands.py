@@ -43,6 +43,15 @@ SAID = {
     "pulumi refresh --preview-only": Unplayed(
         "the pipeline's step `drift`", ("tests/pipeline/test_true_run.py::test_exactly_the_plan_is_applied",)
     ),
+    **dict.fromkeys(
+        ("confirm requests REQUEST", "confirm withdraw REQUEST"),
+        Unplayed(
+            "wants a request that waits",
+            ("tests/cli/test_commands.py::test_a_request_that_was_withdrawn_or_has_ended_is_not_approved",),
+        ),
+    ),
+    "confirm requests": UNPLAYED["confirm requests"],
+    "aws sso login": Unplayed("wants a browser, and IAM Identity Center"),
     "confirm canary": Unplayed(
         "it pays, by way of the pipeline's step `verify`",
         ("tests/cli/test_postgres.py::test_canaries_come_as_their_own_role",),

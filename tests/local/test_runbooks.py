@@ -34,7 +34,7 @@ from tests.fakes import payment, run
 from tests.local.provider.test_on_emulator import Stack
 from tests.local.test_alarms import whole
 from workers.clock import SystemClock
-from workers.desk.service import Desk
+from workers.desk.service import FourEyes
 from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status
@@ -218,7 +218,7 @@ class TwoPeople:
         self.world = world
 
     async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        here = Desk("dev", desk(self.world), SystemClock(), Policy(), Limits(), lambda *_, **__: None)
+        here = FourEyes("dev", desk(self.world), SystemClock(), Policy(), Limits(), lambda *_, **__: None)
         return await here.do(role, {Role.MAKER: "ana", Role.CHECKER: "ben"}[role], action, payload)
 
 

@@ -104,10 +104,7 @@ GRANTS = {
         "desk-maker": EVERY_FUNCTION | DESK
         | {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query", "kms:Decrypt"},
         "desk-checker": EVERY_FUNCTION | DESK
-        | {
-            "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:Query",
-            "kms:Decrypt",
-        },
+        | {"dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "kms:Decrypt"},
         "scheduler": {"sqs:SendMessage", "states:StartExecution"},
         "backup": VAULT | {
             "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource", "dynamodb:StartAwsBackupJob", "kms:Decrypt",

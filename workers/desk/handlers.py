@@ -26,11 +26,12 @@ from botocore.httpsession import URLLib3Session
 
 from workers.clock import SystemClock
 from workers.config import Values, telemetry
-from workers.desk.proof import SSO_PATH, Answer, People, Proof, Sts, Unproven, order_digest, prove
-from workers.desk.service import Desk, DeskStore
+from workers.desk.proof import SSO_PATH, People, Signature, Sts, StsReply, Unproven, order_digest, prove
+from workers.desk.service import DeskStore, FourEyes
 from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
 from workers.domain.ports import Clock
+from workers.domain.redaction import redact
 from workers.domain.transitions import Refused
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.dynamodb_desk import DynamoDbDesk
@@ -49,7 +50,7 @@ WAIT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class App:
+class DeskApp:
     """What a warm function keeps."""
 
     stack: str
@@ -66,7 +67,7 @@ class App:
 
 
 @cache
-def app() -> App:
+def app() -> DeskApp:
     """Made at the first invocation."""
     values, clock = Values(os.environ), SystemClock()
     told = telemetry(values)
@@ -90,7 +91,7 @@ def app() -> App:
     sts = boto3.client("sts", config=_hurried())
     region = str(sts.meta.region_name)
     endpoint = str(sts.meta.endpoint_url)
-    return App(
+    return DeskApp(
         stack=values.text("STACK"),
         region=region,
         role=role,
@@ -167,12 +168,12 @@ def _is_identity_center(role: str) -> bool:
     return str(found["Path"]).startswith(SSO_PATH)
 
 
-def asked(endpoint: str, headers: Mapping[str, str], body: str) -> Answer:
+def asked(endpoint: str, headers: Mapping[str, str], body: str) -> StsReply:
     """STS's answer. To where boto3 goes itself; urllib3 follows no redirect, and checks the certificate."""
     url = f"{endpoint.rstrip('/')}/"
     request = AWSRequest("POST", url, headers={**headers, "Host": urlsplit(url).netloc}, data=body.encode())
     answer = URLLib3Session(timeout=SECONDS).send(request.prepare())
-    return Answer(int(answer.status_code), bytes(answer.content))
+    return StsReply(int(answer.status_code), bytes(answer.content))
 
 
 @failures_logged
@@ -187,7 +188,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return app().loop.run_until_complete(take(app(), event, lambda: monotonic() < ends))
 
 
-async def take(here: App, event: Mapping[str, Any], time_left: Callable[[], bool]) -> dict[str, Any]:
+async def take(here: DeskApp, event: Mapping[str, Any], time_left: Callable[[], bool]) -> dict[str, Any]:
     """One order: who gives it is proven first, and nothing of it is looked at in the store before."""
 
     def tell(name: str, **fields: object) -> None:
@@ -199,9 +200,9 @@ async def take(here: App, event: Mapping[str, Any], time_left: Callable[[], bool
         if not isinstance(action, str) or not isinstance(payload, dict) or len(json.dumps(payload)) > MOST_PAYLOAD:
             raise Refused("an order has an action and a payload")
         digest = order_digest(here.stack, here.region, here.role, action, payload)
-        person = prove(Proof.of(event.get("proof")), digest, here.region, here.clock.now(), here.sts, here.people)
-        desk = Desk(here.stack, here.store, here.clock, here.policy, here.limits, tell, time_left)
+        person = prove(Signature.of(event.get("proof")), digest, here.region, here.clock.now(), here.sts, here.people)
+        desk = FourEyes(here.stack, here.store, here.clock, here.policy, here.limits, tell, time_left)
         return {"request": await desk.do(here.role, person, action, payload)}
     except (Unproven, Refused) as refused:
-        tell("desk refused", role=here.role.value, by=person, why=str(refused))
+        tell("desk refused", role=here.role.value, by=person, why=redact(str(refused)))
         return {"refused": str(refused), "unproven": isinstance(refused, Unproven)}

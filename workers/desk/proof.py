@@ -46,7 +46,7 @@ class Unproven(Exception):  # noqa: N818 - what the caller is
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Signature:
     """What the caller hands in: the parts of a signature."""
 
     authorization: str
@@ -54,7 +54,7 @@ class Proof:
     token: str | None
 
     @classmethod
-    def of(cls, given: Any) -> Proof:
+    def of(cls, given: Any) -> Signature:
         """Raises Unproven: not of the form that we sign in."""
         names = {"authorization", "date", "token"}
         if not isinstance(given, dict) or set(given) - names:
@@ -100,7 +100,7 @@ def order_digest(stack: str, region: str, role: str, action: str, payload: Mappi
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StsReply:
     status: int
     body: bytes
 
@@ -108,7 +108,7 @@ class Answer:
 class Sts(Protocol):
     """STS as we know where it is: POST to its own regional endpoint, no redirect followed."""
 
-    def __call__(self, headers: Mapping[str, str], body: str) -> Answer: ...
+    def __call__(self, headers: Mapping[str, str], body: str) -> StsReply: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class People:
             raise Unproven(f"the caller is of the account {account}, and the stack of another")
 
 
-def prove(proof: Proof, order: str, region: str, now: datetime, sts: Sts, people: People) -> str:
+def prove(proof: Signature, order: str, region: str, now: datetime, sts: Sts, people: People) -> str:
     """The person who signed `proof` for `order` (`order_digest`).
 
     Raises:

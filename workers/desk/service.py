@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from workers.domain import desk
-from workers.domain.desk import Item, Limits, Order, Outcome, Request, Role, State
+from workers.domain.desk import Item, Limits, Order, Outcome, Request, Role, Stage
 from workers.domain.policy import Policy
 from workers.domain.ports import Clock, Move
 from workers.domain.transaction import Transaction, to_text
@@ -61,7 +61,7 @@ Audit = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class FourEyes:
     """One stack's."""
 
     stack: str
@@ -89,7 +89,7 @@ class Desk:
                 request = await self._approve(request, person, payload)
             elif action == "withdraw":
                 request = await self._withdraw(request, person, role)
-            if request.state is State.APPROVED:
+            if request.state is Stage.APPROVED:
                 request = await self._do(request)
         return told(request)
 
@@ -135,7 +135,7 @@ class Desk:
 
     async def _do(self, request: Request) -> Request:
         """As far as time allows. Each part is noted when it is done; one that was not noted is recognised."""
-        while request.state is State.APPROVED and self.time_left():
+        while request.state is Stage.APPROVED and self.time_left():
             part = request.items[len(request.outcomes) :][:TOGETHER]
             outcomes = await self._exits(request, part)
             after = desk.went_on(request, outcomes)
@@ -202,7 +202,7 @@ class Desk:
 
 def told(request: Request, now: datetime | None = None) -> dict[str, Any]:
     """A request as people and programs are told of it; without its list, which may be long."""
-    ended = now is not None and request.state is State.OPEN and request.is_over(now)
+    ended = now is not None and request.state is Stage.OPEN and request.is_over(now)
     return {
         "id": request.id,
         "order": request.order.told(),

@@ -38,7 +38,7 @@ class Role(StrEnum):
     CHECKER = "checker"
 
 
-class State(StrEnum):
+class Stage(StrEnum):
     OPEN = "open"
     """Waits for its approvals, until it ends."""
     APPROVED = "approved"
@@ -191,7 +191,7 @@ class Request:
     needed: int = 1
     """Approvals, by so many people besides the maker."""
     approvals: tuple[Approval, ...] = ()
-    state: State = State.OPEN
+    state: Stage = Stage.OPEN
     outcomes: str = ""
     """Of the first so many items, a letter each (`Outcome`)."""
     version: int = 1
@@ -226,7 +226,7 @@ class Request:
 
     def is_over(self, now: datetime) -> bool:
         """Whether nobody may approve it any more."""
-        return self.state is not State.OPEN or now >= self.ends_at
+        return self.state is not Stage.OPEN or now >= self.ends_at
 
     def left_out(self) -> list[tuple[str, Outcome]]:
         """Those of the list that were not done, and why."""
@@ -292,9 +292,9 @@ def approved(request: Request, by: str, digest: str, now: datetime) -> Request:
     Raises:
         Refused: says why that is none.
     """
-    if request.state is State.WITHDRAWN:
+    if request.state is Stage.WITHDRAWN:
         raise Refused(f"request {request.id} was withdrawn")
-    if request.state is not State.OPEN:
+    if request.state is not Stage.OPEN:
         raise Refused(f"request {request.id} is {request.state} already, approved by {request.approved_by}")
     if now >= request.ends_at:
         raise Refused(f"request {request.id} ended at {to_text(request.ends_at)}: ask for it again")
@@ -305,7 +305,7 @@ def approved(request: Request, by: str, digest: str, now: datetime) -> Request:
     if any(person_of(by) == person_of(approval.by) for approval in request.approvals):
         raise Refused(f"{by} has approved request {request.id} already: it takes {request.needed} people")
     approvals = (*request.approvals, Approval(by, utc(now)))
-    state = State.APPROVED if len(approvals) >= request.needed else State.OPEN
+    state = Stage.APPROVED if len(approvals) >= request.needed else Stage.OPEN
     return replace(request, approvals=approvals, state=state, version=request.version + 1)
 
 
@@ -315,15 +315,15 @@ def withdrawn(request: Request, by: str) -> Request:
     Raises:
         Refused: it is not open any more.
     """
-    if request.state is not State.OPEN:
+    if request.state is not Stage.OPEN:
         raise Refused(f"request {request.id} is {request.state}: it can't be withdrawn by {by}")
-    return replace(request, state=State.WITHDRAWN, version=request.version + 1)
+    return replace(request, state=Stage.WITHDRAWN, version=request.version + 1)
 
 
 def went_on(request: Request, outcomes: Sequence[Outcome]) -> Request:
     """With what became of the next items of its list."""
     letters = request.outcomes + "".join(outcomes)
-    state = State.DONE if len(letters) == len(request.items) else State.APPROVED
+    state = Stage.DONE if len(letters) == len(request.items) else Stage.APPROVED
     return replace(request, outcomes=letters, state=state, version=request.version + 1)
 
 
@@ -331,7 +331,7 @@ def is_sound(request: Request) -> bool:
     """Whether what was stored can have come about by the rules: what is done is done by two people at least."""
     people = {person_of(approval.by) for approval in request.approvals}
     in_time = all(request.made_at <= approval.at < request.ends_at for approval in request.approvals)
-    enough = request.state not in (State.APPROVED, State.DONE) or len(people) >= request.needed >= 1
+    enough = request.state not in (Stage.APPROVED, Stage.DONE) or len(people) >= request.needed >= 1
     return person_of(request.maker) not in people and len(people) == len(request.approvals) and in_time and enough
 
 
@@ -395,7 +395,7 @@ def from_document(document: Mapping[str, Any]) -> Request:
             ends_at=from_text(document["ends_at"]),
             needed=int(document["needed"]),
             approvals=tuple(Approval(by, from_text(at)) for at, by in approvals),
-            state=State(document["state"]),
+            state=Stage(document["state"]),
             outcomes=document["outcomes"],
             version=int(document["version"]),
         )

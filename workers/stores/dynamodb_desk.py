@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from workers.domain.desk import MOST_OPEN, Item, Request, State, from_document, to_document
+from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction, to_text
 from workers.stores.dynamodb import DynamoDbStore, StoreError, Unreadable, parse
@@ -51,7 +51,7 @@ class DynamoDbDesk:
             item = (await self.store._items([id_], consistent=True)).get(id_, {})
             with contextlib.suppress(ValueError):
                 request = _read(item)
-                if request.state in (State.OPEN, State.APPROVED):
+                if request.state in (Stage.OPEN, Stage.APPROVED):
                     found.append(request)
         return found
 
@@ -93,7 +93,7 @@ def _key(id_: str) -> dict[str, Any]:
 def _item(request: Request) -> dict[str, Any]:
     document = to_document(request)
     item = {name: {"N" if name in _NUMBERS else "S": str(value)} for name, value in document.items()}
-    if request.state in (State.OPEN, State.APPROVED):
+    if request.state in (Stage.OPEN, Stage.APPROVED):
         item |= {"pending_shard": {"S": SHARD}, "next_attempt_at": {"S": to_text(request.ends_at)}}
     return item | _key(request.id)
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from workers.domain.causes import Cause
-from workers.domain.desk import MOST_OPEN, Item, Request, State, from_document, to_document
+from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
 from workers.domain.ports import Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
 
@@ -123,7 +123,7 @@ def _row(request: Request) -> dict[str, str]:
     return {
         "id": request.id,
         "ends_at": to_text(request.ends_at),
-        "waits": "true" if request.state in (State.OPEN, State.APPROVED) else "false",
+        "waits": "true" if request.state in (Stage.OPEN, Stage.APPROVED) else "false",
         "version": str(request.version),
         "items": items,
         "document": json.dumps(document),
