@@ -9,12 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
-
 from cli.desk import Target
 from cli.exits import Exit, Trouble
 from workers.desk.proof import BODY, CONTENT_TYPE, ORDER_HEADER, order_digest
@@ -42,6 +36,9 @@ class DeskCalls:
         return await asyncio.to_thread(self._order, name, role, action, payload)
 
     def _order(self, name: str, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        import boto3  # only here: who only looks at a database needs no AWS
+        from botocore.config import Config
+
         digest = order_digest(self.target.stack, self.target.region, role, action, payload)
         event = {"action": action, "payload": payload, "proof": proof(self.target.region, digest)}
         config = Config(region_name=self.target.region, read_timeout=SECONDS, retries={"mode": "standard"})
@@ -68,6 +65,11 @@ def proof(region: str, digest: str) -> dict[str, str | None]:
     Raises:
         Trouble: nobody is.
     """
+    import boto3
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import NoCredentialsError
+
     session = boto3.Session()
     credentials = session.get_credentials()
     if credentials is None:

@@ -66,10 +66,10 @@ class DatabaseAccess:
     """Logs in by IAM."""
     url: str | None = field(default=None, repr=False)
     """Takes the place of all of these; holds a password."""
-    importer: str = OPERATOR
-    """As whom transactions are brought in."""
     ca_file: str | None = None
     """The CAs to trust; None for the system's."""
+    importer: str = OPERATOR
+    """As whom transactions are brought in."""
 
     @property
     def login(self) -> str:

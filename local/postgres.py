@@ -32,7 +32,7 @@ from local.processes import HOST, Child, explain, free_port, kept_port
 MASTER = "rdsadmin"
 """The superuser: on RDS it has this name too, and is AWS's own. Nobody's master user can have it."""
 
-TRUSTED = ("confirm_service", "confirm_operator", "confirm_canary")
+TRUSTED = ("confirm_service", "confirm_operator", "confirm_viewer", "confirm_canary")
 """The users that may log in without a proof: on AWS they have an IAM token, which only AWS can verify."""
 
 DATABASE = "transactions"

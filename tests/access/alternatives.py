@@ -181,6 +181,7 @@ class Fargate(World):
     """The service's tasks."""
 
     place: Harness | None = None
+    desk_login: tuple[str, str] = ("", "")
     database: str = ""
     """Address of the cluster's own, which the Data API asks, as its master."""
 
@@ -215,11 +216,16 @@ class Fargate(World):
         login = self.here(self.record.one(SECRET, "desk-login").outputs["arn"])
 
         def keep(text: str) -> None:
-            secrets.put_secret_value(SecretId=login, SecretString=text)
+            self.desk_login = login, text
 
         run(migrate(where, master["username"], master["password"], keep_desk=keep))
         user = f"{master['username']}:{quote(master['password'], safe='')}"
         self.database = f"postgresql://{user}@{HOST}:{cluster['Port']}/{name}"
+
+    def let_the_desk_in(self) -> None:
+        """Into the cluster's database, whichever the task of the migrations has made a login for."""
+        secret, login = self.desk_login
+        self.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=login)
 
     def _define(self, definition: Recorded) -> None:
         containers = json.loads(self.here(definition.inputs["containerDefinitions"]))

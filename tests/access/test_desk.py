@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 
 from tests.access.alternatives import Fargate, Serverless
 from tests.access.desk import order
-from tests.access.test_access import worked
 from tests.access.world import CHECKER, MAKER, OPERATORS, VIEWER, World
 from tests.fakes import run
 from workers.clock import SystemClock
@@ -26,8 +25,6 @@ from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import SetAside, decide
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import SESSION, PostgresStore
-
-__all__ = ["worked"]
 
 
 class Place:
@@ -166,9 +163,7 @@ def test_a_signature_for_something_else_is_refused_by_sts(place: Place) -> None:
 
 
 @pytest.mark.parametrize("role", [OPERATORS, VIEWER, MAKER, CHECKER, "desk-maker"])
-def test_no_role_of_people_writes_a_transaction_or_a_request(
-    serverless: Serverless, worked: list[Any], role: str
-) -> None:
+def test_no_role_of_people_writes_a_transaction_or_a_request(serverless: Serverless, role: str) -> None:
     table = serverless.record.outputs["tableName"]
     id_ = new("direct")
     Place(serverless).lay(id_)
@@ -210,7 +205,7 @@ def test_no_role_of_people_writes_a_transaction_or_a_request(
         ("desk-checker", "MakeExits"),
     ],
 )
-def test_the_desk_needs(serverless: Serverless, worked: list[Any], function: str, sid: str) -> None:
+def test_the_desk_needs(serverless: Serverless, function: str, sid: str) -> None:
     place, id_ = Place(serverless), new("needs")
     items = place.lay(id_)
     payload = {"id": secrets.token_hex(16), "order": {"kind": "redrive", "why": "w"}, "items": items}
@@ -235,6 +230,6 @@ def test_the_desk_needs_on_fargate(fargate: Fargate, sid: str) -> None:
 
 
 @pytest.mark.parametrize("role", [MAKER, CHECKER])
-def test_people_need_to_call(serverless: Serverless, worked: list[Any], role: str) -> None:
+def test_people_need_to_call(serverless: Serverless, role: str) -> None:
     with serverless.without(role, "CallTheDesk"), pytest.raises(ClientError, match="AccessDenied"):
         order(serverless, role, "ana@example.com", Role(role.removeprefix("operators-")), "withdraw", {"id": "x"})

@@ -303,7 +303,7 @@ def test_without_a_url_it_comes_by_an_iam_token(stack: Stack, run: Confirm, monk
 
     monkeypatch.setattr(desk, "iam_token", token)
     assert run("status")[0] == Exit.OK
-    assert set(asked) == {("127.0.0.1", stack.outputs["databasePort"], "confirm_operator")}
+    assert set(asked) == {("127.0.0.1", stack.outputs["databasePort"], "confirm_viewer")}
     stack.make_login("bea")
     monkeypatch.setenv("CONFIRM_DATABASE_USER", "bea")
     assert run("status")[0] == Exit.OK, "the token was not sent"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,13 @@ FARGATE = {
 def test_a_database_is_come_to_as_the_operator_never_as_the_service(tmp_path: Path) -> None:
     found = target.find(None, outputs_file(tmp_path, **FARGATE))
     assert found.alternative == "fargate"
-    assert found.data == DatabaseAccess("db.example.com", 5432, "transactions", "confirm_operator")
+    assert found.data == DatabaseAccess("db.example.com", 5432, "transactions", "confirm_viewer")
+    assert target.as_importer(found).data == replace(found.data, user="confirm_operator")
     url = "postgresql://ana:secret@10.0.0.9/transactions"
     chosen = {"CONFIRM_DATABASE_USER": "ana", "CONFIRM_DATABASE_URL": url, "CONFIRM_DATABASE_CA": "ca.pem"}
     own = target.find(None, outputs_file(tmp_path, **FARGATE) | chosen)
-    assert own.data == DatabaseAccess("db.example.com", 5432, "transactions", "ana", url, "ca.pem")
+    assert own.data == DatabaseAccess("db.example.com", 5432, "transactions", "ana", url, "ca.pem", "ana")
+    assert target.as_importer(own).data == own.data
     assert "secret" not in f"{own} {own!r}"
 
 
