@@ -20,6 +20,7 @@ MAKER, CHECKER = "maker", "checker"
 ROLES = (MAKER, CHECKER)
 TIMEOUT = 60  # seconds; a paused database takes 30 to resume, and two thousand exits some 20
 MEMORY_MB = 512
+AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class DeskFunctions(pulumi.ComponentResource):
                     },
                     memory_mb=MEMORY_MB,
                     timeout_seconds=TIMEOUT,
+                    # people are few; reserving fails where the account's quota is still the starter's
+                    reserved_concurrency=AT_ONCE if settings.sizing.reserve_concurrency else None,
                 ),
                 args.around,
                 self,

@@ -154,7 +154,7 @@ class FargateCompute(pulumi.ComponentResource):
         # what the command `confirm` needs of AWS; the rest is the database's to say (0003_operator.sql)
         operators = Operators("operators", OperatorsArgs([args.database.may_log_in(OPERATOR)]), inside(self))
         self.desk = DeskFunctions("desk", self._desk_args(), inside(self))
-        groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)} | {"desk": self.desk.log_group}
+        groups = {name: self.log_groups[name] for name in (WORKER, MIGRATIONS)}
         Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
             "clusterName": self.cluster.name,
@@ -163,7 +163,7 @@ class FargateCompute(pulumi.ComponentResource):
             "repositoryUrl": self.image.repository.repository_url,
             "operatorPolicyArn": operators.policy.arn,
             **self.desk.outputs,
-            "logGroups": {name: group.name for name, group in groups.items()},
+            "logGroups": {**{name: group.name for name, group in groups.items()}, "desk": self.desk.log_group.name},
             "gatewayKeySecretArn": self.gateway_key.arn,
         }
         self.register_outputs({"clusterName": self.cluster.name, "serviceName": self.service.name})

@@ -104,7 +104,7 @@ class ServerlessCompute(pulumi.ComponentResource):
         self.group, self.schedule = self._schedule()
         operators = Operators("operators", OperatorsArgs(self._operators_may()), inside(self))
         self.desk = DeskFunctions("desk", self._desk_args(), inside(self))
-        groups = {function: self.log_groups[function] for function in FUNCTIONS} | {"desk": self.desk.log_group}
+        groups = {function: self.log_groups[function] for function in FUNCTIONS}
         Queries("queries", QueriesArgs(args.account, groups), inside(self))
         self.outputs: Outputs = {
             "planBucket": self.bucket.bucket,
