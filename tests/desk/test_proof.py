@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.httpsession import URLLib3Session
 
 from cli import orders
@@ -210,6 +211,35 @@ def test_the_question_goes_to_our_own_endpoint_alone(monkeypatch: pytest.MonkeyP
     assert isinstance(AWSRequest("POST", request.url).prepare().url, str)
     assert (request.method, request.url, request.body) == ("POST", ENDPOINT, BODY.encode())
     assert request.headers["Host"] == f"sts.{REGION}.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"Role": {"Path": "/aws-reserved/sso.amazonaws.com/eu-central-1/"}}, True),
+        ({"Role": {"Path": "/"}}, False),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "GetRole"), False),
+        (ClientError({"Error": {"Code": "NoSuchEntity"}}, "GetRole"), False),
+        (ClientError({"Error": {"Code": "Throttling"}}, "GetRole"), ClientError),
+        (EndpointConnectionError(endpoint_url="https://iam.amazonaws.com"), Unproven),
+    ],
+)
+def test_a_role_is_identity_centers_where_iam_says_so(
+    monkeypatch: pytest.MonkeyPatch, found: Any, expected: Any
+) -> None:
+    class Iam:
+        def get_role(self, RoleName: str) -> Any:  # noqa: N803 - AWS's own word
+            assert RoleName == SSO[0]
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    monkeypatch.setattr(handlers, "_iam", Iam)
+    if isinstance(expected, bool):
+        assert handlers._is_identity_center(SSO[0]) is expected
+    else:
+        with pytest.raises(expected):
+            handlers._is_identity_center(SSO[0])
 
 
 def test_a_person_is_the_same_by_whatever_letters_and_window(place: Place) -> None:

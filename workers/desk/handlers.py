@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionError  # noqa: A004 - of botocore
 from botocore.httpsession import URLLib3Session
 
 from workers.clock import SystemClock
@@ -161,6 +161,8 @@ def _is_identity_center(role: str) -> bool:
     """IAM lets us see roles under that path alone; that it has one of that name there is asked each time."""
     try:
         found = _iam().get_role(RoleName=role)["Role"]
+    except ConnectionError as error:
+        raise Unproven(f"IAM can't be reached, which tells the role {role} from one that anybody may make") from error
     except ClientError as error:
         if error.response["Error"]["Code"] in ("AccessDenied", "NoSuchEntity"):
             return False
