@@ -135,8 +135,8 @@ class Requests(Protocol):
         """Raises ValueError: something else wrote it."""
         ...
 
-    async def requests(self) -> list[Request]:
-        """Those that wait, or are being done: the first to end first."""
+    async def requests(self, since: datetime | None = None) -> list[Request]:
+        """Those that wait, or are being done, and end after `since`: the first to end first."""
         ...
 
 

@@ -46,6 +46,8 @@ FAULTS_IN_JSON = 1000
 REVIEW_LIMIT = 1000
 MOST_BYTES = 2048
 """Of an id, whoever made it: DynamoDB has no longer keys."""
+ENDED_SHOWN = timedelta(days=7)
+"""For so long a request is listed that nobody has approved in time."""
 SHORT = 12
 """Digits of a request's id, or of a digest, that people are shown: enough to tell some hundreds apart."""
 STDIN = "-"
@@ -186,7 +188,7 @@ def requests(
         else:
             render.request(told(found, now), found.items)
         return
-    waiting = _at_desk(at, lambda desk: desk.requests.requests())
+    waiting = _at_desk(at, lambda desk: desk.requests.requests(now - ENDED_SHOWN))
     if json:
         render.as_json({"requests": [told(one, now) for one in waiting]})
     else:
@@ -261,7 +263,7 @@ async def _requested(desk: Desk, id_: str) -> Request:
             return found
     except ValueError as error:
         raise Trouble(f"the request {id_} can't be believed ({error})", "see who writes to the datastore") from None
-    alike = [one for one in await desk.requests.requests() if id_ and one.id.startswith(id_)]
+    alike = [one for one in await desk.requests.requests(_now() - ENDED_SHOWN) if id_ and one.id.startswith(id_)]
     if len(alike) == 1:
         return alike[0]
     if alike:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tests.memory_store import MemoryStore
 from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
@@ -34,12 +35,16 @@ class MemoryDesk:
     async def request(self, id: str) -> Request | None:  # noqa: A002
         return from_document(self.kept[id]) if id in self.kept else None
 
-    async def requests(self, limit: int = MOST_OPEN) -> list[Request]:
+    async def waiting(self, now: datetime) -> int:
+        return len(await self.requests(now))
+
+    async def requests(self, since: datetime | None = None, limit: int = MOST_OPEN) -> list[Request]:
         found = []
         for one in self.kept.values():
             with contextlib.suppress(ValueError):
                 found.append(from_document(one))
         waiting = [one for one in found if one.state in (Stage.OPEN, Stage.APPROVED)]
+        waiting = [one for one in waiting if since is None or one.ends_at > since]
         return sorted(waiting, key=lambda one: (one.ends_at, one.id))[:limit]
 
     async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:

@@ -128,6 +128,10 @@ def test_those_that_wait_are_listed_by_their_end(both: Both) -> None:
     for n, id_ in enumerate(ids):
         run(both.desk.add(replace(requested([record], id_), ends_at=START + timedelta(hours=9 - n))))
     assert [one.id for one in run(both.desk.requests())] == ids[::-1]
+    assert run(both.desk.waiting(START)) == 3
+    ended = START + timedelta(hours=8)  # two of them have: they hold up nobody
+    assert run(both.desk.waiting(ended)) == 1
+    assert [one.id for one in run(both.desk.requests(ended))] == ids[:1]
     first = run(both.desk.request(ids[0]))
     assert first is not None
     run(both.desk.replace(first, withdrawn(first, "ana")))

@@ -43,8 +43,13 @@ class DeskStore(Protocol):
         """Raises ValueError: something else wrote it."""
         ...
 
-    async def requests(self, limit: int = desk.MOST_OPEN) -> list[Request]:
-        """Those that wait, or are being done: the first to end first. What is not ours is left out."""
+    async def requests(self, since: datetime | None = None, limit: int = desk.MOST_OPEN) -> list[Request]:
+        """Those that wait, or are being done, and end after `since`: the first to end first. What is not ours is left
+        out."""
+        ...
+
+    async def waiting(self, now: datetime) -> int:
+        """How many wait that have not ended, up to MOST_OPEN."""
         ...
 
     async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:
@@ -101,7 +106,7 @@ class FourEyes:
         if len(listed) > desk.MOST_IDS:
             raise Refused(f"a request is for {desk.MOST_IDS:,} transactions at most, found {len(listed):,}")
         items = [Item.of(one) for one in listed]
-        if len(await self.store.requests()) >= desk.MOST_OPEN:
+        if await self.store.waiting(self.clock.now()) >= desk.MOST_OPEN:
             raise Refused(f"{desk.MOST_OPEN} requests wait already: approve or withdraw some first")
         request = desk.asked(
             id_, self.stack, order, items, await self.store.records(items), person, self.clock.now(), self.limits

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction, to_text
-from workers.stores.dynamodb import DynamoDbStore, StoreError, Unreadable, parse
+from workers.stores.dynamodb import DynamoDbStore, Key, StoreError, Unreadable, parse
 
 PREFIX = "#request#"
 SHARD = "requests"
@@ -40,11 +41,19 @@ class DynamoDbDesk:
         item = (await self.store._items([PREFIX + id], consistent=True)).get(PREFIX + id)
         return _read(item) if item else None
 
-    async def requests(self, limit: int = MOST_OPEN) -> list[Request]:
-        keys, after = await self.store._page(SHARD, None, None, limit)
+    async def waiting(self, now: datetime) -> int:
+        return len(await self._keys(now, MOST_OPEN))
+
+    async def _keys(self, since: datetime | None, limit: int) -> list[Key]:
+        condition, text = (None, None) if since is None else ("next_attempt_at > :now", to_text(since))
+        keys, after = await self.store._page(SHARD, condition, text, limit)
         while after is not None and len(keys) < limit:
-            more, after = await self.store._page(SHARD, None, None, limit - len(keys), after)
+            more, after = await self.store._page(SHARD, condition, text, limit - len(keys), after)
             keys += more
+        return keys
+
+    async def requests(self, since: datetime | None = None, limit: int = MOST_OPEN) -> list[Request]:
+        keys = await self._keys(since, limit)
         found: list[Request] = []
         # one after the other: so long a list may each be
         for _, id_ in keys:

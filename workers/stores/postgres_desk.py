@@ -36,7 +36,10 @@ _LIST = f"""
 SELECT substr(items, n, {PIECE}) FROM desk_requests, generate_series(1, length(items), {PIECE}) AS n
 WHERE id = :id ORDER BY n
 """  # noqa: S608 - a number of ours
-_WAITING = "SELECT id FROM desk_requests WHERE waits ORDER BY ends_at, id LIMIT CAST(:most AS integer)"
+_WAITING = """
+SELECT id FROM desk_requests WHERE waits AND ends_at > CAST(:since AS timestamptz)
+ORDER BY ends_at, id LIMIT CAST(:most AS integer)
+"""
 _RECORDS = """
 SELECT CAST(json_build_object(
     'id', t.id, 'account', t.account, 'amount', t.amount, 'currency', t.currency, 'created_at', t.created_at,
@@ -80,9 +83,12 @@ class PostgresDesk:
             return None
         return from_document({**json.loads(documents[0]), "items": "".join(await self.asks(_LIST, id=id))})
 
-    async def requests(self, limit: int = MOST_OPEN) -> list[Request]:
+    async def waiting(self, now: datetime) -> int:
+        return len(await self.asks(_WAITING, since=to_text(now), most=str(MOST_OPEN)))
+
+    async def requests(self, since: datetime | None = None, limit: int = MOST_OPEN) -> list[Request]:
         found = []
-        for id_ in await self.asks(_WAITING, most=str(limit)):
+        for id_ in await self.asks(_WAITING, since=to_text(since) if since else "-infinity", most=str(limit)):
             try:
                 request = await self.request(id_)
             except ValueError:  # not ours
