@@ -44,7 +44,7 @@ CONFIG = {"batchSize": BATCH, "lambdaTimeoutSeconds": 18, "leaseSeconds": 19, "c
 OUTPUTS = {
     *("alternative", "environment", "region", "tableName", "pendingIndexName", "pendingShards", "planBucket"),
     *("stateMachineArn", "scheduleName", "scheduleGroup", "deadLetterQueueUrl", "alarmTopicArn", "dashboardName"),
-    *("noticeTopicArn", "operatorPolicyArn"),
+    *("noticeTopicArn", "operatorPolicyArn", "deskFunctions", "deskPolicyArns"),
     *("logGroups", "functions", "vpcId", "egressAddresses", "gatewayUrl", "gatewayKeySecretArn"),
     *("mode", "reviewHours", "reviewOwner"),
 }

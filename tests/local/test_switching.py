@@ -237,7 +237,7 @@ def test_no_account_card_or_key_is_in_what_they_leave(play: Play) -> None:
         assert time.monotonic() < end, f"not what was to be searched: {missing}"
         time.sleep(1)
     keys = secret_values(aws)
-    assert len(keys) == 4, "the gateway's key in each, the database's password, and the publisher's"
+    assert len(keys) == 5, "the gateway's key in each, the database's password, the publisher's and the desk's"
     assert len(SECRETS) <= len(PURCHASES)
     assert not leaks([*SECRETS, *keys], places)
 
