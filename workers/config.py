@@ -237,7 +237,7 @@ class Values:
 
 _PLAIN = re.compile(
     r"[-+]?\d{1,8}(?:[.,]\d{1,6})?(?:[eE][-+]?\d{1,3})?|[-+]?(?:nan|inf|infinity)"
-    r"|\d{4}-\d\d-\d\d(?:[T ][\d:.]{1,15}Z?)?",
+    r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:[\d:.]{2,12}Z?)?",
     re.ASCII | re.IGNORECASE,
 )
 

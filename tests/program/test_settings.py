@@ -643,6 +643,7 @@ def test_no_copy_goes_before_the_lock_lets_it() -> None:
         ("hunter2", "gatewayUrl"),
         ("hunter2", "environment"),
         ("67611559.4530", "monthlyBudget"),
+        ("2026-11-30 4804367433688", "retryCapSeconds"),
     ],
 )
 def test_what_may_be_a_secret_is_not_shown(raw: object, name: str) -> None:

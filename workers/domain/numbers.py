@@ -221,7 +221,7 @@ class _Run:
             for last in self._written(first):
                 if (card := self._joined(first, last)) and not (self.of_id and self._is_other(first, last)):
                     yield Number(self.spans[first][0], self.spans[last][1], card)
-            for end in (self._chained(first), stretches.get(first)):
+            for end in (self._chained(first), *self._mixed(first, stretches)):
                 if end and (card := self._joined(first, end)) and not self._is_other(first, end, decimals=True):
                     yield Number(self.spans[first][0], self.spans[end][1], card)
 
@@ -273,15 +273,23 @@ class _Run:
         mark = self.gaps[gap]
         return mark.isspace() or following >= len(self.gaps) or mark != self.gaps[following]
 
-    def _stretches(self) -> dict[int, int]:
-        """First and last group of all that stands together between short marks, whichever: it may be one card."""
-        found, first = {}, 0
-        for last, gap in enumerate([*self.gaps, ""]):
-            if not _MIXED.fullmatch(gap):
-                if last - first > 1 and self.before[last + 1] - self.before[first] >= _LEAST_MIXED:
-                    found[first] = last
-                first = last + 1
-        return found
+    def _stretches(self) -> list[int]:
+        """For each group the last one that stands together with it between short marks, whichever."""
+        ends = [len(self.gaps)] * len(self.groups)
+        for place in range(len(self.gaps) - 1, -1, -1):
+            ends[place] = ends[place + 1] if _MIXED.fullmatch(self.gaps[place]) else place
+        return ends
+
+    def _mixed(self, first: int, stretches: Sequence[int]) -> Iterator[int]:
+        """The last groups of what may be a card in any groups between any marks, from one space to another."""
+        if first and not self.gaps[first - 1].isspace() and stretches[first - 1] != first - 1:
+            return
+        for last in range(first + 2, stretches[first] + 1):
+            digits = self.before[last + 1] - self.before[first]
+            if digits > _LONGEST:
+                return
+            if digits >= _LEAST_MIXED and (last == stretches[first] or self.gaps[last].isspace()):
+                yield last
 
     def _is_other(self, first: int, last: int, *, decimals: bool = False) -> bool:
         """Whether these groups hold a date, a time, an address or an amount, and so are something else."""
