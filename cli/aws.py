@@ -28,6 +28,7 @@ from workers.domain.transaction import CANARY, Status, Transaction, from_text, i
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import DynamoDbStore, StoreError
 from workers.stores.dynamodb_desk import DynamoDbDesk
+from workers.stores.dynamodb_find import DynamoDbFinder
 
 CONNECTIONS = 32
 """The store runs its calls side by side, in threads; asyncio starts no more than this many."""
@@ -93,7 +94,8 @@ async def open_aws(target: Target, data: Table) -> AsyncIterator[Desk]:
         clock=SystemClock(),
         policy=target.policy,
     )
-    yield Desk(target, store, runs, TableCensus(table, data.name), store, DynamoDbDesk(store), DeskCalls(target))
+    census, finder = TableCensus(table, data.name), DynamoDbFinder(store)
+    yield Desk(target, store, runs, census, store, DynamoDbDesk(store), DeskCalls(target), finder)
 
 
 class OperatorsStore(DynamoDbStore):

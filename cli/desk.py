@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from cli.exits import Trouble
 from workers.domain.desk import Request, Role
+from workers.domain.finding import Finder
 from workers.domain.policy import Policy
 from workers.domain.ports import Canaries, Store
 from workers.domain.transaction import Status
@@ -177,3 +178,4 @@ class Desk:
     canaries: Canaries
     requests: Requests
     orders: Orders
+    finder: Finder

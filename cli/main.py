@@ -20,7 +20,7 @@ from typing import Annotated, Any, BinaryIO, NoReturn, TypeVar
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli import render, target, views
+from cli import many, render, target, views
 from cli.books import columns as column_maps
 from cli.books import formats
 from cli.books.formats import BookFormat
@@ -28,10 +28,12 @@ from cli.books.lines import BadBook, Moves, Reading
 from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
+from cli.many import Chosen
 from cli.orders import asking
 from cli.reconcile import Book, Covered, Reconciled
 from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
+from cli.where import where_of
 from workers.canary import made
 from workers.desk.service import told
 from workers.domain.desk import Order, Request, Role, Stage
@@ -132,10 +134,88 @@ def review(stack: Stack = None, json: Json = False) -> None:
         render.desk(waiting, _now())
 
 
-@app.command(epilog="Example: confirm redrive 00004-19970101-01 --why 'gateway says never received'")
+Texts = Annotated[list[str] | None, typer.Option(metavar="NAME", help="One of these; may be said again.")]
+
+
+@app.command(
+    epilog="Example: confirm find --state REVIEW --cause deadline-passed --currency EUR --older-than 3d   |   "
+    "confirm find --account '****3000' --newer-than 6h --csv"
+)
+def find(
+    state: Texts = None,
+    cause: Texts = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Whole, or as it is shown: ****3000.", show_default=False)
+    ] = None,
+    reference: Annotated[str | None, typer.Option(metavar="TEXT", help="The gateway's, whole.")] = None,
+    older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Since it was created: 30m, 6h, 3d.")] = None,
+    newer_than: Annotated[str | None, typer.Option(metavar="AGE", help="The same.")] = None,
+    amount_from: Annotated[str | None, typer.Option(metavar="N", help="Minor units: 1250 for 12.50 EUR.")] = None,
+    amount_to: Annotated[str | None, typer.Option(metavar="N", help="The same; both count.")] = None,
+    currency: Annotated[str | None, typer.Option(metavar="CODE", help="ISO 4217.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="A part of it, in large or small letters.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=many.MOST_LISTED, help="So many at most.")] = 100,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read the whole table where no index finds it, which AWS bills.")
+    ] = False,
+    stack: Stack = None,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+) -> None:
+    """Find transactions; all that is asked must hold. Without --state REVIEW, PENDING or PROCESSING it may take --all."""
+    one = {
+        "account": account,
+        "reference": reference,
+        "older-than": older_than,
+        "newer-than": newer_than,
+        "amount-from": amount_from,
+        "amount-to": amount_to,
+        "currency": currency,
+        "reason": reason,
+    }
+    texts = {
+        "state": state or [],
+        "cause": cause or [],
+        **{key: [text] for key, text in one.items() if text is not None},
+    }
+    where = where_of(texts, _now())
+
+    async def look(desk: Desk) -> many.Search:
+        reads = await many.check_price(desk, where, everything=everything)
+        if reads:
+            render.note(f"Reading {reads} ...")
+        return await many.search(desk, where, limit)
+
+    found = _at_desk(target.find(stack), look)
+    if json:
+        render.as_json(views.search_json(found))
+    elif csv:
+        render.as_csv(views.found_json(found.found), views.FOUND)
+    else:
+        render.search(found)
+
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Transactions in REVIEW.", show_default=False)]
+WhereText = Annotated[
+    str | None,
+    typer.Option("--where", metavar="TEXT", help="All in REVIEW that match: 'cause=deadline-passed currency=EUR'."),
+]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="FILE", help="A file with an id in each line; - reads stdin.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether that is the list that is meant.")]
+
+
+@app.command(
+    epilog="Example: confirm redrive 00004-19970101-01 --why 'gateway says never received'   |   "
+    "confirm redrive --where 'cause=deadline-passed older-than=3d' --why 'the bank was down'"
+)
 def redrive(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Transactions in REVIEW.")],
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")],
+    ids: Ids = None,
+    where: WhereText = None,
+    from_: From = None,
+    yes: Yes = False,
     stack: Stack = None,
     json: Json = False,
 ) -> None:
@@ -144,30 +224,82 @@ def redrive(
     What may have been sent before is asked about first; it is never simply sent twice. Changes nothing by itself: it
     makes a request, for exactly these transactions as they are now. You come as who you are signed in as to AWS.
     """
-    _ask(stack, ids, Order("redrive", _line(why)), json=json)
+    _ask(stack, Chosen(ids or (), where, from_, yes), Order("redrive", _line(why)), json=json)
 
 
-def _ask(stack: str | None, ids: Sequence[str], order: Order, *, json: bool) -> None:
-    """Make a request for that exit, and say what becomes of it."""
+def _ask(stack: str | None, chosen: Chosen, order: Order, *, json: bool) -> None:
+    """Make a request for that exit, or as many as the list takes, and say what becomes of it."""
+    chosen.check()
+    ids = many.ids_in(chosen.file, sys.stdin.buffer) if chosen.file else chosen.ids
 
-    async def ask(desk: Desk) -> Mapping[str, Any]:
-        records = [await _found(desk, id_) for id_ in dict.fromkeys(ids)]
-        try:
-            return await desk.orders.order(Role.MAKER, "ask", asking(order, records))
-        except Trouble as trouble:
-            what = trouble.what
-            for record in records:
-                what = what.replace(record.id, views.named(record.id))
-            raise Trouble(what, trouble.fix, trouble.code) from None
+    async def ask(desk: Desk) -> list[Mapping[str, Any]]:
+        if not chosen.is_many:
+            return [await _asked(desk, order, [await _found(desk, id_) for id_ in dict.fromkeys(ids)])]
+        picked = await _picked(desk, chosen, ids)
+        render.picked(picked, order)
+        if not chosen.yes:
+            _confirm(picked)
+        made: list[Mapping[str, Any]] = []
+        for part in picked.parts:
+            try:
+                made.append(await _asked(desk, order, part))
+            except Trouble as trouble:
+                if not made:
+                    raise
+                ids_made = ", ".join(one["id"][:SHORT] for one in made)
+                what = f"{len(made)} of {len(picked.parts)} requests were made ({ids_made}), then: {trouble.what}"
+                raise Trouble(
+                    what, f"{trouble.fix}; what was made stands, or `confirm withdraw` it", trouble.code
+                ) from None
+            render.note(
+                f"Request {len(made)} of {len(picked.parts)}: {made[-1]['id'][:SHORT]}, {len(part):,} transactions."
+            )
+        return made
 
-    request = _at_desk(target.find(stack), ask)
+    made = _at_desk(target.find(stack), ask)
     if json:
-        render.as_json(request)
-    else:
+        render.as_json({"requests": made} if chosen.is_many else made[0])
+        return
+    for request in made:
         render.request(request)
         render.note(
             f"Nothing is changed yet: another person approves it with `confirm approve {request['id'][:SHORT]}` "
             f"until {request['ends_at']}."
+        )
+
+
+async def _asked(desk: Desk, order: Order, records: Sequence[Transaction]) -> Mapping[str, Any]:
+    """One request for those. An error calls them by the names that people know them by."""
+    try:
+        return await desk.orders.order(Role.MAKER, "ask", asking(order, records))
+    except Trouble as trouble:
+        what = trouble.what
+        for record in records:
+            if record.id in what:
+                what = what.replace(record.id, views.named(record.id))
+        raise Trouble(what, trouble.fix, trouble.code) from None
+
+
+async def _picked(desk: Desk, chosen: Chosen, ids: Sequence[str]) -> many.Picked:
+    if chosen.where is not None:
+        return await many.on_desk(desk, chosen.where, _now())
+    picked, missing = await many.listed(desk, ids)
+    if picked is None:  # a name, or an id that is wrong, which this then says
+        names = {id_: (await _found(desk, id_)).id for id_ in missing}
+        picked, missing = await many.listed(desk, list(dict.fromkeys(names.get(id_, id_) for id_ in ids)))
+    if picked is None:
+        raise Trouble(f"{len(missing):,} of those are gone just now", "run the same command again")
+    return picked
+
+
+def _confirm(picked: many.Picked) -> None:
+    """Raises Trouble: nobody says that it is the list that is meant."""
+    if not sys.stdin.isatty():
+        raise Trouble("nobody is here to say whether that is the list that is meant", "say --yes", Exit.USAGE)
+    said = typer.prompt(f"Ask for these {len(picked.records):,}? Type how many they are", err=True, default="no")
+    if said.replace(",", "").strip() != str(len(picked.records)):
+        raise Trouble(
+            "that is not how many they are: nothing was asked for", "run it again, or say --yes", Exit.REFUSED
         )
 
 

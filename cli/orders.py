@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def proof(region: str, digest: str) -> dict[str, str | None]:
     }
 
 
-def asking(order: Order, records: list[Transaction]) -> dict[str, Any]:
+def asking(order: Order, records: Sequence[Transaction]) -> dict[str, Any]:
     """The payload that asks for that exit of those."""
     items = [Item.seen(record).told() for record in records]
     return {"id": secrets.token_hex(16), "order": order.told(), "items": items}

@@ -29,6 +29,8 @@ from workers.domain.causes import UNTRIED
 from workers.domain.transaction import Status
 from workers.stores.postgres import SESSION, PostgresCanaries, PostgresStore
 from workers.stores.postgres_desk import Asks, PostgresDesk
+from workers.stores.postgres_find import PostgresFinder
+from workers.stores.postgres_find import asking as looking
 
 VIEWER = "confirm_viewer"
 """The database's role for this command (workers/migrations/0017_desk.sql) ..."""
@@ -106,7 +108,8 @@ async def open_postgres(target: Target, database: DatabaseAccess) -> AsyncIterat
         told = _Told(pool, lambda error: explained(error, target, database))
         store, canaries = PostgresStore(told, target.policy), PostgresCanaries(told)
         requests = PostgresDesk(asking(told))
-        yield Desk(target, store, HistoryRuns(told), DatabaseCensus(told), canaries, requests, DeskCalls(target))
+        finder, calls = PostgresFinder(told.look), DeskCalls(target)
+        yield Desk(target, store, HistoryRuns(told), DatabaseCensus(told), canaries, requests, calls, finder)
 
 
 def asking(pool: _Told | asyncpg.Pool) -> Asks:
@@ -192,6 +195,10 @@ class _Told:
 
     async def fetchval(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
         return await self._tell(self.pool.fetchval(query, *arguments, **_within(timeout)))
+
+    async def look(self, query: str, *arguments: Any, timeout: float, by_index: bool) -> Any:
+        """As the finder asks (workers/stores/postgres_find.py)."""
+        return await self._tell(looking(self.pool)(query, *arguments, timeout=timeout, by_index=by_index))
 
     async def _tell(self, call: Any) -> Any:
         try:

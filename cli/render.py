@@ -3,6 +3,7 @@ whatever comes out of a record passes `printable`."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +18,11 @@ from cli.books.classes import MEANING as CLASSES
 from cli.books.classes import Class
 from cli.desk import InState, Run
 from cli.loading import Loaded
+from cli.many import Picked, Search
 from cli.reconcile import Difference, Reconciled, Side
 from cli.views import MEANING, Overview, age, discreet, named, names, printable, shown, shown_trace
 from workers.domain import currency
-from workers.domain.desk import Item
+from workers.domain.desk import MOST_IDS, Item, Order
 from workers.domain.redaction import masked
 from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
 
@@ -181,6 +183,64 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
         )
     out.print(table)
     out.print("See one with `confirm show ID`; ask for a redrive with `confirm redrive ID` (another person approves).")
+
+
+def search(result: Search) -> None:
+    """What was found, a line each."""
+    out = console()
+    if not result.found:
+        out.print("Nothing matches.")
+        return
+    table = Table(title=f"{'the first ' if result.more else ''}{len(result.found):,} found", title_justify="left")
+    for name in ("id", "state", "amount", "account", "cause", "reason", "created", "reference or decide by"):
+        table.add_column(name, overflow="fold", justify="right" if name == "amount" else "left")
+    called = names(one.record.id for one in result.found)
+    for one, cause in result.found:
+        table.add_row(
+            Text(called[one.id]),
+            Text(one.status, _STYLE[one.status]),
+            _money(one.amount, one.currency),
+            Text(printable(masked(one.account))),
+            Text(cause or "-"),
+            Text(discreet(one.reason, one.account) or "-"),
+            Text(_time(one.created_at) or "-"),
+            Text(shown(one.gateway_reference, one.account) or _time(one.review_by) or "-"),
+        )
+    out.print(table)
+    if result.more:
+        out.print("There are more: raise --limit, or ask for less.", style="yellow")
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Text that a spreadsheet would take for a formula begins with an apostrophe, as spreadsheets write that."""
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(columns)
+    for row in rows:
+        cells = ("" if row[name] is None else row[name] for name in columns)
+        out.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells])
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+PICKED = 10
+
+
+def picked(list_: Picked, order: Order) -> None:
+    """On the error stream, for somebody to look at before it is asked for: how many, their sums, and ten of them."""
+    out = console(stderr=True)
+    sums = ", ".join(_money(amount, code) for code, amount in list_.sums.items())
+    parts = len(list_.parts)
+    out.print(f"{order.kind} of {len(list_.records):,} transactions in REVIEW, {sums}.", style="bold")
+    for why, count in list_.left_out.items():
+        out.print(f"{count:,} left out: {why}.", style="yellow")
+    called = names(one.id for one in list_.records[:PICKED])
+    out.print(_grid((called[one.id], _money(one.amount, one.currency), discreet(one.reason, one.account))
+                    for one in list_.records[:PICKED]))  # fmt: skip
+    if (more := len(list_.records) - PICKED) > 0:
+        out.print(f"and {more:,} more")
+    if parts > 1:
+        out.print(f"They take {parts:,} requests, of {MOST_IDS:,} at most, each of which is approved.")
 
 
 def request(told: Mapping[str, Any], items: Sequence[Item] = ()) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 from cli.books.classes import Class
 from cli.books.lines import Line
 from cli.desk import InState, Run, Target
+from cli.many import Search
 from cli.reconcile import Reconciled, Side
 from cli.rows import RefusedRow
 from workers.desk.service import told
 from workers.domain.causes import Cause
 from workers.domain.desk import Request
+from workers.domain.finding import Found
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_secrets
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
@@ -247,6 +249,38 @@ def waiting_json(waiting: Sequence[Transaction]) -> list[dict[str, Any]]:
         for record in waiting
     )
     return [{key: whole[key] for key in keys} for whole in wholes]
+
+
+FOUND = (
+    *("id", "status", "account", "amount_minor", "currency", "cause", "reason", "owner", "created_at"),
+    *("review_by", "settled_at", "gateway_reference"),
+)
+
+
+def found_json(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """What was looked for, a line each."""
+    called = names(one.record.id for one in found)
+    return [
+        {
+            "id": called[record.id],
+            "status": record.status.value,
+            "account": printable(masked(record.account)),
+            "amount_minor": record.amount,
+            "currency": printable(record.currency),
+            "cause": cause and cause.value,
+            "reason": discreet(record.reason, record.account),
+            "owner": None if record.owner is None else printable(record.owner),
+            "created_at": moment(record.created_at),
+            "review_by": moment(record.review_by),
+            "settled_at": moment(record.settled_at),
+            "gateway_reference": shown(record.gateway_reference, record.account),
+        }
+        for record, cause in found
+    ]
+
+
+def search_json(search: Search) -> dict[str, Any]:
+    return {"found": found_json(search.found), "more": search.more, "by": [way.name for way in search.ways]}
 
 
 def refused_json(row: RefusedRow) -> list[dict[str, Any]]:

@@ -26,10 +26,12 @@ from local.postgres import Postgres
 from tests.contract.conftest import SHARDS
 from tests.fakes import START, FakeClock
 from tests.memory_desk import MemoryDesk
+from tests.memory_finder import MemoryFinder
 from tests.memory_store import MemoryStore
 from workers.desk import service as desk_service
 from workers.desk.service import DeskStore
 from workers.domain.desk import Limits, Role
+from workers.domain.finding import Finder
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
@@ -37,8 +39,11 @@ from workers.domain.transitions import Refused
 from workers.migrations import migrate
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.dynamodb_desk import DynamoDbDesk
+from workers.stores.dynamodb_find import DynamoDbFinder
 from workers.stores.postgres import SESSION, PostgresStore
 from workers.stores.postgres_desk import PostgresDesk
+from workers.stores.postgres_find import PostgresFinder
+from workers.stores.postgres_find import asking as looking
 
 T = TypeVar("T")
 
@@ -119,6 +124,18 @@ def desk_of(store: Store) -> DeskStore:
     raise AssertionError(type(store))
 
 
+def finder_of(store: Store) -> Finder:
+    """What looks through that store."""
+    match store:
+        case MemoryStore():
+            return MemoryFinder(store)
+        case DynamoDbStore():
+            return DynamoDbFinder(store)
+        case PostgresStore():
+            return PostgresFinder(looking(store.pool))
+    raise AssertionError(type(store))
+
+
 KEPT: dict[int, dict[str, dict[str, object]]] = {}
 
 
@@ -186,7 +203,8 @@ class Cli:
     async def desk(self, at: Target) -> AsyncIterator[Desk]:
         async with self.opening() as (store, census):
             requests = desk_of(store)
-            yield Desk(at, store, self.runs, census, CanariesOf(store), requests, OrdersOf(self, requests))
+            orders, finder = OrdersOf(self, requests), finder_of(store)
+            yield Desk(at, store, self.runs, census, CanariesOf(store), requests, orders, finder)
 
     def sit_down(self) -> Cli:
         """From now on the command works here."""
