@@ -162,7 +162,10 @@ def find(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
-    """Find transactions; all that is asked must hold. Without --state REVIEW, PENDING or PROCESSING it may take --all."""
+    """Find transactions. All that is asked must hold; what no index finds takes --all.
+
+    An index has what is in REVIEW, and what is PENDING or PROCESSING.
+    """
     one = {
         "account": account,
         "reference": reference,
@@ -292,9 +295,13 @@ async def _picked(desk: Desk, chosen: Chosen, ids: Sequence[str]) -> many.Picked
     return picked
 
 
+def _is_here() -> bool:
+    return sys.stdin.isatty()
+
+
 def _confirm(picked: many.Picked) -> None:
     """Raises Trouble: nobody says that it is the list that is meant."""
-    if not sys.stdin.isatty():
+    if not _is_here():
         raise Trouble("nobody is here to say whether that is the list that is meant", "say --yes", Exit.USAGE)
     said = typer.prompt(f"Ask for these {len(picked.records):,}? Type how many they are", err=True, default="no")
     if said.replace(",", "").strip() != str(len(picked.records)):

@@ -209,6 +209,8 @@ def search(result: Search) -> None:
     out.print(table)
     if result.more:
         out.print("There are more: raise --limit, or ask for less.", style="yellow")
+    for way in result.ways:
+        note(f"Found by {way.name}, which reads {way.reads}.")
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What is looked for, as people type it: options of `confirm find`, and the text of `--where`. Pure: no clock, no I/O."""
+"""What is looked for, as people type it: options of `confirm find`, and the text of `--where`. Pure."""
 
 from __future__ import annotations
 

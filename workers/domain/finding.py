@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from workers.domain.causes import Cause
 from workers.domain.transaction import Status, Transaction
@@ -128,7 +128,7 @@ def is_open(where: Where) -> bool:
 class Finder(Protocol):
     """What looks through a datastore. One suite holds for all (tests/contract/test_finding.py)."""
 
-    ways: Sequence[Way]
+    ways: ClassVar[Sequence[Way]]
     """The cheapest first."""
 
     async def size(self) -> Size: ...

@@ -1,7 +1,7 @@
 """Finding transactions in DynamoDB: what lies on a desk or is open, by the sparse index; the rest by a scan.
 
-There is no index by account or reference: one more write for each transaction, and an account that many payments name is
-one partition of such an index, which takes 1,000 writes a second and then holds up the table itself.
+There is no index by account or reference: it would cost each transaction another write, and an account that many
+payments name is one partition of it, which takes 1,000 writes a second and then holds up the table itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ UNIT_BYTES = 8 * 1024
 """Of one read unit, eventually consistent: twice 4 KB."""
 
 _WAYS = (
-    Way(
-        "the index of what lies on a desk", on_desk, "one read unit for each that lies on a desk, and a hundredth more"
-    ),
-    Way("the index of open work", is_open, "one read unit for each that is open, and a hundredth more"),
+    Way("the index of what lies on a desk", on_desk, "a read unit or two for each that lies on a desk"),
+    Way("the index of open work", is_open, "a read unit or two for each that is open"),
 )
 
 

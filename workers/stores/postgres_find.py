@@ -22,7 +22,7 @@ MOST_ROWS = 10_000
 SECONDS = 900.0
 """For one: a walk through a big table takes its time."""
 RECENT = timedelta(hours=25)
-"""Between two ages, for which the index by time is asked: a day, and an hour to spare. More may be most of the table."""
+"""Between two ages that the index by time is asked for: a day, and an hour to spare. More may be most of the table."""
 
 
 class Asks(Protocol):
@@ -159,5 +159,6 @@ SELECT {_columns(Stored)}, {_CAUSE} AS present_cause, {{key}}::text AS place
 FROM payments t WHERE {{conditions}} ORDER BY {{key}}, t.id LIMIT :most::bigint
 """  # noqa: S608 - names of ours
 _SIZE = """
-SELECT reltuples::bigint AS rows, pg_relation_size(oid) / 8192 AS pages FROM pg_class WHERE oid = 'transactions'::regclass
+SELECT reltuples::bigint AS rows, pg_relation_size(oid) / 8192 AS pages
+FROM pg_class WHERE oid = 'transactions'::regclass
 """
