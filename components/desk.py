@@ -104,7 +104,7 @@ _TASKS = {
     CHECKER: "Takes approvals, and makes the exits that two people agree on",
 }
 _PEOPLE = {
-    "viewer": "The command confirm, to look: status, show, review, requests, reconcile",
+    "viewer": "The command confirm, to look: status, show, find, review, requests, reconcile",
     MAKER: "The command confirm, to look and to ask for exits from REVIEW",
     CHECKER: "The command confirm, to look and to approve what others ask for",
 }

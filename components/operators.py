@@ -33,7 +33,7 @@ class Operators(pulumi.ComponentResource):
     def __init__(self, name: str, args: OperatorsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("confirm-transactions:operators:Operators", name, {}, opts)
         self.policy = operators_policy(
-            "operators", "The command confirm: status, show, review, import", args.statements, self
+            "operators", "The command confirm: status, show, find, review, import", args.statements, self
         )
         self.register_outputs({"policyArn": self.policy.arn})
 

@@ -270,7 +270,7 @@ class ServerlessCompute(pulumi.ComponentResource):
         return [
             Statement(
                 sid="ReadTransactions",
-                actions=("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Scan"),
+                actions=("dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Scan"),
                 resources=(self._args.table_arn,),
             ),
             Statement(sid="ReadTheIndex", actions=("dynamodb:Query",), resources=(self._args.index_arn,)),

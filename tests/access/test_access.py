@@ -55,6 +55,7 @@ SERVERLESS = (
 OPERATING = (
     ("ReadTransactions", ("show", "one"), "BatchGetItem"),
     ("ReadTransactions", ("status", "--all"), "GetItem"),
+    ("ReadTransactions", ("find", "--reference", "ref-one", "--all"), "DescribeTable"),
     ("ReadTheIndex", ("review",), "Query"),
     ("Import", ("import", "rows.csv"), "PartiQLInsert"),
     ("FindTheLastRun", ("status",), "ListExecutions"),
@@ -136,6 +137,7 @@ def worked(serverless: Serverless, gateway: LeakyGateway) -> list[Check]:
     assert "CONFIRMED" in serverless.confirm("status", "--all")
     assert "ref-one" in serverless.confirm("show", "one")
     assert "odd" in serverless.confirm("review")
+    assert "ref-one" in serverless.confirm("find", "--reference", "ref-one", "--all")
     serverless.put("waits")
     with serverless.in_shadow():
         assert serverless.run()["status"] == "SUCCEEDED", "its plan looks at what waits, and marks it"
@@ -150,6 +152,7 @@ def two_people(serverless: Serverless, id_: str) -> None:
     for role in (VIEWER, MAKER, CHECKER):
         assert "CONFIRMED" in serverless.confirm("status", "--all", role=role)
         assert id_ in serverless.confirm("review", role=role)
+        assert id_ in serverless.confirm("find", "--amount-from", "1", "--all", role=role)
     asked = serverless.confirm(
         "redrive", id_, "--why", "the books agree", "--json", role=MAKER, person="ana@example.com"
     )

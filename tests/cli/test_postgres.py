@@ -138,6 +138,12 @@ def test_import_status_and_show_as_the_operator(stack: Stack, run: Confirm, tmp_
     code, out, _ = run("show", "order-599")
     assert code == Exit.NOT_YET_FINAL
     assert "5.99 EUR" in out
+
+    code, out, err = run("find", "--account", "acc-00000599", "--json")
+    value = json.loads(out)
+    assert (code, [one["id"] for one in value["found"]]) == (Exit.OK, ["order-599"]), err
+    assert value["by"] == ["the index by account"]
+    assert "pages of 8 KB" in run("find", "--reference", "none")[2]
     code, out, err = run("show", "order-6OO")
     assert (code, "nearest ids are order-" in err) == (Exit.ERROR, True)
 

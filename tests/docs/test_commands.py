@@ -71,6 +71,10 @@ SAID = {
         "takes minutes; the same on small books",
         ("tests/benchmarks/test_books.py::test_what_is_planted_is_found_and_nothing_else",),
     ),
+    "python -m benchmarks.find": Unplayed(
+        "takes minutes; the same on fewer rows",
+        ("tests/benchmarks/test_find.py::test_what_is_found_and_what_it_reads",),
+    ),
     "python -m benchmarks.postgres growth snapshot": Unplayed("fills in millions of rows first"),
 }
 """Commands within a sentence that no block shows: why, or what runs them."""
