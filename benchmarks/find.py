@@ -48,7 +48,7 @@ from workers.stores.dynamodb_desk import DynamoDbDesk
 from workers.stores.dynamodb_find import DynamoDbFinder
 from workers.stores.postgres import SESSION
 from workers.stores.postgres_desk import PostgresDesk
-from workers.stores.postgres_find import Asks, PostgresFinder, asking
+from workers.stores.postgres_find import Looks, PostgresFinder, asking
 
 ROWS, ITEMS = 10_000_000, 20_000
 ON_DESK, OPEN = 20_000, 50_000
@@ -152,9 +152,9 @@ class Units:
 
 @dataclass
 class Watched:
-    """`Asks` that counts the pages of what it asks, once more, by EXPLAIN."""
+    """`Looks` that counts the pages of what it asks, once more, by EXPLAIN."""
 
-    ask: Asks
+    ask: Looks
     pages: int = 0
 
     async def __call__(self, query: str, *arguments: Any, timeout: float, by_index: bool) -> Any:

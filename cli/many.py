@@ -13,7 +13,7 @@ from cli.desk import Desk
 from cli.exits import Exit, Trouble
 from cli.where import where_in
 from workers.domain.desk import MOST_IDS
-from workers.domain.finding import DESK, Found, Way, Where, plan
+from workers.domain.finding import DESK, Found, Route, Where, plan
 from workers.domain.transaction import Status, Transaction
 
 MOST_LISTED = 100_000
@@ -30,7 +30,7 @@ class Search:
 
     found: Sequence[Found]
     more: bool
-    ways: Sequence[Way]
+    ways: Sequence[Route]
     """None: the whole table was read."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tests.memory_store import MemoryStore
-from workers.domain.finding import Found, Size, Way, Where, is_open, on_desk
+from workers.domain.finding import Found, Route, Size, Where, is_open, on_desk
 from workers.domain.transaction import Transaction
 
 
@@ -15,7 +15,7 @@ from workers.domain.transaction import Transaction
 class MemoryFinder:
     """`workers.domain.finding.Finder` on a dict."""
 
-    ways: ClassVar[Sequence[Way]] = (Way("the desk", on_desk, "little"), Way("the open work", is_open, "little"))
+    ways: ClassVar[Sequence[Route]] = (Route("the desk", on_desk, "little"), Route("the open work", is_open, "little"))
 
     store: MemoryStore
 

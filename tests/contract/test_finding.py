@@ -12,7 +12,7 @@ from tests.contract.conftest import POLICY, Database, bring_in, make_table
 from tests.fakes import START, FakeClock, payment, run
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
-from workers.domain.finding import DESK, OPEN, Finder, Way, Where, is_open, on_desk, parts, plan
+from workers.domain.finding import DESK, OPEN, Finder, Route, Where, is_open, on_desk, parts, plan
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
@@ -145,7 +145,7 @@ def test_a_place_without_end_ends(database: Database, clock: FakeClock) -> None:
     assert run(look()) == ["desk-1", "desk-2"]
 
 
-DESK_WAY, OPEN_WAY = Way("desk", on_desk, ""), Way("open", is_open, "")
+DESK_WAY, OPEN_WAY = Route("desk", on_desk, ""), Route("open", is_open, "")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ DESK_WAY, OPEN_WAY = Way("desk", on_desk, ""), Way("open", is_open, "")
         (Where(account="a", amount_from=1, reason="x"), ()),
     ],
 )
-def test_the_whole_table_is_read_where_no_index_has_all(where: Where, ways: tuple[Way, ...]) -> None:
+def test_the_whole_table_is_read_where_no_index_has_all(where: Where, ways: tuple[Route, ...]) -> None:
     assert plan(where, (DESK_WAY, OPEN_WAY)) == ways
 
 

@@ -82,7 +82,7 @@ def folded(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Route:
     """An index that a store has."""
 
     name: str
@@ -100,7 +100,7 @@ class Size(NamedTuple):
     """In words: pages, or read units."""
 
 
-def plan(where: Where, ways: Sequence[Way]) -> tuple[Way, ...]:
+def plan(where: Where, ways: Sequence[Route]) -> tuple[Route, ...]:
     """The ways to all that is looked for: one, or one for each of its `parts`; none where only a walk through the whole
     table would find it, which is nothing to be done unasked."""
     for wanted in ((where,), parts(where)):
@@ -128,7 +128,7 @@ def is_open(where: Where) -> bool:
 class Finder(Protocol):
     """What looks through a datastore. One suite holds for all (tests/contract/test_finding.py)."""
 
-    ways: ClassVar[Sequence[Way]]
+    ways: ClassVar[Sequence[Route]]
     """The cheapest first."""
 
     async def size(self) -> Size: ...

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from workers.domain.finding import DESK, OPEN, Found, Size, Way, Where, is_open, on_desk, plan
+from workers.domain.finding import DESK, OPEN, Found, Route, Size, Where, is_open, on_desk, plan
 from workers.domain.transaction import Transaction
 from workers.stores.dynamodb import REVIEW_SHARD, DynamoDbStore, _read
 
@@ -20,8 +20,8 @@ UNIT_BYTES = 8 * 1024
 """Of one read unit, eventually consistent: twice 4 KB."""
 
 _WAYS = (
-    Way("the index of what lies on a desk", on_desk, "a read unit or two for each that lies on a desk"),
-    Way("the index of open work", is_open, "a read unit or two for each that is open"),
+    Route("the index of what lies on a desk", on_desk, "a read unit or two for each that lies on a desk"),
+    Route("the index of open work", is_open, "a read unit or two for each that is open"),
 )
 
 
@@ -29,7 +29,7 @@ _WAYS = (
 class DynamoDbFinder:
     """`workers.domain.finding.Finder` on a table and its index."""
 
-    ways: ClassVar[Sequence[Way]] = _WAYS
+    ways: ClassVar[Sequence[Route]] = _WAYS
 
     store: DynamoDbStore
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import asyncpg
 
 from workers.domain.causes import Cause
-from workers.domain.finding import DESK, OPEN, Found, Size, Way, Where, is_open, on_desk, parts, plan
+from workers.domain.finding import DESK, OPEN, Found, Route, Size, Where, is_open, on_desk, parts, plan
 from workers.domain.transaction import Transaction
 from workers.stores.named import fields, put_in
 from workers.stores.postgres import _record
@@ -25,7 +25,7 @@ RECENT = timedelta(hours=25)
 """Between two ages that the index by time is asked for: a day, and an hour to spare. More may be most of the table."""
 
 
-class Asks(Protocol):
+class Looks(Protocol):
     """Runs a statement that only reads."""
 
     async def __call__(self, query: str, *arguments: Any, timeout: float, by_index: bool) -> Any:
@@ -33,7 +33,7 @@ class Asks(Protocol):
         ...
 
 
-def asking(pool: asyncpg.Pool) -> Asks:
+def asking(pool: asyncpg.Pool) -> Looks:
     """On that pool. The planner takes an index of ranges (BRIN) for what lies all over the table to find nearly all of
     it, and would read all of it instead: so it is told not to."""
 
@@ -56,10 +56,10 @@ def _by_age(where: Where) -> bool:
 
 
 _WAYS = (
-    Way("the index of what lies on a desk", on_desk, "what lies on a desk"),
-    Way("the index of open work", is_open, "what is open"),
-    Way("the index by account", _by_account, "the index, and the parts of the table that may have it"),
-    Way("the index by time", _by_age, "what came in in that time"),
+    Route("the index of what lies on a desk", on_desk, "what lies on a desk"),
+    Route("the index of open work", is_open, "what is open"),
+    Route("the index by account", _by_account, "the index, and the parts of the table that may have it"),
+    Route("the index by time", _by_age, "what came in in that time"),
 )
 
 
@@ -67,9 +67,9 @@ _WAYS = (
 class PostgresFinder:
     """`workers.domain.finding.Finder` on a database that workers/migrations made."""
 
-    ways: ClassVar[Sequence[Way]] = _WAYS
+    ways: ClassVar[Sequence[Route]] = _WAYS
 
-    ask: Asks
+    ask: Looks
 
     async def size(self) -> Size:
         (row,) = await self.ask(_SIZE, timeout=SECONDS, by_index=False)
