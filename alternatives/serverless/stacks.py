@@ -41,7 +41,7 @@ STACKS = Stacks(
     watched={"schedule": "rate(1 minute)"},
     emitting=("workers/serverless/handlers.py",),
     operators=(
-        *("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert"),
+        *("dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PartiQLInsert"),
         *("dynamodb:Query", "dynamodb:Scan", "kms:Decrypt"),
         *("states:DescribeExecution", "states:GetExecutionHistory", "states:ListExecutions"),
     ),
