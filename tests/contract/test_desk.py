@@ -122,6 +122,22 @@ def test_the_longest_list_fits(both: Both) -> None:
     assert run(both.desk.request(ID)) == request
 
 
+def test_a_long_list_is_read_in_answers_that_the_data_api_can_give(database: Database, clock: FakeClock) -> None:
+    answers: list[int] = []
+
+    async def counting(statement: str, **texts: str) -> list[str]:
+        rows = await asking(database.pool)(statement, **texts)
+        answers.append(sum(map(len, rows)))
+        return rows
+
+    store = PostgresStore(database.pool, POLICY, clock)
+    account = "a" * 1024
+    run(store.add([payment(f"p-{n}")._replace(account=account) for n in range(MOST_IDS)]))
+    items = [Item(f"p-{n}", 1, 1, "USD") for n in range(MOST_IDS)]
+    assert len(run(PostgresDesk(counting).records(items))) == MOST_IDS
+    assert max(answers) < 2**20
+
+
 def test_those_that_wait_are_listed_by_their_end(both: Both) -> None:
     (record,) = in_review(both, "a")
     ids = [f"{n:032x}" for n in range(3)]

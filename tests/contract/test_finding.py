@@ -19,6 +19,7 @@ from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, SetAside, decide
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import PostgresStore
+from workers.stores.postgres_find import asking
 
 ODD = "Zo\N{LATIN SMALL LETTER E WITH DIAERESIS}' OR 1=1 --"
 """An account that means something to SQL."""
@@ -143,6 +144,16 @@ def test_a_place_without_end_ends(database: Database, clock: FakeClock) -> None:
         return [one.record.id async for one in finder.find(Where(states=DESK), 1)]
 
     assert run(look()) == ["desk-1", "desk-2"]
+
+
+def test_by_an_index_means_by_an_index(database: Database) -> None:
+    """The planner believes that an index of ranges finds nearly all of the table, and would rather read all of it."""
+    ask, question = (
+        asking(database.pool),
+        "SELECT concat_ws(' ', current_setting('enable_seqscan'), current_setting('enable_bitmapscan'))",
+    )
+    answers = [run(ask(question, timeout=9, by_index=by_index))[0][0] for by_index in (True, False)]
+    assert answers == ["off on", "on on"]
 
 
 DESK_WAY, OPEN_WAY = Route("desk", on_desk, ""), Route("open", is_open, "")

@@ -19,6 +19,8 @@ from workers.domain.transaction import HistoryEntry, Status, Transaction, to_tex
 
 PIECE = 40_000
 """Characters of a list in one row; ids are ASCII."""
+AT_ONCE = 200
+"""Records of one answer: the Data API's hold 1 MiB, and a record some 5 KB at most."""
 
 _ADD = """
 INSERT INTO desk_requests (id, ends_at, waits, version, items, document)
@@ -98,12 +100,14 @@ class PostgresDesk:
         return found
 
     async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:
-        wanted = json.dumps([{"id": item.id, "version": item.version} for item in items])
         found = {}
-        for text in await self.asks(_RECORDS, wanted=wanted):
-            record = _record(json.loads(text))
-            if record is not None:
-                found[record.id] = record
+        for begin in range(0, len(items), AT_ONCE):
+            part = items[begin : begin + AT_ONCE]
+            wanted = json.dumps([{"id": item.id, "version": item.version} for item in part])
+            for text in await self.asks(_RECORDS, wanted=wanted):
+                record = _record(json.loads(text))
+                if record is not None:
+                    found[record.id] = record
         return found
 
     async def exit(self, moves: Sequence[Move]) -> list[bool]:

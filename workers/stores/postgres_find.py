@@ -35,12 +35,12 @@ class Looks(Protocol):
 
 def asking(pool: asyncpg.Pool) -> Looks:
     """On that pool. The planner takes an index of ranges (BRIN) for what lies all over the table to find nearly all of
-    it, and would read all of it instead: so it is told not to."""
+    it, and would read all of it instead: so it is told not to. Workers' sessions have neither way (`SESSION`)."""
 
     async def ask(query: str, *arguments: Any, timeout: float, by_index: bool) -> Any:
         async with pool.acquire() as connection, connection.transaction(readonly=True):
-            if by_index:
-                await connection.execute("SET LOCAL enable_seqscan = off")
+            await connection.execute("SET LOCAL enable_bitmapscan = on")
+            await connection.execute(f"SET LOCAL enable_seqscan = {'off' if by_index else 'on'}")
             return await connection.fetch(query, *arguments, timeout=timeout)
 
     return ask
