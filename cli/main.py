@@ -8,10 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from errno import ENOSPC
 from pathlib import Path
 from time import monotonic
@@ -20,7 +18,7 @@ from typing import Annotated, Any, BinaryIO, NoReturn, TypeVar
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli import many, render, target, views
+from cli import lookup, many, render, target, views
 from cli.books import columns as column_maps
 from cli.books import formats
 from cli.books.formats import BookFormat
@@ -28,6 +26,7 @@ from cli.books.lines import BadBook, Moves, Reading
 from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
+from cli.lookup import ENDED_SHOWN, REVIEW_LIMIT, SHORT
 from cli.many import Chosen
 from cli.orders import asking
 from cli.reconcile import Book, Covered, Reconciled
@@ -36,8 +35,7 @@ from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
 from cli.where import where_of
 from workers.canary import made
 from workers.desk.service import told
-from workers.domain.desk import Order, Request, Role, Stage
-from workers.domain.rules import ID
+from workers.domain.desk import Order, Role, Stage
 from workers.domain.transaction import CANARY, Status, Transaction, utc
 
 T = TypeVar("T")
@@ -45,13 +43,6 @@ T = TypeVar("T")
 _RUN = re.compile(r"[0-9A-Za-z]{1,20}")
 FAULTS_IN_JSON = 1000
 """The JSON of an import lists this many and counts the rest, so that memory stays bounded."""
-REVIEW_LIMIT = 1000
-MOST_BYTES = 2048
-"""Of an id, whoever made it: DynamoDB has no longer keys."""
-ENDED_SHOWN = timedelta(days=7)
-"""For so long a request is listed that nobody has approved in time."""
-SHORT = 12
-"""Digits of a request's id, or of a digest, that people are shown: enough to tell some hundreds apart."""
 STDIN = "-"
 LOOK_SECONDS = 1.0
 """Between two looks at a canary that was sent."""
@@ -90,20 +81,12 @@ def status(
 
     Ends with 0 when everything is final, and with 8 while something is open or in review.
     """
-    view = _at_desk(target.find(stack), lambda desk: _overview(desk, everything=everything))
+    view = _at_desk(target.find(stack), lambda desk: lookup.overview(desk, _now(), everything=everything))
     if json:
         render.as_json(views.overview_json(view))
     else:
         render.overview(view)
     raise typer.Exit(Exit.OK if view.is_final else Exit.NOT_YET_FINAL)
-
-
-async def _overview(desk: Desk, *, everything: bool) -> views.Overview:
-    backlog, review, last, work = await asyncio.gather(
-        desk.store.backlog(), desk.store.review(REVIEW_LIMIT), desk.runs.last(), desk.runs.last_with_work()
-    )
-    states = await desk.census.tally() if everything else None
-    return views.Overview(desk.target, _now(), backlog, review, last, work, states)
 
 
 @app.command(epilog="Example: confirm show 00004-19970101-01")
@@ -116,7 +99,7 @@ def show(
 
     Ends with 0 when it is final, and with 8 when it is not.
     """
-    record = _at_desk(target.find(stack), lambda desk: _found(desk, id))
+    record = _at_desk(target.find(stack), lambda desk: lookup.found(desk, id))
     if json:
         render.as_json(views.record_json(record))
     else:
@@ -237,7 +220,7 @@ def _ask(stack: str | None, chosen: Chosen, order: Order, *, json: bool) -> None
 
     async def ask(desk: Desk) -> list[Mapping[str, Any]]:
         if not chosen.is_many:
-            return [await _asked(desk, order, [await _found(desk, id_) for id_ in dict.fromkeys(ids)])]
+            return [await _asked(desk, order, [await lookup.found(desk, id_) for id_ in dict.fromkeys(ids)])]
         picked = await _picked(desk, chosen, ids)
         render.picked(picked, order)
         if not chosen.yes:
@@ -288,7 +271,7 @@ async def _picked(desk: Desk, chosen: Chosen, ids: Sequence[str]) -> many.Picked
         return await many.on_desk(desk, chosen.where, _now())
     picked, missing = await many.listed(desk, ids)
     if picked is None:  # a name, or an id that is wrong, which this then says
-        names = {id_: (await _found(desk, id_)).id for id_ in missing}
+        names = {id_: (await lookup.found(desk, id_)).id for id_ in missing}
         picked, missing = await many.listed(desk, list(dict.fromkeys(names.get(id_, id_) for id_ in ids)))
     if picked is None:
         raise Trouble(f"{len(missing):,} of those are gone just now", "run the same command again")
@@ -321,7 +304,7 @@ def requests(
     """List what was asked for and waits for an approval, or is being done: the first to end first."""
     at, now = target.find(stack), _now()
     if request is not None:
-        found = _at_desk(at, lambda desk: _requested(desk, request))
+        found = _at_desk(at, lambda desk: lookup.requested(desk, request, now))
         if json:
             render.as_json(views.request_json(found, now))
         else:
@@ -350,7 +333,7 @@ def approve(
     """
 
     async def decide(desk: Desk) -> Mapping[str, Any]:
-        found = await _requested(desk, request)
+        found = await lookup.requested(desk, request, _now())
         if digest is not None and not (digest and found.digest.startswith(digest)):
             raise Trouble(
                 f"request {found.id[:SHORT]} has another digest: {found.digest[:SHORT]}",
@@ -386,28 +369,13 @@ def withdraw(
     role = Role.CHECKER if as_checker else Role.MAKER
 
     async def end(desk: Desk) -> Mapping[str, Any]:
-        return await desk.orders.order(role, "withdraw", {"id": (await _requested(desk, request)).id})
+        return await desk.orders.order(role, "withdraw", {"id": (await lookup.requested(desk, request, _now())).id})
 
     result = _at_desk(target.find(stack), end)
     if json:
         render.as_json(result)
     else:
         render.request(result)
-
-
-async def _requested(desk: Desk, id_: str) -> Request:
-    """The request of that id, or the one that waits whose id begins so."""
-    try:
-        if found := await desk.requests.request(id_):
-            return found
-    except ValueError as error:
-        raise Trouble(f"the request {id_} can't be believed ({error})", "see who writes to the datastore") from None
-    alike = [one for one in await desk.requests.requests(_now() - ENDED_SHOWN) if id_ and one.id.startswith(id_)]
-    if len(alike) == 1:
-        return alike[0]
-    if alike:
-        raise Trouble(f"{len(alike)} requests begin with {id_[:40]!a}", "write more of the id", Exit.USAGE)
-    raise Trouble(f"there is no request {id_[:40]!a} in {desk.target}", "see `confirm requests`")
 
 
 @app.command(
@@ -731,47 +699,6 @@ def _at_desk(at: Target, work: Callable[[Desk], Awaitable[T]]) -> T:
         raise
     except Exception as error:
         raise at.data.explained(error, at) from error
-
-
-async def _found(desk: Desk, id_: str) -> Transaction:
-    """The transaction of that id, or of that name: who sees but the mask of a card must get on all the same."""
-    if id_.isprintable() and 0 < len(id_.encode()) <= MOST_BYTES and (record := await desk.store.find(id_)):
-        return record
-    if record := await _named(desk, id_):
-        return record
-    if not ID.fullmatch(id_):
-        raise Trouble(
-            f"{id_[:40]!a} cannot be the id of a transaction",
-            "an id is 1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit",
-            Exit.USAGE,
-        )
-    near = await _nearest(desk, id_)
-    hint = f"the nearest ids are {' and '.join(near)}" if near else "see the id in the file or system that it came from"
-    raise Trouble(f"there is no transaction {id_} in {desk.target}", hint)
-
-
-async def _named(desk: Desk, name: str) -> Transaction | None:
-    """The one that is shown so: on the desk, or, which takes a look at the whole table, anywhere."""
-    ids = {one.id for one in await desk.store.review(REVIEW_LIMIT) if views.is_named(one.id, name)}
-    if not ids and views.may_be_masked(name):
-        ids = {entry.id async for entry in desk.census.entries() if views.is_named(entry.id, name)}
-    if len(ids) > 1:
-        raise Trouble(
-            f"{len(ids)} transactions are shown as {name}",
-            f"say which: {' or '.join(sorted(views.names(ids).values())[:4])}",
-            Exit.USAGE,
-        )
-    return await desk.store.find(ids.pop()) if ids else None
-
-
-async def _nearest(desk: Desk, id_: str) -> Sequence[str]:
-    """Ids that were likely meant: the same in other letters, else similar ones in a sample of the table."""
-    for variant in dict.fromkeys((id_.upper(), id_.lower())):
-        if variant != id_ and await desk.store.find(variant):
-            return [views.named(variant)]
-    with suppress(Exception):  # a hint is not worth an error of its own (no right to scan, for one)
-        return [views.named(one) for one in get_close_matches(id_, await desk.census.some_ids(), 2, 0.75)]
-    return []
 
 
 def _line(text: str) -> str:
