@@ -117,6 +117,38 @@ def review(stack: Stack = None, json: Json = False) -> None:
         render.desk(waiting, _now())
 
 
+@app.command(epilog="Example: confirm desk   |   confirm desk --stack fargate --no-browser")
+def desk(
+    stack: Stack = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="NUMBER", min=0, max=65535, help="0 takes any that is free.")
+    ] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the browser; else print a code to come in by.")
+    ] = True,
+) -> None:
+    """Open the desk in your browser: what waits, each one's life, requests and approvals, the live numbers.
+
+    A page on this machine alone (127.0.0.1), for you alone, until Ctrl-C. It orders with your own AWS identity, as the
+    commands do.
+    """
+    from cli import identity, language  # only here: no other command needs a server
+    from cli.console.serve import serve
+
+    at = target.find(stack)
+
+    async def sit(desk: Desk) -> None:
+        caller = await identity.caller(at)
+        await serve(desk, caller, port, language.of_environment(os.environ), browser=browser)
+
+    try:
+        _at_desk(at, sit)
+    except OSError as error:
+        raise Trouble(
+            f"nothing can listen on 127.0.0.1:{port} ({error.strerror})", "leave --port out, or free it", Exit.USAGE
+        ) from None
+
+
 Texts = Annotated[list[str] | None, typer.Option(metavar="NAME", help="One of these; may be said again.")]
 
 
