@@ -40,7 +40,7 @@ HEADERS: Mapping[str, str] = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with `no-referrer` browsers send forms with the Origin `null`
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
@@ -94,9 +94,7 @@ class Gate:
             if BY_ITSELF not in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True):
                 self._seen = self.clock()
             limit = self.uploads.get(path.removeprefix(self.base), MOST_BODY)
-            with suppress(
-                Exception
-            ):  # Starlette has shown the page that says so, and lets the server print a stack trace
+            with suppress(Exception):  # a page has said so already; this is for the server to print a trace
                 await self.app(scope, _bounded(receive, limit), sealed)
 
     def _refused(self, method: str, path: str, headers: Headers) -> Response | None:

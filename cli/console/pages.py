@@ -167,9 +167,12 @@ class Pages:
             given=given,
             part=page,
             late=late,
+            coming=next(
+                (row.record.review_by for row in queue.rows if row.record.review_by and not row.is_late(now)), None
+            ),
             sums=sums(queue.rows),
             chosen_sums=sums(chosen),
-            next=urlencode({**wanted.query, "after": page.after}) if page.after else None,
+            onward=urlencode({**wanted.query, "after": page.after}) if page.after else None,
             most_ids=MOST_IDS,
             most=MOST,
             page_size=PAGE,

@@ -32,7 +32,7 @@ CAUSES = (
     (Cause.DEADLINE_PASSED, "deadline passed, last seen: time-out"),
     (Cause.ATTEMPTS_USED_UP, "8 attempts used up, last seen: HTTP 503"),
     (Cause.KEY_WINDOW_OVER, "gateway knows nothing of it and its key window is over"),
-    (Cause.AMOUNT_MISMATCH, "gateway moved 12.00 EUR, expected 12.50 EUR"),
+    (Cause.AMOUNT_MISMATCH, "gateway moved another amount than was ordered"),
     (Cause.WORKERS_LOST, "3 workers took it and none of them came back"),
 )
 
@@ -101,6 +101,10 @@ class Orders:
             return await desk.do(role, here.caller.name or "?", action, json.loads(json.dumps(payload)))
         except Refused as refused:
             raise Trouble(str(refused), "see `confirm requests`", Exit.REFUSED) from None
+
+
+def _silent(*_: object, **__: object) -> None:
+    """No log."""
 
 
 def person(name: str, *roles: Role) -> Caller:
@@ -244,8 +248,8 @@ class Client:
         answered = [(name.decode().lower(), value.decode()) for name, value in start["headers"]]
         for name, value in answered:
             if name == "set-cookie":
-                cookie, _, _ = value.partition(";")
-                self.cookies.update([cookie.split("=", 1)])  # type: ignore[list-item]
+                cookie, _, kept = value.partition(";")[0].partition("=")
+                self.cookies[cookie] = kept
         text = b"".join(message.get("body", b"") for message in sent[1:]).decode("utf-8", "replace")
         return Answer(start["status"], dict(answered), text)
 
