@@ -33,7 +33,7 @@ from cli.books.formats import BookFormat
 from cli.books.lines import BadBook, Moves, Reading
 from cli.console import words
 from cli.console.gate import BY_ITSELF, IDLE_SECONDS, MOST_BODY, Doorstep, Gate, TooLong
-from cli.console.queue import MOST, PAGE, Filter, Queue, Row, part, sums
+from cli.console.queue import MOST, PAGE, Filter, Queue, Waiting, part, sums
 from cli.desk import Desk
 from cli.exits import Exit, Trouble
 from cli.identity import Caller
@@ -181,7 +181,10 @@ class Pages:
         )
 
     async def transaction(self, request: Request) -> Response:
-        record = await self._reached(lookup.found(self.console.desk, request.path_params["name"]))
+        try:
+            record = await self._reached(lookup.found(self.console.desk, request.path_params["name"]))
+        except Trouble as trouble:
+            return self._not_found(request, trouble)
         return self._page(
             request,
             "transaction.html",
@@ -212,7 +215,10 @@ class Pages:
 
     async def _request(self, request: Request, id_: str, trouble: Trouble | None = None) -> Response:
         now = self.console.now()
-        found = await self._reached(lookup.requested(self.console.desk, id_, now))
+        try:
+            found = await self._reached(lookup.requested(self.console.desk, id_, now))
+        except Trouble as missing:
+            return self._not_found(request, missing)
         one = told(found, now)
         return self._page(
             request,
@@ -256,7 +262,7 @@ class Pages:
         return self._ask_page(request, rows, _given({"seen": seen, "id": secrets.token_hex(16)}))
 
     def _ask_page(
-        self, request: Request, rows: list[Row], given: Mapping[str, str], trouble: Trouble | None = None
+        self, request: Request, rows: list[Waiting], given: Mapping[str, str], trouble: Trouble | None = None
     ) -> Response:
         return self._page(
             request,
@@ -410,6 +416,10 @@ class Pages:
                 )
         return self._page(request, "trouble.html", trouble=trouble, status_code=status)
 
+    def _not_found(self, request: Request, trouble: Trouble) -> Response:
+        status = 404 if trouble.code in (Exit.ERROR, Exit.USAGE) else _status_of(trouble)
+        return self._page(request, "trouble.html", trouble=trouble, status_code=status)
+
     async def _reached(self, work: Awaitable[T]) -> T:
         """What it comes to, with the errors of AWS and the store turned into words."""
         try:
@@ -519,9 +529,9 @@ def _steps(record: Transaction) -> list[Step]:
     return steps
 
 
-def _row(record: Transaction) -> Row:
+def _row(record: Transaction) -> Waiting:
     reason = discreet(record.reason, record.account) or ""
-    return Row(record, named(record.id), reason, printable(masked(record.account)))
+    return Waiting(record, named(record.id), reason, printable(masked(record.account)))
 
 
 def _order(given: Mapping[str, str]) -> Order:
@@ -552,7 +562,7 @@ def _order(given: Mapping[str, str]) -> Order:
         raise Trouble(str(refused), "correct the form", Exit.REFUSED) from None
 
 
-def _named_in(trouble: Trouble, rows: list[Row]) -> Trouble:
+def _named_in(trouble: Trouble, rows: list[Waiting]) -> Trouble:
     """With the names of those that it speaks of instead of their ids, which may hold a card's number."""
     what = trouble.what
     for row in rows:

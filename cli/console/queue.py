@@ -27,7 +27,7 @@ _FAR = "9999"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Waiting:
     """One that waits, as far as people may see it."""
 
     record: Transaction
@@ -50,14 +50,14 @@ class Row:
 class Queue:
     """All that waits, as it was at one moment."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Waiting]
     at: datetime
 
     @classmethod
     def of(cls, waiting: Sequence[Transaction], at: datetime) -> Self:
         called = names(record.id for record in waiting)
         rows = [
-            Row(
+            Waiting(
                 record,
                 called[record.id],
                 discreet(record.reason, record.account) or "",
@@ -68,7 +68,7 @@ class Queue:
         return cls(sorted(rows, key=lambda row: row.place), at)
 
     @cached_property
-    def by_name(self) -> Mapping[str, Row]:
+    def by_name(self) -> Mapping[str, Waiting]:
         return {row.name: row for row in self.rows}
 
     @property
@@ -86,7 +86,7 @@ class Queue:
         return sorted({row.record.owner for row in self.rows if row.record.owner})
 
 
-def sums(rows: Sequence[Row]) -> dict[str, int]:
+def sums(rows: Sequence[Waiting]) -> dict[str, int]:
     """In minor units, by currency."""
     total: Counter[str] = Counter()
     for row in rows:
@@ -124,11 +124,11 @@ class Filter:
         said = {name: getattr(self, name) for name in self.__slots__ if name != "late" and getattr(self, name)}
         return said | ({"late": "1"} if self.late else {})
 
-    def apply(self, queue: Queue, now: datetime) -> list[Row]:
+    def apply(self, queue: Queue, now: datetime) -> list[Waiting]:
         text = self.text.casefold()
         least, most = _decimal(self.least), _decimal(self.most)
 
-        def wanted(row: Row) -> bool:
+        def wanted(row: Waiting) -> bool:
             record = row.record
             return (
                 (not self.cause or (record.cause is not None and record.cause.value == self.cause))
@@ -158,21 +158,24 @@ def _major(record: Transaction) -> Decimal:
 class Part:
     """Some of the rows, one page of them."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Waiting]
     first: int
     """The number of the first, from 1 on."""
     after: str | None
     """Where the next page begins; None where there is none."""
-    chosen: Sequence[Row] = field(default=(), repr=False)
+    chosen: Sequence[Waiting] = field(default=(), repr=False)
     """All that the filter lets through."""
 
 
-def part(rows: Sequence[Row], after: str) -> Part:
-    """The page behind that place, which need not be there any more: what was decided meanwhile shifts no other."""
+def part(rows: Sequence[Waiting], after: str) -> Part:
+    """The page behind that place, which need not be there any more: what was decided meanwhile shifts no other.
+
+    The first page where nothing is behind it.
+    """
     begin = 0
     if after:
         time, _, rest = after.partition("~")
-        begin = next((n for n, row in enumerate(rows) if row.place > (time, rest)), len(rows))
+        begin = next((n for n, row in enumerate(rows) if row.place > (time, rest)), 0)
     shown = rows[begin : begin + PAGE]
     more = begin + PAGE < len(rows)
     return Part(shown, begin + 1, "~".join(shown[-1].place) if more else None, rows)

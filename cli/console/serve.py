@@ -7,7 +7,6 @@ import contextlib
 import html
 import os
 import socket
-import sys
 import tempfile
 import webbrowser
 from collections.abc import AsyncIterator, Callable
@@ -47,11 +46,22 @@ def gate_of(desk: Desk, caller: Caller, port: int, language: str, now: Callable[
 
 
 async def serve(
-    desk: Desk, caller: Caller, port: int, language: str, *, browser: bool, ready: Callable[[Gate], None] | None = None
+    desk: Desk,
+    caller: Caller,
+    port: int,
+    language: str,
+    *,
+    browser: bool,
+    now: Callable[[], datetime] = utc_now,
+    ready: Callable[[Gate, Callable[[], None]], None] | None = None,
 ) -> None:
-    """Until Ctrl-C."""
+    """Until Ctrl-C; `ready` is told when it begins, and how to end it.
+
+    Raises:
+        OSError: the port is taken.
+    """
     bound = listening(port)
-    gate = gate_of(desk, caller, bound.getsockname()[1], language)
+    gate = gate_of(desk, caller, bound.getsockname()[1], language, now)
     server = uvicorn.Server(
         uvicorn.Config(gate, lifespan="off", access_log=False, log_level="error", server_header=False, ws="none")
     )
@@ -60,7 +70,7 @@ async def serve(
         if not browser:
             render.note(f"It asks for this code, once: {gate.code}")
         if ready:
-            ready(gate)
+            ready(gate, lambda: setattr(server, "should_exit", True))
         await server.serve(sockets=[bound])
 
 
@@ -101,8 +111,3 @@ def _removed(folder: Path) -> None:
     with contextlib.suppress(OSError):
         (folder / "open.html").unlink(missing_ok=True)
         folder.rmdir()
-
-
-def has_a_screen() -> bool:
-    """Whether a browser can show anything here: not over SSH without a display."""
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
