@@ -530,8 +530,7 @@ def _steps(record: Transaction) -> list[Step]:
 
 
 def _row(record: Transaction) -> Waiting:
-    reason = discreet(record.reason, record.account) or ""
-    return Waiting(record, named(record.id), reason, printable(masked(record.account)))
+    return Waiting.of(record, named(record.id))
 
 
 def _order(given: Mapping[str, str]) -> Order:

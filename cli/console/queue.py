@@ -34,12 +34,21 @@ class Waiting:
     name: str
     reason: str
     account: str
+    place: tuple[str, str]
+    """In the queue: by its deadline, then in an order that says nothing of its id, and never changes."""
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """In the queue: by its deadline, then in an order that says nothing of its id, and never changes."""
-        by = self.record.review_by
-        return (to_text(by) if by else _FAR, blake2b(self.record.id.encode(), digest_size=8).hexdigest())
+    @classmethod
+    def of(cls, record: Transaction, name: str) -> Self:
+        return cls(
+            record,
+            name,
+            discreet(record.reason, record.account) or "",
+            printable(masked(record.account)),
+            (
+                to_text(record.review_by) if record.review_by else _FAR,
+                blake2b(record.id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest(),
+            ),
+        )
 
     def is_late(self, now: datetime) -> bool:
         by = self.record.review_by
@@ -56,15 +65,7 @@ class Queue:
     @classmethod
     def of(cls, waiting: Sequence[Transaction], at: datetime) -> Self:
         called = names(record.id for record in waiting)
-        rows = [
-            Waiting(
-                record,
-                called[record.id],
-                discreet(record.reason, record.account) or "",
-                printable(masked(record.account)),
-            )
-            for record in waiting
-        ]
+        rows = [Waiting.of(record, called[record.id]) for record in waiting]
         return cls(sorted(rows, key=lambda row: row.place), at)
 
     @cached_property

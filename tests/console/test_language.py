@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -28,7 +29,11 @@ def said() -> frozenset[Text]:
 
 def catalogue(name: str) -> dict[Text, Text]:
     with (language.LOCALES / f"{name}.po").open("rb") as file:
-        return {message.id: message.string for message in read_po(file) if message.id}
+        return {_text(message.id): _text(message.string) for message in read_po(file) if message.id}
+
+
+def _text(given: str | Sequence[str] | None) -> Text:
+    return given if isinstance(given, str) else tuple(given or ())
 
 
 def each(text: Text) -> tuple[str, ...]:
