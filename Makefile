@@ -16,7 +16,7 @@ COSMIC_RAY := .venv-mutants/bin/cosmic-ray
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test simulate explore variants mutants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs lock clean
+.PHONY: help demo test simulate explore variants mutants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs screens lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -116,6 +116,9 @@ diagrams: $(READY) ## draw analysis/diagrams/*.svg and *.png anew from their dat
 
 docs: $(READY) ## renew the parts of docs/ that the code tells
 	@$(PY) -m analysis.reference
+
+screens: $(READY) ## take the screens of docs/desk.md anew, in Chromium
+	@$(PY) -m tests.console.screens
 
 cost: $(READY) ## what a month of STACK costs on AWS with VOLUME transactions, beside the other alternative
 	@$(PY) -m analysis.costs --stack $(STACK) --volume $(VOLUME) $(ARGS)

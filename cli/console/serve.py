@@ -31,6 +31,7 @@ def listening(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(("127.0.0.1", port))
+        bound.listen()  # now, or a browser that is faster than the server finds nobody
     except OSError:
         bound.close()
         raise

@@ -8,15 +8,25 @@ import re
 import stat
 import tempfile
 import webbrowser
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from starlette.routing import Mount, Route
 
+from cli import identity, main, target
 from cli.console import serve
 from cli.console.gate import COOKIE, HEADERS, IDLE_SECONDS, MOST_BODY
 from cli.console.pages import UPLOADS, Console, application
+from cli.desk import Desk
+from cli.exits import Exit
+from cli.identity import Caller, caller
+from tests.cli.conftest import TARGET
 from tests.console.world import ANA, PORT, Client, World, waiting
+from workers.domain.desk import Role
 
 HOST = f"127.0.0.1:{PORT}"
 
@@ -215,3 +225,44 @@ def test_an_error_of_ours_shows_no_trace(world: World, monkeypatch: pytest.Monke
     assert "an error in this program (RuntimeError)" in answer.text
     assert "secret detail" not in answer.text
     assert "Traceback" not in answer.text
+
+
+def test_aws_says_who_one_is_and_as_what_one_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked by a dry run, which starts nothing; a function that is not there can't be called."""
+    asked: list[tuple[str, str]] = []
+
+    class Calls:
+        def get_caller_identity(self) -> dict[str, str]:
+            return {"Arn": ANA.arn}
+
+        def invoke(self, **given: str) -> None:
+            asked.append((given["FunctionName"], given["InvocationType"]))
+            if given["FunctionName"] != "desk-maker":
+                raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Invoke")
+
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: Calls())
+    stack = replace(TARGET, functions={"maker": "desk-maker", "checker": "desk-checker"})
+    found = asyncio.run(caller(stack))
+    assert (found.name, found.roles) == ("ana", frozenset({Role.MAKER}))
+    assert set(asked) == {("desk-maker", "DryRun"), ("desk-checker", "DryRun")}
+    assert asyncio.run(caller(replace(TARGET, functions={}))).roles == frozenset()
+    assert Caller("arn:aws:iam::111122223333:root", frozenset()).name is None
+
+
+def test_a_taken_port_is_said_in_words(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def me(_: object) -> Caller:
+        return ANA
+
+    @contextlib.asynccontextmanager
+    async def open_desk(_: object) -> AsyncIterator[Desk]:
+        yield world.desk
+
+    monkeypatch.setattr(target, "find", lambda _: world.target)
+    monkeypatch.setattr(target, "open_desk", open_desk)
+    monkeypatch.setattr(identity, "caller", me)
+    with contextlib.closing(serve.listening(0)) as taken, pytest.raises(SystemExit) as end:
+        main.run(["desk", "--no-browser", "--port", str(taken.getsockname()[1])])
+    assert end.value.code == Exit.USAGE
+    assert "nothing can listen on 127.0.0.1" in capsys.readouterr().err

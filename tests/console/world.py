@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -244,7 +245,8 @@ class Client:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        run(self.gate(scope, receive, send))
+        with ThreadPoolExecutor(1) as aside:  # where a browser is driven, the loop of this thread is taken
+            aside.submit(run, self.gate(scope, receive, send)).result()
         start = sent[0]
         answered = [(name.decode().lower(), value.decode()) for name, value in start["headers"]]
         for name, value in answered:

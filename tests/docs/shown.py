@@ -70,6 +70,9 @@ _CHAOS = Unplayed(
 )
 
 UNPLAYED = {
+    "confirm desk": Unplayed(
+        "runs until Ctrl-C, with a browser", ("tests/console/test_browser.py::test_a_day_without_a_mouse",)
+    ),
     "confirm requests": Unplayed(
         "wants a request that waits", ("tests/cli/test_commands.py::test_one_asks_and_another_approves",)
     ),
@@ -97,6 +100,7 @@ UNPLAYED = {
     "make evidence": Unplayed(_MINUTES, ("tests/evidence/test_page.py::test_what_this_commit_has_not_seen_is_run",)),
     "make docs": Unplayed(_TODAY, ("tests/docs/test_docs.py::test_the_generated_parts_are_todays",)),
     "make diagrams": Unplayed(_TODAY, ("tests/program/test_diagrams.py::test_the_files_are_todays",)),
+    "make screens": Unplayed(_TODAY, ("tests/console/test_browser.py::test_a_day_without_a_mouse",)),
     "make lock": Unplayed("asks the package index what is newest"),
     "make pipeline STACK=serverless": _PIPELINE,
     "APPROVE=yes make pipeline STACK=fargate": _PIPELINE,
