@@ -123,9 +123,9 @@ def desk(
     port: Annotated[
         int, typer.Option("--port", metavar="NUMBER", min=0, max=65535, help="0 takes any that is free.")
     ] = 0,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the browser; else print a code to come in by.")
-    ] = True,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Open none, but print a code to come in by.")
+    ] = False,
 ) -> None:
     """Open the desk in your browser: what waits, each one's life, requests and approvals, the live numbers.
 
@@ -139,7 +139,7 @@ def desk(
 
     async def sit(desk: Desk) -> None:
         caller = await identity.caller(at)
-        await serve(desk, caller, port, language.of_environment(os.environ), browser=browser)
+        await serve(desk, caller, port, language.of_environment(os.environ), browser=not no_browser)
 
     try:
         _at_desk(at, sit)

@@ -163,6 +163,7 @@ class Pages:
             request,
             "queue.html",
             queue=queue,
+            is_cut=queue.is_cut,
             wanted=wanted,
             given=given,
             part=page,
@@ -474,7 +475,11 @@ class Pages:
                 path=path,
                 now=now,
                 until=lambda time: _until(time, now, spoken),
-                words=words,
+                STATES=words.STATES,
+                CAUSES=words.CAUSES,
+                EXITS=words.EXITS,
+                STAGES=words.STAGES,
+                OUTCOMES=words.OUTCOMES,
                 Role=Role,
                 **found,
             ),
@@ -613,7 +618,7 @@ def _environment(spoken: str) -> Environment:
     )
     made.install_gettext_translations(language.words(spoken), newstyle=True)  # type: ignore[attr-defined]
     made.filters |= {"money": _money, "moment": _moment, "count": lambda number: f"{number:,}", "age": age}
-    made.globals |= {"Cause": Cause, "CLASSES": CLASSES, "BookFormat": BookFormat, "named": named}
+    made.globals.update({"Cause": Cause, "CLASSES": CLASSES, "BookFormat": BookFormat, "named": named})
     return made
 
 

@@ -21,14 +21,17 @@ def main() -> None:
         console.come_in(page)
         for id_ in ("order-00003", "order-00006"):
             page.check(f"input[value={id_}]")
+        page.wait_for_load_state("networkidle")
         page.screenshot(path=FOLDER / "desk-queue.png")
         page.set_viewport_size({"width": 1200, "height": 440})
         page.goto(console.address(f"/requests/{request}"))
+        page.wait_for_load_state("networkidle")
         page.screenshot(path=FOLDER / "desk-request.png")
         page.emulate_media(color_scheme="dark")
         page.goto(console.address("/transactions/order-00007"))
         page.click("button[lang=es]")
         page.set_viewport_size({"width": 1200, "height": 560})
+        page.wait_for_load_state("networkidle")
         page.screenshot(path=FOLDER / "desk-life.png")
 
 

@@ -246,7 +246,7 @@ def test_a_page_of_another_port_gets_nothing(world: World, browser: Browser, tmp
     with served(world, tmp_path) as console:
         console.come_in(page)
         asked: list[int] = []
-        context.on("response", lambda answer: asked.append(answer.status) if console.origin in answer.url else None)
+        context.on("response", lambda answer: asked.append(answer.status) if console.gate.base in answer.url else None)
         evil = EVIL.format(inside=console.address("/"), order=console.address("/ask"))
         with another_port(evil) as (port, cookies):
             page.goto(f"http://{host}:{port}/")

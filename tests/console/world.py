@@ -95,9 +95,7 @@ class Orders:
         here = self.world
         if role not in here.caller.roles:
             raise Trouble(f"AWS refused Invoke on {TARGET} (AccessDeniedException)", "ask for a role", Exit.NO_ACCESS)
-        desk = FourEyes(
-            "stack", here.requests, here.clock, TARGET.policy, here.limits, lambda *_, **__: None, here.left
-        )
+        desk = FourEyes("stack", here.requests, here.clock, TARGET.policy, here.limits, _silent, here.left)
         try:
             return await desk.do(role, here.caller.name or "?", action, json.loads(json.dumps(payload)))
         except Refused as refused:
