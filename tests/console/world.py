@@ -19,6 +19,7 @@ from cli.identity import Caller
 from tests.cli.conftest import TARGET, CanariesOf, FakeRuns, MemoryCensus
 from tests.fakes import START, FakeClock, run
 from tests.memory_desk import MemoryDesk
+from tests.memory_finder import MemoryFinder
 from tests.memory_store import MemoryStore
 from workers.desk.service import FourEyes
 from workers.domain.causes import Cause
@@ -138,6 +139,7 @@ class World:
             CanariesOf(self.store),
             self.requests,
             Orders(self),
+            MemoryFinder(self.store),
         )
 
     def left(self) -> bool:
