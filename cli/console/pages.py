@@ -43,6 +43,7 @@ from workers.desk.service import told
 from workers.domain import currency
 from workers.domain.causes import Cause
 from workers.domain.desk import EXITS, MOST_IDS, Order, Role, Stage
+from workers.domain.finding import DESK, Found, Where
 from workers.domain.redaction import masked
 from workers.domain.transaction import HistoryEntry, Transaction, to_text
 from workers.domain.transitions import Refused
@@ -87,8 +88,12 @@ class Console:
         """What waits for a person."""
         async with self._reading:  # two tabs read it once
             if self._queue is None or self.now() - self._queue.at > FRESH:
-                at = self.now()
-                self._queue = Queue.of(await self.desk.store.review(MOST), at)
+                at, waiting = self.now(), list[Found]()
+                async for found in self.desk.finder.find(Where(states=DESK), MOST):
+                    waiting.append(found)
+                    if len(waiting) == MOST:
+                        break
+                self._queue = Queue.of(waiting, at)
             return self._queue
 
     def forget(self) -> None:
@@ -283,13 +288,15 @@ class Pages:
         form = await self._form(request)
         given = _given({name: _text(form, name) for name in form if name != "csrf"})
         lines = [line.partition(" ") for line in given.get("seen", "").splitlines()]
-        seen = {name: version for version, _, name in lines}
-        rows = [_row(await self._reached(lookup.found(self.console.desk, name))) for name in list(seen)[: MOST_IDS + 1]]
+        seen = {name: version for version, _, name in lines[: MOST_IDS + 1]}
+        rows = await self._as_they_are(list(seen))
         try:
-            changed = [row.name for row in rows if str(row.record.version) != seen[row.name]]
+            as_seen = {row.name for row in rows if str(row.record.version) == seen[row.name]}
+            changed = [name for name in seen if name not in as_seen]
             if changed:
+                which = ", ".join(map(printable, changed[:5]))
                 raise Trouble(
-                    f"{len(changed)} of {len(rows)} have changed since you chose them: {', '.join(changed[:5])}",
+                    f"{len(changed)} of {len(seen)} have changed since you chose them: {which}",
                     "go back to the queue and choose again",
                     Exit.REFUSED,
                 )
@@ -303,6 +310,17 @@ class Pages:
         except Trouble as trouble:
             return self._ask_page(request, rows, given, _named_in(trouble, rows))
         return RedirectResponse(f"{self.console.base}/requests/{made['id']}", 303)
+
+    async def _as_they_are(self, names_: list[str]) -> list[Waiting]:
+        """Those of these names, as they are at this moment: read at once, for they may be thousands."""
+        known = (await self._reached(self.console.queue())).by_name
+        ids = [
+            known[name].record.id if name in known else (await self._reached(lookup.found(self.console.desk, name))).id
+            for name in names_
+        ]
+        called = dict(zip(ids, names_, strict=True))
+        read = await self._reached(self.console.desk.finder.read(ids))
+        return [Waiting.of(Found(record, record.cause), called[record.id]) for record in read]
 
     async def decide(self, request: Request) -> Response:
         """Approve, go on, withdraw or refuse a request."""
@@ -535,7 +553,7 @@ def _steps(record: Transaction) -> list[Step]:
 
 
 def _row(record: Transaction) -> Waiting:
-    return Waiting.of(record, named(record.id))
+    return Waiting.of(Found(record, record.cause), named(record.id))
 
 
 def _order(given: Mapping[str, str]) -> Order:

@@ -14,12 +14,14 @@ from typing import Self
 
 from cli.exits import Exit, Trouble
 from cli.views import discreet, names, printable
+from workers.domain.causes import Cause
 from workers.domain.currency import EXPONENTS
+from workers.domain.finding import Found
 from workers.domain.redaction import masked
 from workers.domain.transaction import Transaction, to_text
 
 MOST = 10_000
-"""Of what waits, the nearest deadlines: a person reads no more, and `confirm review` has no more either."""
+"""Of what waits, the nearest deadlines: nobody reads through more; `confirm find --state REVIEW` has them all."""
 PAGE = 50
 _AMOUNT = re.compile(r"\d{1,15}(\.\d{1,4})?", re.ASCII)
 _FAR = "9999"
@@ -31,6 +33,8 @@ class Waiting:
     """One that waits, as far as people may see it."""
 
     record: Transaction
+    """Its history may be missing."""
+    cause: Cause | None
     name: str
     reason: str
     account: str
@@ -38,9 +42,11 @@ class Waiting:
     """In the queue: by its deadline, then in an order that says nothing of its id, and never changes."""
 
     @classmethod
-    def of(cls, record: Transaction, name: str) -> Self:
+    def of(cls, found: Found, name: str) -> Self:
+        record = found.record
         return cls(
             record,
+            found.cause,
             name,
             discreet(record.reason, record.account) or "",
             printable(masked(record.account)),
@@ -63,9 +69,9 @@ class Queue:
     at: datetime
 
     @classmethod
-    def of(cls, waiting: Sequence[Transaction], at: datetime) -> Self:
-        called = names(record.id for record in waiting)
-        rows = [Waiting.of(record, called[record.id]) for record in waiting]
+    def of(cls, waiting: Sequence[Found], at: datetime) -> Self:
+        called = names(found.record.id for found in waiting)
+        rows = [Waiting.of(found, called[found.record.id]) for found in waiting]
         return cls(sorted(rows, key=lambda row: row.place), at)
 
     @cached_property
@@ -78,7 +84,7 @@ class Queue:
         return len(self.rows) >= MOST
 
     def causes(self) -> list[tuple[str, int]]:
-        return Counter(row.record.cause.value for row in self.rows if row.record.cause).most_common()
+        return Counter(row.cause.value for row in self.rows if row.cause).most_common()
 
     def currencies(self) -> list[str]:
         return sorted({row.record.currency for row in self.rows})
@@ -132,7 +138,7 @@ class Filter:
         def wanted(row: Waiting) -> bool:
             record = row.record
             return (
-                (not self.cause or (record.cause is not None and record.cause.value == self.cause))
+                (not self.cause or (row.cause is not None and row.cause.value == self.cause))
                 and (not self.currency or record.currency == self.currency)
                 and (not self.owner or record.owner == self.owner)
                 and (not self.late or row.is_late(now))

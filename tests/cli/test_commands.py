@@ -7,13 +7,18 @@ import json
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from cli import main, target, views
+from cli.console.serve import gate_of
+from cli.desk import Desk
 from cli.exits import Exit, Trouble
+from cli.identity import Caller
 from tests.cli.conftest import Cli, MemoryCli, Opening, make_database, memory_cli, on_database, on_table
 from tests.conftest import AwsAccount
+from tests.console.world import ANA, BERTA, PORT, Client
 from tests.contract.conftest import make_table
 from tests.fakes import START, FakeClock, payment
 from workers.domain.desk import Limits
@@ -79,6 +84,41 @@ def in_review(confirm: Cli, id_: str = "lost") -> None:
     add(confirm, id_)
     settle(confirm, id_, Retryable("time-out"), times=2)
     assert confirm.find(id_).status is Status.REVIEW
+
+
+# --- the console -----------------------------------------------------------------------------------------------------
+
+
+def test_the_console_shows_and_orders_the_same(confirm: Cli) -> None:
+    """Its pages, on each store: Ana asks, Berta approves (tests/console has the rest, on the store in memory)."""
+    in_review(confirm)
+    add(confirm, "open")
+
+    async def sit(person: Caller, desk: Desk) -> Client:
+        confirm.person = person.name or ""
+        client = Client(gate_of(desk, person, PORT, "en", confirm.clock.now))
+        await client.sent("POST", "/enter", {}, urlencode({"code": client.gate.code}).encode())
+        return client
+
+    async def day() -> None:
+        async with confirm.desk(confirm.target) as desk:
+            ana = await sit(ANA, desk)
+            for path in ("/", "/transactions/lost", "/transactions/open", "/requests", "/status"):
+                page = await ana.sent("GET", ana.gate.base + path, {})
+                assert page.status == 200, path
+                assert ("attempts used up" in page.text) is (path in ("/", "/transactions/lost")), path
+            form = await ana.sends("/ask", {"id": "lost"}, page.fields)
+            sent = await ana.sends("/ask/send", {"kind": "redrive", "why": "the bank never got it"}, form.fields)
+            assert sent.status == 303, sent.text
+            where = sent.headers["location"].removeprefix(ana.gate.base)
+            berta = await sit(BERTA, desk)
+            request = await berta.sent("GET", berta.gate.base + where, {})
+            assert "the bank never got it" in request.text
+            assert (await berta.sends(f"{where}/approve", {}, request.fields)).status == 303
+            assert "1 of 1 gone through" in (await berta.sent("GET", berta.gate.base + where, {})).text
+
+    asyncio.run(day())
+    assert confirm.find("lost").status is Status.PENDING
 
 
 # --- status ----------------------------------------------------------------------------------------------------------

@@ -218,9 +218,9 @@ def test_an_error_of_ours_shows_no_trace(world: World, monkeypatch: pytest.Monke
     async def broken(limit: int = 0) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(world.store, "review", broken)
+    monkeypatch.setattr(world.requests, "requests", broken)
     world.clock.advance(60)
-    answer = ana.get("/")
+    answer = ana.get("/requests")
     assert answer.status == 500
     assert "an error in this program (RuntimeError)" in answer.text
     assert "secret detail" not in answer.text

@@ -6,10 +6,16 @@ import pytest
 
 from cli.console.queue import MOST, PAGE, Filter, Queue, part, sums
 from tests.console.world import NOW, waiting
+from workers.domain.finding import Found
+from workers.domain.transaction import Transaction
 
 
 def queue(count: int) -> Queue:
-    return Queue.of([waiting(number) for number in range(count)], NOW)
+    return of(*(waiting(number) for number in range(count)))
+
+
+def of(*records: Transaction) -> Queue:
+    return Queue.of([Found(record, record.cause) for record in records], NOW)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,7 @@ def test_a_filter_lets_through_what_it_says(given: dict[str, str], numbers: set[
 def test_amounts_are_those_of_each_currency() -> None:
     """12.50 is 1250 minor units of EUR, and no amount of JPY, whose 12 are 12."""
     ours = [waiting(0, amount=1250, currency="EUR"), waiting(1, amount=12, currency="JPY"), waiting(2, currency="?")]
-    rows = Filter.of({"least": "12", "most": "12.50"}).apply(Queue.of(ours, NOW), NOW)
+    rows = Filter.of({"least": "12", "most": "12.50"}).apply(of(*ours), NOW)
     assert {row.record.currency for row in rows} == {"EUR", "JPY"}
 
 

@@ -212,7 +212,16 @@ class Client:
         given = {"origin": self.origin, "sec-fetch-site": "same-origin", **headers}
         return self.raw("POST", self.gate.base + path, given, urlencode(whole, doseq=True).encode())
 
+    async def sends(self, path: str, given: Mapping[str, str], fields: Mapping[str, str]) -> Answer:
+        """A form of a page with those hidden fields, filled in."""
+        headers = {"origin": self.origin, "sec-fetch-site": "same-origin"}
+        return await self.sent("POST", self.gate.base + path, headers, urlencode({**fields, **given}).encode())
+
     def raw(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+        with ThreadPoolExecutor(1) as aside:  # where a browser is driven, the loop of this thread is taken
+            return aside.submit(run, self.sent(method, path, headers, body)).result()
+
+    async def sent(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
         path, _, query = path.partition("?")
         given = {"host": f"127.0.0.1:{self.gate.port}", "accept-language": "", **headers}
         if body:
@@ -245,8 +254,7 @@ class Client:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        with ThreadPoolExecutor(1) as aside:  # where a browser is driven, the loop of this thread is taken
-            aside.submit(run, self.gate(scope, receive, send)).result()
+        await self.gate(scope, receive, send)
         start = sent[0]
         answered = [(name.decode().lower(), value.decode()) for name, value in start["headers"]]
         for name, value in answered:
