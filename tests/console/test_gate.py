@@ -62,6 +62,9 @@ def test_the_code_is_in_no_address_and_on_no_command_line(
 
     def open_(address: str) -> None:
         page = Path(address.removeprefix("file://"))
+        if not page.is_file():
+            told.append((address, "", 0, 0))
+            return
         file, folder = (stat.S_IMODE(one.stat().st_mode) for one in (page, page.parent))
         told.append((address, page.read_text(), file, folder))
 
@@ -180,7 +183,9 @@ def test_every_answer_is_sealed(world: World, ana: Client) -> None:
         assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS, path
     assert {**ana.raw("GET", "/", {"host": "evil"}).headers}.items() >= HEADERS.items()
     policy = HEADERS["content-security-policy"]
-    assert "default-src 'none'" in policy
+    for part in ("default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
+        assert part in policy
+    assert (HEADERS["x-frame-options"], HEADERS["cache-control"]) == ("DENY", "no-store")
     assert "unsafe" not in policy
 
 

@@ -12,7 +12,7 @@ import pytest
 from cli.console import pages
 from cli.exits import Exit, Trouble
 from cli.identity import Caller
-from tests.console.world import ANA, BERTA, Answer, Client, World, person, waiting
+from tests.console.world import ANA, BERTA, Answer, Client, Orders, World, person, waiting
 from tests.fakes import run
 from workers.domain import desk as domain
 from workers.domain.desk import MOST_IDS, Limits, Role
@@ -292,6 +292,19 @@ def test_a_second_approval_is_waited_for(world: World) -> None:
     assert "1 of 2" in berta.get(f"/requests/{request}").text
     assert "Approve exactly this" not in berta.get(f"/requests/{request}").text
     assert status_of(world, "order-00003") is Status.REVIEW
+
+
+def test_a_refusal_names_nothing_that_nobody_may_see(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object) -> None:
+        raise Trouble(f"{CARD} is PENDING: only what is in REVIEW leaves it", "see it", Exit.REFUSED)
+
+    ana = world.holds(waiting(90, id=CARD)).sits()
+    form = ana.post("/ask", {"all": "1", "text": "1111~"})
+    monkeypatch.setattr(Orders, "order", refused)
+    sent = ana.post("/ask/send", {**form.fields, "kind": "redrive", "why": "x"})
+    assert sent.status == 409
+    assert "is PENDING" in sent.text
+    assert CARD not in sent.text
 
 
 # --- books -----------------------------------------------------------------------------------------------------------
