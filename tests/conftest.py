@@ -53,6 +53,7 @@ SLOWEST = (
     "simulation/test_simulation.py",
     "variants/test_registry.py",
     "local/test_ecs_tasks.py",
+    "console/test_browser.py",
     "cli/test_commands.py",
     "local/test_runbooks.py",
     "gateway/test_shares.py",
