@@ -77,6 +77,10 @@ def test_a_day_without_a_mouse(world: World, page: Page, browser: Browser, tmp_p
         pressed_until(page, "Shift+Tab", ".bar button.main")
         page.keyboard.press("Enter")
         expect(page.locator("h1")).to_have_text("Ask for an exit of 1 transaction")
+        pressed_until(page, "Tab", "input[name=kind]")
+        if not page.is_checked("input[value=redrive]"):  # arrows go from one exit to the next
+            page.keyboard.press("Space")
+            pressed_until(page, "ArrowDown", "input[value=redrive]:checked")
         pressed_until(page, "Tab", "#why")
         page.keyboard.type("never received, says the bank")
         pressed_until(page, "Tab", "button.main")
@@ -135,6 +139,7 @@ def test_without_any_script_everything_is_there(world: World, browser: Browser, 
         expect(page.locator("tbody tr")).to_have_count(2)
         page.check("input[value=order-00002]")
         page.click(".bar button.main")
+        page.check("input[value=redrive]")
         page.fill("#why", "x")
         page.click("button.main")
         expect(page.locator(".case")).to_contain_text("another person approves it")
