@@ -219,7 +219,7 @@ class TableCensus:
         return {status: InState(counts[status], dict(amounts[status])) for status in Status}
 
     async def entries(self) -> AsyncIterator[Entry]:
-        items = self._scan("id, #status, amount, currency, settled_at", {"#status": "status"})
+        items = self._scan("id, #status, amount, currency, settled_at, moved, moved_currency", {"#status": "status"})
         while part := await asyncio.to_thread(lambda: list(islice(items, ENTRIES))):
             for item in part:
                 yield _entry(item)
@@ -247,7 +247,10 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     settled = item.get("settled_at")
     try:
         time = None if settled is None else from_text(settled["S"])
-        return Entry(item["id"]["S"], *_fields(item), time)
+        status, amount, currency = _fields(item)
+        if "moved" in item:  # two people have accepted another amount
+            amount, currency = int(item["moved"]["N"]), item["moved_currency"]["S"]
+        return Entry(item["id"]["S"], status, amount, currency, time)
     except (KeyError, ValueError):  # written by something else
         return Entry(item["id"]["S"], Status.REVIEW, 0, "XXX", None, readable=False)
 

@@ -123,6 +123,7 @@ class Entry:
     id: str
     status: Status
     amount: int
+    """Minor units: what moved, where two people have accepted that in the place of what was ordered."""
     currency: str
     settled_at: datetime | None
     readable: bool = True

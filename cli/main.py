@@ -8,8 +8,10 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from errno import ENOSPC
 from pathlib import Path
 from time import monotonic
@@ -28,14 +30,15 @@ from cli.exits import Exit, Trouble
 from cli.loading import Loaded, Rejects, chunks, load, taken
 from cli.lookup import ENDED_SHOWN, REVIEW_LIMIT, SHORT
 from cli.many import Chosen
-from cli.orders import asking
+from cli.orders import NotLetIn, asking
 from cli.reconcile import Book, Covered, Reconciled
 from cli.reconcile import reconcile as compare
 from cli.rows import MAX_ACCOUNT, BadFile, Defaults, Format, RefusedRow, Rows
 from cli.where import where_of
 from workers.canary import made
 from workers.desk.service import told
-from workers.domain.desk import Order, Role, Stage
+from workers.domain.desk import EXITS, Order, Role, Stage
+from workers.domain.exits import Evidence
 from workers.domain.transaction import CANARY, Status, Transaction, utc
 
 T = TypeVar("T")
@@ -224,12 +227,57 @@ From = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether that is the list that is meant.")]
 
 
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")]
+Source = Annotated[
+    str | None,
+    typer.Option("--source", metavar="TEXT", help="Evidence: where it was seen (the gateway's console, a statement)."),
+]
+Reference = Annotated[
+    str | None, typer.Option("--reference", metavar="TEXT", help="Evidence: under which name or number there.")
+]
+Amount = Annotated[
+    int | None, typer.Option("--amount", metavar="N", help="Evidence: what moved, in minor units (1250 for 12.50 USD).")
+]
+Currency = Annotated[
+    str | None, typer.Option("--currency", metavar="CODE", help="Evidence: of that amount (ISO 4217).")
+]
+
+
+class Became(StrEnum):
+    """What `resolve` may say that became of it."""
+
+    DONE = "done"
+    OTHER_AMOUNT = "other-amount"
+    REFUSED = "refused"
+
+
+_KIND_OF = {Became.DONE: "resolve-done", Became.OTHER_AMOUNT: "accept-amount", Became.REFUSED: "resolve-refused"}
+
+
+@app.command(epilog="Example: confirm ask 00004-19970101-01 --why 'the customer says that it was paid'")
+def ask(
+    why: Why,
+    ids: Ids = None,
+    where: WhereText = None,
+    from_: From = None,
+    yes: Yes = False,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Have the gateway asked about it, now. Nothing is sent, and only the gateway's evidence changes anything.
+
+    Who may approve may do it alone; of others it becomes a request. The answer is in `confirm show`: where it is no
+    evidence the transaction is back on its desk, with the deadline that it had.
+    """
+    _ask(stack, Chosen(ids or (), where, from_, yes), Order("ask", _line(why)), json=json)
+
+
 @app.command(
     epilog="Example: confirm redrive 00004-19970101-01 --why 'gateway says never received'   |   "
     "confirm redrive --where 'cause=deadline-passed older-than=3d' --why 'the bank was down'"
 )
 def redrive(
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")],
+    why: Why,
     ids: Ids = None,
     where: WhereText = None,
     from_: From = None,
@@ -239,10 +287,97 @@ def redrive(
 ) -> None:
     """Ask for it to be sent from REVIEW to PENDING again. Another person approves: `confirm approve`.
 
-    What may have been sent before is asked about first; it is never simply sent twice. Changes nothing by itself: it
-    makes a request, for exactly these transactions as they are now. You come as who you are signed in as to AWS.
+    The gateway is asked about it first, always; it is never simply sent twice, nor past its key window. Changes nothing
+    by itself: it makes a request, for exactly these transactions as they are now. You come as who you are signed in as
+    to AWS.
     """
     _ask(stack, Chosen(ids or (), where, from_, yes), Order("redrive", _line(why)), json=json)
+
+
+@app.command(
+    epilog="Example: confirm resolve 00004-19970101-01 --as done --source 'bank statement 2026-11-30' "
+    "--reference NTRF-1881 --amount 1250 --currency USD --why 'seen on the statement'"
+)
+def resolve(
+    why: Why,
+    decision: Annotated[Became, typer.Option("--as", help="What became of it.")],
+    ids: Ids = None,
+    where: WhereText = None,
+    from_: From = None,
+    yes: Yes = False,
+    source: Source = None,
+    reference: Reference = None,
+    amount: Amount = None,
+    currency: Currency = None,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Ask for it to end as the evidence says: done, done with another amount, or refused. Another person approves.
+
+    done: CONFIRMED; the evidence has the amount that was ordered (of several transactions none: each moved its own).
+    other-amount: CONFIRMED, and the record says what moved. refused: REJECTED, nothing moved.
+    """
+    evidence = _evidence(source, reference, amount, currency)
+    _ask(stack, Chosen(ids or (), where, from_, yes), Order(_KIND_OF[decision], _line(why), evidence), json=json)
+
+
+@app.command(epilog="Example: confirm cancel 00004-19970101-01 --why 'the order was withdrawn'")
+def cancel(
+    why: Why,
+    ids: Ids = None,
+    where: WhereText = None,
+    from_: From = None,
+    yes: Yes = False,
+    source: Source = None,
+    reference: Reference = None,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Ask for it to end unsent: REJECTED. Another person approves.
+
+    What was never sent, as its record proves, needs no evidence. What may have been sent needs some that nothing will
+    come of it.
+    """
+    _ask(stack, Chosen(ids or (), where, from_, yes), Order("cancel", _line(why), _evidence(source, reference)), json=json)
+
+
+@app.command(
+    "new-key",
+    epilog='Example: confirm new-key 00004-19970101-01 --source "gateway\'s console" --reference CASE-77 '
+    "--why 'no trace of it, and its key is too old to be sent again'",
+)
+def new_key(
+    why: Why,
+    ids: Ids = None,
+    where: WhereText = None,
+    from_: From = None,
+    yes: Yes = False,
+    source: Source = None,
+    reference: Reference = None,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Ask for it to be sent under a new idempotency key, since what was sent had no effect. Another person approves.
+
+    For what may not be sent again under its own: the gateway has forgotten that key by now. It is asked about under
+    each key before anything is sent, and from then on.
+    """
+    _ask(stack, Chosen(ids or (), where, from_, yes), Order("new-key", _line(why), _evidence(source, reference)), json=json)
+
+
+def _evidence(
+    source: str | None, reference: str | None, amount: int | None = None, currency: str | None = None
+) -> Evidence | None:
+    if source is None and reference is None and amount is None and currency is None:
+        return None
+    if source is None or reference is None:
+        missing = "--source" if source is None else "--reference"
+        raise Trouble(
+            f"evidence needs {missing}",
+            "say where it was seen (--source) and under which name or number there (--reference)",
+            Exit.USAGE,
+        )
+    return Evidence(_line(source), _line(reference), amount, currency and currency.strip().upper())
 
 
 def _ask(stack: str | None, chosen: Chosen, order: Order, *, json: bool) -> None:
@@ -280,6 +415,9 @@ def _ask(stack: str | None, chosen: Chosen, order: Order, *, json: bool) -> None
         return
     for request in made:
         render.request(request)
+        if request["state"] == Stage.DONE:
+            render.outcome(request)
+            continue
         render.note(
             f"Nothing is changed yet: another person approves it with `confirm approve {request['id'][:SHORT]}` "
             f"until {request['ends_at']}."
@@ -289,7 +427,11 @@ def _ask(stack: str | None, chosen: Chosen, order: Order, *, json: bool) -> None
 async def _asked(desk: Desk, order: Order, records: Sequence[Transaction]) -> Mapping[str, Any]:
     """One request for those. An error calls them by the names that people know them by."""
     try:
-        return await desk.orders.order(Role.MAKER, "ask", asking(order, records))
+        payload = asking(order, records)
+        if EXITS[order.kind].alone:
+            with suppress(NotLetIn):
+                return await _done(desk, await desk.orders.order(Role.CHECKER, "do alone", payload))
+        return await desk.orders.order(Role.MAKER, "ask", payload)
     except Trouble as trouble:
         what = trouble.what
         for record in records:
@@ -374,11 +516,7 @@ def approve(
             )
         order = {"id": found.id, "digest": found.digest}
         action = "go on" if found.state is Stage.APPROVED else "approve"
-        result = await desk.orders.order(Role.CHECKER, action, order)
-        while result["state"] == Stage.APPROVED:
-            render.progress(result)
-            result = await desk.orders.order(Role.CHECKER, "go on", {"id": found.id})
-        return result
+        return await _done(desk, await desk.orders.order(Role.CHECKER, action, order))
 
     result = _at_desk(target.find(stack), decide)
     if json:
@@ -386,6 +524,14 @@ def approve(
     else:
         render.request(result)
         render.outcome(result)
+
+
+async def _done(desk: Desk, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An approved request, once all of it is gone through."""
+    while result["state"] == Stage.APPROVED:
+        render.progress(result)
+        result = await desk.orders.order(Role.CHECKER, "go on", {"id": result["id"]})
+    return result
 
 
 @app.command(epilog="Example: confirm withdraw 3f2a9c1e")

@@ -19,6 +19,10 @@ SECONDS = 70
 """For an answer: longer than a function may take."""
 
 
+class NotLetIn(Trouble):
+    """IAM lets nobody in who does not come in that role."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeskCalls:
     """Calls the functions of a stack."""
@@ -43,7 +47,16 @@ class DeskCalls:
         event = {"action": action, "payload": payload, "proof": proof(self.target.region, digest)}
         config = Config(region_name=self.target.region, read_timeout=SECONDS, retries={"mode": "standard"})
         client = boto3.client("lambda", config=config)
-        answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode())
+        try:
+            answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode())
+        except client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+            raise NotLetIn(
+                f"you may not come to the desk of {self.target.stack} as {role}",
+                f"sign in with a set of permissions that has the policy {role}: docs/desk.md",
+                Exit.NO_ACCESS,
+            ) from None
         told = json.loads(answer["Payload"].read() or b"null")
         if "FunctionError" in answer or not isinstance(told, dict):
             raise Trouble(

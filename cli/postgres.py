@@ -289,7 +289,8 @@ class DatabaseCensus:
 
 
 _ENTRIES = """
-SELECT id, status, amount, currency, CASE WHEN readable THEN settled_at END AS settled_at, readable
+SELECT id, status, coalesce(moved, amount) AS amount, coalesce(moved_currency, currency) AS currency,
+       CASE WHEN readable THEN settled_at END AS settled_at, readable
 FROM transactions,
      -- infinity, or a year that Python does not have, would end the walk for all
      LATERAL (SELECT coalesce(settled_at BETWEEN '0001-01-02Z' AND '9998-12-31Z', true) AS readable) one

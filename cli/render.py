@@ -20,7 +20,7 @@ from cli.desk import InState, Run
 from cli.loading import Loaded
 from cli.many import Picked, Search
 from cli.reconcile import Difference, Reconciled, Side
-from cli.views import MEANING, Overview, age, discreet, named, names, printable, shown, shown_trace
+from cli.views import MEANING, Overview, age, discreet, keys, named, names, printable, shown, shown_trace
 from workers.domain import currency
 from workers.domain.desk import MOST_IDS, Item, Order
 from workers.domain.redaction import masked
@@ -119,8 +119,13 @@ def record(transaction: Transaction) -> None:
         ("due", _time(transaction.next_attempt_at)),
         ("lease until", _time(transaction.lease_until)),
         ("sending", _sending(transaction)),
+        ("keys", " ".join(keys(transaction)) if transaction.new_keys else None),
         ("tries", f"{transaction.tries:,}, asked {transaction.asked:,} times" if transaction.tries else None),
+        ("workers lost", f"{transaction.lost:,} in a row" if transaction.lost else None),
+        ("gateway away since", _time(transaction.away_since)),
+        ("asked for a desk", _for_desk(transaction)),
         ("settled", _time(transaction.settled_at)),
+        ("moved", None if transaction.moved is None else _money(*transaction.effect)),
         ("reference", shown(transaction.gateway_reference, account)),
         ("reason", discreet(transaction.reason, account)),
         ("owner", transaction.owner),
@@ -156,6 +161,12 @@ def _sending(transaction: Transaction) -> str | None:
     return f"possibly sent since {first}{until}: the gateway is asked first"
 
 
+def _for_desk(transaction: Transaction) -> str | None:
+    if transaction.desk_by is None:
+        return None
+    return f"not sent meanwhile; back there without evidence, to be decided by {_time(transaction.desk_by)}"
+
+
 def _repeated(entry: HistoryEntry) -> str:
     return f" ({entry.times:,} times since {_time(entry.since)})" if entry.times > 1 else ""
 
@@ -182,7 +193,7 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
             Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),
         )
     out.print(table)
-    out.print("See one with `confirm show ID`; ask for a redrive with `confirm redrive ID` (another person approves).")
+    out.print("See one with `confirm show ID`, and docs/desk.md for what can be done with it.")
 
 
 def search(result: Search) -> None:
@@ -251,22 +262,28 @@ def request(told: Mapping[str, Any], items: Sequence[Item] = ()) -> None:
     order, approvals = told["order"], told["approvals"]
     sums = ", ".join(_money(amount, code) for code, amount in sorted(told["sums"].items()))
     by = ", ".join(f"{one['by']} ({one['at']})" for one in approvals)
-    out.print(
-        _grid(
-            [
-                ("request", told["id"]),
-                ("exit", f"{order['kind']}: {order['why']}"),
-                ("for", f"{told['transactions']:,} transactions, {sums}"),
-                ("asked by", f"{told['by']} ({told['made_at']})"),
-                ("approved by", f"{by or '-'}, {len(approvals)} of {told['approvals_needed']}"),
-                ("state", told["state"]),
-                ("ends", told["ends_at"]),
-                ("digest", told["digest"]),
-            ]
-        )
-    )
+    rows = [
+        ("request", told["id"]),
+        ("exit", f"{order['kind']}: {order['why']}"),
+        ("evidence", _proof(order["evidence"])),
+        ("for", f"{told['transactions']:,} transactions, {sums}"),
+        ("asked by", f"{told['by']} ({told['made_at']})"),
+        ("approved by", f"{by or '-'}, {len(approvals)} of {told['approvals_needed']}"),
+        ("state", told["state"]),
+        ("ends", told["ends_at"]),
+        ("digest", told["digest"]),
+    ]
+    out.print(_grid((name, value) for name, value in rows if value))
     if items:
         out.print(_grid((named(one.id), f"version {one.version}", _money(one.amount, one.currency)) for one in items))
+
+
+def _proof(evidence: Mapping[str, Any] | None) -> str | None:
+    if evidence is None:
+        return None
+    amount = evidence["amount"]
+    moved = "" if amount is None else f": {_money(amount, evidence['currency'])}"
+    return printable(f"{evidence['source']}, {evidence['reference']}{moved}")
 
 
 def requests(waiting: Sequence[Mapping[str, Any]]) -> None:

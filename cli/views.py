@@ -210,6 +210,12 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "last_sent_at": moment(record.last_sent_at),
         "tries": record.tries,
         "asked": record.asked,
+        "lost": record.lost,
+        "away_since": moment(record.away_since),
+        "desk_by": moment(record.desk_by),
+        "keys": keys(record),
+        "moved_minor": record.moved,
+        "moved_currency": None if record.moved_currency is None else printable(record.moved_currency),
         "settled_at": moment(record.settled_at),
         "gateway_reference": shown(record.gateway_reference, record.account),
         "reason": discreet(record.reason, record.account),
@@ -218,6 +224,12 @@ def record_json(record: Transaction) -> dict[str, Any]:
         "trace": shown_trace(record),
         "history": [entry_json(entry, record.account) for entry in record.history],
     }
+
+
+def keys(record: Transaction) -> list[str]:
+    """The idempotency keys that it may have been sent under, the newest last; what looks like a card is masked."""
+    name = named(record.id)
+    return [name + key.removeprefix(record.id) for key in record.keys]
 
 
 def shown_trace(record: Transaction) -> str | None:

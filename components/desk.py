@@ -112,13 +112,10 @@ _PEOPLE = {
 
 def _environment(settings: Settings) -> dict[str, pulumi.Input[str]]:
     """What workers/desk/handlers.py reads, whatever the datastore."""
-    desk, work = settings.desk, settings.work
+    desk = settings.desk
     return {
         **worker.metric_environment(settings),
-        "REVIEW_SECONDS": str(work.review_seconds),
-        "REVIEW_OWNER": work.review_owner,
-        "KEY_WINDOW_SECONDS": str(settings.gateway.key_window_seconds),
-        "GRACE_SECONDS": str(settings.gateway.grace_seconds),
+        **worker.policy_environment(settings),
         "DESK_REQUEST_SECONDS": str(desk.request_seconds),
         "DESK_ROLES": ",".join(desk.roles),
         "DESK_TWO_APPROVALS_FROM": json.dumps(desk.two_approvals_from, sort_keys=True),

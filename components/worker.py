@@ -16,10 +16,23 @@ METRIC_NAMESPACE = "ConfirmTransactions"
 
 def environment(settings: Settings, key: aws.secretsmanager.Secret) -> dict[str, pulumi.Input[str]]:
     """What `workers/config.py` reads in every alternative, without any secret."""
-    gateway, work = settings.gateway, settings.work
+    gateway = settings.gateway
     return {
         **metric_environment(settings),
-        "BATCH_SIZE": str(work.batch_size),
+        **policy_environment(settings),
+        "BATCH_SIZE": str(settings.work.batch_size),
+        "GATEWAY_URL": gateway.url,
+        "GATEWAY_CONCURRENCY": str(gateway.concurrency),
+        "GATEWAY_RATE_LIMIT": str(gateway.rate_limit),
+        "GATEWAY_SECRET_ARN": key.arn,
+        "TRACE_SAMPLING": f"{settings.trace_sampling / 100:g}",
+    }
+
+
+def policy_environment(settings: Settings) -> dict[str, pulumi.Input[str]]:
+    """What `policy` of workers/config.py reads: the numbers that every decision about a transaction goes by."""
+    gateway, work = settings.gateway, settings.work
+    return {
         "LEASE_SECONDS": str(work.lease_seconds),
         "MAX_ATTEMPTS": str(work.max_attempts),
         "RETRY_BASE_SECONDS": str(work.retry_base_seconds),
@@ -30,13 +43,8 @@ def environment(settings: Settings, key: aws.secretsmanager.Secret) -> dict[str,
         "REVIEW_OWNER": work.review_owner,
         "CLOCK_SKEW_SECONDS": str(work.clock_skew_seconds),
         "GATEWAY_MODE": gateway.mode,
-        **({"RESTORED_TO": gateway.restored_to} if gateway.restored_to else {}),
-        "GATEWAY_URL": gateway.url,
         "GATEWAY_TIMEOUT_SECONDS": str(gateway.timeout_seconds),
-        "GATEWAY_CONCURRENCY": str(gateway.concurrency),
-        "GATEWAY_RATE_LIMIT": str(gateway.rate_limit),
-        "GATEWAY_SECRET_ARN": key.arn,
-        "TRACE_SAMPLING": f"{settings.trace_sampling / 100:g}",
+        **({"RESTORED_TO": gateway.restored_to} if gateway.restored_to else {}),
     }
 
 

@@ -47,6 +47,12 @@ class Call:
     answer: str
     """The status, or what happened in place of one."""
     at: float
+    key: str = ""
+    """The idempotency key that it was about, where that is not the id."""
+
+    @property
+    def about(self) -> str:
+        return self.key or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ not at once."""
 
 
 class Order:
-    """In which order each id was sent and asked about: what may have been done is asked about before it is sent again.
+    """In which order each key was sent and asked about: what may have been done is asked about before it is sent again.
 
     Only an answer gives leave to send again: to a call, that nothing was done; to a question, "not found".
     """
@@ -90,34 +96,34 @@ class Order:
         self._sent: defaultdict[str, list[float]] = defaultdict(list)
         """When it may have been done."""
 
-    def misuse(self, id: str, now: float, window_seconds: float, *, strict: bool) -> str | None:
+    def misuse(self, key: str, now: float, window_seconds: float, *, strict: bool) -> str | None:
         """What is wrong with sending this one now, if anything. `strict`: the very last answer must have given leave,
         as it must where no worker ever stands still."""
-        sent = self._sent.get(id)
+        sent = self._sent.get(key)
         if sent and now - sent[0] >= window_seconds >= LEAST_WINDOW_SECONDS:
             return PAST_THE_WINDOW
-        if not self._leaves.get(id, 1) or (strict and id in self._in_doubt):
+        if not self._leaves.get(key, 1) or (strict and key in self._in_doubt):
             return UNASKED
         return None
 
-    def sent(self, id: str, at: float) -> None:
+    def sent(self, key: str, at: float) -> None:
         """A call came in, whatever becomes of it."""
-        self._leaves[id] = max(0, self._leaves.get(id, 1) - 1)
-        self._in_doubt.add(id)
-        self._sent[id].append(at)
+        self._leaves[key] = max(0, self._leaves.get(key, 1) - 1)
+        self._in_doubt.add(key)
+        self._sent[key].append(at)
 
     def answered(self, call: Call) -> None:
-        if call.verb == "confirm" and call.answer in NOTHING_DONE and self._sent[call.id]:
-            self._sent[call.id].pop()
-            self._leave(call.id)
+        if call.verb == "confirm" and call.answer in NOTHING_DONE and self._sent[call.about]:
+            self._sent[call.about].pop()
+            self._leave(call.about)
         elif call.verb == "ask" and call.answer == "not_found":
-            self._leave(call.id)
-        elif call.verb == "ask" and self._sent.get(call.id):
-            self._in_doubt.add(call.id)
+            self._leave(call.about)
+        elif call.verb == "ask" and self._sent.get(call.about):
+            self._in_doubt.add(call.about)
 
-    def _leave(self, id: str) -> None:
-        self._leaves[id] = min(MOST_LEAVES, self._leaves.get(id, 1) + 1)
-        self._in_doubt.discard(id)
+    def _leave(self, key: str) -> None:
+        self._leaves[key] = min(MOST_LEAVES, self._leaves.get(key, 1) + 1)
+        self._in_doubt.discard(key)
 
 
 class Ledger:

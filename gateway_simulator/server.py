@@ -21,6 +21,7 @@ from gateway_simulator.ledger import Call, Ledger, Result, Violation
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 1024 * 1024
+MOST_KEY = 256
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _JSON = "Content-Type: application/json\r\n"
 
@@ -124,7 +125,7 @@ class SimulatedGateway:
 
     def _confirm(self, request: Request, peer: _Peer) -> None:
         key = request.headers.get("idempotency-key", "")
-        if not 0 < len(key) <= 256:
+        if not 0 < len(key) <= MOST_KEY:
             raise BadRequest(400, "Idempotency-Key: missing, or over 256 characters")
         id, amount, currency = _payment(request.body)
         decision = self._arrived(id, "confirm", peer)
@@ -133,18 +134,20 @@ class SimulatedGateway:
         now = self._clock()
         known = self.ledger.result(key, now, self.profile.key_window_seconds)
         if known is not None and (known.id, known.amount, known.currency) != (id, amount, currency):
-            self._write(peer, Violation(id, key, "the key of another payment", now), Call(id, "confirm", "409", now))
+            self._write(
+                peer, Violation(id, key, "the key of another payment", now), Call(id, "confirm", "409", now, key)
+            )
             peer.answer(409, {"id": id, "status": "key_reused"})
             return
         fault = decision.fault
-        if misuse := self.ledger.order.misuse(id, now, self.profile.key_window_seconds, strict=self._strict):
+        if misuse := self.ledger.order.misuse(key, now, self.profile.key_window_seconds, strict=self._strict):
             self._write(None, Violation(id, key, misuse, now))
-        self.ledger.order.sent(id, now)
+        self.ledger.order.sent(key, now)
         if key in self._under_way or fault is Fault.IN_FLIGHT:
             if key not in self._under_way:
                 self._under_way.add(key)
                 self._later(decision.latency_seconds, lambda: self._effect_alone(id, key, amount, currency, decision))
-            if self._write(peer, Call(id, "confirm", "409", now)):
+            if self._write(peer, Call(id, "confirm", "409", now, key)):
                 peer.answer(409, {"id": id, "status": "processing"})
             return
         if fault is None or fault.has_effect:
@@ -166,7 +169,7 @@ class SimulatedGateway:
             replay = None
         reached = fault is None or fault.has_effect or fault is Fault.ERROR_BEFORE
         if replay is not None and replay.status == "error" and reached:
-            if self._write(peer, Call(id, "confirm", "500 replayed", self._clock())):
+            if self._write(peer, Call(id, "confirm", "500 replayed", self._clock(), key)):
                 peer.answer(500, {"id": id, "status": "error"})
             self._under_way.discard(key)
             return
@@ -180,7 +183,7 @@ class SimulatedGateway:
             new.append(Result(id, key, "error", amount, currency, "", self._clock()))
         self._under_way.discard(key)
         status = "422" if result is not None and result.status == "rejected" else "200"
-        if not self._write(peer, *new, Call(id, "confirm", fault or status, self._clock())):
+        if not self._write(peer, *new, Call(id, "confirm", fault or status, self._clock(), key)):
             return
         if fault is None and result is not None:
             peer.answer(int(status), _document(result))
@@ -199,27 +202,28 @@ class SimulatedGateway:
         reference = "" if refused else f"sim-{self.seed}-{self._sequence}"
         return Result(id, key, status, amount, currency, reference, self._clock())
 
-    def _ask(self, id: str, peer: _Peer) -> None:
-        if not _ID.fullmatch(id):
-            raise BadRequest(400, "id: must match [A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+    def _ask(self, key: str, peer: _Peer) -> None:
+        id = key.partition("~")[0]  # before the number of a key that a desk gave it
+        if not _ID.fullmatch(id) or len(key) > MOST_KEY:
+            raise BadRequest(400, "key: must begin with an id, [A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
         decision = self._arrived(id, "ask", peer)
         if decision is not None:
-            self._later(decision.latency_seconds, lambda: self._tell(id, decision, peer))
+            self._later(decision.latency_seconds, lambda: self._tell(id, key, decision, peer))
 
-    def _tell(self, id: str, decision: Decision, peer: _Peer) -> None:
+    def _tell(self, id: str, key: str, decision: Decision, peer: _Peer) -> None:
         fault = None if decision.fault is Fault.IN_FLIGHT else decision.fault
-        effects = self.ledger.effects_of.get(id)
-        result = effects[0] if effects else self.ledger.results.get(id)
+        effects = [one for one in self.ledger.effects_of.get(id, ()) if one.key == key]
+        result = effects[0] if effects else self.ledger.results.get(key)
         if result is not None and (result.status == "error" or self._clock() - result.at < decision.late_seconds):
             result = None
         answer: tuple[int, dict[str, Any]]
         if result is not None:
             answer = 200, _document(result)
-        elif id in self._under_way:
+        elif key in self._under_way:
             answer = 200, {"id": id, "status": "processing"}
         else:
             answer = 404, {"id": id, "status": "not_found"}
-        if not self._write(peer, Call(id, "ask", fault or str(answer[1]["status"]), self._clock())):
+        if not self._write(peer, Call(id, "ask", fault or str(answer[1]["status"]), self._clock(), key)):
             return
         if fault is None:
             peer.answer(*answer)

@@ -18,7 +18,7 @@ from simulation.oracles import Effect
 from simulation.texts import QUOTED, garbage, refusal
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Unknown
 from workers.domain.ports import Calls, Clock
-from workers.domain.transaction import Transaction
+from workers.domain.transaction import Transaction, id_of
 from workers.gateway import evidence
 from workers.gateway.evidence import Verb
 from workers.gateway.limits import BreakerPolicy, Called, CircuitBreaker, Guard, Limiter
@@ -53,7 +53,7 @@ class Ledger:
         window = self.stage.setup.key_window.total_seconds()
         if kept is None or self.stage.loop.seconds < kept.at + window:
             return kept
-        self.stage.journal.fault("gateway", "forgotten", key)
+        self.stage.journal.fault("gateway", "forgotten", id_of(key))
         return None
 
     def confirm(self, record: Transaction, key: str, shown_by: float = 0.0) -> Kept:
@@ -63,39 +63,44 @@ class Ledger:
             return kept
         now = stage.loop.seconds
         if stage.strikes("refused") and key not in self.effects:
-            stage.journal.fault("gateway", "refused", key)
+            stage.journal.fault("gateway", "refused", id_of(key))
             reason = refusal(stage.chance_of("refused"), record.account)
-            kept = Kept(now, 422, {"id": key, "status": "rejected", "reason": reason})
+            kept = Kept(now, 422, {"id": id_of(key), "status": "rejected", "reason": reason})
         else:
             amount, currency = record.amount, record.currency
             if stage.strikes("other_amount"):
                 amount += 1
-                stage.journal.fault("gateway", "other_amount", key)
+                stage.journal.fault("gateway", "other_amount", id_of(key))
             if stage.strikes("other_currency"):
                 currency = "XTS"
-                stage.journal.fault("gateway", "other_currency", key)
+                stage.journal.fault("gateway", "other_currency", id_of(key))
             effects = self.effects.setdefault(key, [])
-            effects.append(Effect(key, amount, currency))
+            effects.append(Effect(id_of(key), amount, currency))
             if self.canary:
                 self.canary = False
                 effects.append(effects[0])
-            stage.journal.tell("gateway", EFFECT, key, f"{amount} {currency}, its number {len(effects)}")
-            receipt = stage.chance_of("receipt").choice((f"ref-{key}"[:100], *RECEIPTS))
-            stage.judge.receipts[key].add(receipt)
-            document = {"id": key, "status": "confirmed", "reference": receipt}
+            stage.journal.tell("gateway", EFFECT, id_of(key), f"{amount} {currency}, its number {len(effects)}")
+            receipt = stage.chance_of("receipt").choice((f"ref-{number_of(key)}", *RECEIPTS))
+            stage.judge.receipts[id_of(key)].add(receipt)
+            document = {"id": id_of(key), "status": "confirmed", "reference": receipt}
             kept = Kept(now, 200, {**document, "amount": amount, "currency": currency})
         self.kept[key] = kept
         if stage.strikes("not_yet"):
             self.shown_at[key] = max(now, stage.chance_of("not_yet").uniform(now, max(now, shown_by)))
-            stage.journal.fault("gateway", "not_yet", key, f"shown {self.shown_at[key] - now:.1f} s later")
+            stage.journal.fault("gateway", "not_yet", id_of(key), f"shown {self.shown_at[key] - now:.1f} s later")
         return kept
+
+    def console(self, record: Transaction) -> list[Kept]:
+        """What its owner sees of a payment, under all its keys."""
+        now = self.stage.loop.seconds
+        return [self.kept[key] for key in record.keys if key in self.effects and self.shown_at.get(key, 0.0) <= now]
 
     def ask(self, key: str) -> Response:
         kept = self._remembers(key) if self.stage.setup.asks_forget else self.kept.get(key)
         if kept is None or self.shown_at.get(key, 0.0) > self.stage.loop.seconds:
             if key in self.effects:
-                self.stage.journal.fault("gateway", "not found, though done", key)
-            return answer(404, {"id": key, "status": "not_found"})
+                self.stage.journal.fault("gateway", "not found, though done", id_of(key))
+            return answer(404, {"id": id_of(key), "status": "not_found"})
         return answer(200, kept.document)
 
 
@@ -208,7 +213,7 @@ class SimulatedGateway:
             if self._strikes("duplicate", record):
                 delay = stage.chance_of("duplicate").uniform(0, latest)
                 stage.loop.call_later(delay, self.ledger.confirm, record, key, shown_by)
-            called = await self._answered("confirm", record, answer(kept.status, kept.document), timeout / 2)
+            called = await self._answered("confirm", record, key, answer(kept.status, kept.document), timeout / 2)
         return await self._told("confirm", record, called)
 
     async def _ask(self, record: Transaction, key: str) -> Called:
@@ -217,7 +222,7 @@ class SimulatedGateway:
         await life.step("ask", record.id)
         called = await self._not_done("ask", record)
         if called is None:
-            called = await self._answered("ask", record, self.ledger.ask(key), 1.0)
+            called = await self._answered("ask", record, key, self.ledger.ask(key), 1.0)
         return await self._told("ask", record, called)
 
     async def _told(self, verb: Verb, record: Transaction, called: Called) -> Called:
@@ -262,7 +267,7 @@ class SimulatedGateway:
         stage = self.life.stage
         return time is not None and not stage.quiet and time[0] <= stage.loop.seconds < time[1]
 
-    async def _answered(self, verb: Verb, record: Transaction, true: Response, within: float) -> Called:
+    async def _answered(self, verb: Verb, record: Transaction, key: str, true: Response, within: float) -> Called:
         """What is heard of the gateway's answer, after whatever it did."""
         stage, timeout = self.life.stage, self.life.policy.call_timeout.total_seconds()
         if self._during(stage.setup.brown_out):
@@ -274,14 +279,18 @@ class SimulatedGateway:
         await asyncio.sleep(wait)
         heard = self._heard(record, true)
         if heard is true:
-            self._hears(record, json.loads(true.body)["status"])
+            self._hears(record, key, json.loads(true.body)["status"])
         return evidence.read(verb, heard, record)
 
-    def _hears(self, record: Transaction, word: str) -> None:
+    def _hears(self, record: Transaction, key: str, word: str) -> None:
         """The gateway's own word, as it said it."""
         judge, hold = self.life.stage.judge, (record.id, record.token)
         if word == "not_found":
-            judge.asked.add(hold)
+            judge.unknown[hold].add(key)
+            if judge.unknown[hold].issuperset(record.keys):
+                judge.asked.add(hold)
+        elif len(record.keys) > 1:  # one of its keys alone ends nothing
+            return
         elif number_of(record.id) not in self.life.stage.setup.poisoned:
             judge.ended.add(hold)
 

@@ -38,6 +38,8 @@ ORACLES: Mapping[str, str] = {
     "lease": "No call begins that the lease could end in.",
     "shadow": "Nothing is sent in shadow mode.",
     "deadline": "Nothing is sent past its deadline.",
+    "put off": "A question puts no desk's deadline off.",
+    "only asked": "What a desk has asked about is not sent.",
     "asked first": "What may have been sent is asked about before it is sent again.",
     "grace": "No resend before the grace period is over.",
     "key window": "No resend past the key window, counted from the first send, less a lease of room.",
@@ -76,6 +78,10 @@ class Judge:
     unproven: dict[str, list[Send]] = field(default_factory=lambda: defaultdict(list))
     asked: set[tuple[str, str | None]] = field(default_factory=set)
     """Id and token of each claim under which the gateway said that it knows nothing of it."""
+    questions: dict[str, bool] = field(default_factory=lambda: defaultdict(bool))
+    """Those that a desk has asked about, and does not want sent."""
+    unknown: dict[tuple[str, str | None], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The keys of which it said so, claim by claim."""
     seen: tuple[Transaction, ...] = ()
     """What stood at the last look."""
     clocks_off: bool = False
@@ -121,6 +127,13 @@ class Judge:
     def _moves(self, before: Transaction, after: Transaction) -> None:
         id_, line, hold = after.id, after.history[-1], (after.id, before.token)
         cause = str(line.cause)
+        self.questions[id_] = cause == "to-be-asked" or (self.questions[id_] and not after.status.is_final)
+        if after.status is Status.REVIEW:
+            if before.desk_by not in (None, after.review_by):
+                self.finds("put off", id_, f"decide by {after.review_by}, and it was {before.desk_by}")
+            self.questions[id_] = False
+        if cause == "new-key":  # by evidence that nothing came of what was sent
+            self.unproven[id_].clear()
         if after.status is Status.PENDING and before.status is Status.REVIEW:
             self.tries[id_] = 0
         elif after.status is Status.PENDING and hold in self.ended:
@@ -166,6 +179,8 @@ class Judge:
             self.finds("attempts", id_, f"sent as attempt {record.attempt} of {policy.max_attempts}")
         if policy.only_ask:
             self.finds("shadow", id_, "sent in shadow mode")
+        if self.questions[id_]:
+            self.finds("only asked", id_, "sent, and a desk had it asked about alone")
         if local >= record.deadline + slack and not self.clocks_off:
             self.finds("deadline", id_, f"sent at {local}, deadline {record.deadline}")
         if earlier := self.unproven[id_]:

@@ -74,9 +74,18 @@ LINES: Mapping[str, set[_Change]] = {
     "claim-failed": _DESK,
     "write-failed": {(_W, _R)},
     "unreadable": _DESK,
+    "asked": {(_W, _R)},
     "redriven": {(_R, _P)},
+    "to-be-asked": {(_R, _P)},
+    "new-key": {(_R, _P)},
+    "resolved-done": {(_R, Status.CONFIRMED)},
+    "amount-accepted": {(_R, Status.CONFIRMED)},
+    "resolved-refused": {(_R, Status.REJECTED)},
+    "cancelled": {(_R, Status.REJECTED)},
 }
 """Which change each cause may lead to."""
+BY_PEOPLE = frozenset(cause for cause, changes in LINES.items() if any(was is _R for was, _ in changes))
+"""Off a desk."""
 TAKES_BACK = frozenset((
     "throttled", "key-refused", "not-sent", "not-found-yet", "resend", "breaker-open", "rate-limited", "key-missing",
     "lease-short", "time-short", "too-late", "no-attempt-left", "stopping",
@@ -217,10 +226,10 @@ def ledger(records: Iterable[Transaction], effects: Iterable[Effect]) -> list[Fi
 def confirmed(records: Iterable[Transaction], effects: Iterable[Effect]) -> list[Finding]:
     done = _by_id(effects)
     return [
-        Finding("ledger", one.id, f"CONFIRMED {one.amount} {one.currency}, gateway moved {_sum(done.get(one.id, ()))}")
+        Finding("ledger", one.id, f"CONFIRMED {_moved(one)}, gateway moved {_sum(done.get(one.id, ()))}")
         for one in records
         if one.status is Status.CONFIRMED
-        and [(effect.amount, effect.currency) for effect in done.get(one.id, ())] != [(one.amount, one.currency)]
+        and [(effect.amount, effect.currency) for effect in done.get(one.id, ())] != [one.effect]
     ]
 
 
@@ -241,6 +250,10 @@ def unexplained(records: Iterable[Transaction], effects: Iterable[Effect]) -> li
         for id_, those in _by_id(effects).items()
         if status.get(id_) not in (Status.CONFIRMED, _R)
     ]
+
+
+def _moved(record: Transaction) -> str:
+    return f"{record.effect[0]} {record.effect[1]}"
 
 
 def _sum(effects: Iterable[Effect]) -> str:
@@ -294,7 +307,8 @@ def money(came: Iterable[Came], records: Iterable[Transaction], effects: Iterabl
     for record in records:
         there[record.currency] += record.amount
         if record.status is Status.CONFIRMED:
-            confirmed[record.currency] += record.amount
+            amount, currency = record.effect
+            confirmed[currency] += amount
             final.add(record.id)
     for effect in effects:
         if effect.id in final:

@@ -29,10 +29,21 @@ from simulation.texts import ACCOUNTS, IDS
 from workers.database.connection import LOST
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import (
+    AcceptAmount,
+    AskNow,
+    Cancel,
+    DeskExit,
+    Evidence,
+    NewKey,
+    Redrive,
+    Refused,
+    ResolveDone,
+    ResolveRefused,
+)
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Refused
 from workers.service.stream import Stream
 from workers.stores.dynamodb import MOST_SHARDS, StoreError
 from workers.stores.postgres import PostgresStore
@@ -43,6 +54,10 @@ TOGETHER = 0.3
 """So often two operators look at the desk at once."""
 THINKS, ALONE = 0.2, 0.1
 """So often a person takes minutes between a look and a deed, and tries to approve what he asked for."""
+HURRIED = 0.5
+"""So often people end what they see no effect of, as soon as they see none."""
+CARELESS = 0.1
+"""So often two people agree on what the gateway's console does not bear out."""
 AFTERWARDS = 900.0
 """So long everybody rests at the end, for an effect that comes late to be seen."""
 MODE_EVERY = 60.0
@@ -375,7 +390,10 @@ class World:
         while any(not life.policy.only_ask for life in self.lives.values()):
             await asyncio.sleep(5)
         for one in self.transactions:
-            if (one.created_at - START).total_seconds() < self.loop.seconds and not self.stage.judge.unproven[one.id]:
+            came = (one.created_at - START).total_seconds() < self.loop.seconds
+            record = self.database.records.get(one.id)
+            ended = record is not None and record.status.is_final  # it is told what has come to its end
+            if came and not ended and not self.stage.judge.unproven[one.id]:
                 self._others_send(one)
         await asyncio.sleep(max(0.0, ends - self.loop.seconds))
         await self._seen_in_shadow()
@@ -426,13 +444,33 @@ class World:
                 await self._redrive_alone(store, life, record.id)
             if record.id in self.database.records and not self.stage.quiet and self.stage.chance.random() < 0.5:
                 try:
-                    await store.redrive(record.id, by=life.name, approved_by="ben", why="looked into it")
+                    await store.leave(record.id, self._decision(life, record))
                 except Refused as refused:
                     self.stage.journal.tell(life.name, "is refused", record.id, str(refused))
 
+    def _decision(self, life: Life, record: Transaction) -> DeskExit:
+        """What two people agree on, who go by what the gateway's console shows them then. At times they are careless,
+        and try what it does not bear out: the rules have to refuse that."""
+        chance, people = self.stage.chance_of("decisions"), (life.name, "ben", "looked into it")
+        if chance.random() < CARELESS:
+            return chance.choice(
+                (Cancel(*people, None), ResolveDone(*people, Evidence("console", "x", 10**15 - 1, "USD")))
+            )
+        options: list[DeskExit] = [Redrive(*people), AskNow(*people)]
+        if (seen := self.ledger.console(record)) and len(seen) == 1:
+            moved = seen[0].document
+            proof = Evidence("console", str(moved["reference"]), int(str(moved["amount"])), str(moved["currency"]))
+            right = (proof.amount, proof.currency) == (record.amount, record.currency)
+            options.append(ResolveDone(*people, proof) if right else AcceptAmount(*people, proof))
+        elif not seen and not self.setup.clocks_off:  # who decides goes by a clock that is right
+            proof = Evidence("console", f"case {number_of(record.id)}")
+            ends: list[DeskExit] = [ResolveRefused(*people, proof), Cancel(*people, proof), NewKey(*people, proof)]
+            options = ends if chance.random() < HURRIED else options + ends
+        return chance.choice(options)
+
     async def _redrive_alone(self, store: Store, life: Life, id_: str) -> None:
         with contextlib.suppress(Refused):
-            await store.redrive(id_, by=life.name, approved_by=life.name.upper(), why="it is urgent")
+            await store.leave(id_, Redrive(life.name, life.name.upper(), "it is urgent"))
             self.stage.judge.finds("two people", id_, f"{life.name} alone has redriven it")
 
     # --- the workers

@@ -78,20 +78,20 @@ class LedgerGateway:
         if fault is not None and not fault[0]:
             return fault[1]
         self.effects[key] = self.effects.get(key, 0) + 1
-        return fault[1] if fault is not None else self._done(transaction)
+        return fault[1] if fault is not None else self._done(transaction, key)
 
     async def ask(self, transaction: Transaction, key: str) -> Outcome:
         fault = self.script("ask", transaction, len(self.calls))
         self.calls.append(("ask", key))
         if fault is not None:
             return fault[1]
-        return self._done(transaction) if key in self.effects else NotFound()
+        return self._done(transaction, key) if key in self.effects else NotFound()
 
     async def close(self) -> None: ...
 
     @staticmethod
-    def _done(transaction: Transaction) -> Outcome:
-        return Confirmed(f"ref-{transaction.id}", transaction.amount, transaction.currency)
+    def _done(transaction: Transaction, key: str = "") -> Outcome:
+        return Confirmed(f"ref-{key or transaction.id}", transaction.amount, transaction.currency)
 
 
 def times_out_after_effect(verb: str, _: Transaction, calls: int) -> tuple[bool, Outcome] | None:

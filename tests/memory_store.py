@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from workers.domain.exits import DeskExit, Refused
 from workers.domain.policy import Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Move, ReviewBacklog
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Claim, Redrive, Refused, claimable, decide, doubted, extended, is_late, recalled
+from workers.domain.transitions import Claim, claimable, decide, doubted, extended, is_late, recalled
 from workers.stores.common import arrived, claimed, desk_of, same_content
 
 
@@ -95,11 +96,11 @@ class MemoryStore:
         waiting = [r for r in self.records.values() if r.status is Status.REVIEW and not r.is_canary]
         return sorted(waiting, key=lambda record: (record.review_by or record.deadline, record.id))[:limit]
 
-    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+    async def leave(self, id: str, event: DeskExit) -> Transaction:  # noqa: A002
         record = self.records.get(id)
         if record is None:
             raise Refused(f"there is no transaction {id}")
-        after = decide(record, Redrive(by, approved_by, why), self.clock.now(), self.policy)
+        after = decide(record, event, self.clock.now(), self.policy)
         self.records[id] = after
         return after
 

@@ -268,8 +268,26 @@ class _Common(TypedDict):
     canary: Canary | None
 
 
+def policy(values: Values) -> Policy:
+    """The numbers that every decision about a transaction goes by, whoever makes it."""
+    return Policy(
+        lease=values.seconds("LEASE_SECONDS"),
+        clock_skew=values.seconds("CLOCK_SKEW_SECONDS"),
+        max_attempts=values.whole("MAX_ATTEMPTS"),
+        retry_base=values.seconds("RETRY_BASE_SECONDS"),
+        retry_cap=values.seconds("RETRY_CAP_SECONDS"),
+        call_timeout=values.seconds("GATEWAY_TIMEOUT_SECONDS"),
+        grace=values.seconds("GRACE_SECONDS"),
+        key_window=values.seconds("KEY_WINDOW_SECONDS"),
+        review_within=values.seconds("REVIEW_SECONDS"),
+        review_owner=values.text("REVIEW_OWNER"),
+        only_ask=values.choice("GATEWAY_MODE", "confirm", "shadow") == "shadow",
+        restored_to=values.moment("RESTORED_TO"),
+    )
+
+
 def _common(values: Values) -> _Common:
-    shadow = values.choice("GATEWAY_MODE", "confirm", "shadow") == "shadow"
+    rules = policy(values)
     return {
         "stack": values.text("STACK"),
         "alternative": values.text("ALTERNATIVE"),
@@ -281,22 +299,9 @@ def _common(values: Values) -> _Common:
             concurrency=values.whole("GATEWAY_CONCURRENCY"),
             rate_limit=values.number("GATEWAY_RATE_LIMIT"),
             secret_arn=values.text("GATEWAY_SECRET_ARN", ""),
-            shadow=shadow,
+            shadow=rules.only_ask,
         ),
-        "policy": Policy(
-            lease=values.seconds("LEASE_SECONDS"),
-            clock_skew=values.seconds("CLOCK_SKEW_SECONDS"),
-            max_attempts=values.whole("MAX_ATTEMPTS"),
-            retry_base=values.seconds("RETRY_BASE_SECONDS"),
-            retry_cap=values.seconds("RETRY_CAP_SECONDS"),
-            call_timeout=values.seconds("GATEWAY_TIMEOUT_SECONDS"),
-            grace=values.seconds("GRACE_SECONDS"),
-            key_window=values.seconds("KEY_WINDOW_SECONDS"),
-            review_within=values.seconds("REVIEW_SECONDS"),
-            review_owner=values.text("REVIEW_OWNER"),
-            only_ask=shadow,
-            restored_to=values.moment("RESTORED_TO"),
-        ),
+        "policy": rules,
         "tracing": TracingConfig(
             sampling=values.number("TRACE_SAMPLING", "0"),
             service=values.text("OTEL_SERVICE_NAME", "confirm-transactions"),

@@ -7,7 +7,7 @@ from analysis.diagrams.model import Box, Diagram, Edge, Group
 DIAGRAM = Diagram(
     name="life",
     title="The life of a transaction: five states, and evidence for every way out",
-    size=(8.6, 5.0),
+    size=(8.75, 5.0),
     nodes=(
         Box("producer", (0.75, 1.9), "Producer", "adds it once", colour="#ffffff", size=(1.0, 0.6)),
         Box("PENDING", (2.4, 1.9), "PENDING", "due at a time", colour="#eaf1fb", size=(1.25, 0.7)),
@@ -44,7 +44,28 @@ DIAGRAM = Diagram(
         ),
         Edge("PENDING", "REVIEW", "deadline passed\nor attempts used up", via=[(2.4, 4.25)], at=(3.05, 3.95)),
         Edge(
-            "REVIEW", "PENDING", "redrive: one asks,\nanother approves", via=[(2.05, 4.5)], at=(3.2, 4.75), kind="aside"
+            "REVIEW",
+            "PENDING",
+            "redrive, ask, new key:\none asks, another approves",
+            via=[(2.05, 4.5)],
+            at=(3.2, 4.75),
+            kind="aside",
+        ),
+        Edge(
+            "REVIEW",
+            "REJECTED",
+            "refused or cancelled",
+            via=[(7.35, 4.25)],
+            at=(6.7, 4.1),
+            kind="aside",
+        ),
+        Edge(
+            "REVIEW",
+            "CONFIRMED",
+            "done, by evidence:\none asks, another approves",
+            via=[(8.5, 4.5), (8.5, 1.0)],
+            at=(7.25, 4.75),
+            kind="aside",
         ),
     ),
     groups=(Group("never left again", (6.8, 0.35), (8.4, 3.35), "#5f6b7a", dashed=True),),

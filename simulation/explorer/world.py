@@ -12,10 +12,11 @@ from simulation.explorer.driver import ASK, CONFIRM, TURN, Driver, Heard
 from simulation.judge import Judge, Send
 from simulation.oracles import LINES
 from workers.domain import transitions
+from workers.domain.exits import AskNow, Redrive, Refused
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import LEAST_TRIES, Claim, Redrive, Refused, decide, extended
+from workers.domain.transitions import LEAST_TRIES, Claim, decide, extended
 from workers.stores.common import arrived
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -152,6 +153,7 @@ INVARIANTS = {
     "lease": "No call begins that its lease could end in.",
     "deadline": "Nothing is sent past its deadline.",
     "asked first": "What may have been sent is asked about before it is sent again.",
+    "only asked": "What a desk has asked about is not sent.",
     "grace": "Nothing is sent again before the grace period is over.",
     "key window": "Nothing is sent again past the key window, counted from the first send.",
     "history": "Every write has its line, with a cause that leads from its state to the next.",
@@ -353,6 +355,7 @@ class World:
             judge = Judge()
             judge.unproven["t"] = [Send(at(began)) for began in state.sends]
             judge.asked = {("t", worker.record.token)} if asked else set()
+            judge.questions["t"] = worker.record.desk_by is not None
             judge.sends(worker.record, self.policy, at(state.now), local, worker.lease_until)
             found = [Found(one.oracle, one.found) for one in judge.violations]
             state = state._replace(sends=(*state.sends, state.now))
@@ -400,15 +403,16 @@ class World:
         if not lies_there(stood, read):
             yield self._step("operator", "comes too late to send it back", state._replace(operator=None))
             return
-        try:
-            after = decide(read, Redrive("ana", "ben", "looked into it"), at(state.now), self.policy)
-        except Refused:
-            yield self._step("operator", "is refused", state._replace(operator=None))
-            return
-        found = [*self._writes(stood, read), *self._line(read, after)]
-        written = self._written(state, after)._replace(redrives=state.redrives - 1)
-        yield self._step("operator", _moved(read, after), written._replace(operator=None), found)
-        yield self._step("operator", "sends it back, hears nothing of it, and means to try again", written, found)
+        for event in (Redrive("ana", "ben", "looked into it"), AskNow("ana", "ben", "looks into it")):
+            try:
+                after = decide(read, event, at(state.now), self.policy)
+            except Refused:
+                yield self._step("operator", "is refused", state._replace(operator=None))
+                continue
+            found = [*self._writes(stood, read), *self._line(read, after)]
+            written = self._written(state, after)._replace(redrives=state.redrives - 1)
+            yield self._step("operator", _moved(read, after), written._replace(operator=None), found)
+            yield self._step("operator", "sends it back, hears nothing of it, and means to try again", written, found)
 
     # --- writing
 
@@ -436,7 +440,8 @@ class World:
         if due is not None:  # claims begin at whole ticks
             due = START - (START - due) // TICK * TICK
         return record._replace(
-            history=(), reason=None, owner=None, review_by=None, settled_at=None, gateway_reference=None, asked=0,
+            history=(), reason=None, owner=None, settled_at=None, gateway_reference=None, asked=0,
+            review_by=record.review_by and START, desk_by=record.desk_by and START,
             tries=min(record.tries, self._most_tries), next_attempt_at=due,
         )  # fmt: skip
 

@@ -88,8 +88,8 @@ class Database(ABC):
             stage.journal.tell(life.name, "adds", after.id, f"{after.amount} {after.currency}")
         elif after.history and (not before.history or after.history[-1] != before.history[-1]):
             line = after.history[-1]
-            redriven = line.was is Status.REVIEW
-            stage.journal.tell(life.name, "redrives" if redriven else f"{line.was} -> {line.now}", after.id, line.why)
+            again = line.was is Status.REVIEW and line.now is Status.PENDING
+            stage.journal.tell(life.name, "redrives" if again else f"{line.was} -> {line.now}", after.id, line.why)
         if before is None or (after.status is not before.status and after.status is not Status.PROCESSING):
             self.changed()
 

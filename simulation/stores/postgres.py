@@ -133,8 +133,8 @@ def _arrived(
     none: dict[str, Any] = dict.fromkeys(Stored._fields)
     return Stored(**{
         **none, "id": id_, "account": account, "amount": amount, "currency": currency, "status": "PENDING",
-        "attempt": 0, "version": 1, "tries": 0, "asked": 0, "lost": 0, "created_at": created_at, "deadline": deadline,
-        "due_at": now, "arrived_at": now,
+        "attempt": 0, "version": 1, "tries": 0, "asked": 0, "lost": 0, "new_keys": 0, "created_at": created_at,
+        "deadline": deadline, "due_at": now, "arrived_at": now,
     })  # fmt: skip
 
 
@@ -221,7 +221,8 @@ def _claim(running: Running, wanted: sql.Wanted) -> Iterator[Row]:
             row.id, row.account, row.amount, row.currency, row.created_at.timestamp(), row.deadline.timestamp(),
             after.attempt, after.due_at.timestamp() if after.due_at else None, now.timestamp(), after.taken_over,
             None if after.first_sent_at == now else after.first_sent_at, after.last_sent_at, after.version,
-            after.tries, after.asked, after.lost, after.away_since, after.reason, desk[0] if desk else None, row.token,
+            after.tries, after.asked, after.lost, after.away_since, after.desk_by if desk is None else after.review_by,
+            after.new_keys, after.reason, desk[0] if desk else None, row.token,
         )  # fmt: skip
 
 
@@ -234,7 +235,7 @@ def _claimed(row: Stored, wanted: sql.Wanted, now: datetime, desk: tuple[str, st
     others = None
     if wanted.only_ask:
         others = now
-    elif wanted.others_until is not None and _others(row, wanted):
+    elif wanted.others_until is not None and not row.new_keys and _others(row, wanted):
         others = min(wanted.others_stopped or wanted.others_until, now)
     arrived = max(row.arrived_at, EPOCH)
     first, last = row.first_sent_at, row.last_sent_at
@@ -270,7 +271,8 @@ def _claimed(row: Stored, wanted: sql.Wanted, now: datetime, desk: tuple[str, st
         lost=row.lost + (held and crashed),
         reason=desk[1] if desk else None,
         owner=row.owner if held else wanted.owner,
-        review_by=row.review_by if held else now + wanted.review_within,
+        review_by=row.review_by if held else row.desk_by or now + wanted.review_within,
+        desk_by=row.desk_by if held else None,
         version=row.version + 1,
     )
 
@@ -314,7 +316,8 @@ def _set_aside(running: Running, wanted: sql.Aside) -> Iterator[Row]:
         running.writes[row.id] = row._replace(
             status="REVIEW", due_at=None, lease_until=None, token=None,
             first_sent_at=least(row.created_at, max(row.arrived_at, EPOCH), wanted.restored_to, now),
-            last_sent_at=now, reason=wanted.why, owner=wanted.owner, review_by=now + wanted.review_within,
+            last_sent_at=now, reason=wanted.why, owner=wanted.owner,
+            review_by=row.desk_by or now + wanted.review_within, desk_by=None,
             attempt=min(max(row.attempt, 0), 1000), tries=min(max(row.tries, 0), 1000), version=version,
             lost=min(max(row.lost, 0), 1000), away_since=None,
         )  # fmt: skip
@@ -412,6 +415,7 @@ def _settle(running: Running, wanted: sql.Ended) -> Iterator[Row]:
                 reason=group["reason"],
                 owner=wanted.owner if review_by is not None else None,
                 review_by=review_by,
+                desk_by=row.desk_by if group["status"] == "PENDING" else None,
                 version=row.version + 1,
             )
             running.writes[id_] = after
@@ -493,31 +497,19 @@ def _desk_by_currency(running: Running, wanted: sql.Nothing) -> Iterator[Row]:  
 # --- what people and modes do ----------------------------------------------------------------------------------------
 
 
-@does("redrive", sql.REDRIVE)
-def _redrive(running: Running, wanted: sql.Again) -> Iterator[Row]:
+@does("leave", sql.LEAVE)
+def _leave(running: Running, wanted: sql.Left) -> Iterator[Row]:
     seen = running.snapshot.get(wanted.id)
     row = running.lock(wanted.id) if seen else None
-    if (
-        row is None
-        or (row.version, row.status) != (wanted.version, "REVIEW")
-        or not wanted.by.strip()
-        or not wanted.why.strip()
-    ):
-        yield (None,)
+    if row is None or (row.version, row.status) != (wanted.version, "REVIEW"):
         return
-    last = row.last_sent_at
-    if row.first_sent_at is not None:
-        last = last or running.now
-    turn = max(min(wanted.at, running.now), EPOCH)
+    kept = {name: getattr(wanted, name) for name in Stored._fields if name in sql.Left._fields}
     running.writes[row.id] = row._replace(
-        status="PENDING", attempt=0, tries=0, asked=0, lost=0, away_since=None,
-        reason=None, owner=None, review_by=None, lease_until=None,
-        token=None, due_at=turn, deadline=min(wanted.deadline, running.now + timedelta(days=366)), last_sent_at=last,
-        version=row.version + 1,
-    )  # fmt: skip
+        **{**kept, "version": row.version + 1}, owner=None, review_by=None, lease_until=None, token=None
+    )
     running.lines.append(_line(
-        transaction_id=row.id, version=row.version + 1, at=turn, by=wanted.by[:200], was="REVIEW", now="PENDING",
-        attempt=0, why=wanted.why[:1000], cause="redriven",
+        transaction_id=row.id, version=row.version + 1, at=wanted.at, by=wanted.by, was="REVIEW", now=wanted.status,
+        attempt=wanted.attempt, why=wanted.why, cause=wanted.cause,
     ))  # fmt: skip
     yield (row.id,)
 

@@ -8,7 +8,7 @@ import json
 import sys
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,6 +21,7 @@ from cli import main, target
 from cli.aws import Table, TableCensus
 from cli.desk import Census, Desk, Entry, InState, Run, Target
 from cli.exits import Exit, Trouble
+from cli.orders import NotLetIn
 from cli.postgres import DatabaseCensus, asking
 from local.postgres import Postgres
 from tests.contract.conftest import SHARDS
@@ -31,11 +32,11 @@ from tests.memory_store import MemoryStore
 from workers.desk import service as desk_service
 from workers.desk.service import DeskStore
 from workers.domain.desk import Limits, Role
+from workers.domain.exits import Refused
 from workers.domain.finding import Finder
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Refused
 from workers.migrations import migrate
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.dynamodb_desk import DynamoDbDesk
@@ -81,7 +82,7 @@ class MemoryCensus:
 
     async def entries(self) -> AsyncIterator[Entry]:
         for r in list(self.store.records.values()):
-            yield Entry(r.id, r.status, r.amount, r.currency, r.settled_at)
+            yield Entry(r.id, r.status, *r.effect, r.settled_at)
 
     async def some_ids(self) -> list[str]:
         return list(self.store.records)
@@ -148,6 +149,8 @@ class OrdersOf:
 
     async def order(self, role: Role, action: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         here = self.cli
+        if role not in here.roles:
+            raise NotLetIn(f"you may not come as {role}", "sign in otherwise", Exit.NO_ACCESS)
         desk = desk_service.FourEyes(
             "stack", self.requests, here.clock, here.target.policy, here.limits, lambda *_, **__: None, here.time_left
         )
@@ -171,6 +174,8 @@ class Cli:
     """All that was ever printed."""
     person: str = "ana"
     """Who is signed in."""
+    roles: Collection[Role] = tuple(Role)
+    """As what IAM lets him in."""
     limits: Limits = field(default_factory=Limits)
     time_left: Callable[[], bool] = lambda: True
 

@@ -21,7 +21,7 @@ from tests.conftest import AwsAccount
 from tests.console.world import ANA, BERTA, PORT, Client
 from tests.contract.conftest import make_table
 from tests.fakes import START, FakeClock, payment
-from workers.domain.desk import Limits
+from workers.domain.desk import Limits, Role
 from workers.domain.numbers import is_card
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
@@ -242,6 +242,12 @@ def test_json_of_show_is_stable(confirm: Cli) -> None:
         "last_sent_at": None,
         "tries": 0,
         "asked": 0,
+        "lost": 0,
+        "away_since": None,
+        "desk_by": None,
+        "keys": ["a"],
+        "moved_minor": None,
+        "moved_currency": None,
         "settled_at": "2026-01-05T09:16:40.000Z",
         "gateway_reference": None,
         "reason": "no funds",
@@ -386,6 +392,107 @@ def test_one_asks_and_another_approves(confirm: Cli) -> None:
     assert record.status is Status.PENDING
     assert record.history[-1].by == "ana"
     assert record.history[-1].why == f"redrive approved by ben (request {waiting['id']}): never came"
+    assert "No request waits" in confirm("requests").out
+
+
+def sent_and_in_review(confirm: Cli, id_: str = "odd") -> None:
+    """Another amount has moved, and no effect of it can come any more."""
+    add(confirm, id_)
+    settle(confirm, id_, Confirmed("ref-9", 1000, "USD"))
+    assert confirm.find(id_).status is Status.REVIEW
+    confirm.clock.advance(86_400)
+
+
+SEEN = ("--source", "gateway's console", "--reference", "case 7")
+ONE_CENT = ("--amount", "1", "--currency", "USD")
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "kept"),
+    [
+        (("redrive", "odd"), Status.PENDING, {}),
+        (("resolve", "odd", "--as", "done", *SEEN, "--amount", "1250", "--currency", "usd"), Status.CONFIRMED, {}),
+        (
+            ("resolve", "odd", "--as", "other-amount", *SEEN, "--amount", "1000", "--currency", "USD"),
+            Status.CONFIRMED,
+            {"moved_minor": 1000, "moved_currency": "USD", "amount_minor": 1250},
+        ),
+        (("resolve", "odd", "--as", "refused", *SEEN), Status.REJECTED, {}),
+        (("cancel", "odd", *SEEN), Status.REJECTED, {}),
+        (("cancel", "lost"), Status.REJECTED, {}),
+        (("new-key", "odd", *SEEN), Status.PENDING, {"keys": ["odd", "odd~2"]}),
+    ],
+    ids=lambda one: " ".join(one[:4]) if isinstance(one, tuple) else None,
+)
+def test_each_way_out_is_asked_for_and_approved(
+    confirm: Cli, order: tuple[str, ...], status: Status, kept: dict[str, Any]
+) -> None:
+    in_review(confirm)
+    sent_and_in_review(confirm)
+    asked = confirm(*order, "--why", "looked into it", "--json")
+    assert asked.code == Exit.OK, asked.err
+    request = json.loads(asked.out)["id"]
+    assert confirm("approve", request).code == Exit.REFUSED, "by who asked for it"
+    confirm.person = "ben"
+    if "--source" in order:
+        assert "gateway's console, case 7" in confirm("requests", request).out
+    assert confirm("approve", request).code == Exit.OK
+    after = json.loads(confirm("show", order[1], "--json").out)
+    assert after["status"] == status
+    assert {name: after[name] for name in kept} == kept
+    line = after["history"][-1]
+    assert line["by"] == "ana"
+    assert f"approved by ben (request {request}): " in line["why"]
+    assert ("proven by gateway's console case 7" in line["why"]) is ("--source" in order)
+    for shown in kept.values():
+        assert str(shown if isinstance(shown, str) else "moved") in confirm("show", order[1]).out or shown
+
+
+def test_who_may_approve_asks_alone_and_nobody_else(confirm: Cli) -> None:
+    sent_and_in_review(confirm)
+    confirm.roles = (Role.MAKER,)
+    asked = confirm("ask", "odd", "--why", "paid?", "--json")
+    assert json.loads(asked.out)["state"] == "open"
+    assert confirm.find("odd").status is Status.REVIEW
+    confirm.roles = (Role.CHECKER,)
+    done = confirm("ask", "odd", "--why", "paid?")
+    assert (done.code, "1 of 1 done" in done.err) == (Exit.OK, True)
+    record = confirm.find("odd")
+    assert (record.status, record.desk_by is None) == (Status.PENDING, False)
+    assert "asked for a desk" in confirm("show", "odd").out
+    assert confirm("redrive", "odd", "--why", "w").code == Exit.NO_ACCESS
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "said"),
+    [
+        (("cancel", "odd"), Exit.REFUSED, "may have been sent"),
+        (("resolve", "odd", "--as", "done", *SEEN), Exit.REFUSED, "says the amount that moved"),
+        (("resolve", "odd", "--as", "done"), Exit.REFUSED, "needs evidence"),
+        (("resolve", "odd", "--as", "done", "--source", "s"), Exit.USAGE, "--reference"),
+        (("resolve", "odd", "--as", "done", "--reference", "r"), Exit.USAGE, "--source"),
+        (("resolve", "odd", "--as", "done", *SEEN, "--amount", "1"), Exit.REFUSED, "or none of both"),
+        (
+            ("resolve", "odd", "--as", "done", *SEEN, *ONE_CENT),
+            Exit.REFUSED,
+            "accept-amount",
+        ),
+        (("resolve", "odd", "--as", "refused", *SEEN, *ONE_CENT), Exit.REFUSED, "no amount"),
+        (("resolve", "odd", "--as", "paid", *SEEN), Exit.USAGE, "paid"),
+        (("resolve", "odd", "lost", "--as", "other-amount", *SEEN), Exit.REFUSED, "one transaction at a time"),
+        (("new-key", "odd"), Exit.REFUSED, "needs evidence"),
+        (("ask", "lost"), Exit.REFUSED, "never sent"),
+    ],
+)
+def test_a_way_out_without_its_evidence_changes_nothing(
+    confirm: Cli, order: tuple[str, ...], code: Exit, said: str
+) -> None:
+    in_review(confirm)
+    sent_and_in_review(confirm)
+    before = [confirm.find(id_) for id_ in ("odd", "lost")]
+    asked = confirm(*order, "--why", "looked into it")
+    assert (asked.code, said in " ".join(asked.err.split())) == (code, True), asked.err
+    assert [confirm.find(id_) for id_ in ("odd", "lost")] == before
     assert "No request waits" in confirm("requests").out
 
 

@@ -18,6 +18,7 @@ from tests.memory_store import MemoryStore
 from workers.desk.service import DeskStore
 from workers.domain.causes import Cause, because
 from workers.domain.desk import (
+    EXITS,
     MOST_IDS,
     Approval,
     Item,
@@ -25,12 +26,14 @@ from workers.domain.desk import (
     Outcome,
     Request,
     Stage,
+    Wants,
     approved,
     event_of,
     is_done_by,
     went_on,
     withdrawn,
 )
+from workers.domain.exits import Evidence
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Claim, SetAside, decide
@@ -179,7 +182,7 @@ def test_an_exit_is_made_once_and_told(both: Both, clock: FakeClock) -> None:
         assert (found.status, found.version, found.attempt) == (Status.PENDING, before.version + 1, 0)
         assert (found.owner, found.review_by, found.reason) == (None, None, None)
         assert (found.next_attempt_at, found.deadline) == (now, now + POLICY.review_within)
-        assert (found.first_sent_at is None) is (before.first_sent_at is None)
+        assert found.first_sent_at == before.first_sent_at
         line = found.history[-1]
         assert (line.by, line.was, line.now, line.cause) == ("ana", Status.REVIEW, Status.PENDING, Cause.REDRIVEN)
         assert line.why == f"redrive approved by ben (request {ID}): the gateway says: never received"
@@ -189,6 +192,25 @@ def test_an_exit_is_made_once_and_told(both: Both, clock: FakeClock) -> None:
     assert not any(is_done_by(again[item.id], other, item) for item in request.items)
     held = run(both.store.claim(token="n", by="w", limit=2)).held
     assert len(held) in (0, 2)
+
+
+@pytest.mark.parametrize("kind", EXITS)
+def test_each_exit_is_written_to_the_letter(both: Both, clock: FakeClock, kind: str) -> None:
+    (before,) = in_review(both, "a")
+    clock.advance((POLICY.lease + POLICY.call_timeout + POLICY.grace).total_seconds())
+    seen = Evidence("console", "case 7")
+    if EXITS[kind].proof is Wants.MONEY:
+        seen = replace(seen, amount=before.amount + (kind == "accept-amount"), currency=before.currency)
+    order = Order(kind, "looked into it", seen if EXITS[kind].needs_evidence or kind == "cancel" else None)
+    made = replace(requested([before]), order=order)
+    assert run(both.desk.add(made))
+    request = approved(made, "ben", made.digest, START)
+    assert run(both.desk.replace(made, request))
+    after = decide(before, event_of(request), clock.now(), POLICY)
+    assert run(both.desk.exit([Move(before, after)])) == [True]
+    assert run(both.store.find("a")) == after
+    again = run(both.desk.records(request.items))
+    assert is_done_by(again["a"], request, request.items[0])
 
 
 def test_what_has_left_review_does_not_leave_it_again(both: Both, clock: FakeClock) -> None:

@@ -18,10 +18,11 @@ from tests.contract.test_store import LEASE_OVER, Crash, answer, claim, done, fi
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive, Refused
 from workers.domain.outcomes import Retryable, Unknown
 from workers.domain.ports import Move
 from workers.domain.transaction import CANARY, HistoryEntry, Status, from_text, to_text
-from workers.domain.transitions import Answer, Refused, decide
+from workers.domain.transitions import Answer, decide
 from workers.stores.common import arrived
 from workers.stores.dynamodb import (
     EXPIRES,
@@ -203,7 +204,7 @@ def test_an_item_written_by_something_else_goes_to_the_desk_and_stops_nobody(
     assert find(store, "p-1").status is Status.REVIEW
     if field != "status":  # the desk itself has mended that one
         with pytest.raises(Refused, match=field):
-            run(store.redrive("p-1", by="ana", approved_by="ben", why="try"))
+            run(store.leave("p-1", Redrive("ana", "ben", "try")))
     assert claim(store, "t2") == []
 
 
@@ -266,7 +267,7 @@ def test_a_claim_reads_no_further_than_its_limit_and_at_half_the_price(clock: Fa
     assert (len(held) + len(to_review), reads) == (3, [False])
     reads.clear()
     with pytest.raises(Refused):
-        run(store.redrive(held[0].id, by="ana", approved_by="ben", why="try"))
+        run(store.leave(held[0].id, Redrive("ana", "ben", "try")))
     assert reads == [True], "a person is shown what stands"
 
 

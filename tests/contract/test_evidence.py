@@ -16,6 +16,7 @@ from tests.contract.test_store import LEASE_OVER, answer, claim, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive
 from workers.domain.history import MOST_LINES
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Retryable, Unknown
 from workers.domain.policy import LOST_WITH, Policy
@@ -73,7 +74,7 @@ def test_a_redrive_after_another_amount_asks_and_never_pays_twice(
     assert (record.status, record.sent_earlier) == (Status.REVIEW, True)
     assert record.last_sent_at == clock.now()
     clock.advance(PAST_THE_KEY_WINDOW)
-    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
     work_until(store, gateway, clock, end)
     assert gateway.effects == {"p-0": 1}
     assert [verb for verb, _ in gateway.calls][1] == "ask"
@@ -88,7 +89,7 @@ def test_a_record_that_proves_nothing_is_asked_about(store: Store, clock: FakeCl
     run(store.settle([Move(held, after._replace(last_sent_at=None))]))
     assert find(store).last_sent_at is None
     clock.advance(PAST_THE_KEY_WINDOW)
-    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
     work(store, gateway, clock)
     assert find(store).status is Status.CONFIRMED
     assert gateway.effects == {"p-0": 1}
@@ -163,7 +164,7 @@ def test_a_restored_store_in_shadow_mode_asks_before_it_desks_and_its_redrives_a
         f"deadline passed; asked 1 time since {now}, last at {now}; gateway knows nothing of it",
     )
     for id_ in ("desk", "never"):
-        run(store.redrive(id_, by="ana", approved_by="ben", why="restored"))
+        run(store.leave(id_, Redrive("ana", "ben", "restored")))
     clock.advance(POLICY.grace.total_seconds() + 1)
     work(store, gateway, clock)
     assert find(store, "desk").status is Status.CONFIRMED
@@ -272,7 +273,7 @@ def test_since_when_nobody_could_ask_is_kept_by_the_record(store: Store, clock: 
     work_until(store, closed, clock, Status.REVIEW)
     assert clock.now() - began >= POLICY.patience
     assert closed.calls == []
-    again = run(store.redrive("p-0", by="ana", approved_by="ben", why="the gateway is back"))
+    again = run(store.leave("p-0", Redrive("ana", "ben", "the gateway is back")))
     assert (again.away_since, find(store).away_since, find(store).lost) == (None, None, 0)
 
 
@@ -323,7 +324,7 @@ def test_a_redrive_says_in_both_fields_what_is_known_of_sending(store: Store, cl
     after = decide(held, Answer(Confirmed("ref", 1, "USD"), "w1"), clock.now(), POLICY)
     run(store.settle([Move(held, after._replace(last_sent_at=None))]))
     clock.advance(PAST_THE_KEY_WINDOW)
-    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
     assert find(store).last_sent_at is not None
 
 

@@ -16,10 +16,10 @@ from tests.contract.test_store import LEASE_OVER, answer, claim, done, find
 from tests.fakes import FakeClock, payment, payments, run
 from workers.database.connection import LOST
 from workers.domain.causes import Cause
+from workers.domain.exits import Redrive, Refused
 from workers.domain.outcomes import Confirmed, NotTried, Retryable, Unknown
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Refused
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import SESSION, PostgresStore
 
@@ -97,7 +97,7 @@ def test_a_redrive_of_what_changed_meanwhile_is_refused(
     to_the_desk()
     seen = find(store)
     for again in (False, True):
-        run(store.redrive("p-0", by="cy", approved_by="dan", why="looked into it"))
+        run(store.leave("p-0", Redrive("cy", "dan", "looked into it")))
         clock.advance(LEASE_OVER)
         if again:
             to_the_desk()
@@ -107,7 +107,7 @@ def test_a_redrive_of_what_changed_meanwhile_is_refused(
         else:
             _shows_first(monkeypatch, store, "_items", {"p-0": _item(seen)})
         with pytest.raises(Refused):
-            run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+            run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
         assert find(store) == stands
         if not again:
             to_the_desk()

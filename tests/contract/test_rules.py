@@ -18,6 +18,7 @@ from tests.contract.test_store import LEASE_OVER, answer, claim, done, find
 from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import Confirmed, NotTried
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, to_text
@@ -360,7 +361,7 @@ def test_what_is_put_on_a_desk_was_possibly_sent_whatever_it_says(dynamodb: Make
     clock.advance(25 * 3600)
     assert claim(store) == []
     store.client.put_item(TableName=store.table, Item={**item_of(store, "p-0"), "currency": {"S": "USD"}})
-    run(store.redrive("p-0", by="ana", approved_by="ben", why="mended"))
+    run(store.leave("p-0", Redrive("ana", "ben", "mended")))
     run(Confirmer(store, gateway, clock, Even(), lambda: "t", POLICY, "w").confirm_batch(9))
     assert gateway.effects == {"p-0": 1}
     assert find(store).status is Status.CONFIRMED

@@ -19,6 +19,7 @@ from tests.contract.test_store import LEASE_OVER, claim, find
 from tests.fakes import Even, FakeClock, LedgerGateway, payment, payments, run
 from workers.clock import SystemClock
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import NotFound, Outcome, Retryable, Unknown
 from workers.domain.policy import CLOCKS_APART
 from workers.domain.ports import Move, Store
@@ -254,7 +255,7 @@ def test_a_redrive_after_shadow_mode_of_what_lay_on_a_desk_all_the_while_asks(
     gateway.pays()
     sending = leave(store, clock)
     clock.advance(3600)
-    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
     work(sending, gateway, clock)
     assert find(store).status is Status.CONFIRMED
     assert gateway.effects == {"p-0": 1}

@@ -16,10 +16,11 @@ from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, payments
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause, because
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive, Refused
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Claimed, Move, ReviewBacklog, Store
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
-from workers.domain.transitions import Answer, Refused, decide
+from workers.domain.transitions import Answer, decide
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import PostgresStore
 
@@ -271,8 +272,8 @@ def test_the_desk_and_the_way_back(store: Store, clock: FakeClock) -> None:
     assert {r.id for r in claim(store, "t2")} == {"p-2"}, "what is on the desk is not claimed"
     for id_, by, approver in [("p-0", "ana", "ana"), ("p-2", "ana", "ben"), ("nobody", "ana", "ben")]:
         with pytest.raises(Refused):
-            run(store.redrive(id_, by=by, approved_by=approver, why="asked"))
-    again = run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+            run(store.leave(id_, Redrive(by, approver, "asked")))
+    again = run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
     assert find(store) == again
     assert {r.id for r in claim(store, "t3")} == {"p-0"}
 
@@ -315,7 +316,7 @@ def test_each_line_of_history_keeps_its_cause(store: Store, clock: FakeClock) ->
     claim(store, "crash", ids=["p-0"])
     clock.advance(LEASE_OVER)
     run(store.settle([answer(record, clock, Confirmed("ref", 1, "USD")) for record in claim(store, "t", ids=["p-0"])]))
-    run(store.redrive("p-0", by="ana", approved_by="ben", why="asked the bank"))
+    run(store.leave("p-0", Redrive("ana", "ben", "asked the bank")))
     [record] = claim(store, "last", ids=["p-0"])
     run(store.settle([answer(record, clock, Rejected("no"))]))
     assert [line.cause for line in find(store).history] == [
@@ -650,7 +651,7 @@ def test_no_word_of_a_colleague_stops_a_redrive(store: Store, clock: FakeClock) 
     [record] = claim(store)
     run(store.settle([answer(record, clock, Confirmed("ref", 1, "USD"))]))
     assert find(store).status is Status.REVIEW
-    after = run(store.redrive("p-0", by="a\ud83dnn", approved_by="bob\x00", why="told\x00 by \udc00 phone"))
+    after = run(store.leave("p-0", Redrive("a\ud83dnn", "bob\x00", "told\x00 by \udc00 phone")))
     assert find(store).history[-1] == after.history[-1]
 
 

@@ -31,11 +31,12 @@ from tests.telemetry import worlds
 from tests.telemetry.gateway import LeakyGateway
 from tests.telemetry.secrets import Secret
 from workers.config import ConfigError, read_lambda, read_service
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown, admitted
 from workers.domain.policy import Policy
 from workers.domain.redaction import UNREADABLE, receipt, redact, secret_in, without_secrets
 from workers.domain.transaction import Transaction
-from workers.domain.transitions import Answer, Claim, Redrive, decide
+from workers.domain.transitions import Answer, Claim, decide
 from workers.stores.common import arrived
 
 __all__ = ["service_postgres"]

@@ -27,6 +27,7 @@ from tests.corpus.wire import Joined
 from tests.gateway.support import ACCOUNT, START, LoopClock
 from tests.memory_store import MemoryStore
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import NotFound, Outcome
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
@@ -127,7 +128,7 @@ async def _played(
         if not waiting:  # two people send what waits for one round more
             redriven += 1
             for one in [one for one in store.records.values() if one.status is Status.REVIEW]:
-                await store.redrive(one.id, by="ann", approved_by="bob", why="again")
+                await store.leave(one.id, Redrive("ann", "bob", "again"))
         number += 1
         assert clock.now() < START + 60 * DAY, waiting[:3]
         worker = Confirmer(

@@ -18,17 +18,32 @@ from typing import Any
 
 import pytest
 
+from simulation.oracles import BY_PEOPLE
 from tests.desk.people import ACCOUNT, SSO, FakeSts, Identity, as_sent, desks, proof, session, user
 from tests.fakes import START, FakeClock, payment, run
 from tests.memory_desk import MemoryDesk
 from tests.memory_store import MemoryStore
 from workers.desk.handlers import DeskApp, take
 from workers.domain.causes import Cause, because
-from workers.domain.desk import Approval, Item, Limits, Order, Outcome, Role, Stage, from_document, to_document
+from workers.domain.desk import (
+    EXITS,
+    ONE_ONLY,
+    Approval,
+    Item,
+    Limits,
+    Order,
+    Outcome,
+    Role,
+    Stage,
+    Wants,
+    from_document,
+    to_document,
+)
+from workers.domain.exits import Redrive
 from workers.domain.policy import Policy
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Claim, Redrive, SetAside, decide
+from workers.domain.transitions import Claim, SetAside, decide
 
 SEEDS = 200
 LENGTH = 14
@@ -115,15 +130,25 @@ class World:
         except Crash:
             return {"crashed": True}
 
-    def request(self, count: int | None = None) -> dict[str, Any]:
+    def request(self, count: int | None = None, kind: str | None = None) -> dict[str, Any]:
         """For some that lie on the desk, as they are."""
         lying = [r for r in self.store.records.values() if r.status is Status.REVIEW] or [self.store.records["t0"]]
         some = self.chance.sample(lying, min(len(lying), count or self.chance.randint(1, 3)))
+        kind = kind or self.chance.choice(("redrive", *EXITS))
+        items = some[:1] if kind in ONE_ONLY else some
         return {
             "id": f"{self.chance.getrandbits(128):032x}",
-            "order": {"kind": "redrive", "why": "never came"},
-            "items": [Item.seen(record).told() for record in some],
+            "order": {"kind": kind, "why": "never came", "evidence": self.evidence(kind, items)},
+            "items": [Item.seen(record).told() for record in items],
         }
+
+    def evidence(self, kind: str, items: Sequence[Transaction]) -> dict[str, Any] | None:
+        if not EXITS[kind].needs_evidence:
+            return None
+        seen = {"source": "console", "reference": "case 7"}
+        if EXITS[kind].proof is not Wants.MONEY or len(items) > 1:
+            return seen
+        return {**seen, "amount": items[0].amount + (kind == "accept-amount"), "currency": items[0].currency}
 
     def pick(self) -> str | None:
         """A request that there is."""
@@ -140,7 +165,11 @@ class World:
         for record in self.store.records.values():
             seen: Counter[str] = Counter()
             for line in record.history:
-                if line.cause is not Cause.REDRIVEN:
+                if line.was is not Status.REVIEW:
+                    continue
+                assert line.cause in BY_PEOPLE
+                if line.cause is Cause.TO_BE_ASKED and "nobody else" in line.why:
+                    assert line.by in (name_of(CHO), *map(name_of, EVES[:3]))  # who may approve may ask alone
                     continue
                 id_ = line.why.partition(" (request ")[2][:32]
                 assert id_ in self.agreed, f"{record.id} left REVIEW by no request of two people: {line.why}"
@@ -239,6 +268,13 @@ def both_at_once(world: World) -> None:
     run(together())
 
 
+def ask_now(world: World) -> None:
+    """Nothing is sent by it, so it takes nobody else."""
+    payload = world.request(kind="ask")
+    world.asked[payload["id"]] = {Item.of(one) for one in payload["items"]}
+    world.call(CHO, Role.CHECKER, "do alone", payload)
+
+
 def go_on(world: World) -> None:
     if id_ := world.pick():
         world.call(CHO, Role.CHECKER, "go on", {"id": id_})
@@ -281,6 +317,15 @@ def eve(world: World) -> Identity:
 
 def ask_alone(world: World) -> None:
     world.call(eve(world), Role.MAKER, "ask", world.request())
+
+
+def do_alone(world: World) -> None:
+    """What takes two people."""
+    kind = world.chance.choice([kind for kind in EXITS if not EXITS[kind].alone])
+    payload = world.request(kind=kind)
+    assert "refused" in world.call(eve(world), Role.CHECKER, "do alone", payload)
+    assert "refused" in world.call(CHO, Role.CHECKER, "do alone", payload)
+    assert "refused" in world.call(CHO, Role.MAKER, "do alone", world.request(kind="ask"))
 
 
 def approve_alone(world: World) -> None:
@@ -457,10 +502,11 @@ def change_a_list(world: World) -> None:
     world.desk.kept[id_] = to_document(seen)
 
 
-HONEST = (ask, ask, approve, approve, both_at_once, go_on, crash, time_passes, work_goes_on)
+HONEST = (ask, ask, approve, approve, both_at_once, ask_now, go_on, crash, time_passes, work_goes_on)
 ATTACKS = (
     *(
         ask_alone,
+        do_alone,
         approve_alone,
         ask_and_approve,
         another_digest,

@@ -69,6 +69,10 @@ _CHAOS = Unplayed(
     ),
 )
 
+_WAY_OUT = Unplayed(
+    "wants what lies on a desk", ("tests/cli/test_commands.py::test_each_way_out_is_asked_for_and_approved",)
+)
+
 UNPLAYED = {
     "confirm desk": Unplayed(
         "runs until Ctrl-C, with a browser", ("tests/console/test_browser.py::test_a_day_without_a_mouse",)
@@ -76,6 +80,15 @@ UNPLAYED = {
     "confirm requests": Unplayed(
         "wants a request that waits", ("tests/cli/test_commands.py::test_one_asks_and_another_approves",)
     ),
+    'confirm ask TRANSACTION --why "the customer says that it was paid"': Unplayed(
+        "wants one that may have been sent",
+        ("tests/cli/test_commands.py::test_who_may_approve_asks_alone_and_nobody_else",),
+    ),
+    'confirm resolve TRANSACTION --as done --source "bank statement 2026-11-30" --reference NTRF-1881 --amount 1250 '
+    '--currency USD --why "seen on the statement"': _WAY_OUT,
+    'confirm cancel TRANSACTION --why "the order was withdrawn"': _WAY_OUT,
+    'confirm new-key TRANSACTION --source "gateway\'s console" --reference CASE-77 '
+    '--why "no trace of it there"': _WAY_OUT,
     "make test": _CI,
     'make test ARGS="tests/domain -x"': _CI,
     "make check": _CI,

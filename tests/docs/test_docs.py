@@ -168,7 +168,7 @@ def options() -> dict[str, set[str]]:
     return found
 
 
-_CONFIRM = re.compile(r"(?:^|[;&|] *|\buntil )confirm ([a-z]+)\b([^;&|]*)")
+_CONFIRM = re.compile(r"(?:^|[;&|] *|\buntil )confirm ([a-z]+(?:-[a-z]+)*)\b([^;&|]*)")
 
 
 @every

@@ -253,7 +253,7 @@ def test_an_answer_for_another_amount_is_a_persons_matter() -> None:
     world = World()
     record = world.only._replace(amount=1)
     world.store.records["p-0"] = record
-    world.gateway._done = lambda transaction: LedgerGateway._done(payment(transaction.id, 999))  # type: ignore[method-assign]
+    world.gateway._done = lambda transaction, key="": LedgerGateway._done(payment(transaction.id, 999))  # type: ignore[method-assign]
     assert world.run() == Tally(claimed=1, review=1)
     assert world.only.created_at == START
 

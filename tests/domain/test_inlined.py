@@ -119,6 +119,6 @@ def test_a_change_of_a_record_carries_a_new_field_over() -> None:
 
 
 CHANGED_BY_THE_END = {
-    *("next_attempt_at", "lease_until", "settled_at", "gateway_reference", "reason", "owner", "review_by"),
+    *("next_attempt_at", "lease_until", "settled_at", "gateway_reference", "reason", "owner", "review_by", "desk_by"),
 }
 """Of a record that is confirmed, what is replaced without a look at it."""

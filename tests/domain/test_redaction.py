@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from tests.fakes import START, payment
 from tests.telemetry.secrets import normal, planted, sentences
 from workers.domain.causes import Cause
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
 from workers.domain.redaction import UNREADABLE, masked, receipt, redact, secret_in, without_account, without_secrets
 from workers.domain.text import words
 from workers.domain.transaction import Status
-from workers.domain.transitions import Answer, Claim, Redrive, decide
+from workers.domain.transitions import Answer, Claim, decide
 from workers.stores.common import arrived
 
 OURS = (

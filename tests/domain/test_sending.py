@@ -14,10 +14,11 @@ from tests.fakes import START, Even, FakeClock, LedgerGateway, payment, run
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Unknown
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
-from workers.domain.transitions import Answer, Claim, Redrive, decide, may_resend
+from workers.domain.transitions import Answer, Claim, decide, may_resend
 from workers.stores.common import arrived
 
 POLICY = Policy(max_attempts=4, key_window=timedelta(hours=1))

@@ -15,6 +15,7 @@ from tests.fakes import START, payment
 from tests.telemetry.secrets import normal, sentences
 from workers.domain import text
 from workers.domain.causes import Cause
+from workers.domain.exits import Redrive, Refused
 from workers.domain.outcomes import (
     MOST_MONEY,
     Confirmed,
@@ -29,7 +30,7 @@ from workers.domain.outcomes import (
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.transaction import Transaction, from_text, to_text, utc
-from workers.domain.transitions import Answer, Claim, Redrive, Refused, decide
+from workers.domain.transitions import Answer, Claim, decide
 from workers.stores.common import arrived
 
 ANY_TEXT = st.text(st.characters()) | st.text(st.sampled_from("\x00\ud83d\ude00\u200b\n a1é…"))

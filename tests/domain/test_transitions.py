@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import START, payment
 from workers.domain.causes import Cause, because
+from workers.domain.exits import Redrive, Refused
 from workers.domain.history import MOST_LINES
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
@@ -21,8 +22,6 @@ from workers.domain.transitions import (
     Answer,
     Claim,
     Event,
-    Redrive,
-    Refused,
     SetAside,
     claimable,
     decide,

@@ -11,10 +11,11 @@ from simulation import oracles
 from simulation.oracles import Effect, Finding, Operation, Turn
 from tests.fakes import START, payment
 from workers.domain.causes import Cause
+from workers.domain.exits import Redrive
 from workers.domain.outcomes import Confirmed, Rejected, Unknown
 from workers.domain.policy import Policy
 from workers.domain.transaction import HistoryEntry, Status, Transaction
-from workers.domain.transitions import TABLE, Answer, Claim, Redrive, decide
+from workers.domain.transitions import TABLE, Answer, Claim, decide
 from workers.stores.common import arrived
 
 POLICY = Policy()

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from components.queries import NOT_TRIED, TRANSACTION, TROUBLES, Query
 from components.queries import QUERIES as SAVED
 from local.processes import ROOT
+from simulation.oracles import BY_PEOPLE
 from tests.telemetry.insights import rows
 from tests.telemetry.secrets import found
 from tests.telemetry.worlds import SAMPLING, World
@@ -242,7 +243,8 @@ def test_queries_speak_of_causes_that_there_are() -> None:
     assert set(json.loads(NOT_TRIED)) == UNTRIED
     assert set(json.loads(TROUBLES)) == causes.TROUBLES | {Cause.AMOUNT_MISMATCH}
     assert set(SCHEMA["$defs"]["cause"]["enum"]) == set(Cause) - {
-        *(Cause.ADDED, Cause.CLAIMED, Cause.TAKEN_OVER, Cause.REDRIVEN, Cause.LEFT_OUT)
+        *(Cause.ADDED, Cause.CLAIMED, Cause.TAKEN_OVER, Cause.LEFT_OUT),
+        *BY_PEOPLE,
     }, "what a worker ends a turn with has a line"
 
 

@@ -99,6 +99,17 @@ ASKED: Mapping[str, str] = {
     "M19": "an import takes a deadline that no datastore takes",
     "M20": "lowered shards strand what is in the others",
     "M21": "a first send that a wrong clock dated is believed",
+    # the desk
+    "D1": "what a desk only asks about is sent",
+    "D2": "only the newest key is asked about",
+    "D3": "decided while an effect may still come",
+    "D4": "cancelled without evidence, though possibly sent",
+    "D5": "another amount is accepted, and not written down",
+    "D6": "done is believed with another amount",
+    "D7": "refused or cancelled in shadow mode, where others may still send",
+    "D8": "a redrive of what was never sent is not asked about",
+    "D9": "the desk's deadline begins anew with a question",
+    "D10": "an exit writes what nobody can read",
     # survived by every test once
     "S1": "history outside the transaction of its change",
     "S2": "a redrive without its fence",
@@ -163,6 +174,7 @@ _OF_A_STORE = ("postgres", "/sql/", "migrations", "database/", "service/", "dyna
 MODEL = "simulation.stores.postgres:"
 TRANSITIONS, CONFIRMING = "workers.domain.transitions:", "workers.domain.confirming:"
 DYNAMODB, POSTGRES = "workers.stores.dynamodb:", "workers.stores.postgres:"
+EXITS, DESK = "workers.domain.exits:", "workers.domain.desk:"
 STREAM, EVIDENCE = "workers.service.stream:", "workers.gateway.evidence:"
 
 _DOMAIN = "tests/domain/test_transitions.py tests/domain/test_confirming.py tests/domain/test_sending.py"
@@ -416,7 +428,14 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "key for each attempt",
         ("E16",),
-        (Code(f"{CONFIRMING}Confirmer._answer", "key = record.id", 'key = f"{record.id}-{record.attempt}"'),),
+        (
+            Code("workers.domain.transaction:Transaction.key", "else self.id", 'else f"{self.id}-{self.attempt}"'),
+            Code(
+                "workers.domain.transaction:Transaction.keys",
+                "return (self.id,)",
+                'return (f"{self.id}-{self.attempt}",)',
+            ),
+        ),
         _CORE,
     ),
     Variant(
@@ -425,7 +444,7 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{CONFIRMING}Confirmer._answer",
-                "self.gateway.confirm(record, key)",
+                "self.gateway.confirm(record, record.key)",
                 "self.gateway.confirm(record, self.new_token())",
             ),
         ),
@@ -459,8 +478,8 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{CONFIRMING}Confirmer._answer",
-                "outcome = admitted(await self.gateway.confirm(record, key))",
-                "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Rejected(outcome.reason) if isinstance(outcome, Unknown) else outcome",
+                "outcome = admitted(await self.gateway.confirm(record, record.key))",
+                "outcome = admitted(await self.gateway.confirm(record, record.key)); outcome = Rejected(outcome.reason) if isinstance(outcome, Unknown) else outcome",
                 (_REJECTED,),
             ),
         ),
@@ -472,8 +491,8 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{CONFIRMING}Confirmer._answer",
-                "outcome = admitted(await self.gateway.confirm(record, key))",
-                "outcome = admitted(await self.gateway.confirm(record, key)); outcome = Confirmed('?', record.amount, record.currency) if isinstance(outcome, Unknown) else outcome",
+                "outcome = admitted(await self.gateway.confirm(record, record.key))",
+                "outcome = admitted(await self.gateway.confirm(record, record.key)); outcome = Confirmed('?', record.amount, record.currency) if isinstance(outcome, Unknown) else outcome",
             ),
         ),
         _CORE,
@@ -964,7 +983,7 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{TRANSITIONS}_review",
-                "owner=policy.review_owner,\n        review_by=case.now + policy.review_within,",
+                "owner=policy.review_owner,\n        review_by=record.desk_by or case.now + policy.review_within,",
                 "owner=None,\n        review_by=None,",
             ),
             Sql("CLAIM", "ELSE :owner::text END", "ELSE left(:owner::text, 0) END"),
@@ -1004,13 +1023,14 @@ VARIANTS: tuple[Variant, ...] = (
         "redrive of what is final",
         ("E49",),
         (
-            Code(f"{TRANSITIONS}decide", "case Status.REVIEW, Redrive():", "case _, Redrive():"),
-            Migration("0014", "AND status = 'REVIEW'", ""),
+            Code(f"{TRANSITIONS}decide", "case Status.REVIEW, DeskExit():", "case _, DeskExit():"),
+            Sql("LEAVE", "AND status = 'REVIEW'", ""),
+            Migration("0019", "AND t.status = 'REVIEW' AND w.status <> 'REVIEW'", ""),
         ),
         _CORE,
         model=(
             Code(
-                f"{MODEL}_redrive",
+                f"{MODEL}_leave",
                 '(row.version, row.status) != (wanted.version, "REVIEW")',
                 "row.version != wanted.version",
             ),
@@ -1021,9 +1041,14 @@ VARIANTS: tuple[Variant, ...] = (
         ("E50",),
         (
             Code(
-                f"{CONFIRMING}Confirmer._answer",
-                "key = record.id",
-                "key = record.id if not any(line.cause is Cause.REDRIVEN for line in record.history) and record.deadline - record.created_at != self.policy.review_within else record.id + '-again'",
+                "workers.domain.transaction:Transaction.key",
+                "else self.id",
+                "else self.id + '-again' * any(line.cause is Cause.REDRIVEN for line in self.history)",
+            ),
+            Code(
+                "workers.domain.transaction:Transaction.keys",
+                "return (self.id,)",
+                "return (self.key,)",
             ),
         ),
         _CORE,
@@ -1031,7 +1056,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "who asks also approves",
         ("E51",),
-        (Code(f"{TRANSITIONS}_redrive", "if by.casefold() == approved_by.casefold():", "if False:"),),
+        (Code(f"{EXITS}_people", "if by.casefold() == approved_by.casefold():", "if False:"),),
         f"{_CORE} tests/domain/test_text.py",
     ),
     Variant(
@@ -1061,18 +1086,12 @@ VARIANTS: tuple[Variant, ...] = (
         ("M1b",),
         (
             Code(
-                f"{TRANSITIONS}_redrive",
-                "if record.sent_earlier:",
-                "record = record._replace(first_sent_at=None, last_sent_at=None)\n    if record.sent_earlier:",
-            ),
-            Migration(
-                "0014",
-                "last_sent_at = CASE WHEN first_sent_at IS NULL THEN last_sent_at ELSE coalesce(last_sent_at, now()) END,",
-                "first_sent_at = NULL, last_sent_at = NULL,",
+                f"{EXITS}_redriven",
+                '"first_sent_at": record.first_sent_at if _possibly_sent(record) else now,\n        "last_sent_at": record.last_sent_at or now,',
+                '"first_sent_at": None,\n        "last_sent_at": None,',
             ),
         ),
         _CORE,
-        model=(Code(f"{MODEL}_redrive", "last_sent_at=last,", "last_sent_at=None, first_sent_at=None,"),),
     ),
     Variant(
         "answer taken as proof of earlier sends",
@@ -1378,20 +1397,101 @@ VARIANTS: tuple[Variant, ...] = (
         _CORE,
         model=(Code(f"{MODEL}_claimed", "elif first is not None and first > now + wanted.skew:", "elif False:"),),
     ),
+    # --- the desk
+    Variant(
+        "what a desk only asks about is sent",
+        ("D1",),
+        (Code(f"{TRANSITIONS}may_send", "record.desk_by is None", "True"),),
+        f"{_CORE} tests/contract/test_exits.py",
+    ),
+    Variant(
+        "only the newest key is asked about",
+        ("D2",),
+        (Code(f"{CONFIRMING}Confirmer._answer", "for key in record.keys:", "for key in record.keys[-1:]:"),),
+        f"{_CORE} tests/contract/test_exits.py",
+    ),
+    Variant(
+        "decided while an effect may still come",
+        ("D3",),
+        (
+            Code(
+                f"{EXITS}_nothing_moved",
+                "now < (settled := record.last_sent_at + rules.settles_within)",
+                "now < (settled := record.last_sent_at)",
+            ),
+        ),
+        f"{_CORE} tests/domain/test_exits.py",
+    ),
+    Variant(
+        "cancelled without evidence, though possibly sent",
+        ("D4",),
+        (Code(f"{EXITS}off_desk", "if evidence is None and _possibly_sent(record):", "if False:"),),
+        f"{_CORE} tests/domain/test_exits.py",
+    ),
+    Variant(
+        "another amount is accepted, and not written down",
+        ("D5",),
+        (
+            Code(
+                f"{EXITS}_done_otherwise",
+                '"moved": amount, "moved_currency": currency',
+                '"moved": None, "moved_currency": None',
+            ),
+        ),
+        f"{_CORE} tests/contract/test_exits.py",
+    ),
+    Variant(
+        "done is believed with another amount",
+        ("D6",),
+        (Code(f"{EXITS}_done", "if moved not in ((record.amount, record.currency), (None, None)):", "if False:"),),
+        f"{_CORE} tests/domain/test_exits.py",
+    ),
+    Variant(
+        "nothing is decided in shadow mode but refusals",
+        ("D7",),
+        (Code(f"{EXITS}_nothing_moved", "if rules.only_ask:", "if False:"),),
+        f"{_CORE} tests/domain/test_exits.py",
+    ),
+    Variant(
+        "a redrive of what was never sent is not asked about",
+        ("D8",),
+        (
+            Code(
+                f"{EXITS}_redriven", "record.first_sent_at if _possibly_sent(record) else now", "record.first_sent_at"
+            ),
+            Code(f"{EXITS}_redriven", "record.last_sent_at or now", "record.last_sent_at"),
+        ),
+        f"{_CORE} tests/domain/test_exits.py",
+    ),
+    Variant(
+        "the desk's deadline begins anew with a question",
+        ("D9",),
+        (Code(f"{TRANSITIONS}_review", "record.desk_by or case.now", "case.now"),),
+        f"{_CORE} tests/contract/test_exits.py",
+    ),
+    Variant(
+        "an exit writes what nobody can read",
+        ("D10",),
+        (
+            Code(f"{TRANSITIONS}_off_desk", "if broken := broken_rule(after):", "if broken := None:"),
+            Code("workers.domain.rules:_effect", "< MOST_MONEY", "<= MAX_AMOUNT"),
+        ),
+        f"{_CORE} tests/domain/test_exits.py",
+    ),
     # --- survivors
     Variant(
         "redrive without its fence",
         ("S2",),
         (
             Code(
-                f"{DYNAMODB}DynamoDbStore.redrive",
+                f"{DYNAMODB}DynamoDbStore.leave",
                 "if not (await self.settle([Move(before, after)]))[0]:",
                 "if not (await self.settle([Move(before, after)]))[0] and not (await self.settle([Move(await self.find(id), after)]))[0]:",
             ),
-            Migration("0014", "AND version = expected AND status = 'REVIEW'", ""),
+            Sql("LEAVE", "AND version = :version::int AND status = 'REVIEW'", ""),
         ),
         "tests/contract/test_fence.py tests/contract/test_postgres.py -k 'redrive'",
-        model=(Code(f"{MODEL}_redrive", '(row.version, row.status) != (wanted.version, "REVIEW")', "False"),),
+        model=(Code(f"{MODEL}_leave", '(row.version, row.status) != (wanted.version, "REVIEW")', "False"),),
     ),
     Variant(
         "key window counted from the last send",

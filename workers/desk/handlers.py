@@ -25,14 +25,14 @@ from botocore.exceptions import ClientError, ConnectionError  # noqa: A004 - of 
 from botocore.httpsession import URLLib3Session
 
 from workers.clock import SystemClock
-from workers.config import Values, telemetry
+from workers.config import Values, policy, telemetry
 from workers.desk.proof import SSO_PATH, People, Signature, Sts, StsReply, Unproven, order_digest, prove
 from workers.desk.service import DeskStore, FourEyes
 from workers.domain.desk import Limits, Role
+from workers.domain.exits import Refused
 from workers.domain.policy import Policy
 from workers.domain.ports import Clock
 from workers.domain.redaction import redact
-from workers.domain.transitions import Refused
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.dynamodb_desk import DynamoDbDesk
 from workers.stores.postgres_desk import PostgresDesk
@@ -73,12 +73,7 @@ def app() -> DeskApp:
     told = telemetry(values)
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         told.take_over_logging()
-    policy = Policy(
-        review_within=values.seconds("REVIEW_SECONDS"),
-        review_owner=values.text("REVIEW_OWNER"),
-        key_window=values.seconds("KEY_WINDOW_SECONDS"),
-        grace=values.seconds("GRACE_SECONDS"),
-    )
+    rules = policy(values)
     limits = Limits(
         ends_after=values.seconds("DESK_REQUEST_SECONDS"),
         two_from={str(k): int(v) for k, v in json.loads(values.text("DESK_TWO_APPROVALS_FROM", "{}")).items()},
@@ -86,7 +81,7 @@ def app() -> DeskApp:
     vouched = tuple(name for name in values.text("DESK_ROLES", "").split(",") if name)
     people = People(values.text("ACCOUNT_ID"), vouched, _is_identity_center)
     role = Role(values.choice("DESK_ROLE", *Role))
-    store = _store(values, clock, policy)
+    store = _store(values, clock, rules)
     values.check()
     sts = boto3.client("sts", config=_hurried())
     region = str(sts.meta.region_name)
@@ -96,7 +91,7 @@ def app() -> DeskApp:
         region=region,
         role=role,
         store=store,
-        policy=policy,
+        policy=rules,
         limits=limits,
         people=people,
         sts=lambda headers, body: asked(endpoint, headers, body),
@@ -110,11 +105,11 @@ def _hurried() -> Config:
     return Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"mode": "standard", "total_max_attempts": 2})
 
 
-def _store(values: Values, clock: SystemClock, policy: Policy) -> DeskStore:
+def _store(values: Values, clock: SystemClock, rules: Policy) -> DeskStore:
     if cluster := values.text("CLUSTER_ARN", ""):
         return PostgresDesk(DataApi(cluster, values.text("DESK_SECRET_ARN"), values.text("DATABASE_NAME")))
     table, index, shards = values.text("TABLE_NAME"), values.text("INDEX_NAME"), values.whole("PENDING_SHARDS")
-    return DynamoDbDesk(DynamoDbStore(boto3.client("dynamodb"), table, index, shards, clock, policy))
+    return DynamoDbDesk(DynamoDbStore(boto3.client("dynamodb"), table, index, shards, clock, rules))
 
 
 @dataclass(frozen=True)

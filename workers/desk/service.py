@@ -14,16 +14,17 @@ from typing import Any, Protocol
 
 from workers.domain import desk
 from workers.domain.desk import Item, Limits, Order, Outcome, Request, Role, Stage
+from workers.domain.exits import Refused
 from workers.domain.policy import Policy
 from workers.domain.ports import Clock, Move
 from workers.domain.transaction import Transaction, to_text
-from workers.domain.transitions import Refused, decide
+from workers.domain.transitions import decide
 
 TOGETHER = 100
 """Exits between two notes of how far a request has come."""
 ACTIONS: Mapping[Role, tuple[str, ...]] = {
     Role.MAKER: ("ask", "withdraw"),
-    Role.CHECKER: ("approve", "withdraw", "go on"),
+    Role.CHECKER: ("approve", "withdraw", "go on", "do alone"),
 }
 """What each role may order; its function knows no other."""
 
@@ -86,19 +87,19 @@ class FourEyes:
         """
         if action not in ACTIONS[role]:
             raise Refused(f"a {role} can't {action[:20]}: a {role} may {' or '.join(ACTIONS[role])}")
-        if action == "ask":
-            request = await self._ask(person, payload)
+        if action in ("ask", "do alone"):
+            request = await self._ask(person, payload, alone=action == "do alone")
         else:
             request = await self._standing(payload)
             if action == "approve":
                 request = await self._approve(request, person, payload)
             elif action == "withdraw":
                 request = await self._withdraw(request, person, role)
-            if request.state is Stage.APPROVED:
-                request = await self._do(request)
+        if request.state is Stage.APPROVED and role is Role.CHECKER:
+            request = await self._do(request)
         return told(request)
 
-    async def _ask(self, person: str, payload: Mapping[str, Any]) -> Request:
+    async def _ask(self, person: str, payload: Mapping[str, Any], *, alone: bool) -> Request:
         order = Order.of(payload.get("order"))
         listed, id_ = payload.get("items"), payload.get("id")
         if not isinstance(listed, list) or not isinstance(id_, str):
@@ -108,14 +109,12 @@ class FourEyes:
         items = [Item.of(one) for one in listed]
         if await self.store.waiting(self.clock.now()) >= desk.MOST_OPEN:
             raise Refused(f"{desk.MOST_OPEN} requests wait already: approve or withdraw some first")
-        request = desk.asked(
-            id_, self.stack, order, items, await self.store.records(items), person, self.clock.now(), self.limits
-        )
-        if not await self.store.add(request):  # sent twice: the first one stands
-            kept = await self._standing(payload)
-            if (kept.maker, kept.order, kept.items) != (request.maker, request.order, request.items):
-                raise Refused(f"there is another request {id_}: ask again, under a new id")
-            return kept
+        if kept := await self._kept(id_):  # sent twice: the first one stands
+            return _same(kept, person, order, items)
+        found, now = await self.store.records(items), self.clock.now()
+        request = desk.asked(id_, self.stack, order, items, found, person, now, self.limits, self.policy, alone=alone)
+        if not await self.store.add(request):
+            return _same(await self._standing(payload), person, order, items)
         self._tell("desk request", request, person)
         return request
 
@@ -180,13 +179,17 @@ class FourEyes:
         id_ = payload.get("id")
         if not isinstance(id_, str):
             raise Refused("say which request")
+        found = await self._kept(id_)
+        if found is None:
+            raise Refused(f"there is no request {id_[:40]!a}")
+        return found
+
+    async def _kept(self, id_: str) -> Request | None:
         try:
             found = await self.store.request(id_)
         except ValueError as error:
             raise Refused(f"{id_[:40]!a} can't be believed: {error}") from None
-        if found is None or found.stack != self.stack:
-            raise Refused(f"there is no request {id_[:40]!a}")
-        return found
+        return found if found and found.stack == self.stack else None
 
     async def _keep(self, before: Request, after: Request) -> None:
         if not await self.store.replace(before, after):
@@ -203,6 +206,13 @@ class FourEyes:
             digest=request.digest,
             **more,
         )
+
+
+def _same(kept: Request, person: str, order: Order, items: Sequence[Item]) -> Request:
+    """Raises Refused: it is not the one that is asked for."""
+    if (kept.maker, kept.order, kept.items) != (person, order, tuple(items)):
+        raise Refused(f"there is another request {kept.id}: ask again, under a new id")
+    return kept
 
 
 def told(request: Request, now: datetime | None = None) -> dict[str, Any]:

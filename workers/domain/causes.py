@@ -59,8 +59,16 @@ class Cause(StrEnum):
     WRITE_FAILED = "write-failed"
     """It refuses what came of a call."""
     UNREADABLE = "unreadable"
-    # and on
+    ASKED = "asked"
+    """For a desk, and there is no evidence: back to it."""
+    # and off it, by people
     REDRIVEN = "redriven"
+    TO_BE_ASKED = "to-be-asked"
+    RESOLVED_DONE = "resolved-done"
+    AMOUNT_ACCEPTED = "amount-accepted"
+    RESOLVED_REFUSED = "resolved-refused"
+    CANCELLED = "cancelled"
+    NEW_KEY = "new-key"
     LEFT_OUT = "left-out"
     """Of the one line that stands for those that were left out (workers/domain/history.py)."""
 
@@ -122,7 +130,14 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.CLAIM_FAILED: "a claim of it was refused ({error}): it is not as we write it",
     Cause.WRITE_FAILED: "{status} could not be written ({error}): ask the gateway what became of it",
     Cause.UNREADABLE: "unreadable: {reason}",
+    Cause.ASKED: "{rest}",
     Cause.REDRIVEN: "redrive approved by {approved_by}: {reason}",
+    Cause.TO_BE_ASKED: "question approved by {approved_by}: {reason}",
+    Cause.RESOLVED_DONE: "done, approved by {approved_by}: {proof}; {reason}",
+    Cause.AMOUNT_ACCEPTED: "done with another amount, approved by {approved_by}: {proof}; {reason}",
+    Cause.RESOLVED_REFUSED: "refused, approved by {approved_by}: {proof}; {reason}",
+    Cause.CANCELLED: "cancelled, approved by {approved_by}: {proof}; {reason}",
+    Cause.NEW_KEY: "key number {number}, approved by {approved_by}: {proof}; {reason}",
     Cause.LEFT_OUT: "{count} changes left out here; the workers' log tells of each",
 }
 """Nobody reads them but people. Those of a claim that sends to a desk stand in sql/claim.sql too, which writes them;

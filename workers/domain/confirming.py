@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workers.domain.causes import UNTRIED, Cause
-from workers.domain.outcomes import Confirmed, NotFound, NotTried, Unknown, admitted
+from workers.domain.outcomes import Confirmed, NotFound, NotTried, Unknown, admitted, together
 from workers.domain.policy import LOST_WITH, Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
 from workers.domain.transaction import CANARY, Status, Transaction
@@ -136,18 +136,20 @@ class Confirmer:
         return Move(record, after)
 
     async def _answer(self, record: Transaction, stop_at: datetime | None) -> Answer:
-        key = record.id  # one key for all attempts: the gateway itself refuses a second effect
         asked, sent_earlier = False, record.sent_earlier
         try:
             if sent_earlier:
-                async with self.gateway.turn(self._until(record, stop_at)):
-                    if trouble := self._no_call(record, self.clock.now(), stop_at):
-                        return Answer(trouble, self.by)
-                    asked = True
-                    outcome = admitted(await self.gateway.ask(record, key))
-                    if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
-                        return Answer(outcome, self.by, asked=True)
-                    asked = False
+                heard = []
+                for key in record.keys:
+                    async with self.gateway.turn(self._until(record, stop_at)):
+                        if trouble := self._no_call(record, self.clock.now(), stop_at):
+                            return Answer(trouble, self.by)
+                        asked = True
+                        heard.append(admitted(await self.gateway.ask(record, key)))
+                outcome = heard[0] if len(heard) == 1 else together(heard)
+                if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
+                    return Answer(outcome, self.by, asked=True)
+                asked = False
             if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
                 return Answer(NotTried(Cause.NO_ATTEMPT_LEFT), self.by)
             async with self.gateway.turn(self._until(record, stop_at)):
@@ -156,7 +158,7 @@ class Confirmer:
                     return Answer(trouble, self.by)
                 if sent_earlier and not may_resend(record, now, self.policy):
                     return Answer(NotFound(), self.by, asked=True)  # the wait for the turn took too long
-                outcome = admitted(await self.gateway.confirm(record, key))
+                outcome = admitted(await self.gateway.confirm(record, record.key))
                 if isinstance(outcome, NotFound):
                     outcome = Unknown("confirm answered 'not found', which only ask may")
                 return Answer(outcome, self.by)

@@ -17,11 +17,26 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from workers.domain.exits import (
+    AcceptAmount,
+    AskNow,
+    Cancel,
+    DeskExit,
+    Evidence,
+    NewKey,
+    Proven,
+    Redrive,
+    Refused,
+    ResolveDone,
+    ResolveRefused,
+)
+from workers.domain.outcomes import MOST_MONEY
+from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.rules import ID
 from workers.domain.text import MAX_REFERENCE, words
 from workers.domain.transaction import Status, Transaction, from_text, to_text, utc
-from workers.domain.transitions import Redrive, Refused
+from workers.domain.transitions import decide
 
 MOST_IDS = 2_000
 """Of one request: with the longest ids they fill an item of DynamoDB (400 KB) to three quarters."""
@@ -59,33 +74,45 @@ class Outcome(StrEnum):
     """Not there, or not readable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What proves it, of those exits that need a proof."""
+class Wants(StrEnum):
+    """What an exit takes for proof."""
 
-    source: str
-    reference: str
-    amount: int | None = None
-    currency: str | None = None
+    NONE = "none"
+    SOURCE = "source"
+    """Where it was seen, and under which name there: that nothing moved."""
+    MONEY = "money"
+    """The same, and which amount moved. For several transactions none: then each has moved its own."""
+    IF_SENT = "source, if it may have been sent"
 
-    @classmethod
-    def of(cls, given: Any) -> Evidence:
-        """Raises Refused: not of this form."""
-        found = _object(given, "evidence", ("source", "reference", "amount", "currency"))
-        amount, currency = found.get("amount"), found.get("currency")
-        if amount is not None and (type(amount) is not int or not 0 <= amount <= 10**15):
-            raise Refused("the evidence's amount is a whole number of minor units")
-        if currency is not None and not _CURRENCY.fullmatch(str(currency)):
-            raise Refused("the evidence's currency is three capitals (ISO 4217)")
-        return cls(
-            words(_text(found, "source"), MAX_REFERENCE),
-            words(_text(found, "reference"), MAX_REFERENCE),
-            amount,
-            currency,
-        )
 
-    def told(self) -> dict[str, Any]:
-        return {"source": self.source, "reference": self.reference, "amount": self.amount, "currency": self.currency}
+def evidence_of(given: Any) -> Evidence:
+    """Raises Refused: not of this form."""
+    found = _object(given, "evidence", ("source", "reference", "amount", "currency"))
+    amount, currency = found.get("amount"), found.get("currency")
+    if amount is not None and (type(amount) is not int or not 0 <= amount < MOST_MONEY):
+        raise Refused(f"the evidence's amount is a whole number of minor units, 0 to {MOST_MONEY - 1}")
+    if currency is not None and not _CURRENCY.fullmatch(str(currency)):
+        raise Refused("the evidence's currency is three capitals (ISO 4217)")
+    if (amount is None) is not (currency is None):
+        raise Refused("the evidence names an amount and its currency, or none of both")
+    return Evidence(_proof(found, "source"), _proof(found, "reference"), amount, currency)
+
+
+def _proof(found: Mapping[str, Any], name: str) -> str:
+    """It is kept and shown as it is: so it must be no number that nobody may see."""
+    text = words(_text(found, name).strip(), MAX_REFERENCE)
+    if redact(text) != text:
+        raise Refused(f"the evidence's {name} shows what looks like a card's or an account's number: name it otherwise")
+    return text
+
+
+def evidence_told(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "source": evidence.source,
+        "reference": evidence.reference,
+        "amount": evidence.amount,
+        "currency": evidence.currency,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +132,80 @@ class Order:
             raise Refused(f"{kind[:20]!a} is no exit from REVIEW; there are: {', '.join(EXITS)}")
         if not why:
             raise Refused(f"a {kind} says why")
-        evidence = None if found.get("evidence") is None else Evidence.of(found["evidence"])
-        if (evidence is not None) is not EXITS[kind].needs_evidence:
-            raise Refused(f"a {kind} {'needs' if EXITS[kind].needs_evidence else 'takes no'} evidence")
+        evidence = None if found.get("evidence") is None else evidence_of(found["evidence"])
+        proof = EXITS[kind].proof
+        if evidence is None and EXITS[kind].needs_evidence:
+            raise Refused(f"{kind} needs evidence: where it was seen (source), and under which name there (reference)")
+        if evidence is not None and proof is Wants.NONE:
+            raise Refused(f"{kind} takes no evidence: the gateway is asked")
+        if evidence is not None and evidence.amount is not None and proof is not Wants.MONEY:
+            raise Refused(f"{kind} is for what moved nothing: its evidence has no amount")
         return cls(kind, why, evidence)
 
     def told(self) -> dict[str, Any]:
-        return {"kind": self.kind, "why": self.why, "evidence": self.evidence.told() if self.evidence else None}
+        evidence = evidence_told(self.evidence) if self.evidence else None
+        return {"kind": self.kind, "why": self.why, "evidence": evidence}
 
 
 @dataclass(frozen=True, slots=True)
 class ExitKind:
-    """A way out of REVIEW that two people decide."""
+    """A way out of REVIEW."""
 
-    event: Callable[[Order, str, str], Any]
+    event: Callable[[Order, str, str], DeskExit]
     """The event of the table of transitions: of the order, who asked, and who approved."""
-    needs_evidence: bool = False
+    what: str
+    """What it does, for people."""
+    proof: Wants = Wants.NONE
+    alone: bool = False
+    """Whether who may approve may do it alone: nothing is sent by it, and only the gateway's own evidence ends it."""
+
+    @property
+    def needs_evidence(self) -> bool:
+        return self.proof in (Wants.SOURCE, Wants.MONEY)
+
+
+def _proven(kind: type[Proven]) -> Callable[[Order, str, str], DeskExit]:
+    def event(order: Order, by: str, approved_by: str) -> DeskExit:
+        if order.evidence is None:
+            raise Refused(f"{order.kind} needs evidence")
+        return kind(by, approved_by, order.why, order.evidence)
+
+    return event
 
 
 EXITS: Mapping[str, ExitKind] = {
-    "redrive": ExitKind(lambda order, by, approved_by: Redrive(by, approved_by, order.why)),
+    "ask": ExitKind(
+        lambda order, by, approved_by: AskNow(by, approved_by, order.why),
+        "Have the gateway asked about it. Only its evidence changes anything, and nothing is sent.",
+        alone=True,
+    ),
+    "redrive": ExitKind(
+        lambda order, by, approved_by: Redrive(by, approved_by, order.why),
+        "Ask the gateway about it, and send it again under its key where that can be no second effect.",
+    ),
+    "resolve-done": ExitKind(
+        _proven(ResolveDone), "It was done, with the amount that was ordered: CONFIRMED.", Wants.MONEY
+    ),
+    "accept-amount": ExitKind(
+        _proven(AcceptAmount), "It was done with another amount, which is accepted: CONFIRMED.", Wants.MONEY
+    ),
+    "resolve-refused": ExitKind(
+        _proven(ResolveRefused), "The gateway refused it, and nothing moved: REJECTED.", Wants.SOURCE
+    ),
+    "cancel": ExitKind(
+        lambda order, by, approved_by: Cancel(by, approved_by, order.why, order.evidence),
+        "It was never sent, or nothing will come of what was sent: REJECTED.",
+        Wants.IF_SENT,
+    ),
+    "new-key": ExitKind(
+        _proven(NewKey),
+        "What was sent had no effect, and its key may not be sent again: send it under a new one.",
+        Wants.SOURCE,
+    ),
 }
-"""Every way out of REVIEW. Another one is a row here, and an event of workers/domain/transitions.py."""
+"""Every way out of REVIEW. Another one is a row here, and an event of workers/domain/exits.py."""
+ONE_ONLY = ("accept-amount",)
+"""Exits of one transaction at a time: no two have moved the same by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +336,13 @@ def asked(
     maker: str,
     now: datetime,
     limits: Limits,
+    policy: Policy,
+    *,
+    alone: bool = False,
 ) -> Request:
-    """The request, if each of the list is in REVIEW and as its maker saw it.
+    """The request, if each of the list is in REVIEW, as its maker saw it, and may leave it so.
+
+    `alone`: by who could approve it himself, where that takes nobody else.
 
     Raises:
         Refused: says what is wrong; nothing was asked for.
@@ -281,8 +365,21 @@ def asked(
             raise Refused(f"{item.id} is not as it was seen: look again")
         if record.is_canary:
             raise Refused(f"{item.id} is a canary: it is on no desk")
-    now = utc(now)
+    kind, now = EXITS[order.kind], utc(now)
+    if alone and not kind.alone:
+        raise Refused(f"{order.kind} takes two people: ask for it, and have another approve it")
+    if len(items) > 1 and order.kind in ONE_ONLY:
+        raise Refused(f"{order.kind} is for one transaction at a time")
+    if order.evidence and kind.proof is Wants.MONEY and (order.evidence.amount is None) is (len(items) == 1):
+        raise Refused(
+            f"the evidence of {order.kind} says the amount that moved and its currency; for several transactions it "
+            "says none, for each has moved its own"
+        )
+    for item in items:  # better now than when it is approved
+        decide(found[item.id], kind.event(order, maker, "who approves it"), now, policy)
     request = Request(id_, stack, order, tuple(items), maker, now, utc(now + limits.ends_after))
+    if alone:
+        return replace(request, needed=0, state=Stage.APPROVED)
     return replace(request, needed=limits.approvals(request.sums))
 
 
@@ -328,16 +425,18 @@ def went_on(request: Request, outcomes: Sequence[Outcome]) -> Request:
 
 
 def is_sound(request: Request) -> bool:
-    """Whether what was stored can have come about by the rules: what is done is done by two people at least."""
+    """Whether what was stored can have come about by the rules: what is done is done by two people at least, except
+    what one may do alone."""
     people = {person_of(approval.by) for approval in request.approvals}
     in_time = all(request.made_at <= approval.at < request.ends_at for approval in request.approvals)
-    enough = request.state not in (Stage.APPROVED, Stage.DONE) or len(people) >= request.needed >= 1
+    least = 0 if EXITS[request.order.kind].alone else 1
+    enough = request.state not in (Stage.APPROVED, Stage.DONE) or len(people) >= request.needed >= least
     return person_of(request.maker) not in people and len(people) == len(request.approvals) and in_time and enough
 
 
-def event_of(request: Request) -> Any:
+def event_of(request: Request) -> DeskExit:
     """The event that its approval makes, for each of the list."""
-    by = f"{request.approved_by} (request {request.id})"
+    by = f"{request.approved_by or 'nobody else'} (request {request.id})"
     return EXITS[request.order.kind].event(request.order, request.maker, by)
 
 

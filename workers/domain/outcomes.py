@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -104,3 +105,27 @@ def admitted(outcome: object) -> Outcome:
     if isinstance(outcome, NotFound):
         return outcome
     return Unknown("the gateway adapter answered with what is no outcome")
+
+
+def together(heard: Sequence[Outcome]) -> Outcome:
+    """What the answers about each key of one payment come to; that of the newest key is the last.
+
+    Nothing is known as long as one key is not: under it the effect may have happened. What was done under two keys is
+    two effects, and the sum of both, which is another amount than the one that was ordered.
+    """
+    unsure = next((one for one in heard if isinstance(one, Unknown | Retryable)), None)
+    done = list({one.reference: one for one in heard if isinstance(one, Confirmed)}.values())
+    if unsure or not done:
+        return unsure or heard[-1]
+    if len(done) == 1:
+        return done[0]
+    currencies = {one.currency for one in done}
+    return Confirmed(
+        text.reference(" and ".join(one.reference for one in done)),
+        sum(one.amount for one in done),
+        done[0].currency if len(currencies) == 1 else MIXED,
+    )
+
+
+MIXED = "XXX"
+"""ISO 4217: no currency. Of what was moved in several."""

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from workers.domain.exits import DeskExit
 from workers.domain.outcomes import Outcome
 from workers.domain.shares import Ask, Slice
 from workers.domain.transaction import Transaction
@@ -60,7 +61,7 @@ class Gateway(Protocol):
         ...
 
     async def confirm(self, transaction: Transaction, key: str) -> Outcome:
-        """Make the effect happen, once per `key` (the transaction's id), or say what is known."""
+        """Make the effect happen, once per `key` (`Transaction.key`), or say what is known."""
         ...
 
     async def ask(self, transaction: Transaction, key: str) -> Outcome:
@@ -252,11 +253,11 @@ class Store(Claims, Protocol):
         """Those in REVIEW, nearest deadline first, without canaries."""
         ...
 
-    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
-        """Send one from REVIEW back to PENDING: asked by one person, approved by another.
+    async def leave(self, id: str, event: DeskExit) -> Transaction:  # noqa: A002
+        """Take one out of REVIEW, as two people have decided.
 
         Raises:
-            workers.domain.transitions.Refused: not in REVIEW, or both names are the same.
+            workers.domain.exits.Refused: not in REVIEW, both names are the same, or the evidence does not fit.
         """
         ...
 

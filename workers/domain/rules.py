@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from workers.domain.outcomes import MOST_MONEY
 from workers.domain.transaction import Status, Transaction
 
 MAX_AMOUNT = 10**15
@@ -44,9 +45,16 @@ def _within(*times: datetime | None) -> bool:
 
 
 def _counts(record: Transaction) -> bool:
-    return all(
-        0 <= count <= MOST for count in (record.attempt, record.version, record.tries, record.asked, record.lost)
-    )
+    counts = (record.attempt, record.version, record.tries, record.asked, record.lost, record.new_keys)
+    return all(0 <= count <= MOST for count in counts)
+
+
+def _effect(record: Transaction) -> bool:
+    """What moved in the place of the amount is whatever a gateway may move, of what is CONFIRMED."""
+    if record.moved is None or record.moved_currency is None:
+        return record.moved is None and record.moved_currency is None
+    fits = 0 < record.moved < MOST_MONEY and CURRENCY.fullmatch(record.moved_currency) is not None
+    return fits and record.status is Status.CONFIRMED
 
 
 RULES: tuple[tuple[str, str, Callable[[Transaction], bool]], ...] = (
@@ -61,8 +69,10 @@ RULES: tuple[tuple[str, str, Callable[[Transaction], bool]], ...] = (
     ("deadline", "a time of the years 1 to 9998", lambda record: _within(record.deadline)),
     ("times of its turns and of its sending", "times of the years 1 to 9998",
      lambda record: _within(record.next_attempt_at, record.lease_until, record.first_sent_at, record.last_sent_at,
-                            record.settled_at, record.review_by, record.away_since)),
-    ("attempt, version, tries, asked and lost", f"0 to {MOST}", _counts),
+                            record.settled_at, record.review_by, record.away_since, record.desk_by)),
+    ("attempt, version, tries, asked, lost and new_keys", f"0 to {MOST}", _counts),
+    ("moved and moved_currency", "both or none, of what is CONFIRMED: 1 to 2^63 - 1, three capital letters",
+     _effect),
     ("status", "with all that its state needs: a due time, a lease and a token, an end, or a desk", _whole),
 )  # fmt: skip
 """Field, what is allowed, and whether a record keeps to it."""

@@ -31,6 +31,16 @@ def is_canary(id_: str, amount: int, currency: str) -> bool:
     )
 
 
+KEY_MARK = "~"
+"""Between an id and the number of a key that a desk gave it: no id has it, so no key is another's id, and no URL has to
+escape it."""
+
+
+def id_of(key: str) -> str:
+    """The transaction that an idempotency key is of."""
+    return key.partition(KEY_MARK)[0]
+
+
 class Status(StrEnum):
     """The five states. CONFIRMED and REJECTED are final; REVIEW waits for a person."""
 
@@ -114,11 +124,39 @@ class Transaction(NamedTuple):
     """Workers lost with it since a call of it last came back."""
     away_since: datetime | None = None
     """Since when nobody could ask about it, long past its deadline; None: nobody tried, or a question got through."""
+    desk_by: datetime | None = None
+    """A desk has it asked about, and wants it back to be decided by then: until it is back nothing is sent. None: no
+    desk does."""
+    new_keys: int = 0
+    """How many idempotency keys a desk has given it, after its first."""
+    moved: int | None = None
+    """What the gateway moved in the place of `amount`, where two people have accepted that (CONFIRMED only) ..."""
+    moved_currency: str | None = None
     history: tuple[HistoryEntry, ...] = ()
 
     @property
     def is_canary(self) -> bool:
         return is_canary(self.id, self.amount, self.currency)
+
+    @property
+    def key(self) -> str:
+        """The idempotency key that it is sent under: one for all attempts, so that the gateway itself refuses a second
+        effect. Another one only a desk gives it."""
+        return f"{self.id}{KEY_MARK}{self.new_keys + 1}" if self.new_keys else self.id
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All that it may have been sent under: it is asked about under each of them."""
+        if not self.new_keys:
+            return (self.id,)
+        return (self.id, *(f"{self.id}{KEY_MARK}{number + 2}" for number in range(self.new_keys)))
+
+    @property
+    def effect(self) -> tuple[int, str]:
+        """What a confirmed one has moved: minor units, currency."""
+        if self.moved is None or self.moved_currency is None:
+            return self.amount, self.currency
+        return self.moved, self.moved_currency
 
     @property
     def cause(self) -> Cause | None:

@@ -11,17 +11,27 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from workers.domain.causes import Because, Cause, because
+from workers.domain.exits import (
+    AcceptAmount,
+    AskNow,
+    Cancel,
+    DeskExit,
+    NewKey,
+    Redrive,
+    Refused,
+    ResolveDone,
+    ResolveRefused,
+    Rules,
+    off_desk,
+)
 from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import CLOCKS_APART, LONGEST_LEASE, Policy
 from workers.domain.redaction import redact
-from workers.domain.text import MAX_APPROVAL, MAX_NAME, words
+from workers.domain.rules import broken_rule
+from workers.domain.text import MAX_NAME, words
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
-
-
-class Refused(Exception):  # noqa: N818 - the word for it: the table refuses the event
-    """The event is not allowed in this state; nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +54,6 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Redrive:
-    """A person sends it from REVIEW to PENDING again, another person agrees."""
-
-    by: str
-    approved_by: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class SetAside:
     """What should be written of it can't be: it must stop nobody else, and a person finds out why."""
 
@@ -60,7 +61,7 @@ class SetAside:
     because: Because
 
 
-Event = Claim | Answer | Redrive | SetAside
+Event = Claim | Answer | SetAside | DeskExit
 
 LEAST_TRIES = 3
 """One question that fails is no end, however late it is."""
@@ -78,9 +79,16 @@ TABLE: tuple[tuple[Status, type[Event], Status, str], ...] = (
     (Status.PROCESSING, Answer, Status.REVIEW, "no evidence in time, or another amount moved"),
     (Status.PENDING, SetAside, Status.REVIEW, "the datastore refuses what a claim writes"),
     (Status.PROCESSING, SetAside, Status.REVIEW, "the datastore refuses what happened"),
-    (Status.REVIEW, Redrive, Status.PENDING, "asked by one person, approved by another"),
+    (Status.REVIEW, Redrive, Status.PENDING, "to be asked about, and sent again where that can be no second effect"),
+    (Status.REVIEW, AskNow, Status.PENDING, "to be asked about, and not to be sent"),
+    (Status.REVIEW, NewKey, Status.PENDING, "evidence that the old keys had no effect: to be sent under a new one"),
+    (Status.REVIEW, ResolveDone, Status.CONFIRMED, "evidence that it was done, with the right amount"),
+    (Status.REVIEW, AcceptAmount, Status.CONFIRMED, "evidence of another amount, which is accepted"),
+    (Status.REVIEW, ResolveRefused, Status.REJECTED, "evidence that it was refused"),
+    (Status.REVIEW, Cancel, Status.REJECTED, "never sent, or evidence that nothing will come of it"),
 )
-"""Every change that may ever happen, and when. CONFIRMED and REJECTED begin no row: they are final."""
+"""Every change that may ever happen, and when. CONFIRMED and REJECTED begin no row: they are final. From REVIEW nothing
+leads but what one person asked for and another approved."""
 
 
 class _Case(NamedTuple):
@@ -93,12 +101,17 @@ class _Case(NamedTuple):
 
     @property
     def overdue(self) -> bool:
-        return self.now >= self.record.deadline
+        """Whether it is to come to its end; what is asked about for a desk is, as soon as there is an answer."""
+        return self.for_desk or self.now >= self.record.deadline
+
+    @property
+    def for_desk(self) -> bool:
+        return self.record.desk_by is not None
 
     @property
     def given_up(self) -> bool:
         """Whether the deadline passed so long ago that a question is not repeated for a gateway that can't be asked."""
-        return self.now >= self.record.deadline + self.policy.patience
+        return self.for_desk or self.now >= self.record.deadline + self.policy.patience
 
     @property
     def unanswered(self) -> bool:
@@ -145,8 +158,8 @@ def decide(record: Transaction, event: Event, now: datetime, policy: Policy, cha
             return _claim(case, event)
         case ((Status.PENDING | Status.PROCESSING), SetAside(by, reason)):
             return _review(case, doubted(record, now, policy), by, reason)
-        case Status.REVIEW, Redrive():
-            return _redrive(case, event)
+        case Status.REVIEW, DeskExit():
+            return _off_desk(case, event)
     raise Refused(f"{record.id} is {record.status}: {type(event).__name__.lower()} is not possible")
 
 
@@ -178,8 +191,9 @@ def is_late(record: Transaction, now: datetime, policy: Policy) -> bool:
 
 
 def may_send(record: Transaction, policy: Policy) -> bool:
-    """Whether the holder of this claim may send at all: an attempt was left for it, and we are the ones who send."""
-    return record.attempt <= policy.max_attempts and not policy.only_ask
+    """Whether the holder of this claim may send at all: an attempt was left for it, no desk wants it back unsent, and
+    we are the ones who send."""
+    return record.attempt <= policy.max_attempts and record.desk_by is None and not policy.only_ask
 
 
 def may_resend(record: Transaction, now: datetime, policy: Policy) -> bool:
@@ -283,6 +297,8 @@ def _others_sent(record: Transaction, policy: Policy) -> bool:
     """
     if policy.only_ask or policy.others_until is None:
         return policy.only_ask
+    if record.new_keys:  # others know nothing of that key
+        return False
     arrived = _arrived(record)
     return arrived is None or min(arrived, record.created_at) <= policy.others_until + CLOCKS_APART
 
@@ -335,6 +351,7 @@ def _confirmed(record: Transaction, event: Answer, now: datetime) -> Transaction
         reason=None,
         owner=None,
         review_by=None,
+        desk_by=None,
         version=record.version + 1,
         history=(*record.history, line),
     )
@@ -360,6 +377,7 @@ def _answer(case: _Case, event: Answer) -> Transaction:
                 settled_at=now,
                 gateway_reference=None,
                 reason=reason,
+                desk_by=None,
             )
         case Retryable(reason, counts, cause):
             return _retry(case, event, because(cause, reason=redact(reason, record.account)), counts=counts, sent=False)
@@ -368,7 +386,8 @@ def _answer(case: _Case, event: Answer) -> Transaction:
             return _retry(case, event, unknown, counts=True, sent=not event.asked)
         case NotTried(cause, unreachable=True) if record.sent_earlier and case.given_up:
             if event.away or case.unanswered:
-                late = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case)}gateway can't be reached")
+                rest = f"{_asked(case)}gateway can't be reached"
+                late = _for_desk(case, rest) or because(Cause.DEADLINE_PASSED, rest=f"; {rest}")
                 return _review(case, record, event.by, late, attempt=record.attempt - 1)
             again = now + policy.backoff(record.tries + 1, case.chance)
             return _release(case, event, because(cause), back=True, due=again, tried=True)
@@ -388,9 +407,9 @@ def _retry(case: _Case, event: Answer, reason: Because, *, counts: bool, sent: b
     deadline or as long as there are attempts."""
     counts = counts and not event.asked  # a question has no effect, so it costs no attempt
     if not sent and not _asks_again(case, event) and (case.overdue or (counts and case.used_up)):
+        rest = f"{_asked(case, event)}last: {reason.sentence}"
         over = Cause.DEADLINE_PASSED if case.overdue else Cause.ATTEMPTS_USED_UP
-        rest = f"; {_asked(case, event)}last: {reason.sentence}"
-        ended = because(over, attempts=case.record.attempt, rest=rest)
+        ended = _for_desk(case, rest) or because(over, attempts=case.record.attempt, rest=f"; {rest}")
         attempt = case.record.attempt - (not counts)
         return _review(case, _sent(case, sent=False), event.by, ended, attempt=attempt)
     due = case.now + case.policy.backoff(case.record.tries + 1, case.chance)
@@ -412,13 +431,14 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
         # by a clock that was ahead: it was sent before now, so the grace period begins now and not when that time comes
         case = case._replace(record=case.record._replace(last_sent_at=now))
     record = case.record
-    if now < case.settled_down:
+    if now < case.settled_down and not (case.for_desk and policy.only_ask):  # others may send for long; a desk is told
         due = case.settled_down
         if policy.only_ask:
             due = min(due, now + policy.backoff(record.tries + 1, case.chance))
         return _release(case, event, because(Cause.NOT_FOUND_YET), back=True, due=due, tried=True)
     if case.overdue:
-        ended = because(Cause.DEADLINE_PASSED, rest=f"; {_asked(case, event)}gateway knows nothing of it")
+        rest = f"{_asked(case, event)}gateway knows nothing of it"
+        ended = _for_desk(case, rest) or because(Cause.DEADLINE_PASSED, rest=f"; {rest}")
     elif not may_send(record, policy):
         rest = "; gateway knows nothing of it"
         ended = because(Cause.ATTEMPTS_USED_UP, attempts=policy.max_attempts, rest=rest)
@@ -427,6 +447,11 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
     else:
         ended = because(Cause.KEY_WINDOW_OVER)
     return _review(case, record, event.by, ended, attempt=record.attempt - 1)
+
+
+def _for_desk(case: _Case, rest: str) -> Because | None:
+    """What a desk hears that has asked; None where none has."""
+    return because(Cause.ASKED, rest=rest) if case.for_desk else None
 
 
 def _was_asked(event: Answer) -> bool:
@@ -445,33 +470,14 @@ def _asked(case: _Case, event: Answer | None = None) -> str:
     return f"asked {times} time{'s' if times > 1 else ''} since {since}{last}; "
 
 
-def _redrive(case: _Case, event: Redrive) -> Transaction:
-    by, approved_by = words(event.by.strip(), MAX_NAME), words(event.approved_by.strip(), MAX_APPROVAL)
-    why = redact(words(event.why.strip()), case.record.account)
-    if not by or not approved_by or not why:
-        raise Refused("a redrive names who asks, who approves, and why")
-    if by.casefold() == approved_by.casefold():
-        raise Refused(f"a redrive needs two people: {by} can't approve what {by} asked for")
-    record = case.record
-    if record.sent_earlier:  # in both fields: a version before this one looks at the second alone
-        record = record._replace(last_sent_at=record.last_sent_at or case.now)
-    return _moved(
-        record,
-        case.now,
-        by,
-        Status.PENDING,
-        because(Cause.REDRIVEN, approved_by=approved_by, reason=why),
-        attempt=0,
-        tries=0,
-        asked=0,
-        lost=0,
-        away_since=None,
-        next_attempt_at=case.now,
-        deadline=case.now + case.policy.review_within,
-        reason=None,
-        owner=None,
-        review_by=None,
-    )
+def _off_desk(case: _Case, event: DeskExit) -> Transaction:
+    policy = case.policy
+    rules = Rules(policy.lease + policy.call_timeout + policy.grace, policy.review_within, policy.only_ask)
+    to, said, changes = off_desk(case.record, event, case.now, rules)
+    after = _moved(case.record, case.now, words(event.by.strip(), MAX_NAME), to, said, **changes)
+    if broken := broken_rule(after):  # nobody could read it any more
+        raise Refused(f"{case.record.id} can't be left so: {broken}")
+    return after
 
 
 # --- how a record moves ----------------------------------------------------------------------------------------------
@@ -523,7 +529,8 @@ def _review(case: _Case, record: Transaction, by: str, said: Because, **changes:
         lease_until=None,
         reason=said.sentence,
         owner=policy.review_owner,
-        review_by=case.now + policy.review_within,
+        review_by=record.desk_by or case.now + policy.review_within,
+        desk_by=None,
         **changes,
     )
 

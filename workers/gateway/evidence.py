@@ -107,12 +107,15 @@ class _Odd(Exception):  # noqa: N818 - an answer that proves nothing
     """The answer is not what the protocol says: short reason, nothing of the answer in it."""
 
 
-def read(verb: Verb, answer: Response, transaction: Transaction, own_keys: Sequence[str] = ()) -> Called:
-    """The outcome of a call that was answered. Never raises. `own_keys` are ours: what quotes one, loses it."""
+def read(
+    verb: Verb, answer: Response, transaction: Transaction, own_keys: Sequence[str] = (), key: str | None = None
+) -> Called:
+    """The outcome of a call that was answered. Never raises. `own_keys` are ours: what quotes one, loses it. `key` is
+    the idempotency key that was sent or asked about, where it is not the transaction's id."""
     status = answer.status
     pause = _pause(answer) if status == 429 else 0.0
     try:
-        document = _document(answer, transaction)
+        document = _document(answer, transaction, key)
         word = document.get("status")
         row = ROWS.get((verb, status, word)) if isinstance(word, str) else None
         if row is None:
@@ -177,7 +180,7 @@ def _clean(reason: str, transaction: Transaction, own_keys: Sequence[str]) -> st
     return reason[:MAX_REASON].strip()
 
 
-def _document(answer: Response, transaction: Transaction) -> dict[str, Any]:
+def _document(answer: Response, transaction: Transaction, key: str | None) -> dict[str, Any]:
     """The answer's JSON object about the transaction."""
     if answer.headers.get("content-type", "").partition(";")[0].strip(" \t").lower() != "application/json":
         raise _Odd("without the type application/json")
@@ -189,7 +192,7 @@ def _document(answer: Response, transaction: Transaction) -> dict[str, Any]:
         raise _Odd("with a body that is not JSON") from None
     if not isinstance(document, dict):
         raise _Odd("with a body that is not a JSON object")
-    if document.get("id") != transaction.id:
+    if document.get("id") not in (transaction.id, key or transaction.id):
         raise _Odd("about another transaction")
     return document
 

@@ -156,7 +156,7 @@ class PaymentGateway:
         except ValueError:  # this key will never fit into a header; nothing was sent
             odd = "not sent: the key holds characters that a header cannot"
             return Called(Retryable(odd, cause=Cause.NOT_SENT), healthy=True)
-        return read("confirm", answer, transaction, (*keys, *self._keys))
+        return read("confirm", answer, transaction, (*keys, *self._keys), key)
 
     async def _ask(self, transaction: Transaction, key: str) -> Called:
         keys = self._keys
@@ -166,7 +166,7 @@ class PaymentGateway:
             )
         except HttpError as error:
             return no_answer(error)
-        return read("ask", answer, transaction, (*keys, *self._keys))
+        return read("ask", answer, transaction, (*keys, *self._keys), key)
 
 
 def _headers(settings: GatewaySettings) -> dict[str, str]:

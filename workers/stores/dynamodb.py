@@ -23,6 +23,7 @@ from typing import Any, TypeVar, get_type_hints
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.domain.causes import Cause, because
+from workers.domain.exits import DeskExit, Refused
 from workers.domain.history import History
 from workers.domain.policy import LONGEST_LEASE, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Move, ReviewBacklog
@@ -30,8 +31,6 @@ from workers.domain.rules import broken_rule
 from workers.domain.transaction import CANARY, CANARY_KEPT, HistoryEntry, Status, Transaction, from_text, to_text
 from workers.domain.transitions import (
     Claim,
-    Redrive,
-    Refused,
     SetAside,
     claimable,
     decide,
@@ -290,15 +289,15 @@ class DynamoDbStore:
         read = [_read(items[id_]) for id_ in ids if id_ in items]
         return [record for record in read if record.status is Status.REVIEW]
 
-    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+    async def leave(self, id: str, event: DeskExit) -> Transaction:  # noqa: A002
         item = (await self._items([id], consistent=True)).get(id)
         if item is None:
             raise Refused(f"there is no transaction {id}")
         try:
             before = parse(item)
         except Unreadable as error:
-            raise Refused(f"{id} can't be redriven before its item is mended: {error}") from None
-        after = decide(before, Redrive(by, approved_by, why), self.clock.now(), self.policy)
+            raise Refused(f"{id} can't leave its desk before its item is mended: {error}") from None
+        after = decide(before, event, self.clock.now(), self.policy)
         if not (await self.settle([Move(before, after)]))[0]:
             raise Refused(f"{id} was changed by somebody else just now; look again")
         return after
@@ -702,8 +701,8 @@ def _of(*kinds: Any) -> frozenset[str]:
 
 
 _TIMES = _of(datetime, datetime | None)
-_NUMBERS = _of(int)
-_COUNTS = frozenset(("tries", "asked", "lost"))
+_NUMBERS = _of(int, int | None)
+_COUNTS = frozenset(("tries", "asked", "lost", "new_keys"))
 """Absent while they are zero, as most always are: writes are billed by the size of the item."""
 if unknown := set(_FIELDS) - _TIMES - _NUMBERS - _of(str, str | None, Status, History):
     raise TypeError(f"no attribute of an item is known for {', '.join(sorted(unknown))} of a transaction")

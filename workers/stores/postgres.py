@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from workers.domain.causes import Cause, because
+from workers.domain.exits import DeskExit, Refused
 from workers.domain.history import with_line
 from workers.domain.inlined import inlined
 from workers.domain.policy import CLOCKS_APART, Policy
 from workers.domain.ports import Added, Backlog, Claimed, Clock, Look, Move, ReviewBacklog
 from workers.domain.transaction import HistoryEntry, Status, Transaction, utc
-from workers.domain.transitions import Redrive, Refused, SetAside, decide
+from workers.domain.transitions import SetAside, decide
 from workers.stores import statements as sql
 from workers.stores.common import arrival, earliest, same_content
 from workers.stores.statements import ClaimedRow, Position, Shared, Stored, StoredLine
@@ -245,15 +246,39 @@ class PostgresStore:
     async def review(self, limit: int = 100) -> list[Transaction]:
         return [await self._whole(row) for row in await sql.REVIEW.all(self.pool, sql.Limit(limit))]
 
-    async def redrive(self, id: str, *, by: str, approved_by: str, why: str) -> Transaction:  # noqa: A002
+    async def leave(self, id: str, event: DeskExit) -> Transaction:  # noqa: A002
         before = await self.find(id)
         if before is None:
             raise Refused(f"there is no transaction {id}")
         now = self._now() or (await sql.TIME.one(self.pool, sql.Nothing())).now
-        after = decide(before, Redrive(by, approved_by, why), now, self.policy)
+        after = decide(before, event, now, self.policy)
         line = after.history[-1]
-        again = sql.Again(id=id, version=before.version, at=line.at, deadline=after.deadline, by=line.by, why=line.why)
-        if (await sql.REDRIVE.one(self.pool, again)).id is None:
+        left = sql.Left(
+            id=id,
+            version=before.version,
+            status=after.status.value,
+            attempt=after.attempt,
+            tries=after.tries,
+            asked=after.asked,
+            lost=after.lost,
+            new_keys=after.new_keys,
+            due_at=after.next_attempt_at,
+            deadline=after.deadline,
+            first_sent_at=after.first_sent_at,
+            last_sent_at=after.last_sent_at,
+            away_since=after.away_since,
+            desk_by=after.desk_by,
+            settled_at=after.settled_at,
+            gateway_reference=after.gateway_reference,
+            moved=after.moved,
+            moved_currency=after.moved_currency,
+            reason=after.reason,
+            at=line.at,
+            by=line.by,
+            why=line.why,
+            cause=line.cause.value if line.cause else None,
+        )
+        if not await sql.LEAVE.all(self.pool, left):
             raise Refused(f"{id} was changed by somebody else just now; look again")
         return after
 
@@ -606,6 +631,10 @@ def _claimed(rows: Sequence[ClaimedRow], token: str, by: str, policy: Policy) ->
             asked=row.asked,
             lost=row.lost,
             away_since=row.away_since,
+            desk_by=row.desk_by,
+            new_keys=row.new_keys,
+            moved=None,
+            moved_currency=None,
             history=(line,),
         )
         held.append(record)
@@ -645,12 +674,16 @@ def _to_review(row: ClaimedRow, at: datetime, by: str, policy: Policy) -> Transa
         gateway_reference=None,
         reason=row.reason,
         owner=policy.review_owner,
-        review_by=at + policy.review_within,
+        review_by=row.desk_by or at + policy.review_within,
         version=row.version,
         tries=row.tries,
         asked=row.asked,
         lost=row.lost,
         away_since=row.away_since,
+        desk_by=None,
+        new_keys=row.new_keys,
+        moved=None,
+        moved_currency=None,
         history=(line,),
     )
 
@@ -683,6 +716,10 @@ def _record(row: Stored) -> Transaction:
         asked=row.asked,
         lost=row.lost,
         away_since=row.away_since,
+        desk_by=row.desk_by,
+        new_keys=row.new_keys,
+        moved=row.moved,
+        moved_currency=row.moved_currency,
         history=_claim_line(row, row.attempt) if status is Status.PROCESSING else (),
     )
 

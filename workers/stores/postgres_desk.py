@@ -49,7 +49,8 @@ SELECT CAST(json_build_object(
     'first_sent_at', t.first_sent_at, 'last_sent_at', t.last_sent_at, 'settled_at', t.settled_at,
     'gateway_reference', t.gateway_reference, 'reason', t.reason, 'owner', t.owner, 'review_by', t.review_by,
     'version', t.version, 'tries', t.tries, 'asked', t.asked, 'lost', t.lost,
-    'away_since', t.away_since, 'arrived_at', t.arrived_at,
+    'away_since', t.away_since, 'desk_by', t.desk_by, 'new_keys', t.new_keys, 'moved', t.moved,
+    'moved_currency', t.moved_currency, 'arrived_at', t.arrived_at,
     'line', (SELECT json_build_object('at', h.at, 'by', h.by, 'was', h.was, 'now', h.now, 'why', h.why,
                                       'cause', h.cause)
              FROM history h WHERE h.transaction_id = t.id AND h.version = w.version + 1)) AS text)
@@ -150,6 +151,7 @@ def _move(move: Move) -> dict[str, Any]:
         "last_sent_at": after.last_sent_at,
         "settled_at": after.settled_at,
         "away_since": after.away_since,
+        "desk_by": after.desk_by,
         "at": line.at,
     }
     return {
@@ -160,6 +162,9 @@ def _move(move: Move) -> dict[str, Any]:
         "tries": after.tries,
         "asked": after.asked,
         "lost": after.lost,
+        "new_keys": after.new_keys,
+        "moved": after.moved,
+        "moved_currency": after.moved_currency,
         "gateway_reference": after.gateway_reference,
         "reason": after.reason,
         "by": line.by,
@@ -201,9 +206,9 @@ def _record(row: Mapping[str, Any]) -> Transaction | None:
 
 _PLAIN = (
     *("id", "account", "amount", "currency", "attempt", "token", "gateway_reference", "reason", "owner", "version"),
-    *("tries", "asked", "lost"),
+    *("tries", "asked", "lost", "new_keys", "moved", "moved_currency"),
 )
-_TIMES = ("created_at", "deadline", "first_sent_at", "last_sent_at", "settled_at", "review_by", "away_since")
+_TIMES = ("created_at", "deadline", "first_sent_at", "last_sent_at", "settled_at", "review_by", "away_since", "desk_by")
 
 
 def _time(text: str | None) -> Any:

@@ -113,6 +113,9 @@ class ClaimedRow(NamedTuple):
     asked: int
     lost: int
     away_since: datetime | None
+    desk_by: datetime | None
+    """Of what a claim sends to a desk: that the desk waits for, as it was."""
+    new_keys: int
     reason: str | None
     cause: str | None
     token: str | None
@@ -307,6 +310,10 @@ class Stored(NamedTuple):
     settled_at: datetime | None
     review_by: datetime | None
     away_since: datetime | None
+    desk_by: datetime | None
+    new_keys: int
+    moved: int | None
+    moved_currency: str | None
 
 
 class StoredLine(NamedTuple):
@@ -385,21 +392,36 @@ DESK = _from_file("desk", Nothing, OnDesk)
 # --- what people and modes do
 
 
-class Again(NamedTuple):
+class Left(NamedTuple):
+    """What left a desk: as it is from then on, and its line of history."""
+
     id: str
     version: int
-    at: datetime
+    status: str
+    attempt: int
+    tries: int
+    asked: int
+    lost: int
+    new_keys: int
+    due_at: datetime | None
     deadline: datetime
+    first_sent_at: datetime | None
+    last_sent_at: datetime | None
+    away_since: datetime | None
+    desk_by: datetime | None
+    settled_at: datetime | None
+    gateway_reference: str | None
+    moved: int | None
+    moved_currency: str | None
+    reason: str | None
+    at: datetime
     by: str
     why: str
+    cause: str | None
 
 
-class Redriven(NamedTuple):
-    id: str | None
-    """None: somebody else changed it meanwhile."""
-
-
-REDRIVE = Statement("SELECT redrive_transaction(:id, :version, :at, :deadline, :by, :why) AS id", Again, Redriven)
+LEAVE = _from_file("leave", Left, Id)
+"""For who owns the table: people's own way is the function `desk_exits`, behind a request that another approved."""
 TIME = Statement("SELECT now() AS now", Nothing, Time)
 
 
@@ -416,7 +438,7 @@ ENTER_SHADOW = Statement(
 settings have forgotten that (workers/migrations/0012_shadow_left.sql)."""
 
 
-class Left(NamedTuple):
+class ShadowLeft(NamedTuple):
     left_at: datetime | None
     """None: it never was."""
     stopped: datetime | None
@@ -435,7 +457,7 @@ LEAVE_SHADOW = Statement(
     Nothing,
 )
 """Where a clock that was ahead left it, whoever sees that first says that it has been left by now."""
-SHADOW_LEFT = Statement("SELECT left_at, stopped, since FROM shadow_left", Nothing, Left)
+SHADOW_LEFT = Statement("SELECT left_at, stopped, since FROM shadow_left", Nothing, ShadowLeft)
 
 # --- canaries, by the role that is for them
 

@@ -19,7 +19,7 @@ WITH clock AS (
     SELECT t.ctid AS place, t.attempt, t.lost, t.token, t.lease_until,
            t.claimed_at, t.claimed_by, t.taken_over, clock.now, clock.at,
            CASE WHEN :only_ask::boolean THEN clock.now
-                WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval
+                WHEN t.new_keys = 0 AND least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval
                     THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until,
            CASE  -- why it goes to a desk (workers/domain/causes.py); nothing where it does not
                WHEN t.deadline >= '9999-01-01'
@@ -87,13 +87,14 @@ WITH clock AS (
             WHEN 'attempts-used-up' THEN t.attempt || ' attempts used up without an end'
             WHEN 'deadline-passed' THEN 'deadline passed before it could be sent' END,
         owner         = CASE WHEN p.desk IS NULL THEN t.owner ELSE :owner::text END,
-        review_by     = CASE WHEN p.desk IS NULL THEN t.review_by ELSE p.now + :review_within::interval END,
+        review_by     = CASE WHEN p.desk IS NULL THEN t.review_by ELSE coalesce(t.desk_by, p.now + :review_within::interval) END,
+        desk_by       = CASE WHEN p.desk IS NULL THEN t.desk_by END,
         version       = t.version + 1
     FROM picked p
     WHERE t.ctid = p.place
     RETURNING t.id, t.account, t.amount, t.currency, t.created_at, t.deadline, t.attempt, t.due_at, t.taken_over,
               nullif(t.first_sent_at, p.now) AS first_sent_at, t.last_sent_at, t.version, t.tries, t.asked, t.lost, t.away_since,
-              t.reason,
+              CASE WHEN p.desk IS NULL THEN t.desk_by ELSE t.review_by END AS desk_by, t.new_keys, t.reason,
               p.desk AS cause, p.token, p.at,
               CASE WHEN p.lease_until IS NOT NULL
                   THEN ARRAY[p.claimed_at::text, p.claimed_by, p.taken_over::text, p.attempt::text] END AS was
@@ -113,5 +114,6 @@ WITH clock AS (
 -- the microsecond until 2255, to the millisecond for ever. A row without due_at went to a desk.
 SELECT id, account, amount, currency, date_part('epoch', created_at) AS created_at,
        date_part('epoch', deadline) AS deadline, attempt, date_part('epoch', due_at) AS due_at, at, taken_over,
-       first_sent_at, last_sent_at, version, tries, asked, lost, away_since, reason, cause, token
+       first_sent_at, last_sent_at, version, tries, asked, lost, away_since, desk_by, new_keys, reason,
+       cause, token
 FROM changed

@@ -18,7 +18,7 @@ WITH clock AS (
     UPDATE transactions t
     SET status = 'REVIEW', due_at = NULL, lease_until = NULL, token = NULL,
         first_sent_at = least(t.created_at, greatest(t.arrived_at, '1970-01-01'), :restored_to::timestamptz, p.now),
-        last_sent_at = p.now, reason = :why::text, owner = :owner::text, review_by = p.now + :review_within::interval,
+        last_sent_at = p.now, reason = :why::text, owner = :owner::text, review_by = coalesce(t.desk_by, p.now + :review_within::interval), desk_by = NULL,
         attempt = least(greatest(t.attempt, 0), 1000),
         tries = least(greatest(t.tries, 0), 1000),
         lost = least(greatest(t.lost, 0), 1000), away_since = NULL,

@@ -30,6 +30,7 @@ WITH moves AS (
         reason = m.reason,
         owner = CASE WHEN m.review_by IS NOT NULL THEN :owner::text END,
         review_by = m.review_by,
+        desk_by = CASE WHEN m.status = 'PENDING' THEN t.desk_by END,
         version = t.version + 1
     FROM moves m
     WHERE t.id = m.id
