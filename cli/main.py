@@ -338,7 +338,12 @@ def cancel(
     What was never sent, as its record proves, needs no evidence. What may have been sent needs some that nothing will
     come of it.
     """
-    _ask(stack, Chosen(ids or (), where, from_, yes), Order("cancel", _line(why), _evidence(source, reference)), json=json)
+    _ask(
+        stack,
+        Chosen(ids or (), where, from_, yes),
+        Order("cancel", _line(why), _evidence(source, reference)),
+        json=json,
+    )
 
 
 @app.command(
@@ -362,7 +367,12 @@ def new_key(
     For what may not be sent again under its own: the gateway has forgotten that key by now. It is asked about under
     each key before anything is sent, and from then on.
     """
-    _ask(stack, Chosen(ids or (), where, from_, yes), Order("new-key", _line(why), _evidence(source, reference)), json=json)
+    _ask(
+        stack,
+        Chosen(ids or (), where, from_, yes),
+        Order("new-key", _line(why), _evidence(source, reference)),
+        json=json,
+    )
 
 
 def _evidence(

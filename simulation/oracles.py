@@ -84,8 +84,6 @@ LINES: Mapping[str, set[_Change]] = {
     "cancelled": {(_R, Status.REJECTED)},
 }
 """Which change each cause may lead to."""
-BY_PEOPLE = frozenset(cause for cause, changes in LINES.items() if any(was is _R for was, _ in changes))
-"""Off a desk."""
 TAKES_BACK = frozenset((
     "throttled", "key-refused", "not-sent", "not-found-yet", "resend", "breaker-open", "rate-limited", "key-missing",
     "lease-short", "time-short", "too-late", "no-attempt-left", "stopping",

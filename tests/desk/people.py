@@ -18,6 +18,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from simulation.oracles import LINES
 from tests.fakes import LOOP, FakeClock
 from tests.memory_desk import MemoryDesk
 from tests.memory_store import MemoryStore
@@ -25,11 +26,15 @@ from workers.desk.handlers import DeskApp
 from workers.desk.proof import BODY, CONTENT_TYPE, ORDER_HEADER, People, StsReply, order_digest
 from workers.domain.desk import Limits, Role
 from workers.domain.policy import Policy
+from workers.domain.transaction import Status
 from workers.telemetry import Telemetry
 
 ACCOUNT, REGION, STACK = "111122223333", "eu-central-1", "prod"
 ENDPOINT = f"https://sts.{REGION}.amazonaws.com/"
 SSO = ("AWSReservedSSO_Maker_0123456789abcdef", "AWSReservedSSO_Checker_0123456789abcdef")
+
+BY_PEOPLE = {cause for cause, changes in LINES.items() if any(was is Status.REVIEW for was, _ in changes)}
+"""Off a desk: each by one who asked and another who approved."""
 
 
 @dataclass(frozen=True)

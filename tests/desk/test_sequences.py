@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from simulation.oracles import BY_PEOPLE
-from tests.desk.people import ACCOUNT, SSO, FakeSts, Identity, as_sent, desks, proof, session, user
+from tests.desk.people import ACCOUNT, BY_PEOPLE, SSO, FakeSts, Identity, as_sent, desks, proof, session, user
 from tests.fakes import START, FakeClock, payment, run
 from tests.memory_desk import MemoryDesk
 from tests.memory_store import MemoryStore

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulation.oracles import BY_PEOPLE
+from tests.desk.people import BY_PEOPLE
 from tests.fakes import START, payment
 from workers.domain.causes import Cause
 from workers.domain.desk import EXITS, Order, Wants, evidence_of

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from components.queries import NOT_TRIED, TRANSACTION, TROUBLES, Query
 from components.queries import QUERIES as SAVED
 from local.processes import ROOT
-from simulation.oracles import BY_PEOPLE
+from tests.desk.people import BY_PEOPLE
 from tests.telemetry.insights import rows
 from tests.telemetry.secrets import found
 from tests.telemetry.worlds import SAMPLING, World
