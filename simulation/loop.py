@@ -106,8 +106,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
-            while not task.done():
-                self._turn()
+            turn, done = self._turn, task.done
+            while not done():
+                turn()
         finally:
             asyncio._set_running_loop(before)
         return task.result()

@@ -91,8 +91,9 @@ class Telemetry:
 
     def failed(self, error: BaseException, at: datetime, **fields: object) -> None:
         """One line for an error that nobody handled: what, and where in the code; its words without secrets."""
-        frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-        where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        frames = [*traceback.walk_tb(error.__traceback__)][-FRAMES:]  # extract_tb would read the source's files, too
+        code = [(frame.f_code, line) for frame, line in frames]
+        where = [f"{Path(one.co_filename).name}:{line} {one.co_name}" for one, line in code]
         self.event("failed", at, error=type(error).__name__, why=told(error), where=where, **fields)
 
     def metrics(self, metrics: Metrics, at: datetime, dimension: str | None = None, **fields: object) -> None:

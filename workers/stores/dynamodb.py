@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar, get_type_hints
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -816,6 +817,10 @@ def _from_value(name: str, value: Item) -> Any:
     return Status(value["S"]) if name == "status" else str(value["S"])
 
 
+_LINES_KNOWN = 4096
+"""Of histories, of about 200 bytes each: under 2 MB."""
+
+
 def _line(entry: HistoryEntry) -> str:
     """A line of history as text that a person can read in the console, and short: writes are billed by the KiB.
 
@@ -831,7 +836,9 @@ def _line(entry: HistoryEntry) -> str:
     return f"{to_text(entry.at)}|{by}|{entry.was or ''}|{entry.now}|{entry.attempt}|{token}|{entry.why}"
 
 
+@lru_cache(_LINES_KNOWN)
 def _entry(line: str) -> HistoryEntry:
+    """Of a line; most are read again with each claim of their transaction, and never change."""
     at, by, was, now, attempt, token, why = line.split("|", 6)
     token, _, often = token.partition("*")
     token, _, cause = token.partition("~")
