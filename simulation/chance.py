@@ -37,7 +37,7 @@ FAULTS: Mapping[str, float] = {
     "no_key": 0.15,
     # no answer from the gateway; after the effect, which then happens at once or later within the grace period
     "timeout_before": 0.5,
-    "timeout_after": 0.3,
+    "timeout_after": 0.65,
     "error_before": 0.25,
     "error_after": 0.25,
     # 503 and 429: nothing was done
@@ -59,7 +59,7 @@ FAULTS: Mapping[str, float] = {
     "not_yet": 0.5,
     "other_amount": 0.5,
     "other_currency": 0.5,
-    "refused": 0.4,
+    "refused": 0.45,
     # the rate limit leaves no turn for long
     "slow_turn": 0.25,
 }
