@@ -54,7 +54,7 @@ TOGETHER = 0.3
 """So often two operators look at the desk at once."""
 THINKS, ALONE = 0.2, 0.1
 """So often a person takes minutes between a look and a deed, and tries to approve what he asked for."""
-HURRIED = 0.5
+HURRIED = 0.25
 """So often people end what they see no effect of, as soon as they see none."""
 CARELESS = 0.1
 """So often two people agree on what the gateway's console does not bear out."""

@@ -153,7 +153,6 @@ INVARIANTS = {
     "lease": "No call begins that its lease could end in.",
     "deadline": "Nothing is sent past its deadline.",
     "asked first": "What may have been sent is asked about before it is sent again.",
-    "only asked": "What a desk has asked about is not sent.",
     "grace": "Nothing is sent again before the grace period is over.",
     "key window": "Nothing is sent again past the key window, counted from the first send.",
     "history": "Every write has its line, with a cause that leads from its state to the next.",
@@ -355,7 +354,6 @@ class World:
             judge = Judge()
             judge.unproven["t"] = [Send(at(began)) for began in state.sends]
             judge.asked = {("t", worker.record.token)} if asked else set()
-            judge.questions["t"] = worker.record.desk_by is not None
             judge.sends(worker.record, self.policy, at(state.now), local, worker.lease_until)
             found = [Found(one.oracle, one.found) for one in judge.violations]
             state = state._replace(sends=(*state.sends, state.now))

@@ -30,6 +30,9 @@ class Protocol:
     invariant: str
 
 
+LONG_DESK = replace(DESK, horizon=4)
+"""What comes back from there is asked about, whatever its record says; when it was first sent, only the record says."""
+
 PROTOCOL = (
     Protocol("claim takes what is final", DESK, "final moved"),
     Protocol("claim takes what lies on a desk", DESK, "history"),
@@ -47,10 +50,9 @@ PROTOCOL = (
     Protocol("first 'not found' means declined", replace(WINDOW, grace=2, window=5, horizon=2), "ledger"),
     Protocol("grace period of nothing", replace(WINDOW, grace=2, window=5, horizon=2), "grace"),
     Protocol("resent without asking", WINDOW, "asked first"),
-    Protocol("released as never sent, after the effect", DESK, "asked first"),
+    Protocol("released as never sent, after the effect", LONG_DESK, "key window"),
     Protocol("answer taken as proof of earlier sends", DESK, "asked first"),
-    Protocol("unknown goes to a desk when attempts are used up", DESK, "asked first"),
-    Protocol("another amount leaves no trace of sending", DESK, "asked first"),
+    Protocol("unknown goes to a desk when attempts are used up", LONG_DESK, "key window"),
     Protocol("redrive forgets that it was sent", DESK, "asked first"),
     Protocol("amount not compared", DESK, "ledger"),
     Protocol("sent past the deadline", DEADLINE, "deadline"),

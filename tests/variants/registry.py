@@ -1176,7 +1176,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{TRANSITIONS}_others_sent", "if policy.only_ask or policy.others_until is None:", "if True:"),
             Sql(
                 "CLAIM",
-                "WHEN least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until",
+                "WHEN t.new_keys = 0 AND least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval THEN least(coalesce(:others_stopped, :others_until::timestamptz), clock.now) END AS others_until",
                 "WHEN :others_stopped::timestamptz < '0001-01-01' THEN clock.now END AS others_until",
             ),
         ),
