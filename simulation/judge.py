@@ -39,7 +39,6 @@ ORACLES: Mapping[str, str] = {
     "shadow": "Nothing is sent in shadow mode.",
     "deadline": "Nothing is sent past its deadline.",
     "put off": "A question puts no desk's deadline off.",
-    "only asked": "What a desk has asked about is not sent.",
     "asked first": "What may have been sent is asked about before it is sent again.",
     "grace": "No resend before the grace period is over.",
     "key window": "No resend past the key window, counted from the first send, less a lease of room.",
@@ -180,7 +179,7 @@ class Judge:
         if policy.only_ask:
             self.finds("shadow", id_, "sent in shadow mode")
         if self.questions[id_]:
-            self.finds("only asked", id_, "sent, and a desk had it asked about alone")
+            self.finds("asked first", id_, "sent, and a desk had it asked about alone")
         if local >= record.deadline + slack and not self.clocks_off:
             self.finds("deadline", id_, f"sent at {local}, deadline {record.deadline}")
         if earlier := self.unproven[id_]:

@@ -1403,6 +1403,7 @@ VARIANTS: tuple[Variant, ...] = (
         ("D1",),
         (Code(f"{TRANSITIONS}may_send", "record.desk_by is None", "True"),),
         f"{_CORE} tests/contract/test_exits.py",
+        unseen="what a desk asks about has no attempt, no time or no key left to be sent by, but for what could not be written: tests/contract plays that",
     ),
     Variant(
         "only the newest key is asked about",
@@ -1421,6 +1422,7 @@ VARIANTS: tuple[Variant, ...] = (
             ),
         ),
         f"{_CORE} tests/domain/test_exits.py",
+        unseen="people would have to decide within the few minutes in which an effect may show: tests/domain holds the bound to the millisecond",
     ),
     Variant(
         "cancelled without evidence, though possibly sent",
@@ -1451,6 +1453,7 @@ VARIANTS: tuple[Variant, ...] = (
         ("D7",),
         (Code(f"{EXITS}_nothing_moved", "if rules.only_ask:", "if False:"),),
         f"{_CORE} tests/domain/test_exits.py",
+        unseen="the old job of a life leaves alone what has come to its end, as docs/migration.md asks of it: tests/domain plays it",
     ),
     Variant(
         "a redrive of what was never sent is not asked about",
@@ -1462,6 +1465,7 @@ VARIANTS: tuple[Variant, ...] = (
             Code(f"{EXITS}_redriven", "record.last_sent_at or now", "record.last_sent_at"),
         ),
         f"{_CORE} tests/domain/test_exits.py",
+        unseen="what its record calls never sent has no effect in any life: the question is for a record that is wrong",
     ),
     Variant(
         "the desk's deadline begins anew with a question",
