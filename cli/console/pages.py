@@ -43,10 +43,10 @@ from workers.desk.service import told
 from workers.domain import currency
 from workers.domain.causes import Cause
 from workers.domain.desk import EXITS, MOST_IDS, Order, Role, Stage
+from workers.domain.exits import Refused
 from workers.domain.finding import DESK, Found, Where
 from workers.domain.redaction import masked
 from workers.domain.transaction import HistoryEntry, Transaction, to_text
-from workers.domain.transitions import Refused
 
 T = TypeVar("T")
 

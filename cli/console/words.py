@@ -29,6 +29,7 @@ CAUSES: Mapping[Cause, str] = {
     Cause.WRITE_FAILED: N_("Result not written"),
     Cause.UNREADABLE: N_("Unreadable record"),
     Cause.AMOUNT_MISMATCH: N_("Other amount moved"),
+    Cause.ASKED: N_("Asked, without evidence"),
 }
 """Those that lead to a desk; another is shown by its term."""
 EXITS: Mapping[str, str] = {

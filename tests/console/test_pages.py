@@ -14,7 +14,6 @@ from cli.exits import Exit, Trouble
 from cli.identity import Caller
 from tests.console.world import ANA, BERTA, Answer, Client, Orders, World, person, waiting
 from tests.fakes import run
-from workers.domain import desk as domain
 from workers.domain.desk import MOST_IDS, Limits, Role
 from workers.domain.redaction import masked
 from workers.domain.transaction import Status
@@ -211,16 +210,10 @@ def test_a_form_that_is_wrong_says_what(world: World, given: dict[str, str], say
     assert world.requests.kept == {}
 
 
-def test_evidence_is_asked_for_where_an_exit_needs_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of whatever exits there are; one of the test's own, where none does."""
-    kind = "resolve-done"
-    if kind not in domain.EXITS:
-        proven = cast(domain.ExitKind, SimpleNamespace(event=domain.EXITS["redrive"].event, needs_evidence=True))
-        for module in (domain, pages):
-            monkeypatch.setattr(module, "EXITS", {**domain.EXITS, kind: proven})
+def test_evidence_is_asked_for_where_an_exit_needs_it(world: World) -> None:
     ana = world.sits()
     form = ana.post("/ask", {"id": "order-00001"})
-    given = {**form.fields, "kind": kind, "why": "x", "source": "bank statement", "reference": "line 7"}
+    given = {**form.fields, "kind": "resolve-done", "why": "x", "source": "bank statement", "reference": "line 7"}
     wrong = ana.post("/ask/send", {**given, "amount": "104.235", "currency": "usd"})
     assert wrong.status == 400
     assert "more decimals than the 2 of USD" in wrong.text

@@ -24,8 +24,8 @@ from tests.memory_store import MemoryStore
 from workers.desk.service import FourEyes
 from workers.domain.causes import Cause
 from workers.domain.desk import Limits, Role
+from workers.domain.exits import Refused
 from workers.domain.transaction import HistoryEntry, Status, Transaction
-from workers.domain.transitions import Refused
 
 NOW = START + timedelta(days=2, hours=1)
 PORT = 40404
