@@ -10,7 +10,7 @@ from tests.contract.conftest import POLICY
 from tests.contract.test_evidence import other_amount, under, work, work_until
 from tests.contract.test_store import LEASE_OVER, claim, find
 from tests.fakes import FakeClock, LedgerGateway, payment, run
-from workers.domain.causes import Cause
+from workers.domain.causes import Cause, because
 from workers.domain.exits import (
     AcceptAmount,
     AskNow,
@@ -24,8 +24,9 @@ from workers.domain.exits import (
     ResolveRefused,
 )
 from workers.domain.outcomes import NotFound, Outcome
-from workers.domain.ports import Store
+from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import SetAside, decide
 
 PEOPLE = ("ana", "ben (request 3f)", "looked into it")
 SEEN = Evidence("console", "case 7")
@@ -85,6 +86,22 @@ def test_what_a_desk_asks_about_comes_back_unsent_with_its_deadline(store: Store
     assert {verb for verb, _ in gateway.calls} == {"ask"}
     assert (back.cause, back.review_by, back.desk_by) == (Cause.ASKED, record.review_by, None)
     assert "gateway knows nothing of it" in str(back.reason)
+
+
+def test_what_a_desk_asks_about_is_not_sent_though_nothing_else_forbids_it(store: Store, clock: FakeClock) -> None:
+    """Attempts, time and key window are left: it is on its desk since it could not be written."""
+    run(store.add([payment("p-0")]))
+    [held] = claim(store)
+    aside = SetAside("w1", because(Cause.WRITE_FAILED, status="x", error="y"))
+    run(store.settle([Move(held, decide(held, aside, clock.now(), POLICY))]))
+    run(store.leave("p-0", AskNow(*PEOPLE)))
+    clock.advance(POLICY.grace.total_seconds())
+    gateway = LedgerGateway()
+    work_until(store, gateway, clock, Status.REVIEW)
+    assert (gateway.effects, find(store).cause) == ({}, Cause.ASKED)
+    run(store.leave("p-0", Redrive(*PEOPLE)))  # which is sent
+    work_until(store, gateway, clock, Status.CONFIRMED)
+    assert gateway.effects == {"p-0": 1}
 
 
 def test_a_question_that_brings_evidence_ends_it(store: Store, clock: FakeClock) -> None:

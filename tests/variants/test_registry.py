@@ -66,7 +66,11 @@ def test_a_variant_that_does_not_fit_any_more_says_so(edit: Code | Sql | Migrati
 
 def test_pieces_of_one_function_are_broken_together() -> None:
     where = "workers.domain.transitions:may_send"
-    edits = [Code(where, "record.attempt <= policy.max_attempts", "True"), Code(where, "not policy.only_ask", "True")]
+    edits = [
+        Code(where, "record.attempt <= policy.max_attempts", "True"),
+        Code(where, "not policy.only_ask", "True"),
+        Code(where, "record.desk_by is None", "True"),
+    ]
     with broken(edits):
         assert transitions.may_send(None, None)  # type: ignore[arg-type]
 
