@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
