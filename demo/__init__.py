@@ -16,14 +16,15 @@ from typing import Any
 from rich.console import Console
 
 from alternatives import ALTERNATIVES
-from demo import cdnow, comparison, dashboard, screen
+from demo import cdnow, comparison, dashboard, desk, screen
 from demo.picture import Mark, Sample, draw
 from demo.scenario import Outcome, Scenario, Watch, ask_gateway
-from demo.verdict import Effect, judge
+from demo.verdict import Came, Effect, Verdict, judge
 from local.errors import LocalError
 from local.processes import ROOT
 from local.stack import SCHEDULER_SPEED, LocalAws, in_use
 from workers.domain.causes import Cause
+from workers.domain.transaction import Status, Transaction
 
 PATIENCE_SECONDS = 240.0
 """A run is given up as failed when it takes longer."""
@@ -56,7 +57,7 @@ def main(alternatives: Sequence[str], size: Size = WHOLE) -> int:
     began = time.monotonic()
     outcomes = [_show(console, ALTERNATIVES[name].scenario(), size, ROOT / ".local") for name in alternatives]
     if len(outcomes) > 1:
-        screen.chapter(console, 7, "side by side", "measured here, and priced for AWS")
+        screen.chapter(console, 8, "side by side", "measured here, and priced for AWS")
         comparison.show(console, outcomes)
     screen.farewell(console, outcomes, time.monotonic() - began)
     return 0 if all(outcome.verdict.holds for outcome in outcomes) else 1
@@ -97,10 +98,7 @@ def _confirm(console: Console, aws: LocalAws, scenario: Scenario, size: Size, fo
     screen.chapter(console, 4, scenario.starts, scenario.mischief)
     _watch(console, scenario, len(purchases), watch)
     screen.chapter(console, 5, "the verdict", "our records against the gateway's own ledger")
-    records = scenario.everything()
-    ledger = ask_gateway(aws, "/_ledger")
-    effects = [Effect(e["id"], e["amount"], e["currency"]) for e in ledger["effects"]]
-    verdict = judge(purchases, records, effects, len(ledger["violations"]))
+    verdict, records = _judge(aws, scenario, purchases)
     screen.verdict(console, verdict, records, ask_gateway(aws, "/_stats"))
     screen.history(console, records)
     screen.times(console, scenario.times())
@@ -117,7 +115,21 @@ def _confirm(console: Console, aws: LocalAws, scenario: Scenario, size: Size, fo
     source = dashboard.Source(aws.client("cloudwatch"), datetime.fromtimestamp(watch.began, UTC), datetime.now(UTC))
     dashboard.draw(scenario.outputs["dashboardName"], source, board)
     console.print(f"\n[bold]The dashboard, as deployed, with these metrics:[/] {board.relative_to(ROOT)}")
+    screen.chapter(console, 7, "two people at the desk", "what is in REVIEW is decided by the gateway's own ledger")
+    waiting = [record for record in records if record.status is Status.REVIEW]
+    desk.decide(console, aws, scenario.outputs, waiting, ask_gateway(aws, "/_ledger")["effects"])
+    verdict, records = _judge(aws, scenario, [*purchases, *scenario.quiet], decided=True)
+    screen.last_verdict(console, verdict)
     return Outcome(stack, verdict, tuple(records), tuple(settled), tuple(latencies), picture)
+
+
+def _judge(
+    aws: LocalAws, scenario: Scenario, brought: Sequence[Came], *, decided: bool = False
+) -> tuple[Verdict, list[Transaction]]:
+    """What was brought in, against what is recorded by now, against what the gateway did by now."""
+    records, ledger = scenario.everything(), ask_gateway(aws, "/_ledger")
+    effects = [Effect(e["id"], e["amount"], e["currency"]) for e in ledger["effects"]]
+    return judge(brought, records, effects, len(ledger["violations"]), decided=decided), records
 
 
 def _watch(console: Console, scenario: Scenario, total: int, watch: Watch) -> None:

@@ -75,6 +75,8 @@ class Scenario(ABC):
 
     def __init__(self, aws: LocalAws, outputs: dict[str, Any]) -> None:
         self.aws, self.outputs = aws, outputs
+        self.quiet: list[Transaction] = []
+        """What came in in the quiet hour."""
 
     @abstractmethod
     def backlog(self) -> Backlog: ...
@@ -107,16 +109,15 @@ class Scenario(ABC):
         """Seconds from insert to final for `count` transactions that come in one by one."""
         ask_gateway(self.aws, "/_faults", {"profile": "calm", "latency_seconds": [0.05, 0.05]})
         now = datetime.now(UTC)
-        waiting = []
         for n in range(count):
             record = Transaction(f"quiet-{n:02}", "quiet", 100, "USD", now, now + timedelta(hours=1))
             self.add([record])
-            waiting.append(record.id)
+            self.quiet.append(record)
             time.sleep(0.3)
         found: dict[str, float] = {}
         give_up = time.monotonic() + 60
         while len(found) < count and time.monotonic() < give_up:
-            for id_ in waiting:
+            for id_ in (record.id for record in self.quiet):
                 record_now = self.find(id_) if id_ not in found else None
                 if record_now is not None and record_now.settled_at is not None:
                     found[id_] = (record_now.settled_at - record_now.history[0].at).total_seconds()

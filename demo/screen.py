@@ -15,7 +15,7 @@ from rich.text import Text
 
 from demo.picture import Sample
 from demo.scenario import Outcome, Watch
-from demo.verdict import Verdict, reasons
+from demo.verdict import Check, Verdict, reasons
 from workers.domain.causes import Cause
 from workers.domain.ports import Backlog
 from workers.domain.transaction import Status, Transaction
@@ -79,6 +79,30 @@ def rate(samples: Sequence[Sample], window: float = 5.0) -> float:
 
 
 def verdict(console: Console, verdict: Verdict, records: Sequence[Transaction], stats: Mapping[str, Any]) -> None:
+    _totals(console, verdict)
+    for check in verdict.checks:
+        _check(console, check)
+    desk = [record for record in records if record.status is Status.REVIEW]
+    for reason, number in reasons(desk).items():
+        console.print(f"  on a desk: {number:,} because {reason}")
+    troubles = {name: n for name, n in stats["answers"].items() if not name.endswith((" 200", " 422", "confirmed"))}
+    listed = ", ".join(f"{n} x {name}" for name, n in sorted(troubles.items(), key=lambda pair: -pair[1]))
+    taken = sum(any(line.cause is Cause.TAKEN_OVER for line in record.history) for record in records)
+    console.print(f"\n  What the gateway did to us in {stats['calls']:,} calls: {listed or 'nothing'}.", style="dim")
+    console.print(f"  Taken over from a killed worker when its leases had expired: {taken}.", style="dim")
+
+
+def last_verdict(console: Console, verdict: Verdict) -> None:
+    """After the desk: the books, and what is broken, if anything is."""
+    _totals(console, verdict)
+    broken = [check for check in verdict.checks if not check.kept]
+    for check in broken:
+        _check(console, check)
+    if not broken:
+        console.print(f"  [green]kept[/]    all {len(verdict.checks)} promises, and nothing is left on a desk")
+
+
+def _totals(console: Console, verdict: Verdict) -> None:
     table = Table(box=None, padding=(0, 2), header_style="bold", pad_edge=True)
     for heading in ("state", "transactions", "US$", "effects at the gateway", "US$ moved"):
         table.add_column(heading, justify="left" if heading == "state" else "right")
@@ -91,19 +115,13 @@ def verdict(console: Console, verdict: Verdict, records: Sequence[Transaction], 
     table.add_row("all", f"{count:,}", dollars(amount), f"{effects:,}", dollars(moved), style="bold")
     console.print(table)
     console.print()
-    for check in verdict.checks:
-        mark = "[green]kept   [/]" if check.kept else "[bold red]BROKEN [/]"
-        console.print(f"  {mark} {check.promise}" + ("" if check.kept else f"  [red]({len(check.against)})[/]"))
-        for line in check.against[:5]:
-            console.print(f"            {line}", style="red")
-    desk = [record for record in records if record.status is Status.REVIEW]
-    for reason, number in reasons(desk).items():
-        console.print(f"  on a desk: {number:,} because {reason}")
-    troubles = {name: n for name, n in stats["answers"].items() if not name.endswith((" 200", " 422", "confirmed"))}
-    listed = ", ".join(f"{n} x {name}" for name, n in sorted(troubles.items(), key=lambda pair: -pair[1]))
-    taken = sum(any(line.cause is Cause.TAKEN_OVER for line in record.history) for record in records)
-    console.print(f"\n  What the gateway did to us in {stats['calls']:,} calls: {listed or 'nothing'}.", style="dim")
-    console.print(f"  Taken over from a killed worker when its leases had expired: {taken}.", style="dim")
+
+
+def _check(console: Console, check: Check) -> None:
+    mark = "[green]kept   [/]" if check.kept else "[bold red]BROKEN [/]"
+    console.print(f"  {mark} {check.promise}" + ("" if check.kept else f"  [red]({len(check.against)})[/]"))
+    for line in check.against[:5]:
+        console.print(f"            {line}", style="red")
 
 
 def history(console: Console, records: Sequence[Transaction]) -> None:

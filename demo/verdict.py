@@ -13,7 +13,7 @@ from simulation import oracles
 from simulation.oracles import Came, Effect, Finding
 from workers.domain.transaction import Status, Transaction, is_canary
 
-__all__ = ["Check", "Effect", "StateTotals", "Verdict", "judge", "reasons"]
+__all__ = ["Came", "Check", "Effect", "StateTotals", "Verdict", "judge", "reasons"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,11 @@ def judge(
     violations: int = 0,
     *,
     marked: bool = False,
+    decided: bool = False,
 ) -> Verdict:
     """Hold the records against the gateway's ledger, id by id and cent by cent. Canaries are in no book.
 
-    `marked`: there was shadow mode or a restore.
+    `marked`: there was shadow mode or a restore. `decided`: people have been at the desk, and nothing is left there.
     """
     brought = list(brought)
     records = [record for record in records if not record.is_canary]
@@ -69,7 +70,7 @@ def judge(
         moved[effect.id].append(effect)
     moved.default_factory = None  # from here on only read
     by_status = {status: [r for r in records if r.status is status] for status in Status}
-    checks = (
+    checks: tuple[Check, ...] = (
         _check("every transaction that came in is here", oracles.missing(brought, records)),
         _check("nothing is here that did not come in", oracles.foreign(brought, records)),
         _check("every amount is the one that came in", oracles.changed(brought, records)),
@@ -86,6 +87,9 @@ def judge(
         _check("each claim had a token of its own", oracles.one_token(records)),
         Check("the gateway saw no misuse of a key", (f"{violations} violations",) if violations else ()),
     )
+    if decided:
+        left = tuple(f"{r.id}: {r.reason}" for r in by_status[Status.REVIEW])
+        checks += (Check("nothing is left on a desk", left),)
     rows = tuple(
         StateTotals(
             status,

@@ -232,8 +232,12 @@ class LocalAws:
         capture: bool = False,
         on_line: Callable[[str], None] | None = None,
         hang_up: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run any command with `environment` in the program directory; it ends when we do."""
+        """Run any command with `environment` in the program directory; it ends when we do.
+
+        The argument has variables that are to be otherwise: somebody's own keys, for one.
+        """
         at_our_end = signal.SIGHUP if hang_up else signal.SIGINT
         guarded = [sys.executable, "-SE", str(ROOT / "local" / "guard.py"), str(os.getpid())]
         pipe = subprocess.PIPE if capture or on_line else None
@@ -241,7 +245,7 @@ class LocalAws:
             process = subprocess.Popen(
                 [*guarded, str(int(at_our_end)), *command],
                 cwd=self.program,
-                env=self.environment,
+                env={**self.environment, **(environment or {})},
                 stdout=pipe,
                 stderr=subprocess.STDOUT if on_line else pipe,
                 text=True,
