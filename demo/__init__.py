@@ -120,6 +120,9 @@ def _confirm(console: Console, aws: LocalAws, scenario: Scenario, size: Size, fo
     desk.decide(console, aws, scenario.outputs, waiting, ask_gateway(aws, "/_ledger")["effects"])
     verdict, records = _judge(aws, scenario, [*purchases, *scenario.quiet], decided=True)
     screen.last_verdict(console, verdict)
+    if waiting:
+        decided = {record.id for record in waiting}
+        screen.history(console, [record for record in records if record.id in decided])
     return Outcome(stack, verdict, tuple(records), tuple(settled), tuple(latencies), picture)
 
 

@@ -64,7 +64,8 @@ def show(console: Console, outcomes: Sequence[Outcome]) -> None:
         table.add_row(*row)
     console.print(table)
     same, of = alike(outcomes)
-    console.print(f"\n  {same:,} of {of:,} transactions ended the same way in both: the gateway refuses by the id.")
+    console.print(f"\n  {same:,} of {of:,} transactions ended the same way in both: the gateway refuses by the id,")
+    console.print("  and the two people at the desk decide by its ledger.")
     for one, other in combinations((outcome.alternative for outcome in outcomes), 2):
         even = break_even(bill_of(one), bill_of(other))
         if even is not None:

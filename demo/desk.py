@@ -5,7 +5,7 @@ They are IAM users for as long as they sit there, with the stack's own policies,
 
 from __future__ import annotations
 
-import re
+import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,15 +18,14 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.exits import Exit
+from cli.main import SHORT
 from local.errors import LocalError
 from workers.domain.transaction import Transaction
 
 MAKER, CHECKER = "ana", "ben"
-SOURCE = "gateway's ledger"
+SOURCE = "ledger of the gateway"
 SETTLES_WITHIN = ("leaseSeconds", "gatewayTimeoutSeconds", "gatewayGraceSeconds")
 """Settings that together say for how long after the last possible send an effect may still show (docs/desk.md)."""
-SHOWN = re.compile(r"confirm\s+approve\s+([0-9a-f]{12})")
-"""How ana is told which request hers is, and passes it on."""
 
 
 class Run(Protocol):
@@ -34,6 +33,8 @@ class Run(Protocol):
 
     @property
     def returncode(self) -> int: ...
+    @property
+    def stdout(self) -> str: ...
 
 
 class Aws(Protocol):
@@ -41,7 +42,7 @@ class Aws(Protocol):
 
     def client(self, service: str) -> Any: ...
     def config(self) -> Mapping[str, Any]: ...
-    def run(self, command: Sequence[str], *, on_line: Any, environment: Mapping[str, str]) -> Run: ...
+    def run(self, command: Sequence[str], *, capture: bool = False, environment: Mapping[str, str]) -> Run: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +117,35 @@ class Person:
     keys: Mapping[str, str]
     """Variables of the environment: what AWS knows this person by."""
 
-    def types(self, *words: str, ends_with: Exit = Exit.OK) -> str:
-        """What `confirm` printed, which is shown as well.
+    def types(self, *words: str, ends_with: Exit = Exit.OK) -> None:
+        """Run `confirm`, which shows itself.
 
         Raises:
             LocalError: it ended in another way.
         """
-        self.console.print(
-            Text.assemble((f"  {self.name}$ ", "bold magenta"), (f"confirm {shlex.join(words)}", "bold"))
-        )
-        lines: list[str] = []
-
-        def hear(line: str) -> None:
-            lines.append(line)
-            self.console.print(Text(f"    {line}", style="dim"), overflow="ignore", crop=False, no_wrap=True)
-
-        code = self.aws.run(["confirm", *words], on_line=hear, environment=self.keys).returncode
+        typed = f"confirm {shlex.join(words)}"
+        self.console.print(Text.assemble((f"{self.name}$ ", "bold magenta"), (typed, "bold")))
+        code = self.aws.run(["confirm", *words], environment=self.keys).returncode
         self.console.print()
+        self._must(words[0], code, ends_with)
+
+    def newest_of(self, maker: str) -> str:
+        """What waits of that person's for an approval: the id of the last, as far as one types it."""
+        answer = self.aws.run(["confirm", "requests", "--json"], capture=True, environment=self.keys)
+        self._must("requests", answer.returncode)
+        waits = [one for one in json.loads(answer.stdout)["requests"] if (one["by"], one["state"]) == (maker, "open")]
+        if not waits:
+            raise LocalError(f"{self.name} sees no request of {maker}'s; see the output above.")
+        return str(max(waits, key=lambda one: str(one["made_at"]))["id"])[:SHORT]
+
+    def _must(self, command: str, code: int, due: Exit = Exit.OK) -> None:
         if code == Exit.INTERRUPTED:
             raise KeyboardInterrupt
-        if code != ends_with:
+        if code != due:
             raise LocalError(
-                f"`confirm {words[0]}`, typed by {self.name}, ended with exit code {code} where {int(ends_with)} was "
-                "due; see its output above."
+                f"`confirm {command}`, typed by {self.name}, ended with exit code {code} where {int(due)} was due; see "
+                "its output above."
             )
-        return "\n".join(lines)
 
 
 @contextmanager
@@ -172,7 +177,7 @@ def decide(
         LocalError: a command ended otherwise than it should; one person alone was let through, for one.
     """
     if not desk:
-        console.print("  Nobody has anything to decide: the desk is empty.")
+        console.print("Nobody has anything to decide: the desk is empty.")
         return
     entries = [Entry(e["id"], e["amount"], e["currency"], e["reference"]) for e in ledger]
     settles_within = timedelta(seconds=sum(float(_setting(aws.config(), key)) for key in SETTLES_WITHIN))
@@ -183,16 +188,14 @@ def decide(
     ):
         ana.types("review")
         for number, decision in enumerate(decisions(desk, entries, datetime.now(UTC), settles_within)):
-            console.print(f"  In the gateway's own ledger {MAKER} finds {decision.seen}.\n")
+            console.print(f"In the gateway's own ledger {MAKER} finds {decision.seen}.\n")
             _wait(console, decision.waits_for)
-            asked = SHOWN.search(ana.types(*decision.command))
-            if asked is None:
-                raise LocalError(f"{MAKER} was not told which request is hers; see the output above.")
+            ana.types(*decision.command)
+            request = ben.newest_of(MAKER)
             if not number:  # once is enough to see that it is refused
-                ana.types("approve", asked[1], ends_with=Exit.REFUSED)
-                ben.types("requests", asked[1])
-            ben.types("approve", asked[1])
-        ben.types("show", desk[0].id)
+                ana.types("approve", request, ends_with=Exit.REFUSED)
+                ben.types("requests", request)
+            ben.types("approve", request)
 
 
 def _setting(config: Mapping[str, Any], key: str) -> Any:
@@ -203,5 +206,5 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 def _wait(console: Console, until: datetime | None) -> None:
     left = (until - datetime.now(UTC)).total_seconds() if until else 0.0
     if until and left > 0:
-        console.print(f"  What was sent last may show until {until:%H:%M:%S} UTC: she waits for {left:.0f} s.\n")
+        console.print(f"What was sent last may show until {until:%H:%M:%S} UTC: she waits for {left:.0f} s.\n")
         time.sleep(left)

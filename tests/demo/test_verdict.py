@@ -46,6 +46,14 @@ def test_a_clean_run_holds_and_adds_up() -> None:
     assert sum(row.count for row in verdict.rows) == 4
 
 
+def test_once_people_have_decided_nothing_may_be_left_on_a_desk() -> None:
+    left = judge(BROUGHT, list(RECORDS.values()), EFFECTS, decided=True)
+    assert [check.promise for check in left.checks if not check.kept] == ["nothing is left on a desk"]
+    ended = RECORDS["d"]._replace(status=Status.REJECTED)
+    decided = judge(BROUGHT, [*list(RECORDS.values())[:3], ended], EFFECTS, decided=True)
+    assert "nothing is left on a desk" in {check.promise for check in decided.checks if check.kept}
+
+
 def test_canaries_are_in_no_book() -> None:
     canary = settled("canary-20260105T090000Z", Confirmed("r", 1, "USD"), amount=1)
     effects = [*EFFECTS, Effect(canary.id, 1, "USD"), Effect("canary-20260105T090500Z", 1, "USD")]
