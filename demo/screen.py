@@ -99,7 +99,7 @@ def last_verdict(console: Console, verdict: Verdict) -> None:
     for check in broken:
         _check(console, check)
     if not broken:
-        console.print(f"  [green]kept[/]    all {len(verdict.checks)} promises, and nothing is left on a desk")
+        console.print(f"  [green]kept[/]    all {len(verdict.checks)} promises, with nothing left on a desk")
 
 
 def _totals(console: Console, verdict: Verdict) -> None:
