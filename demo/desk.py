@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.exits import Exit
-from cli.main import SHORT
+from cli.lookup import SHORT
 from local.errors import LocalError
 from workers.domain.transaction import Transaction
 
