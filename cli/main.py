@@ -21,6 +21,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import lookup, many, render, target, views
+from cli import why as explaining
 from cli.books import columns as column_maps
 from cli.books import formats
 from cli.books.formats import BookFormat
@@ -150,6 +151,60 @@ def desk(
         raise Trouble(
             f"nothing can listen on 127.0.0.1:{port} ({error.strerror})", "leave --port out, or free it", Exit.USAGE
         ) from None
+
+
+@app.command(epilog="Example: confirm why 00004-19970101-01")
+def why(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The transaction's id.")],  # noqa: A002 - the word for it
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Say why a transaction is where it is: what that means, what to do, by which command, and who may.
+
+    Of what the record knows; `confirm ask` has the gateway asked anew. Ends with 0 when it is final, and with 8 when it
+    is not.
+    """
+    at = target.find(stack)
+    record = _at_desk(at, lambda desk: lookup.found(desk, id))
+    found = explaining.explained(record, at.policy, _now())
+    if json:
+        render.as_json(explaining.why_json(found))
+    else:
+        render.explained(found)
+    raise typer.Exit(Exit.OK if record.status.is_final else Exit.NOT_YET_FINAL)
+
+
+@app.command(
+    epilog="Example: confirm diagnose   |   confirm diagnose --cell out-of-reach --ids | "
+    "confirm ask --from - --yes --why 'the bank is back'"
+)
+def diagnose(
+    cell: Annotated[str | None, typer.Option(metavar="NAME", help="This case alone.", show_default=False)] = None,
+    ids: Annotated[bool, typer.Option("--ids", help="Print the ids of that case, for --from - of an exit.")] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=many.MOST_LISTED, help="So many on the desk, and so many open.")
+    ] = 10_000,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Say of all that is stuck what it means and what to do: what lies on the desk, and open work that is late.
+
+    Grouped by case, with count, sums, the oldest, and the command for all of them. Reads by the indexes of the desk and
+    of the open work, and never the whole table.
+    """
+    explaining.check_cell(cell)
+    if ids:
+        explaining.needs_one_cell(cell)
+    found = _at_desk(target.find(stack), lambda desk: explaining.diagnose(desk, _now(), limit, cell))
+    if ids:
+        plain, left_out = explaining.plain_ids(found)
+        render.ids(plain)
+        if left_out:
+            render.note(f"{left_out:,} left out: their ids are not shown whole. Name each by what `confirm why` takes.")
+    elif json:
+        render.as_json(explaining.diagnosis_json(found, stack))
+    else:
+        render.diagnosis(found, stack)
 
 
 Texts = Annotated[list[str] | None, typer.Option(metavar="NAME", help="One of these; may be said again.")]

@@ -21,6 +21,8 @@ from cli.loading import Loaded
 from cli.many import Picked, Search
 from cli.reconcile import Difference, Reconciled, Side
 from cli.views import MEANING, Overview, age, discreet, keys, named, names, printable, shown, shown_trace
+from cli.why import SHOWN as EXAMPLES
+from cli.why import Diagnosis, Explained
 from workers.domain import currency
 from workers.domain.desk import MOST_IDS, Item, Order
 from workers.domain.redaction import masked
@@ -194,6 +196,56 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
         )
     out.print(table)
     out.print("See one with `confirm show ID`, and docs/desk.md for what can be done with it.")
+
+
+def explained(one: Explained) -> None:
+    """A record in two lines, and its row of the table."""
+    out = console()
+    record, account = one.record, one.record.account
+    title = Text(named(record.id), "bold")
+    title.append("  ")
+    title.append(record.status, _STYLE[record.status])
+    title.append(f"  {_money(record.amount, record.currency)}  {printable(masked(account))}  {record.cause or '-'}")
+    out.print(title)
+    by = _time(record.review_by)
+    told = (discreet(record.reason, account), _sending(record), by and f"decide by {by} UTC")
+    out.print(Text("; ".join(text for text in told if text) or f"created {_time(record.created_at)} UTC"))
+    out.print(_grid((("case", one.cell.name), ("means", one.cell.means), ("to do", one.cell.todo),
+                     ("who", one.cell.who.value))))  # fmt: skip
+    for line in one.commands:
+        out.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def diagnosis(found: Diagnosis, stack: str | None) -> None:
+    """Each row with what is stuck in it."""
+    out = console()
+    if not found.groups:
+        out.print("Nothing is stuck.", style="green")
+    for group in found.groups:
+        sums = ", ".join(_money(amount, code) for code, amount in sorted(group.sums.items()))
+        by = _time(group.decide_by)
+        called = names(group.ids)
+        more = len(group.ids) - EXAMPLES
+        ids = " ".join(called[id_] for id_ in group.ids[:EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
+        rows = [
+            ("means", group.cell.means),
+            ("to do", group.cell.todo),
+            ("who", group.cell.who.value),
+            ("since", f"the oldest was created {_time(group.oldest)}{f'; decide by {by}' if by else ''}"),
+            ("such as", ids),
+        ]
+        out.print(Text(f"{group.cell.name}: {len(group.ids):,}, {sums}", "bold"))
+        out.print(_grid(rows))
+        if line := group.command(stack):
+            out.print(Text(f"  {line}"), soft_wrap=True)
+        out.print()
+    for where in found.more:
+        out.print(f"There are more {where}: raise --limit.", style="yellow")
+
+
+def ids(found: Iterable[str]) -> None:
+    """One in each line, for another command."""
+    sys.stdout.writelines(f"{id_}\n" for id_ in found)
 
 
 def search(result: Search) -> None:

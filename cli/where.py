@@ -34,8 +34,8 @@ def where_of(texts: Mapping[str, Sequence[str]], now: datetime) -> Where:
     Raises:
         Trouble: says what was found, what is allowed and how to mend it. It shows no account.
     """
-    if unknown := [key for key in texts if key not in KEYS]:
-        raise _unknown(unknown[0], KEYS, "nothing to look for")
+    if strange := [key for key in texts if key not in KEYS]:
+        raise unknown(strange[0], KEYS, "nothing to look for")
     fields: dict[str, Any] = {}
     for key, values in texts.items():
         if key not in ("state", "cause") and len(values) > 1:
@@ -82,13 +82,14 @@ def _one_of(kind: type[E], what: str) -> Callable[[Sequence[str], datetime], fro
         names = [name.strip().lower() for value in values for name in value.split(",")]
         for name in names:
             if name not in known:
-                raise _unknown(name, [one.value for one in kind], f"no {what}")
+                raise unknown(name, [one.value for one in kind], f"no {what}")
         return frozenset(known[name] for name in names)
 
     return read
 
 
-def _unknown(found: str, known: Sequence[str] | Mapping[str, Any], what: str) -> Trouble:
+def unknown(found: str, known: Sequence[str] | Mapping[str, Any], what: str) -> Trouble:
+    """The trouble with a name that is none of these."""
     by_lower = {one.lower(): one for one in known}
     near = get_close_matches(found.lower(), by_lower, 1, 0.6)
     meant = f"; did you mean {by_lower[near[0]]}?" if near else ""

@@ -21,6 +21,7 @@ from tests.conftest import AwsAccount
 from tests.console.world import ANA, BERTA, PORT, Client
 from tests.contract.conftest import make_table
 from tests.fakes import START, FakeClock, payment
+from workers.domain.causes import Cause
 from workers.domain.desk import Limits, Role
 from workers.domain.numbers import is_card
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
@@ -358,6 +359,21 @@ def test_review_lists_the_desk(confirm: Cli) -> None:
     }
 
 
+def test_why_and_diagnose_tell_the_same_case_on_every_store(confirm: Cli) -> None:
+    in_review(confirm)
+    add(confirm, "turned-away")
+    confirm.clock.advance(82_000)  # some minutes before its deadline
+    settle(confirm, "turned-away", Retryable("no key", counts=False, cause=Cause.KEY_REFUSED), times=3)
+    assert [json.loads(confirm("why", id_, "--json").out)["case"] for id_ in ("turned-away", "lost")] == [
+        "never-sent-credentials",
+        "never-sent-used-up",
+    ]
+    assert {one["case"] for one in json.loads(confirm("diagnose", "--json").out)["cases"]} == {
+        "never-sent-credentials",
+        "never-sent-used-up",
+    }
+
+
 def redrive(confirm: Cli, id_: str = "lost", why: str = "never came") -> Any:
     return confirm("redrive", id_, "--why", why)
 
@@ -659,7 +675,20 @@ def test_a_canary_wants_an_account_and_a_plain_run(memory: MemoryCli, wrong: tup
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-COMMANDS = ("status", "show", "review", "redrive", "requests", "approve", "withdraw", "import", "reconcile", "canary")
+COMMANDS = (
+    "status",
+    "show",
+    "review",
+    "why",
+    "diagnose",
+    "redrive",
+    "requests",
+    "approve",
+    "withdraw",
+    "import",
+    "reconcile",
+    "canary",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

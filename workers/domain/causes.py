@@ -143,6 +143,10 @@ SENTENCES: Mapping[Cause, str] = {
 """Nobody reads them but people. Those of a claim that sends to a desk stand in sql/claim.sql too, which writes them;
 the conformance suite holds both to the same words."""
 
+KNOWS_NOTHING, OUT_OF_REACH, LAST = "gateway knows nothing of it", "gateway can't be reached", "last: "
+"""What the gateway said last, as the sentences of a desk have it: behind `LAST` follow its own words.
+`workers/domain/diagnosis.py` reads them."""
+
 
 class Because(NamedTuple):
     """A cause, and what it says to people."""

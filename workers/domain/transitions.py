@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from workers.domain.causes import Because, Cause, because
+from workers.domain.causes import KNOWS_NOTHING, LAST, OUT_OF_REACH, Because, Cause, because
 from workers.domain.exits import (
     AcceptAmount,
     AskNow,
@@ -386,7 +386,7 @@ def _answer(case: _Case, event: Answer) -> Transaction:
             return _retry(case, event, unknown, counts=True, sent=not event.asked)
         case NotTried(cause, unreachable=True) if record.sent_earlier and case.given_up:
             if event.away or case.unanswered:
-                rest = f"{_asked(case)}gateway can't be reached"
+                rest = f"{_asked(case)}{OUT_OF_REACH}"
                 late = _for_desk(case, rest) or because(Cause.DEADLINE_PASSED, rest=f"; {rest}")
                 return _review(case, record, event.by, late, attempt=record.attempt - 1)
             again = now + policy.backoff(record.tries + 1, case.chance)
@@ -407,7 +407,7 @@ def _retry(case: _Case, event: Answer, reason: Because, *, counts: bool, sent: b
     deadline or as long as there are attempts."""
     counts = counts and not event.asked  # a question has no effect, so it costs no attempt
     if not sent and not _asks_again(case, event) and (case.overdue or (counts and case.used_up)):
-        rest = f"{_asked(case, event)}last: {reason.sentence}"
+        rest = f"{_asked(case, event)}{LAST}{reason.sentence}"
         over = Cause.DEADLINE_PASSED if case.overdue else Cause.ATTEMPTS_USED_UP
         ended = _for_desk(case, rest) or because(over, attempts=case.record.attempt, rest=f"; {rest}")
         attempt = case.record.attempt - (not counts)
@@ -437,10 +437,10 @@ def _not_found(case: _Case, event: Answer) -> Transaction:
             due = min(due, now + policy.backoff(record.tries + 1, case.chance))
         return _release(case, event, because(Cause.NOT_FOUND_YET), back=True, due=due, tried=True)
     if case.overdue:
-        rest = f"{_asked(case, event)}gateway knows nothing of it"
+        rest = f"{_asked(case, event)}{KNOWS_NOTHING}"
         ended = _for_desk(case, rest) or because(Cause.DEADLINE_PASSED, rest=f"; {rest}")
     elif not may_send(record, policy):
-        rest = "; gateway knows nothing of it"
+        rest = f"; {KNOWS_NOTHING}"
         ended = because(Cause.ATTEMPTS_USED_UP, attempts=policy.max_attempts, rest=rest)
     elif may_resend(record, now, policy):
         return _release(case, event, because(Cause.RESEND), back=True, due=now, tried=True)
