@@ -27,6 +27,7 @@ from components.aurora import settings as aurora
 from components.settings import ENVIRONMENTS, Environment, Key
 from delivery.policies.model import FRAMEWORKS
 from delivery.policies.rules import RULES
+from workers.domain.diagnosis import DESK, FINAL, OPEN, Cell
 from workers.domain.outcomes import Confirmed, NotFound, Outcome, Rejected, Retryable, Unknown
 from workers.gateway import evidence
 from workers.gateway.limits import Called, error_of
@@ -225,7 +226,48 @@ def costs() -> str:
     return table(("prod", "nothing to do", "1 M", "10 M", "100 M", "another million at 10 M"), rows)
 
 
+_RUNBOOK = re.compile(r"runbooks? ([a-z-]+)(?: and ([a-z-]+))?")
+CASE = ("case", "is", "means", "what to do", "ways out", "who may")
+
+
+def cases(cells: Iterable[Cell], runbooks: str = "") -> str:
+    """What lies somewhere, why, and what is done with it; the first that fits counts."""
+
+    def linked(found: re.Match[str]) -> str:
+        return " and ".join(f"[{name}]({runbooks}{name}.md)" for name in found.groups() if name)
+
+    return table(
+        CASE,
+        [
+            (
+                f"`{cell.name}`",
+                cell.when,
+                cell.means,
+                _RUNBOOK.sub(linked, cell.todo).replace("docs/canary.md", "[canary](../canary.md)"),
+                ", ".join(f"`{exit_}`" for exit_ in cell.exits),
+                cell.who.value,
+            )
+            for cell in cells
+        ],
+    )
+
+
+def overdue() -> str:
+    """The same of what lies on the desk and can leave it, in short."""
+    return table(
+        ("case", "first", "else", "who may"),
+        [
+            (f"`{cell.name}`", f"`{cell.exits[0]}`", ", ".join(f"`{one}`" for one in cell.exits[1:]), cell.who.value)
+            for cell in DESK
+            if cell.exits
+        ],
+    )
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
+    "cases-on-the-desk": partial(cases, DESK),
+    "cases-to-decide": overdue,
+    "cases-elsewhere": partial(cases, (*OPEN, *FINAL), "runbooks/"),
     "answers": answers,
     **{f"alarms-{name}": partial(alarms, name) for name in settings.NAMES},
     "pages": paging,

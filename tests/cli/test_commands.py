@@ -362,8 +362,17 @@ def test_review_lists_the_desk(confirm: Cli) -> None:
 def test_why_and_diagnose_tell_the_same_case_on_every_store(confirm: Cli) -> None:
     in_review(confirm)
     add(confirm, "turned-away")
-    confirm.clock.advance(82_000)  # some minutes before its deadline
-    settle(confirm, "turned-away", Retryable("no key", counts=False, cause=Cause.KEY_REFUSED), times=3)
+    key_refused = Retryable("no key", counts=False, cause=Cause.KEY_REFUSED)
+    settle(confirm, "turned-away", key_refused)
+
+    async def at_the_deadline(store: Store) -> None:
+        confirm.clock.advance(83_300)
+        [held], _ = await store.claim(token="t0ken", by="run-1/7", limit=1, ids=["turned-away"])
+        confirm.clock.advance(150)
+        after = decide(held, Answer(key_refused, "run-1/7"), confirm.clock.now(), confirm.target.policy)
+        assert await store.settle([Move(held, after)]) == [True]
+
+    confirm.at(at_the_deadline)
     assert [json.loads(confirm("why", id_, "--json").out)["case"] for id_ in ("turned-away", "lost")] == [
         "never-sent-credentials",
         "never-sent-used-up",
