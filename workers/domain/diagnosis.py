@@ -255,9 +255,9 @@ OPEN: tuple[Cell, ...] = (
     Cell("to-be-tried-again", lambda c: c.waits and c.cause is Cause.NOT_DONE,
          "PENDING, the gateway did nothing that time",
          "The gateway says that nothing was done this time; the same call may succeed later.", "Nothing."),
-    Cell("sent-round-again", lambda c: c.waits and c.cause in (Cause.REDRIVEN, Cause.NEW_KEY, Cause.TO_BE_ASKED),
+    Cell("off-the-desk", lambda c: c.waits and c.cause in (Cause.REDRIVEN, Cause.NEW_KEY, Cause.TO_BE_ASKED),
          "PENDING, off the desk",
-         "Two people have sent it round again. The gateway is asked about it first.", "Nothing."),
+         "It was decided at a desk that it goes on. The gateway is asked about it first.", "Nothing."),
     Cell("waits-for-its-turn", lambda c: c.waits,
          "PENDING", "It waits for its turn.", "Nothing."),
 )  # fmt: skip
@@ -286,13 +286,13 @@ DESK: tuple[Cell, ...] = (
     Cell("moved-under-several-keys", lambda c: c.moved_otherwise and c.record.new_keys > 0,
          "`amount-mismatch`, and it has had a new key",
          "Another amount moved than was ordered: under two of its keys, it may be, and then it is the sum of both.",
-         f"{_LOOK}. Have the gateway send back what is too much; then accept what is left, with that evidence.",
-         ("accept-amount",)),
+         f"{_LOOK}. Have the gateway send back what is too much; then accept what is left, with that evidence. Where that "
+         "is just what was ordered, resolve it as done.", ("accept-amount", "resolve-done")),
     Cell("moved-another-amount", lambda c: c.moved_otherwise,
          "`amount-mismatch`",
          "The gateway says that it moved another amount, or another currency, than was ordered.",
-         "See at the gateway which is right. Accept what moved, with that evidence; what it lacks, or is too much, is "
-         "another payment.", ("accept-amount",)),
+         "See at the gateway what moved. Accept that, with this evidence; what is lacking, or too much, is another payment. "
+         "Where it is what was ordered after all, resolve it as done.", ("accept-amount", "resolve-done")),
     Cell("ends-its-workers", lambda c: c.cause is Cause.WORKERS_LOST,
          "`workers-lost`",
          "Worker after worker came to an end while it had it, the last ones with nothing beside it.",
