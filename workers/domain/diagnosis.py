@@ -286,13 +286,13 @@ DESK: tuple[Cell, ...] = (
     Cell("moved-under-several-keys", lambda c: c.moved_otherwise and c.record.new_keys > 0,
          "`amount-mismatch`, and it has had a new key",
          "Another amount moved than was ordered: under two of its keys, it may be, and then it is the sum of both.",
-         f"{_LOOK}. Have the gateway send back what is too much; then accept what is left, with that evidence. Where that "
-         "is just what was ordered, resolve it as done.", ("accept-amount", "resolve-done")),
+         f"{_LOOK}. Have the gateway send back what is too much; then accept what is left, with that evidence. Where "
+         "that is just what was ordered, resolve it as done.", ("accept-amount", "resolve-done")),
     Cell("moved-another-amount", lambda c: c.moved_otherwise,
          "`amount-mismatch`",
          "The gateway says that it moved another amount, or another currency, than was ordered.",
-         "See at the gateway what moved. Accept that, with this evidence; what is lacking, or too much, is another payment. "
-         "Where it is what was ordered after all, resolve it as done.", ("accept-amount", "resolve-done")),
+         "See at the gateway what moved. Accept that, with this evidence; what is lacking, or too much, is another "
+         "payment. Where it is what was ordered after all, resolve it as done.", ("accept-amount", "resolve-done")),
     Cell("ends-its-workers", lambda c: c.cause is Cause.WORKERS_LOST,
          "`workers-lost`",
          "Worker after worker came to an end while it had it, the last ones with nothing beside it.",
