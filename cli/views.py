@@ -32,7 +32,7 @@ MEANING: Mapping[Status, str] = {
     Status.PENDING: "waits for its turn",
     Status.PROCESSING: "a worker has it",
     Status.CONFIRMED: "done at the gateway; final",
-    Status.REJECTED: "refused by the gateway, nothing moved; final",
+    Status.REJECTED: "nothing moved, and nothing will; final",
     Status.REVIEW: "a person must decide",
 }
 

@@ -284,7 +284,7 @@ class Pages:
         )
 
     async def send(self, request: Request) -> Response:
-        """The request itself: for exactly what was shown, as it was shown."""
+        """The request itself: for exactly what was shown, as it was shown. What takes nobody else is done at once."""
         form = await self._form(request)
         given = _given({name: _text(form, name) for name in form if name != "csrf"})
         lines = [line.partition(" ") for line in given.get("seen", "").splitlines()]
@@ -306,7 +306,9 @@ class Pages:
                 for r in (row.record for row in rows)
             ]
             payload = {"id": given.get("id", ""), "order": order.told(), "items": items}
-            made = await self._ordered(Role.MAKER, "ask", payload)
+            alone = EXITS[order.kind].alone and Role.CHECKER in self.console.caller.roles
+            role, action = (Role.CHECKER, "do alone") if alone else (Role.MAKER, "ask")
+            made = await self._ordered(role, action, payload)
         except Trouble as trouble:
             return self._ask_page(request, rows, given, _named_in(trouble, rows))
         return RedirectResponse(f"{self.console.base}/requests/{made['id']}", 303)

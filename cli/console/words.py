@@ -17,7 +17,7 @@ STATES: Mapping[Status, str] = {
     Status.PENDING: N_("waits for its turn"),
     Status.PROCESSING: N_("a worker has it"),
     Status.CONFIRMED: N_("done at the gateway; final"),
-    Status.REJECTED: N_("refused by the gateway, nothing moved; final"),
+    Status.REJECTED: N_("nothing moved, and nothing will; final"),
     Status.REVIEW: N_("a person must decide"),
 }
 CAUSES: Mapping[Cause, str] = {

@@ -222,6 +222,15 @@ def test_evidence_is_asked_for_where_an_exit_needs_it(world: World) -> None:
     assert "bank statement: line 7 · 104.23 USD" in page
 
 
+def test_who_may_approve_has_the_gateway_asked_at_once(world: World) -> None:
+    for caller, state in ((ANA, Status.REVIEW), (BERTA, Status.PENDING)):
+        sits = world.sits(caller)
+        form = sits.post("/ask", {"id": "order-00002"})
+        sent = sits.post("/ask/send", {**form.fields, "kind": "ask", "why": "paid, says the customer"})
+        assert sent.status == 303, sent.text
+        assert world.store.records["order-00002"].status is state
+
+
 def test_all_of_a_filter_is_asked_for_at_once(world: World) -> None:
     form = world.sits().post("/ask", {"all": "1", "currency": "EUR"})
     assert "exit of 3 transactions" in form.text
