@@ -183,7 +183,7 @@ def diagnose(
     ids: Annotated[bool, typer.Option("--ids", help="Print the ids of that case, for --from - of an exit.")] = False,
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, max=many.MOST_LISTED, help="So many on the desk, and so many open.")
-    ] = 10_000,
+    ] = explaining.USUAL,
     stack: Stack = None,
     json: Json = False,
 ) -> None:
@@ -199,6 +199,8 @@ def diagnose(
     if ids:
         plain, left_out = explaining.plain_ids(found)
         render.ids(plain)
+        for where in found.more:
+            render.note(f"There are more {where}: raise --limit.")
         if left_out:
             render.note(f"{left_out:,} left out: their ids are not shown whole. Name each by what `confirm why` takes.")
     elif json:

@@ -236,7 +236,7 @@ def diagnosis(found: Diagnosis, stack: str | None) -> None:
         ]
         out.print(Text(f"{group.cell.name}: {len(group.ids):,}, {sums}", "bold"))
         out.print(_grid(rows))
-        if line := group.command(stack):
+        if line := group.command(stack, found.limit):
             out.print(Text(f"  {line}"), soft_wrap=True)
         out.print()
     for where in found.more:

@@ -22,6 +22,8 @@ from workers.domain.transaction import Transaction
 
 SHOWN = 3
 """Ids of each row, as examples."""
+USUAL = 10_000
+"""On the desk, and of the open work, where it is not said how many are looked at."""
 AT_ONCE = 8
 """Records that are read whole at once."""
 
@@ -67,13 +69,14 @@ class Group:
             self.decide_by = min(self.decide_by or record.review_by, record.review_by)
         self.sent = self.sent or case.sent
 
-    def command(self, stack: str | None) -> str | None:
+    def command(self, stack: str | None, limit: int) -> str | None:
         """For all of them; None where there is none, or each is decided by itself."""
         if not self.cell.exits or self.cell.exits[0] in ONE_ONLY:
             return None
         of = f" --stack {stack}" if stack else ""
         ask = command(self.cell.exits[0], "--from - --yes", sent=self.sent, many=True)
-        return f"confirm diagnose{of} --cell {self.cell.name} --ids | {ask}{of}"
+        so_many = "" if limit == USUAL else f" --limit {limit}"
+        return f"confirm diagnose{of} --cell {self.cell.name} --ids{so_many} | {ask}{of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Diagnosis:
     groups: Sequence[Group]
     more: Sequence[str]
     """Where it stopped looking: on the desk, in the open work."""
+    limit: int
 
 
 async def diagnose(desk: Desk, now: datetime, limit: int, cell: str | None = None) -> Diagnosis:
@@ -103,7 +107,7 @@ async def diagnose(desk: Desk, now: datetime, limit: int, cell: str | None = Non
             if cell in (None, row.name):
                 groups.setdefault(row.name, Group(row)).add(case)
     ordered = sorted(groups.values(), key=lambda one: (one.decide_by is None, one.decide_by or one.oldest or now))
-    return Diagnosis(ordered, more)
+    return Diagnosis(ordered, more, limit)
 
 
 async def _whole(desk: Desk, found: Sequence[Found]) -> list[Found]:
@@ -179,7 +183,7 @@ def diagnosis_json(found: Diagnosis, stack: str | None) -> dict[str, Any]:
                 "oldest_created_at": moment(group.oldest),
                 "review_by": moment(group.decide_by),
                 "ids": [called[id_] for id_ in group.ids[:SHOWN]],
-                "command": group.command(stack),
+                "command": group.command(stack, found.limit),
             }
         )
     return {"cases": groups, "more": list(found.more)}

@@ -85,7 +85,11 @@ def test_it_stops_where_it_is_told_to_and_says_so(confirm: MemoryCli) -> None:
     lie(confirm, "a", "b", "c")
     found = json.loads(confirm("diagnose", "--json", "--limit", "2").out)
     assert ([one["count"] for one in found["cases"]], found["more"]) == ([2], ["on the desk"])
-    assert "There are more on the desk" in confirm("diagnose", "--limit", "2").out
+    told = confirm("diagnose", "--limit", "2").out
+    assert "There are more on the desk" in told
+    assert "--cell end-not-written --ids --limit 2 | confirm ask" in told, "the list is what was counted"
+    ids = confirm("diagnose", "--cell", "end-not-written", "--ids", "--limit", "2")
+    assert (ids.out, "There are more on the desk" in ids.err) == ("a\nb\n", True)
     assert "Nothing is stuck" in confirm("diagnose", "--cell", "canary").out
 
 
