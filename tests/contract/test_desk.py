@@ -197,7 +197,7 @@ def test_an_exit_is_made_once_and_told(both: Both, clock: FakeClock) -> None:
 @pytest.mark.parametrize("kind", EXITS)
 def test_each_exit_is_written_to_the_letter(both: Both, clock: FakeClock, kind: str) -> None:
     (before,) = in_review(both, "a")
-    clock.advance((POLICY.lease + POLICY.call_timeout + POLICY.grace).total_seconds())
+    clock.advance((POLICY.lease + POLICY.call_timeout + POLICY.grace + POLICY.key_window).total_seconds())
     seen = Evidence("console", "case 7")
     if EXITS[kind].proof is Wants.MONEY:
         seen = replace(seen, amount=before.amount + (kind == "accept-amount"), currency=before.currency)

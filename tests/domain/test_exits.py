@@ -147,6 +147,11 @@ def test_a_new_key_begins_a_new_window_and_the_old_ones_stay() -> None:
         record = on_desk(new_keys=number)
     assert f"{MOST_KEYS} new keys" in refusal(record, NewKey(*PEOPLE, SEEN))
     assert "decide it then" in refusal(on_desk(last_sent_at=START), NewKey(*PEOPLE, SEEN))
+    just = START - POLICY.key_window + POLICY.call_timeout + POLICY.lease
+    assert left(on_desk(first_sent_at=just), NewKey(*PEOPLE, SEEN)).new_keys == 1
+    early = on_desk(first_sent_at=just + timedelta(milliseconds=1))
+    assert "under its own key until" in refusal(early, NewKey(*PEOPLE, SEEN))
+    assert "redrive it" in refusal(never_sent(), NewKey(*PEOPLE, SEEN))
     assert "shadow mode" in refusal(on_desk(), NewKey(*PEOPLE, SEEN), replace(POLICY, only_ask=True))
 
 

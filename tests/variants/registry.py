@@ -1410,6 +1410,7 @@ VARIANTS: tuple[Variant, ...] = (
         ("D2",),
         (Code(f"{CONFIRMING}Confirmer._answer", "for key in record.keys:", "for key in record.keys[-1:]:"),),
         f"{_CORE} tests/contract/test_exits.py",
+        unseen="by the time of a new key nothing comes of the old one in any life: tests/contract plays one that does",
     ),
     Variant(
         "decided while an effect may still come",

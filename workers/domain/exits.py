@@ -108,6 +108,8 @@ class Rules(NamedTuple):
     settles_within: timedelta
     """After the last possible send: by then its effect shows, or there is none. A worker that stood still may have sent
     a lease later, and its call takes its time."""
+    resent_within: timedelta
+    """Of the first possible send: later no worker sends it again under the same key."""
     review_within: timedelta
     only_ask: bool
 
@@ -219,6 +221,11 @@ def _done_otherwise(record: Transaction, now: datetime, evidence: Evidence, said
 
 def _under_new_key(record: Transaction, now: datetime, rules: Rules, evidence: Evidence, said: _Said) -> Off:
     _nothing_moved(record, now, rules, evidence)
+    if not _possibly_sent(record):
+        raise Refused(f"{record.id} was never sent, so its own key is as good as new: redrive it")
+    # A datastore that is set back forgets this key, and would have the old one sent again as long as that is allowed.
+    if now < (over := (record.first_sent_at or record.created_at) + rules.resent_within):
+        raise Refused(f"{record.id} may be sent again under its own key until {to_text(over)}: redrive it")
     if record.new_keys >= MOST_KEYS:
         raise Refused(
             f"{record.id} has had {MOST_KEYS} new keys: resolve-done, resolve-refused or cancel it, with evidence"

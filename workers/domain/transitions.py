@@ -472,7 +472,9 @@ def _asked(case: _Case, event: Answer | None = None) -> str:
 
 def _off_desk(case: _Case, event: DeskExit) -> Transaction:
     policy = case.policy
-    rules = Rules(policy.lease + policy.call_timeout + policy.grace, policy.review_within, policy.only_ask)
+    settles_within = policy.lease + policy.call_timeout + policy.grace
+    resent_within = policy.key_window - policy.call_timeout - policy.lease  # as `may_resend` has it
+    rules = Rules(settles_within, resent_within, policy.review_within, policy.only_ask)
     to, said, changes = off_desk(case.record, event, case.now, rules)
     after = _moved(case.record, case.now, words(event.by.strip(), MAX_NAME), to, said, **changes)
     if broken := broken_rule(after):  # nobody could read it any more
