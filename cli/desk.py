@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from cli.exits import Trouble
 from workers.domain.desk import Request, Role
 from workers.domain.finding import Finder
+from workers.domain.pause import Standing
 from workers.domain.policy import Policy
 from workers.domain.ports import Canaries, Store
 from workers.domain.transaction import Status
@@ -139,6 +140,10 @@ class Requests(Protocol):
 
     async def requests(self, since: datetime | None = None) -> list[Request]:
         """Those that wait, or are being done, and end after `since`: the first to end first."""
+        ...
+
+    async def standing(self) -> Standing:
+        """What people have stopped."""
         ...
 
 

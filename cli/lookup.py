@@ -30,7 +30,8 @@ async def overview(desk: Desk, now: datetime, *, everything: bool) -> views.Over
         desk.store.backlog(), desk.store.review(REVIEW_LIMIT), desk.runs.last(), desk.runs.last_with_work()
     )
     states = await desk.census.tally() if everything else None
-    return views.Overview(desk.target, now, backlog, review, last, work, states)
+    pause = (await desk.requests.standing()).pause
+    return views.Overview(desk.target, now, backlog, review, last, work, states, pause)
 
 
 async def requested(desk: Desk, id_: str, now: datetime) -> Request:

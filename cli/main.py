@@ -40,6 +40,7 @@ from workers.canary import made
 from workers.desk.service import told
 from workers.domain.desk import EXITS, Order, Role, Stage
 from workers.domain.exits import Evidence
+from workers.domain.pause import Scope
 from workers.domain.transaction import CANARY, Status, Transaction, utc
 
 T = TypeVar("T")
@@ -621,6 +622,40 @@ def withdraw(
         render.as_json(result)
     else:
         render.request(result)
+
+
+@app.command(epilog="Example: confirm pause --sending --why 'the bank is down'")
+def pause(
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")],
+    sending: Annotated[bool, typer.Option("--sending", help="Send nothing; go on asking about what was sent.")] = False,
+    stack: Stack = None,
+    json: Json = False,
+    as_checker: Annotated[bool, typer.Option("--as-checker", help="As a checker, where you are no maker.")] = False,
+) -> None:
+    """Stop all calls to the gateway, or sending alone, now. One person may; calls under way end.
+
+    Deadlines go on: what passes its own goes to its desk.
+    """
+    role = Role.CHECKER if as_checker else Role.MAKER
+    _stop(stack, role, "pause", {"scope": Scope.SENDING if sending else Scope.ALL, "why": _line(why)}, json=json)
+
+
+@app.command(epilog="Example: confirm resume --why 'the bank is back'")
+def resume(
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.")],
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Let go on what was paused. A checker may."""
+    _stop(stack, Role.CHECKER, "resume", {"why": _line(why)}, json=json)
+
+
+def _stop(stack: str | None, role: Role, action: str, order: Mapping[str, Any], *, json: bool) -> None:
+    told_ = _at_desk(target.find(stack), lambda desk: desk.orders.order(role, action, order))["pause"]
+    if json:
+        render.as_json({"paused": told_ and views.pause_json(told_)})
+    else:
+        render.pause(told_)
 
 
 @app.command(

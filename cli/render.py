@@ -54,6 +54,8 @@ def as_json(value: object) -> None:
 def overview(view: Overview) -> None:
     out = console()
     out.print(str(view.target), style="bold")
+    if view.pause:
+        pause(view.pause.told())
     least = "" if view.backlog.exact else "at least "
     rows: list[tuple[str, str, str]] = [
         ("open", f"{least}{view.backlog.open:,}", "not final yet: waiting, or with a worker"),
@@ -72,6 +74,16 @@ def overview(view: Overview) -> None:
         out.print(_states(view.states))
     if view.is_final:
         out.print("Nothing is open: every transaction is in a final state.", style="green")
+
+
+def pause(told: Mapping[str, str] | None) -> None:
+    """Loudly: while it lasts, nothing that waits goes on by itself."""
+    if told is None:
+        console().print("Nothing is paused.", style="green")
+        return
+    what = "SENDING IS PAUSED" if told["scope"] == "sending" else "PAUSED"
+    said = f"{what} since {told['since']} by {discreet(told['by'])}: {discreet(told['why'])}"
+    console().print(f"{said}. A checker resumes it: `confirm resume`.", style="bold red")
 
 
 def _run(run: Run | None, now: datetime, *, served: bool) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from workers.desk.service import told
 from workers.domain.causes import Cause
 from workers.domain.desk import Request
 from workers.domain.finding import Found
+from workers.domain.pause import Pause
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_secrets
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
@@ -119,6 +120,7 @@ class Overview:
     """The last run that found something to do."""
     states: Mapping[Status, InState] | None
     """Only where the table was scanned."""
+    pause: Pause | None = None
 
     @property
     def is_final(self) -> bool:
@@ -150,6 +152,7 @@ def overview_json(view: Overview) -> dict[str, Any]:
         "region": view.target.region,
         "at": moment(view.now),
         "final": view.is_final,
+        "paused": view.pause and pause_json(view.pause.told()),
         "open": view.backlog.open,
         "due": view.backlog.due,
         "exact": view.backlog.exact,
@@ -170,6 +173,10 @@ def overview_json(view: Overview) -> dict[str, Any]:
             for status, state in view.states.items()
         },
     }
+
+
+def pause_json(told_: Mapping[str, str]) -> dict[str, Any]:
+    return {name: discreet(text) for name, text in told_.items()}
 
 
 def run_json(run: Run | None) -> dict[str, Any] | None:

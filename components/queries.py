@@ -15,7 +15,7 @@ from components.account import Account
 
 NOT_TRIED = (
     '["breaker-open", "rate-limited", "key-missing", "lease-short", "time-short", "too-late", "no-attempt-left", '
-    '"stopping", "suspected"]'
+    '"stopping", "suspected", "paused"]'
 )
 TROUBLES = '["not-done", "throttled", "key-refused", "not-sent", "unknown-outcome", "amount-mismatch"]'
 """Terms of workers/domain/causes.py, whose code this program never runs: a test holds them to it."""

@@ -67,6 +67,7 @@ LINES: Mapping[str, set[_Change]] = {
     "no-attempt-left": _BACK,
     "stopping": _BACK,
     "suspected": _BACK,
+    "paused": _BACK,
     "workers-lost": {(_W, _R)},
     "attempts-used-up": _DESK,
     "deadline-passed": _DESK,
@@ -87,7 +88,7 @@ LINES: Mapping[str, set[_Change]] = {
 TAKES_BACK = frozenset((
     "throttled", "key-refused", "not-sent", "not-found-yet", "resend", "breaker-open", "rate-limited", "key-missing",
     "lease-short", "time-short", "too-late", "no-attempt-left", "stopping",
-    "suspected",
+    "suspected", "paused",
 ))  # fmt: skip
 """Causes after which the claim was no attempt: nothing was sent, or nothing was done for sure and that is our fault."""
 MOST_LINES = 61

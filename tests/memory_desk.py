@@ -9,6 +9,7 @@ from datetime import datetime
 
 from tests.memory_store import MemoryStore
 from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
+from workers.domain.pause import Standing, from_json, to_json
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction
 
@@ -49,6 +50,16 @@ class MemoryDesk:
 
     async def records(self, items: Sequence[Item]) -> Mapping[str, Transaction]:
         return {item.id: self.store.records[item.id] for item in items if item.id in self.store.records}
+
+    async def standing(self) -> Standing:
+        note = self.kept.get("pause", {"version": 0, "document": "null"})
+        return from_json(str(note["document"]), int(str(note["version"])))
+
+    async def pause(self, before: Standing, after: Standing) -> bool:
+        if (now := await self.standing()) != before:
+            return now == after  # as whoever lost the answer to his own write
+        self.kept["pause"] = {"version": after.version, "document": to_json(after)}
+        return True
 
     async def exit(self, moves: Sequence[Move]) -> list[bool]:
         return await self.store.settle(moves)

@@ -179,6 +179,7 @@ def test_json_of_status_is_stable(confirm: Cli) -> None:
         "region": "us-east-1",
         "at": "2026-01-05T09:33:20.000Z",
         "final": False,
+        "paused": None,
         "open": 1,
         "due": 1,
         "exact": True,
@@ -676,6 +677,15 @@ def test_a_canary_is_sent_and_waited_for(memory: MemoryCli, monkeypatch: pytest.
     assert "test-account" not in "".join(confirm.printed)
 
 
+def test_one_pauses_and_a_checker_resumes(memory: MemoryCli) -> None:
+    assert "SENDING IS PAUSED" in memory("pause", "--sending", "--why", "the bank is down").out
+    told = json.loads(memory("status", "--json").out)["paused"]
+    assert (told["scope"], told["by"], told["why"]) == ("sending", "ana", "the bank is down")
+    assert "SENDING IS PAUSED" in memory("status").out
+    assert "Nothing is paused" in memory("resume", "--why", "it is back").out
+    assert json.loads(memory("status", "--json").out)["paused"] is None
+
+
 @pytest.mark.parametrize("wrong", [("--account", ""), ("--account", "a", "--run", "a-b"), ("--account", "a\tb")])
 def test_a_canary_wants_an_account_and_a_plain_run(memory: MemoryCli, wrong: tuple[str, ...]) -> None:
     assert memory("canary", *wrong).code == Exit.USAGE
@@ -694,6 +704,8 @@ COMMANDS = (
     "requests",
     "approve",
     "withdraw",
+    "pause",
+    "resume",
     "import",
     "reconcile",
     "canary",

@@ -34,6 +34,7 @@ from workers.domain.desk import (
     withdrawn,
 )
 from workers.domain.exits import Evidence
+from workers.domain.pause import Standing, paused, resumed
 from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Claim, SetAside, decide
@@ -262,6 +263,8 @@ def test_the_database_lets_through_what_an_approved_request_lists(database: Data
         "UPDATE desk_requests SET waits = true",
         "INSERT INTO desk_requests VALUES ('" + ID + "', now(), true, 1, '', '{}')",
         "DELETE FROM desk_requests",
+        "UPDATE pause SET document = 'null'",
+        "SELECT desk_pause(0, 'null')",
         "INSERT INTO history (transaction_id, version) VALUES ('a', 9)",
     ],
 )
@@ -285,3 +288,17 @@ def test_nobody_goes_round_the_function(database: Database, role: str, statement
 )
 def test_not_even_the_function_touches_a_row_itself(database: Database, statement: str) -> None:
     test_nobody_goes_round_the_function(database, "confirm_desk", statement)
+
+
+def test_a_pause_is_kept_under_its_fence(both: Both) -> None:
+    none = run(both.desk.standing())
+    assert none == Standing()
+    stopped = paused(none, "sending", "ana", "the bank is down", START)
+    assert run(both.desk.pause(none, stopped))
+    assert run(both.desk.pause(none, stopped)), "its answer was lost"
+    assert not run(both.desk.pause(none, paused(none, "all", "ben", "no", START)))
+    assert run(both.desk.standing()) == stopped
+    assert run(both.desk.requests()) == []
+    on, _ = resumed(stopped, "it is back")
+    assert run(both.desk.pause(stopped, on))
+    assert run(both.desk.standing()) == on == Standing(2)

@@ -466,8 +466,8 @@ VARIANTS: tuple[Variant, ...] = (
         (
             Code(
                 f"{CONFIRMING}Confirmer._answer",
-                "if trouble := self._no_call(record, now, stop_at) or self._too_late(record, now):",
-                "if trouble := (not sent_earlier and self._no_call(record, now, stop_at)) or self._too_late(record, now):",
+                "if trouble := self._no_call(record, now, stop_at) or self._not_sent(record):",
+                "if trouble := (not sent_earlier and self._no_call(record, now, stop_at)) or self._not_sent(record):",
             ),
         ),
         f"{_DOMAIN} {_STREAM}",
@@ -1525,7 +1525,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "sent past the deadline",
         ("S6",),
-        (Code(f"{CONFIRMING}Confirmer._too_late", "if now >= record.deadline", "if False"),),
+        (Code(f"{CONFIRMING}Confirmer._not_sent", "if now >= record.deadline", "if False"),),
         _LATE,
     ),
     Variant(
@@ -1533,7 +1533,7 @@ VARIANTS: tuple[Variant, ...] = (
         ("S6",),
         (
             Code(
-                f"{CONFIRMING}Confirmer._too_late",
+                f"{CONFIRMING}Confirmer._not_sent",
                 "if now >= record.deadline",
                 "if now >= record.deadline and not record.sent_earlier",
             ),

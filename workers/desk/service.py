@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from workers.domain import desk
 from workers.domain.desk import Item, Limits, Order, Outcome, Request, Role, Stage
 from workers.domain.exits import Refused
+from workers.domain.pause import Standing, paused, resumed
 from workers.domain.policy import Policy
 from workers.domain.ports import Clock, Move
 from workers.domain.transaction import Transaction, to_text
@@ -23,10 +24,11 @@ from workers.domain.transitions import decide
 TOGETHER = 100
 """Exits between two notes of how far a request has come."""
 ACTIONS: Mapping[Role, tuple[str, ...]] = {
-    Role.MAKER: ("ask", "withdraw"),
-    Role.CHECKER: ("approve", "withdraw", "go on", "do alone"),
+    Role.MAKER: ("ask", "withdraw", "pause"),
+    Role.CHECKER: ("approve", "withdraw", "go on", "do alone", "pause", "resume"),
 }
-"""What each role may order; its function knows no other."""
+"""What each role may order; its function knows no other. To stop is safe, so one of the desk may, alone; to let it go
+on is a checker's."""
 
 
 class DeskStore(Protocol):
@@ -61,6 +63,14 @@ class DeskStore(Protocol):
         """Write each exit from REVIEW with its line of history, if its fence stands; True where it did."""
         ...
 
+    async def standing(self) -> Standing:
+        """What people have stopped."""
+        ...
+
+    async def pause(self, before: Standing, after: Standing) -> bool:
+        """Keep `after` in the place of `before`, if that still stands (its version)."""
+        ...
+
 
 Audit = Callable[..., None]
 """Takes (event, **fields): a line of the log."""
@@ -87,6 +97,8 @@ class FourEyes:
         """
         if action not in ACTIONS[role]:
             raise Refused(f"a {role} can't {action[:20]}: a {role} may {' or '.join(ACTIONS[role])}")
+        if action in ("pause", "resume"):
+            return await self._pause(person, action, payload)
         if action in ("ask", "do alone"):
             request = await self._ask(person, payload, alone=action == "do alone")
         else:
@@ -98,6 +110,20 @@ class FourEyes:
         if request.state is Stage.APPROVED and role is Role.CHECKER:
             request = await self._do(request)
         return told(request)
+
+    async def _pause(self, person: str, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        before = await self.store.standing()
+        if action == "pause":
+            after = paused(before, payload.get("scope"), person, payload.get("why"), self.clock.now())
+            why = after.pause.why if after.pause else ""
+        else:
+            after, why = resumed(before, payload.get("why"))
+        if after != before:
+            if not await self.store.pause(before, after):
+                raise Refused("somebody else has paused or resumed it just now; look again: `confirm status`")
+            stopped = after.pause or before.pause
+            self.audit(f"desk {action}", by=person, scope=stopped.scope.value if stopped else None, why=why)
+        return {"pause": after.pause.told() if after.pause else None}
 
     async def _ask(self, person: str, payload: Mapping[str, Any], *, alone: bool) -> Request:
         order = Order.of(payload.get("order"))

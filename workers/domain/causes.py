@@ -49,6 +49,8 @@ class Cause(StrEnum):
     STOPPING = "stopping"
     SUSPECTED = "suspected"
     """Workers were lost with it: it is called when nothing else is held."""
+    PAUSED = "paused"
+    """By a person (workers/domain/pause.py)."""
     # to a person's desk
     WORKERS_LOST = "workers-lost"
     ATTEMPTS_USED_UP = "attempts-used-up"
@@ -93,6 +95,7 @@ UNTRIED = frozenset(
         Cause.NO_ATTEMPT_LEFT,
         Cause.STOPPING,
         Cause.SUSPECTED,
+        Cause.PAUSED,
     )
 )
 """Back to PENDING without a call: nothing is wrong with the transaction, nor was the gateway bothered."""
@@ -123,6 +126,7 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.NO_ATTEMPT_LEFT: "not tried: no attempt is left for a call",
     Cause.STOPPING: "not tried: worker is stopping",
     Cause.SUSPECTED: "not tried: workers were lost with it, so it is called alone",
+    Cause.PAUSED: "not tried: paused by a person",
     Cause.WORKERS_LOST: "{attempts} workers took it and none of them came back",
     Cause.ATTEMPTS_USED_UP: "{attempts} attempts used up{rest}",
     Cause.DEADLINE_PASSED: "deadline passed{rest}",

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from workers.domain.causes import UNTRIED, Cause
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Unknown, admitted, together
+from workers.domain.pause import Pause, Scope
 from workers.domain.policy import LOST_WITH, Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
 from workers.domain.transaction import CANARY, Status, Transaction
@@ -60,6 +61,8 @@ class Confirmer:
     """Who is at work, for the history."""
     lease_of: Callable[[Transaction], datetime | None] = lambda record: record.lease_until
     """Until when a held one is ours; a worker that renews leases knows better than the record."""
+    pause: Callable[[], Pause | None] = lambda: None
+    """What people have stopped, as this worker knows by now."""
 
     async def confirm_batch(
         self, limit: int, ids: Sequence[str] | None = None, stop_at: datetime | None = None
@@ -69,7 +72,7 @@ class Confirmer:
         No call starts that could not end before `stop_at`. While the gateway can't be called, only that is claimed
         which no call helps any more: it goes to its desk without one.
         """
-        late = not self.gateway.ready()
+        late = not self.ready()
         start = self.clock.now()
         held, to_review = await self.store.claim(token=self.new_token(), by=self.by, limit=limit, ids=ids, late=late)
         left = max(0, len(ids or ()) - len(held) - len(to_review)) if late else 0
@@ -100,6 +103,14 @@ class Confirmer:
             (called - claimed).total_seconds(),
             (settled - called).total_seconds(),
         )
+
+    def ready(self) -> bool:
+        """False while the gateway can't be called, or must not be: then claim nothing but what is late."""
+        return self.gateway.ready() and not self._stopped()
+
+    def _stopped(self) -> bool:
+        pause = self.pause()
+        return pause is not None and pause.scope is Scope.ALL
 
     def parted(self, held: Sequence[Transaction]) -> tuple[Sequence[Transaction], list[Transaction]]:
         """What may be called together, and what is called after it, each while nothing else is held.
@@ -152,9 +163,11 @@ class Confirmer:
                 asked = False
             if not may_send(record, self.policy):  # a claim that found nothing to ask for never ends here
                 return Answer(NotTried(Cause.NO_ATTEMPT_LEFT), self.by)
+            if trouble := self._not_sent(record):  # before it takes a turn from those that ask
+                return Answer(trouble, self.by)
             async with self.gateway.turn(self._until(record, stop_at)):
                 now = self.clock.now()
-                if trouble := self._no_call(record, now, stop_at) or self._too_late(record, now):
+                if trouble := self._no_call(record, now, stop_at) or self._not_sent(record):
                     return Answer(trouble, self.by)
                 if sent_earlier and not may_resend(record, now, self.policy):
                     return Answer(NotFound(), self.by, asked=True)  # the wait for the turn took too long
@@ -182,13 +195,21 @@ class Confirmer:
             return NotTried(Cause.LEASE_SHORT)
         if stop_at is not None and ends > stop_at:
             return NotTried(Cause.TIME_SHORT)
+        if self._stopped():
+            return NotTried(Cause.PAUSED, unreachable=True)
         if not self.gateway.ready():
             return NotTried(Cause.BREAKER_OPEN, unreachable=True)
         return None
 
-    def _too_late(self, record: Transaction, now: datetime) -> NotTried | None:
-        """What could not be sent by its deadline is not sent at all; what was sent is asked about, however late."""
-        return NotTried(Cause.TOO_LATE) if now >= record.deadline else None
+    def _not_sent(self, record: Transaction) -> NotTried | None:
+        """What could not be sent by its deadline is not sent at all; what was sent is asked about, however late. And
+        nothing is sent that a person has stopped."""
+        now = self.clock.now()
+        if now >= record.deadline:
+            return NotTried(Cause.TOO_LATE)
+        if (pause := self.pause()) is not None and pause.scope is Scope.SENDING:
+            return NotTried(Cause.PAUSED, wait=pause.wait(now, self.policy, self.chance.random()))
+        return None
 
 
 LONE_TURN = 6

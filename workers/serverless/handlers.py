@@ -37,6 +37,7 @@ from workers.gateway.shadow import gateway_of
 from workers.serverless.run_lock import LockLost, LockTaken, RunLock
 from workers.stores.common import earliest
 from workers.stores.dynamodb import PAGE, Due, DynamoDbStore
+from workers.stores.dynamodb_desk import DynamoDbDesk
 from workers.stores.shares import DynamoDbShares
 from workers.telemetry import Metrics, Telemetry, failures_logged, told
 from workers.tracing import Context, nanoseconds, new_id, send
@@ -201,6 +202,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         _closed().silence.failed()
     began, whole = time_ns(), _run(event)
     watch, policy = _watch(run, whole), _policy(event)
+    pause = app().loop.run_until_complete(DynamoDbDesk(app().store).standing()).pause
     worker = Confirmer(
         WatchedStore(replace(app().store, policy=policy), watch),
         WatchedGateway(through, watch),
@@ -209,6 +211,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         lambda: secrets.token_hex(8),
         policy,
         f"run-{run}",
+        pause=lambda: pause,
     )
     ids = [str(id_) for id_ in event["ids"]]
     try:

@@ -29,6 +29,7 @@ from workers.database.listener import listen
 from workers.database.login import Passwords, iam_token
 from workers.database.source import RetryingSource
 from workers.domain.confirming import Confirmer
+from workers.domain.pause import Pause, from_json
 from workers.domain.ports import Gateway
 from workers.domain.transaction import Transaction, to_text
 from workers.gateway.api_key import ApiKey
@@ -49,6 +50,7 @@ CONNECTIONS = 6
 CANARY_USER = "confirm_canary"
 """Of the database (workers/migrations/0005_canary.sql)."""
 BEAT_SECONDS = 1.0
+PAUSE = "SELECT version, document::text AS document FROM pause"
 SAMPLE = 4
 """Of a batch so many are timed, whatever its size: this is the hot path."""
 SYNCHRONISE_SECONDS = 30.0
@@ -93,6 +95,8 @@ class Service:
         self._troubles: set[str] = set()
         """What is in trouble beside the payments, told already."""
         self._finals: list[float] = []
+        self.pause: Pause | None = None
+        """What people have stopped, as of the last look."""
         self.store = PostgresStore(pool, config.policy)
         self.source = RetryingSource(
             self.store,
@@ -121,6 +125,7 @@ class Service:
         await self.source.wait_out(self._check_schema)
         await self.source.wait_out(lambda: self.clock.synchronise(self.pool))
         await self.source.wait_out(self._leave_shadow)
+        await self.source.wait_out(self._follow_pause)
         await self._aside(self._follow_key)
         self._event("started", batch=self.config.batch_size, concurrency=self.config.gateway.concurrency)
         await self._aside(self._beat)
@@ -130,6 +135,7 @@ class Service:
             asyncio.create_task(self._keep(BEAT_SECONDS, self._beat)),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._follow_key)),
             asyncio.create_task(self._keep(BEAT_SECONDS, self._renew)),
+            asyncio.create_task(self._keep(BEAT_SECONDS, self._follow_pause)),
             asyncio.create_task(self._keep(SYNCHRONISE_SECONDS, self._synchronise)),
             asyncio.create_task(self._keep(minute, self._measure, self._send_canary)),
             asyncio.create_task(self._keep(minute, self._recall)),
@@ -201,6 +207,7 @@ class Service:
             self.config.policy,
             self.by,
             self.stream.lease_of,
+            lambda: self.pause,
         )
 
     async def _follow_key(self) -> None:
@@ -217,6 +224,16 @@ class Service:
         if not self._opened:
             self._opened = True
             self._confirmer = self._make_confirmer()
+
+    async def _follow_pause(self) -> None:
+        """Each second; no notification, which could be lost. Without the database the last answer goes on to hold:
+        nothing new can be claimed then."""
+        row = await self.pool.fetchrow(PAUSE)
+        pause = from_json(row["document"], row["version"]).pause
+        if pause != self.pause:
+            self.pause = pause
+            self._event("paused" if pause else "resumed", **(pause.told() if pause else {}))
+            self.stream.wake.set()
 
     async def _renew(self) -> None:
         """Take the worker's role again, long before it ends."""

@@ -144,7 +144,7 @@ class Stream:
         while not stop.is_set():
             if not self._has_room():
                 await self._room.wait()  # `run` sets it too, once it is to stop
-            elif not self.confirmer().gateway.ready():
+            elif not self.confirmer().ready():
                 # claims nothing that could not be called, but for what no call helps any more
                 if (now := loop.time()) >= looked:
                     count = await self._claim_batch(Look.LATE)
@@ -169,7 +169,7 @@ class Stream:
                 await self._more.wait()  # `run` sets it too, once it is to stop
             elif not self._has_room():
                 await self._room.wait()
-            elif self.confirmer().gateway.ready():
+            elif self.confirmer().ready():
                 await self._claim_batch(Look.BESIDE)
             else:
                 self._more.clear()

@@ -16,12 +16,15 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
+from workers.domain.pause import Standing, from_json, to_json
 from workers.domain.ports import Move
 from workers.domain.transaction import Transaction, to_text
 from workers.stores.dynamodb import DynamoDbStore, Key, StoreError, Unreadable, parse
 
 PREFIX = "#request#"
 SHARD = "requests"
+PAUSE = f"{PREFIX}pause"
+"""The note of a pause: under the one prefix that the desk functions may write, and in no index."""
 _NUMBERS = ("needed", "version")
 
 
@@ -74,14 +77,34 @@ class DynamoDbDesk:
     async def exit(self, moves: Sequence[Move]) -> list[bool]:
         return await self.store.settle(moves)
 
+    async def standing(self) -> Standing:
+        item = (await self.store._items([PAUSE], consistent=True)).get(PAUSE)
+        return _standing(item) if item else Standing()
+
+    async def pause(self, before: Standing, after: Standing) -> bool:
+        item = {"id": {"S": PAUSE}, "version": {"N": str(after.version)}, "document": {"S": to_json(after)}}
+        stands: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
+        if before.version:
+            stands = {
+                "ConditionExpression": "#version = :version",
+                "ExpressionAttributeNames": {"#version": "version"},
+                "ExpressionAttributeValues": {":version": {"N": str(before.version)}},
+            }
+        try:
+            await self._call("put_item", Item=item, **stands)
+        except StoreError as error:
+            if _is_refused(error):
+                return await self.standing() == after  # as in _put
+            raise
+        return True
+
     async def _put(self, request: Request, condition: str, values: Mapping[str, Any]) -> bool:
         names = {"#version": "version"} if "#version" in condition else {}
         more = {"ExpressionAttributeNames": names, "ExpressionAttributeValues": dict(values)} if names else {}
         try:
             await self._call("put_item", Item=_item(request), ConditionExpression=condition, **more)
         except StoreError as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            if _is_refused(error):
                 # a put whose answer was lost meets what it wrote itself
                 return await self.request(request.id) == request
             raise
@@ -93,6 +116,17 @@ class DynamoDbDesk:
             return await asyncio.to_thread(call, TableName=self.store.table, **arguments)
         except (BotoCoreError, ClientError) as error:
             raise StoreError(f"{self.store.table}: {error}") from error
+
+
+def _is_refused(error: StoreError) -> bool:
+    """By the condition of the write."""
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+def _standing(item: Mapping[str, Any]) -> Standing:
+    version = item.get("version", {}).get("N", "0")
+    return from_json(item.get("document", {}).get("S", ""), int(version))
 
 
 def _key(id_: str) -> dict[str, Any]:

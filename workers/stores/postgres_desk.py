@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from workers.domain.causes import Cause
 from workers.domain.desk import MOST_OPEN, Item, Request, Stage, from_document, to_document
+from workers.domain.pause import Standing, from_json, to_json
 from workers.domain.ports import Move
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text, utc
 
@@ -55,6 +56,12 @@ SELECT CAST(json_build_object(
                                       'cause', h.cause)
              FROM history h WHERE h.transaction_id = t.id AND h.version = w.version + 1)) AS text)
 FROM json_to_recordset(CAST(:wanted AS json)) AS w (id text, version integer) JOIN transactions t ON t.id = w.id
+"""
+_STANDING = """
+SELECT CAST(json_build_object('version', version, 'document', CAST(document AS text)) AS text) FROM pause
+"""
+_PAUSE = """
+SELECT CAST(version AS text) FROM desk_pause(CAST(:before AS integer), CAST(:document AS jsonb))
 """
 _EXITS = "SELECT id FROM desk_exits(:request, CAST(:moves AS jsonb))"
 
@@ -119,6 +126,17 @@ class PostgresDesk:
         document = json.dumps([_move(move) for move in moves])
         won = set(await self.asks(_EXITS, request=request, moves=document))
         return [move.before.id in won for move in moves]
+
+    async def standing(self) -> Standing:
+        for text in await self.asks(_STANDING):
+            row = json.loads(text)
+            return from_json(row["document"], row["version"])
+        return Standing()
+
+    async def pause(self, before: Standing, after: Standing) -> bool:
+        """The version that stands then is one more than before, as is that of `after`."""
+        won = await self.asks(_PAUSE, before=str(before.version), document=to_json(after))
+        return bool(won) or await self.standing() == after
 
     async def _is_kept(self, request: Request) -> bool:
         """Whether it stands as we wrote it: the answer to a write may be lost, and its repetition then finds it."""
