@@ -11,10 +11,10 @@ from tests.fakes import START, Even, FakeClock, LedgerGateway, payments, times_o
 from tests.memory_store import MemoryStore
 from workers.domain.causes import Cause
 from workers.domain.confirming import Confirmer, Tally
+from workers.domain.exits import Refused
 from workers.domain.pause import UNREADABLE, Pause, Scope, Standing, from_json, paused, resumed, to_json
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status
-from workers.domain.transitions import Refused
 
 POLICY = Policy(max_attempts=4)
 ALL, SENDING = (Standing(1, Pause(scope, "ana", "the bank is down", START)) for scope in Scope)

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from workers.domain.exits import Refused
 from workers.domain.policy import Policy
 from workers.domain.redaction import redact
 from workers.domain.text import words
 from workers.domain.transaction import from_text, to_text, utc
-from workers.domain.exits import Refused
 
 
 class Scope(StrEnum):
