@@ -22,7 +22,9 @@ from tests.conftest import AwsAccount
 from tests.contract.conftest import make_table
 from tests.fakes import FakeClock, LedgerGateway, payment
 from workers.config import ConfigError, read_lambda
+from workers.domain.causes import Cause
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
+from workers.domain.pause import Scope, paused, resumed
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction, to_text
 from workers.gateway.api_key import ApiKey, KeyUnreadable
@@ -30,6 +32,7 @@ from workers.gateway.silence import MOST_GAP
 from workers.serverless import handlers
 from workers.serverless.run_lock import KEY
 from workers.stores.dynamodb import Due, StoreError
+from workers.stores.dynamodb_desk import DynamoDbDesk
 from workers.tracing import trace_id
 
 GATEWAY = handlers.gateway
@@ -622,6 +625,54 @@ def test_a_batch_is_confirmed_and_logged(gateway: LedgerGateway, capsys: pytest.
     assert kind["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Stack", "Alternative", "Environment", "Kind"]]
     per_transaction = len(output) / 10
     assert per_transaction < 450
+
+
+def stop(*scopes: Scope | None) -> None:
+    """As the desk's function does it, one after the other; None resumes."""
+    app = handlers.app()
+    desk = DynamoDbDesk(app.store)
+    for scope in scopes:
+        before = asyncio.run(desk.standing())
+        after = paused(before, scope, "ana", "w", app.clock.now()) if scope else resumed(before, "w")[0]
+        assert asyncio.run(desk.pause(before, after))
+
+
+def test_a_batch_sends_nothing_while_sending_is_paused_and_goes_on_asking(gateway: LedgerGateway) -> None:
+    add(3)
+    gateway.script = lambda verb, *_: (False, Unknown("timed out")) if verb == "confirm" else None
+    handlers.confirm(batches(plan())[0], CONTEXT)  # possibly sent
+    fresh = Transaction("q-000", "acct-1", 1, "USD", handlers.app().clock.now(), payment().deadline.replace(year=2100))
+    asyncio.run(handlers.app().store.add([fresh]))
+    gateway.calls.clear()
+    stop(Scope.SENDING)
+    ids = {"ids": ["p-000", "p-001", "p-002", "q-000"]}
+    event = {**batches(plan())[0], **ids}
+    counts = handlers.confirm(event, CONTEXT)
+    assert {verb for verb, _ in gateway.calls} <= {"ask"}
+    assert counts["not_tried"] >= 1
+    waiting = records()["q-000"]
+    assert (waiting.status, waiting.cause, waiting.attempt) == (Status.PENDING, Cause.PAUSED, 0)
+    assert waiting.first_sent_at is None, "proven never sent"
+
+
+def test_a_batch_calls_nobody_while_everything_is_paused_and_what_is_late_goes_to_its_desk(
+    gateway: LedgerGateway,
+) -> None:
+    now = handlers.app().clock.now()
+    add(2)
+    late = Transaction("late", "acct-1", 1, "USD", now - timedelta(hours=2), now - timedelta(hours=1))
+    asyncio.run(handlers.app().store.add([late]))
+    (event,) = batches(plan())
+    stop(Scope.SENDING, Scope.ALL)
+    counts = handlers.confirm(event, CONTEXT)
+    assert gateway.calls == []
+    assert (counts["confirmed"], counts["review"]) == (0, 1)
+    assert {id_: record.status for id_, record in records().items()} == {
+        "late": Status.REVIEW, "p-000": Status.PENDING, "p-001": Status.PENDING
+    }  # fmt: skip
+    stop(None)
+    assert handlers.confirm(event, CONTEXT)["confirmed"] == 2
+    assert gateway.effects == {"p-000": 1, "p-001": 1}
 
 
 def test_a_batch_without_time_left_tries_nothing(gateway: LedgerGateway) -> None:

@@ -17,12 +17,15 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cli.postgres import asking
 from tests.fakes import run
 from tests.service.conftest import Gateway
 from tests.service.harness import SHORT, Harness
+from workers.domain.pause import Scope, paused, resumed
 from workers.domain.transaction import Status, Transaction
 from workers.migrations import Migration, migrate, migrations
 from workers.stores.postgres import PostgresStore
+from workers.stores.postgres_desk import PostgresDesk
 
 Statuses = Counter[str]
 
@@ -106,6 +109,39 @@ def test_new_work_wakes_it_before_its_poll(place: Harness, store: PostgresStore)
             wait(all_final(store, n + 1))
             took.append(time.monotonic() - began)
     assert statistics.median(took) < 8, "a poll alone would have taken 10 s on average"
+
+
+def stop(store: PostgresStore, scope: Scope | None) -> None:
+    """As the desk's function does it; None resumes."""
+    desk = PostgresDesk(asking(store.pool))
+    before = run(desk.standing())
+    after = paused(before, scope, "ana", "w", datetime.now(UTC)) if scope else resumed(before, "w")[0]
+    assert run(desk.pause(before, after))
+
+
+def test_it_stops_when_people_say_so_and_goes_on_when_they_do(
+    place: Harness, store: PostgresStore, gateway: Gateway
+) -> None:
+    with place.worker() as worker:
+        worker.await_event("started")
+        stop(store, Scope.ALL)
+        worker.await_event("paused")
+        add(store, 3)
+        run(store.add([late := Transaction("late", "acct-1", 1, "USD", *past())]))
+        wait(lambda: statuses(store)["REVIEW"] == 1)  # its deadline holds all the same
+        assert statuses(store) == {"PENDING": 3, "REVIEW": 1}
+        assert gateway.ledger.calls == {}
+        stop(store, None)
+        worker.await_event("resumed")
+        wait(all_final(store, 3))
+    once_each(gateway, store)
+    assert late.id not in gateway.ledger.calls
+
+
+def past() -> tuple[datetime, datetime]:
+    """When it was created, and its deadline."""
+    now = datetime.now(UTC)
+    return now - timedelta(hours=2), now - timedelta(hours=1)
 
 
 def test_faults_of_the_gateway_double_and_lose_nothing(place: Harness, store: PostgresStore, gateway: Gateway) -> None:
