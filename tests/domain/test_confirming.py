@@ -122,6 +122,21 @@ def test_no_call_starts_on_a_lease_that_could_end_in_it() -> None:
     assert [r.attempt for r in waiting] == [0, 0], "what was never tried burns no attempt"
 
 
+def test_a_gateway_too_slow_for_all_keys_holds_nothing_for_ever() -> None:
+    class Slow(LedgerGateway):
+        async def ask(self, transaction: Transaction, key: str) -> Outcome:
+            world.clock.advance(POLICY.call_timeout.total_seconds())
+            return NotFound()
+
+    world = World(Slow())
+    world.store.records["p-0"] = world.only._replace(new_keys=2, first_sent_at=START, last_sent_at=START)
+    for _ in range(100):
+        world.run(stop_after=25)
+        world.clock.advance(3600)
+    assert world.only.status is Status.REVIEW
+    assert "no time was left to ask about each of its keys" in str(world.only.reason)
+
+
 def test_nothing_starts_that_could_not_end_in_time() -> None:
     world = World(count=3)
     assert world.run(stop_after=9) == Tally(claimed=3, not_tried=3)

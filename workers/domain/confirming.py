@@ -154,7 +154,8 @@ class Confirmer:
                 for key in record.keys:
                     async with self.gateway.turn(self._until(record, stop_at)):
                         if trouble := self._no_call(record, self.clock.now(), stop_at):
-                            return Answer(trouble, self.by)
+                            short = Unknown("no time was left to ask about each of its keys")  # and so it ends
+                            return Answer(short, self.by, asked=True) if heard else Answer(trouble, self.by)
                         asked = True
                         heard.append(admitted(await self.gateway.ask(record, key)))
                 outcome = heard[0] if len(heard) == 1 else together(heard)
