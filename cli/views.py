@@ -26,7 +26,7 @@ from workers.domain.finding import Found
 from workers.domain.pause import Pause
 from workers.domain.ports import Backlog
 from workers.domain.redaction import masked, receipt, without_account, without_secrets
-from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
+from workers.domain.transaction import KEY_MARK, HistoryEntry, Status, Transaction, to_text
 from workers.tracing import trace_id
 
 MEANING: Mapping[Status, str] = {
@@ -236,7 +236,7 @@ def record_json(record: Transaction) -> dict[str, Any]:
 def keys(record: Transaction) -> list[str]:
     """The idempotency keys that it may have been sent under, the newest last; what looks like a card is masked."""
     name = named(record.id)
-    return [name + key.removeprefix(record.id) for key in record.keys]
+    return [name, *(f"{name}{KEY_MARK}{number + 2}" for number in range(record.new_keys))]
 
 
 def shown_trace(record: Transaction) -> str | None:

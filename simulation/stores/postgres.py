@@ -160,7 +160,8 @@ def due(row: Stored, wanted: sql.Wanted | sql.FirstOf, now: datetime) -> bool:
         return True
     unsent = lease is None and row.first_sent_at is None and row.last_sent_at is None
     unsent = unsent and not wanted.only_ask and not _others(row, wanted)
-    return row.deadline <= now - (timedelta() if unsent else wanted.late)
+    ends = row.deadline if row.desk_by is None else min(row.deadline, row.desk_by)
+    return ends <= now - (timedelta() if unsent else wanted.late)
 
 
 def _desk(row: Stored, wanted: sql.Wanted, now: datetime) -> tuple[str, str] | None:

@@ -21,14 +21,14 @@ from tests.conftest import AwsAccount
 from tests.console.world import ANA, BERTA, PORT, Client
 from tests.contract.conftest import make_table
 from tests.fakes import START, FakeClock, payment
-from workers.domain.causes import Cause
+from workers.domain.causes import Cause, because
 from workers.domain.desk import Limits, Role
 from workers.domain.numbers import is_card
 from workers.domain.outcomes import Confirmed, Outcome, Rejected, Retryable, Unknown
 from workers.domain.ports import Move, Store
 from workers.domain.redaction import masked
 from workers.domain.transaction import HistoryEntry, Status, Transaction, to_text
-from workers.domain.transitions import Answer, decide
+from workers.domain.transitions import Answer, SetAside, decide
 from workers.stores.common import arrived
 from workers.tracing import trace_id
 
@@ -429,6 +429,21 @@ def sent_and_in_review(confirm: Cli, id_: str = "odd") -> None:
     confirm.clock.advance(86_400)
 
 
+def unsure_and_in_review(confirm: Cli, id_: str = "gone") -> None:
+    """Possibly sent a day ago, and nobody knows more."""
+    add(confirm, id_)
+    settle(confirm, id_, Unknown("no answer"))
+    confirm.clock.advance(86_400)
+
+    async def work(store: Store) -> None:
+        [held], _ = await store.claim(token="t0ken", by="run-1/8", limit=1, ids=[id_])
+        aside = SetAside("run-1/8", because(Cause.WRITE_FAILED, status="x", error="y"))
+        await store.settle([Move(held, decide(held, aside, confirm.clock.now(), confirm.target.policy))])
+
+    confirm.at(work)
+    confirm.clock.advance(86_400)
+
+
 SEEN = ("--source", "gateway's console", "--reference", "case 7")
 ONE_CENT = ("--amount", "1", "--currency", "USD")
 
@@ -443,10 +458,10 @@ ONE_CENT = ("--amount", "1", "--currency", "USD")
             Status.CONFIRMED,
             {"moved_minor": 1000, "moved_currency": "USD", "amount_minor": 1250},
         ),
-        (("resolve", "odd", "--as", "refused", *SEEN), Status.REJECTED, {}),
-        (("cancel", "odd", *SEEN), Status.REJECTED, {}),
+        (("resolve", "gone", "--as", "refused", *SEEN), Status.REJECTED, {}),
+        (("cancel", "gone", *SEEN), Status.REJECTED, {}),
         (("cancel", "lost"), Status.REJECTED, {}),
-        (("new-key", "odd", *SEEN), Status.PENDING, {"keys": ["odd", "odd~2"]}),
+        (("new-key", "gone", *SEEN), Status.PENDING, {"keys": ["gone", "gone~2"]}),
     ],
     ids=lambda one: " ".join(one[:4]) if isinstance(one, tuple) else None,
 )
@@ -454,7 +469,7 @@ def test_each_way_out_is_asked_for_and_approved(
     confirm: Cli, order: tuple[str, ...], status: Status, kept: dict[str, Any]
 ) -> None:
     in_review(confirm)
-    sent_and_in_review(confirm)
+    (unsure_and_in_review if "gone" in order else sent_and_in_review)(confirm)
     asked = confirm(*order, "--why", "looked into it", "--json")
     assert asked.code == Exit.OK, asked.err
     request = json.loads(asked.out)["id"]

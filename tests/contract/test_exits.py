@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -25,7 +26,7 @@ from workers.domain.exits import (
 )
 from workers.domain.outcomes import NotFound, Outcome
 from workers.domain.ports import Move, Store
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import MOST_KEYS, Status, Transaction
 from workers.domain.transitions import SetAside, decide
 
 PEOPLE = ("ana", "ben (request 3f)", "looked into it")
@@ -121,8 +122,28 @@ def test_a_new_key_is_sent_once_and_both_are_asked_about(store: Store, clock: Fa
     work_until(store, gateway, clock, Status.CONFIRMED)
     assert gateway.effects == {"p-0~2": 1}
     keys = [key for verb, key in gateway.calls if verb == "ask"]
-    assert keys == ["p-0", "p-0~2"] * (len(keys) // 2)
-    assert keys
+    assert keys == [*find(store).keys] * (len(keys) // MOST_KEYS)
+    assert (keys[0], keys[MOST_KEYS]) == ("p-0", "p-0~2")
+    assert [key for verb, key in gateway.calls if verb == "confirm"] == ["p-0~2"]
+
+
+def test_an_effect_under_a_key_that_a_restore_has_forgotten_is_found(store: Store, clock: FakeClock) -> None:
+    on_desk(store, clock)
+    gateway = LedgerGateway(effects={"p-0~3": 1})  # by the record as it was
+    run(store.leave("p-0", NewKey(*PEOPLE, SEEN)))
+    work_until(store, gateway, clock, Status.CONFIRMED)
+    assert gateway.effects == {"p-0~3": 1}
+
+
+def test_what_a_desk_asks_about_comes_back_though_nobody_can_call(store: Store, clock: FakeClock) -> None:
+    """The deadline of the record is far ahead, that of the desk is not."""
+    record = on_desk(store, clock)
+    run(store.leave("p-0", AskNow(*PEOPLE)))
+    assert record.review_by is not None
+    clock.time = record.review_by + POLICY.patience - timedelta(seconds=1)
+    assert run(store.claim(token="t8", by="w1", limit=9, late=True)).held == []
+    clock.advance(2)
+    assert [one.id for one in run(store.claim(token="t9", by="w1", limit=9, late=True)).held] == ["p-0"]
 
 
 def test_a_late_effect_of_the_old_key_stops_the_new_one(store: Store, clock: FakeClock) -> None:

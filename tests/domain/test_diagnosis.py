@@ -13,10 +13,10 @@ from tests.fakes import START, payment
 from workers.domain.causes import TROUBLES, Cause, because
 from workers.domain.desk import EXITS, Order, Wants
 from workers.domain.diagnosis import COMMANDS, DESK, TABLE, Case, Heard, Who, command, diagnosed
-from workers.domain.exits import MOST_KEYS, Evidence, Refused
+from workers.domain.exits import Evidence, Refused
 from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Rejected, Retryable, Unknown
 from workers.domain.policy import Policy
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import MOST_KEYS, Status, Transaction
 from workers.domain.transitions import Answer, Claim, Event, SetAside, decide
 from workers.stores.common import arrived
 

@@ -14,7 +14,6 @@ from tests.fakes import START, payment
 from workers.domain.causes import Cause
 from workers.domain.desk import EXITS, Order, Wants, evidence_of
 from workers.domain.exits import (
-    MOST_KEYS,
     AcceptAmount,
     AskNow,
     Cancel,
@@ -29,8 +28,8 @@ from workers.domain.exits import (
 from workers.domain.outcomes import MIXED, MOST_MONEY, Confirmed, NotFound, Rejected, Unknown, together
 from workers.domain.policy import Policy
 from workers.domain.rules import broken_rule
-from workers.domain.transaction import Status, Transaction, id_of
-from workers.domain.transitions import decide, may_send
+from workers.domain.transaction import MOST_KEYS, Status, Transaction, id_of
+from workers.domain.transitions import decide, is_late, may_send
 
 POLICY = Policy()
 PEOPLE = ("ana", "ben (request 3f)", "looked into it")
@@ -126,6 +125,24 @@ def test_what_ends_without_an_effect_waits_until_none_may_come(kind: Any) -> Non
     assert "no amount" in refusal(on_desk(), kind(*PEOPLE, replace(SEEN, amount=1, currency="USD")))
 
 
+def test_what_the_gateway_says_of_money_is_not_decided_away() -> None:
+    """Another amount has moved: a list's evidence without one, or a refusal, would hide it."""
+    record = on_desk(gateway_reference="ref-1")
+    for event in (ResolveRefused(*PEOPLE, SEEN), Cancel(*PEOPLE, SEEN), NewKey(*PEOPLE, SEEN)):
+        assert "money moved" in refusal(record, event)
+    assert "which" in refusal(record, ResolveDone(*PEOPLE, SEEN))
+    other = replace(SEEN, amount=1, currency="USD")
+    assert left(record, AcceptAmount(*PEOPLE, other)).effect == (1, "USD")
+
+
+def test_what_a_desk_asks_about_is_late_by_its_deadline() -> None:
+    """Though its own lies far ahead: who can't call the gateway brings it back."""
+    asked = left(on_desk(deadline=START + timedelta(days=9)), AskNow(*PEOPLE))
+    assert asked.desk_by is not None
+    assert not is_late(asked, asked.desk_by + POLICY.patience - timedelta(milliseconds=1), POLICY)
+    assert is_late(asked, asked.desk_by + POLICY.patience, POLICY)
+
+
 def test_only_what_was_never_sent_is_cancelled_without_evidence() -> None:
     after = left(never_sent(), Cancel(*PEOPLE, None))
     assert (after.status, after.history[-1].cause) == (Status.REJECTED, Cause.CANCELLED)
@@ -142,7 +159,7 @@ def test_a_new_key_begins_a_new_window_and_the_old_ones_stay() -> None:
         assert (after.new_keys, after.first_sent_at, after.last_sent_at, after.attempt) == (number, START, START, 0)
         assert after.keys[0] == after.id
         assert after.keys[-1] == after.key == f"p-0~{number + 1}"
-        assert len(set(after.keys)) == number + 1
+        assert set(after.keys) == {after.id, *(f"p-0~{one}" for one in range(2, MOST_KEYS + 2))}, "whatever was lost"
         assert {id_of(key) for key in after.keys} == {after.id}
         record = on_desk(new_keys=number)
     assert f"{MOST_KEYS} new keys" in refusal(record, NewKey(*PEOPLE, SEEN))
@@ -179,6 +196,8 @@ def test_what_several_keys_are_answered_comes_to_one_outcome() -> None:
     assert together([nothing, refused]) == refused
     assert together([DONE, nothing]) == together([nothing, DONE]) == together([DONE, refused]) == DONE
     assert together([DONE, unsure]) == together([unsure, DONE]) == unsure  # there may be a second effect
+    assert together([DONE._replace(reference="")] * 2) == Confirmed(" and ", 120, "USD")  # that says nothing
+    assert together([DONE, DONE._replace(amount=40)]) == Confirmed("a and a", 100, "USD")
     assert together([DONE, DONE]) == DONE  # a gateway that knows both keys to be one payment
     assert together([DONE, OTHER]) == Confirmed("a and b", 100, "USD")
     assert together([DONE, OTHER._replace(currency="JPY")]) == Confirmed("a and b", 100, MIXED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workers.domain.causes import UNTRIED, Cause
-from workers.domain.outcomes import Confirmed, NotFound, NotTried, Unknown, admitted, together
+from workers.domain.outcomes import Confirmed, NotFound, NotTried, Outcome, Unknown, admitted, together
 from workers.domain.pause import Pause, Scope
 from workers.domain.policy import LOST_WITH, Policy
 from workers.domain.ports import Chance, Claims, Clock, Gateway, Move
@@ -150,7 +150,7 @@ class Confirmer:
         asked, sent_earlier = False, record.sent_earlier
         try:
             if sent_earlier:
-                heard = []
+                heard: list[Outcome] = []
                 for key in record.keys:
                     async with self.gateway.turn(self._until(record, stop_at)):
                         if trouble := self._no_call(record, self.clock.now(), stop_at):

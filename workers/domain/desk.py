@@ -375,12 +375,18 @@ def asked(
             f"the evidence of {order.kind} says the amount that moved and its currency; for several transactions it "
             "says none, for each has moved its own"
         )
+    texts = [order.why, *((order.evidence.source, order.evidence.reference) if order.evidence else ())]
+    for item in items:  # it is kept and shown as it is
+        if any(redact(text, found[item.id].account) != text for text in (*texts, " ".join(texts[1:]))):
+            raise Refused(f"{item.id}: why and evidence show what looks like its account or a card: say it otherwise")
     for item in items:  # better now than when it is approved
         decide(found[item.id], kind.event(order, maker, "who approves it"), now, policy)
     request = Request(id_, stack, order, tuple(items), maker, now, utc(now + limits.ends_after))
     if alone:
         return replace(request, needed=0, state=Stage.APPROVED)
-    return replace(request, needed=limits.approvals(request.sums))
+    moved = order.evidence
+    sums = [request.sums, *([{moved.currency: moved.amount}] if moved and moved.currency and moved.amount else [])]
+    return replace(request, needed=max(map(limits.approvals, sums)))
 
 
 def approved(request: Request, by: str, digest: str, now: datetime) -> Request:

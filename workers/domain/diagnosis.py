@@ -15,9 +15,8 @@ from enum import StrEnum
 from workers.domain.causes import KNOWS_NOTHING, LAST, OUT_OF_REACH, SENTENCES, TROUBLES, Cause
 from workers.domain.confirming import is_suspect
 from workers.domain.desk import EXITS
-from workers.domain.exits import MOST_KEYS
 from workers.domain.policy import LONGEST_LEASE, Policy
-from workers.domain.transaction import Status, Transaction
+from workers.domain.transaction import MOST_KEYS, Status, Transaction
 from workers.domain.transitions import is_late
 
 KEY_ENDS_SOON = timedelta(hours=2)

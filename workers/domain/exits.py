@@ -14,10 +14,7 @@ from typing import Any, NamedTuple
 from workers.domain.causes import Because, Cause, because
 from workers.domain.redaction import redact
 from workers.domain.text import MAX_APPROVAL, MAX_NAME, words
-from workers.domain.transaction import Status, Transaction, to_text
-
-MOST_KEYS = 5
-"""New keys of one transaction: each is one more question whenever it is asked about."""
+from workers.domain.transaction import MOST_KEYS, Status, Transaction, to_text
 
 
 class Refused(Exception):  # noqa: N818 - the word for it: the table refuses the event
@@ -169,6 +166,11 @@ def _nothing_moved(record: Transaction, now: datetime, rules: Rules, evidence: E
     """What was possibly sent a moment ago may still have its effect, whatever anybody has seen by now."""
     if evidence and (evidence.amount is not None or evidence.currency is not None):
         raise Refused("evidence that nothing moved has no amount and no currency; where money moved, it was done")
+    if record.gateway_reference is not None:
+        raise Refused(
+            f"{record.id}: the gateway says that money moved: resolve it with what moved; where that was sent back, it "
+            "was done, and refunded after that"
+        )
     if record.last_sent_at is not None and now < (settled := record.last_sent_at + rules.settles_within):
         raise Refused(
             f"{record.id} may have been sent at {to_text(record.last_sent_at)}, and its effect may show until "
@@ -199,6 +201,8 @@ def _ended(now: datetime, to: Status, said: Because, **changes: Any) -> Off:
 
 def _done(record: Transaction, now: datetime, evidence: Evidence, said: _Said) -> Off:
     moved = (evidence.amount, evidence.currency)
+    if evidence.amount is None and record.gateway_reference is not None:
+        raise Refused(f"{record.id}: the gateway says that another amount moved: the evidence has to say which")
     if moved not in ((record.amount, record.currency), (None, None)):
         raise Refused(
             f"{record.id} is of {record.amount} {record.currency}, and the evidence says {evidence.amount} "

@@ -114,7 +114,9 @@ def together(heard: Sequence[Outcome]) -> Outcome:
     two effects, and the sum of both, which is another amount than the one that was ordered.
     """
     unsure = next((one for one in heard if isinstance(one, Unknown | Retryable)), None)
-    done = list({one.reference: one for one in heard if isinstance(one, Confirmed)}.values())
+    done = [one for one in heard if isinstance(one, Confirmed)]
+    if all(one.reference and one == done[0] for one in done):
+        done = done[:1]  # a gateway that knows all keys to be one payment
     if unsure or not done:
         return unsure or heard[-1]
     if len(done) == 1:

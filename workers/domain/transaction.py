@@ -36,6 +36,10 @@ KEY_MARK = "~"
 escape it."""
 
 
+MOST_KEYS = 5
+"""New keys of one transaction: each is one more question whenever it is asked about."""
+
+
 def id_of(key: str) -> str:
     """The transaction that an idempotency key is of."""
     return key.partition(KEY_MARK)[0]
@@ -146,10 +150,15 @@ class Transaction(NamedTuple):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All that it may have been sent under: it is asked about under each of them."""
+        """All that it may have been sent under: it is asked about under each of them, the present one last.
+
+        Once a desk has given it one, that is all that it may ever get: a datastore that was set back knows of fewer
+        than there were.
+        """
         if not self.new_keys:
             return (self.id,)
-        return (self.id, *(f"{self.id}{KEY_MARK}{number + 2}" for number in range(self.new_keys)))
+        others = (number for number in range(MOST_KEYS, 0, -1) if number != self.new_keys)
+        return (self.id, *(f"{self.id}{KEY_MARK}{number + 1}" for number in others), self.key)
 
     @property
     def effect(self) -> tuple[int, str]:

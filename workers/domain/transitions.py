@@ -187,7 +187,8 @@ def is_late(record: Transaction, now: datetime, policy: Policy) -> bool:
     """
     if record.status is Status.PENDING and not record.sent_earlier and not _others_sent(record, policy):
         return now >= record.deadline
-    return now >= record.deadline + policy.patience
+    ends = record.deadline if record.desk_by is None else min(record.deadline, record.desk_by)
+    return now >= ends + policy.patience
 
 
 def may_send(record: Transaction, policy: Policy) -> bool:

@@ -40,7 +40,7 @@ WITH clock AS (
            OR t.lease_until > clock.now + interval '2 hours')  -- LONGEST_LEASE
       AND (:ids::text[] IS NULL OR t.id = ANY (:ids::text[]))
       AND (:late::interval IS NULL  -- else those alone that no call helps any more (transitions.is_late)
-           OR t.deadline <= clock.now - CASE
+           OR least(t.deadline, t.desk_by) <= clock.now - CASE
                WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
                 AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE
                    THEN interval '0' ELSE :late::interval END)

@@ -8,7 +8,7 @@ WHERE t.due_at IS NOT NULL
   AND (t.due_at, t.id) > (:after_due_at::timestamptz, :after_id::text)
   AND (:ids::text[] IS NULL OR t.id = ANY (:ids::text[]))
   AND (:late::interval IS NULL
-       OR t.deadline <= clock.now - CASE
+       OR least(t.deadline, t.desk_by) <= clock.now - CASE
            WHEN t.lease_until IS NULL AND t.first_sent_at IS NULL AND t.last_sent_at IS NULL AND NOT :only_ask::boolean
             AND (least(t.created_at, t.arrived_at) <= :others_until::timestamptz + :apart::interval) IS NOT TRUE
                THEN interval '0' ELSE :late::interval END)
