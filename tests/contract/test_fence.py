@@ -15,11 +15,12 @@ from tests.contract.test_dynamodb import Client, Make, plain
 from tests.contract.test_store import LEASE_OVER, answer, claim, done, find
 from tests.fakes import FakeClock, payment, payments, run
 from workers.database.connection import LOST
-from workers.domain.causes import Cause
+from workers.domain.causes import Cause, because
 from workers.domain.exits import Redrive, Refused
 from workers.domain.outcomes import Confirmed, NotTried, Retryable, Unknown
-from workers.domain.ports import Store
+from workers.domain.ports import Move, Store
 from workers.domain.transaction import Status, Transaction
+from workers.domain.transitions import SetAside, decide
 from workers.stores.dynamodb import DynamoDbStore
 from workers.stores.postgres import SESSION, PostgresStore
 
@@ -134,27 +135,41 @@ def _shows_first(monkeypatch: pytest.MonkeyPatch, store: Any, name: str, seen: A
 # --- DynamoDB
 
 
-def test_whose_write_it_was_is_read_where_reads_are_consistent(dynamodb: Make, clock: FakeClock) -> None:
-    """Others may show what stood before our own write: by that, what we hold would be another's."""
+def repeated_and_stale() -> Callable[..., Any]:
+    """Each write's answer is lost: the SDK sends it again, which meets the fence that it raised. And reads that need not
+    be consistent show what stood at the first look."""
     before: dict[str, Any] = {}
 
     def stale(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         if name == "batch_execute_statement":
-            call(**arguments)  # its answer is lost: the SDK sends it again, which meets the fence that it raised
+            call(**arguments)
         if name == "batch_get_item":
             [wanted] = arguments["RequestItems"].values()
             answer = call(**arguments)
-            if wanted["ConsistentRead"]:
-                return answer
             [(table, items)] = answer["Responses"].items()
             old = [before.setdefault(item["id"]["S"], item) for item in items]
-            return {**answer, "Responses": {table: old}}
+            return answer if wanted["ConsistentRead"] else {**answer, "Responses": {table: old}}
         return call(**arguments)
 
-    store = dynamodb(lambda client: Client(client, stale))
+    return stale
+
+
+def test_whose_write_it_was_is_read_where_reads_are_consistent(dynamodb: Make, clock: FakeClock) -> None:
+    """Others may show what stood before our own write: by that, what we hold would be another's."""
+    store = dynamodb(lambda client: Client(client, repeated_and_stale()))
     run(store.add([payment("p-0")]))
     [held] = claim(store)
     assert run(store.settle([answer(held, clock, done(held))])) == [True]
+
+
+def test_an_exit_whose_answer_was_lost_is_known_by_what_stands(dynamodb: Make, clock: FakeClock) -> None:
+    """Else two people would be told that somebody else was faster."""
+    store = dynamodb(lambda client: Client(client, repeated_and_stale()))
+    run(store.add([payment("p-0")]))
+    [held] = claim(store)
+    aside = decide(held, SetAside("w1", because(Cause.WRITE_FAILED, status="x", error="y")), clock.now(), POLICY)
+    run(store.settle([Move(held, aside)]))
+    assert run(store.leave("p-0", Redrive("ana", "ben", "mended"))).status is Status.PENDING
 
 
 def test_a_plan_reads_on_behind_its_first_page(dynamodb: Make, clock: FakeClock) -> None:
