@@ -136,8 +136,8 @@ def _shows_first(monkeypatch: pytest.MonkeyPatch, store: Any, name: str, seen: A
 
 
 def repeated_and_stale() -> Callable[..., Any]:
-    """Each write's answer is lost: the SDK sends it again, which meets the fence that it raised. And reads that need not
-    be consistent show what stood at the first look."""
+    """Each write's answer is lost: the SDK sends it again, which meets the fence that it raised. And reads that need
+    not be consistent show what stood at the first look."""
     before: dict[str, Any] = {}
 
     def stale(name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
