@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from local.emulator import REGION, Emulator
+from local.engine.cli import Finder
 from local.postgres import Postgres
 
 TESTS = Path(__file__).parent
@@ -156,6 +157,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield server.start()
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def pulumi_cli() -> Path:
+    """The Pulumi CLI: fetched or built, once for a user, before anything waits for what it does with a time limit."""
+    return Finder().find()
 
 
 @pytest.fixture(scope="module")

@@ -357,8 +357,12 @@ def test_operators_need(
     if arguments[0] == "import":
         arguments = ("import", str(serverless.folder / "rows.csv"))
     with serverless.without(OPERATORS, sid):
-        assert "AWS refused " in serverless.confirm(*arguments)
-    assert action in {check.action.partition(":")[2] for check in refused(OPERATORS)}
+        for _ in range(50):  # the first refusal ends it, often before the others were asked for
+            assert "AWS refused " in serverless.confirm(*arguments)
+            if action in {check.action.partition(":")[2] for check in refused(OPERATORS)}:
+                break
+        else:
+            raise AssertionError(f"{action} is asked for without {sid}")
 
 
 @pytest.mark.parametrize("id_", [f"{CANARY}20260105T090000Z", "#run-2"])

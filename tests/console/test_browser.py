@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from cli.console.gate import IDLE_SECONDS
 from tests.console.browser import Complaints, chromium, program, served
@@ -160,6 +160,19 @@ def test_a_filter_works_while_one_types(world: World, page: Page, tmp_path: Path
         expect(page.locator("#picked")).to_have_text("1 chosen")
         kept = page.evaluate("[...Object.keys(localStorage), ...Object.keys(sessionStorage)]")
         assert kept == ["htmx-current-path-for-history"], "no page stays in the browser"
+
+
+def test_what_is_typed_before_the_scripts_are_there_filters_too(world: World, page: Page, tmp_path: Path) -> None:
+    held: list[Route] = []
+    with served(world, tmp_path) as console:
+        console.come_in(page)
+        page.route("**/htmx*.js", lambda route: held.append(route))
+        page.goto(console.address("/?late="), wait_until="commit")
+        page.fill("#text", "order-00002")
+        for one in held:
+            one.continue_()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        assert held
 
 
 def test_ten_thousand_are_no_burden(page: Page, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from tests.conftest import RECORDINGS
 from tests.docs.markdown import ROOT, documents
 from tests.extending import beside
 
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
+
 MOST_CHANGED = 3
 SECONDS = 200
 

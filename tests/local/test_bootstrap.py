@@ -6,9 +6,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from local.processes import ROOT
 from local.stack import LocalAws
 from tests.docs.shown import shown
+
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
 
 FLAGS = ("YES", "SKIP_PREVIEW", "NON_INTERACTIVE")
 """What a page leaves to its reader."""

@@ -9,6 +9,8 @@ import pytest
 
 from local.stack import LEASES, LocalAws
 
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
+
 PROGRAM = """
 import pulumi
 from once import Once

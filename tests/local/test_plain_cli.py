@@ -35,6 +35,8 @@ from tests.docs.shown import parts, shown, typed
 from workers.domain.causes import Cause
 from workers.domain.transaction import Status, Transaction
 
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
+
 PURCHASES = tuple(islice(cdnow.purchases(), 300))
 BATCH = 25
 SPEED = 30.0  # a minute of the Scheduler lasts 2 s, and an alarm's 5 minutes last 10 s

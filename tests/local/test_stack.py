@@ -23,6 +23,8 @@ from local.errors import LocalError
 from local.processes import ROOT, command_of
 from local.stack import LocalAws, copy_config, merge
 
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
+
 PROGRAM = """
 import os
 import pulumi

@@ -33,6 +33,8 @@ from tests.local.leaks import known_to_pulumi, leaks, left_by, secret_values
 from tests.telemetry.secrets import planted
 from workers.domain.transaction import Status
 
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
+
 SECRETS = list(planted(20_261_125))[::2]
 PURCHASES = tuple(
     replace(purchase, account=secret.text)

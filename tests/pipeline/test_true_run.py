@@ -13,6 +13,8 @@ from delivery.pipeline import build, shell
 from delivery.pipeline.__main__ import main
 from local.stack import LocalAws
 
+pytestmark = pytest.mark.usefixtures("pulumi_cli")
+
 PROGRAM = """
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, ResourceProvider

@@ -24,4 +24,9 @@ document.addEventListener("change", (event) => {
   tell();
 });
 document.addEventListener("htmx:afterSettle", tell);
-document.addEventListener("DOMContentLoaded", tell);
+document.addEventListener("DOMContentLoaded", () => {
+  tell();
+  // what was typed before htmx listened, on a slow machine
+  const text = document.getElementById("text");
+  if (text && text.value !== text.defaultValue) text.dispatchEvent(new Event("change", { bubbles: true }));
+});
