@@ -16,7 +16,7 @@ COSMIC_RAY := .venv-mutants/bin/cosmic-ray
 # Python 3.11 or newer; the first that is there
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo test simulate explore variants mutants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs screens lock clean
+.PHONY: help demo test stories simulate explore variants mutants corpus chaos soak differential drill evidence check format preview up destroy shell pipeline bench cost diagrams docs screens lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -48,8 +48,12 @@ $(COSMIC_RAY): tests/mutants/cosmic-ray.lock
 demo: $(READY) ## both alternatives on the local AWS: 6,919 real transactions each, faults, a verdict (ALTERNATIVE=one)
 	@$(PY) -m demo $(if $(ALTERNATIVE),--alternative $(ALTERNATIVE))
 
-test: $(READY) ## run all tests (no AWS account, no Docker)
-	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: WHICH = not deployed
+test: $(READY) ## run the tests (no AWS account, no Docker)
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "$(WHICH)" $(ARGS)
+
+stories: $(READY) ## the tests that deploy whole stacks by the pulumi command, as the pages of docs/ say
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m deployed $(ARGS)
 
 simulate: $(READY) ## play SEEDS lives of the product under faults, and judge each; `SEED=n` shows one
 	@$(PY) -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --keep simulation) $(ARGS)

@@ -77,8 +77,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--replays", type=int, default=4, help="seeds that are played on the real datastores, too")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those of SLOWEST first."""
+    """Those of SLOWEST first; what wants the Pulumi CLI is `deployed`."""
+    for item in items:
+        if "pulumi_cli" in getattr(item, "fixturenames", ()):
+            item.add_marker("deployed")
     rank = {TESTS / name: place for place, name in enumerate(SLOWEST)}
     if missing := [str(path) for path in rank if not path.exists()]:
         raise pytest.UsageError(f"SLOWEST of tests/conftest.py names {', '.join(missing)}: no such file any more")

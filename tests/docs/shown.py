@@ -96,6 +96,7 @@ UNPLAYED = {
     'confirm resume --why "the bank is back"': _STOPPED,
     "make test": _CI,
     'make test ARGS="tests/domain -x"': _CI,
+    "make stories": _CI,
     "make check": _CI,
     "make .venv/.installed": Unplayed("`make test` begins with it"),
     ". .venv/bin/activate": Unplayed("is Python's own; the tests run with its folder on PATH"),

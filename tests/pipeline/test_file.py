@@ -204,7 +204,7 @@ def test_whoever_starts_a_run_has_no_text_of_his_own_in_it(file: Path) -> None:
 def test_a_choice_of_tests_is_nobodys() -> None:
     for run in RUNS:
         (tests,) = (step for _, _, step in pipeline(run).steps() if step.name == "tests")
-        assert re.fullmatch(r'make test ARGS="--junitxml=\S+ --cov \S+ --cov-report="', tests.script)
+        assert re.fullmatch(r'make test WHICH= ARGS="--junitxml=\S+ --cov \S+ --cov-report="', tests.script)
     here = Here("serverless", "", Path(), CONNECTIONS, "tests/domain")
     assert 'ARGS="tests/domain --junitxml' in here.script(tests), "on this machine there is one"
 

@@ -52,7 +52,12 @@ def wait(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def all_final(store: PostgresStore, count: int) -> Callable[[], bool]:
-    return lambda: statuses(store)["CONFIRMED"] + statuses(store)["REJECTED"] == count
+    def ended() -> bool:
+        now = statuses(store)
+        assert not now["REVIEW"], f"{now['REVIEW']} are on a desk, and the rest waits for them: {now}"
+        return now["CONFIRMED"] + now["REJECTED"] == count
+
+    return ended
 
 
 def once_each(gateway: Gateway, store: PostgresStore) -> None:
