@@ -346,6 +346,7 @@ def test_each_suspect_is_called_while_a_call_can_still_end_in_time(seconds: floa
         world.store.records[id_] = record._replace(lost=LOST_WITH)
     world.run(stop_after=seconds)
     assert len(world.gateway.calls) == called
+    assert world.tokens == max(called, 1), "nor is it claimed, once the first batch was"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from typing import Any
 
@@ -76,6 +76,7 @@ def test_what_is_asked_about_keeps_its_deadline_and_is_never_sent() -> None:
     assert (after.status, after.next_attempt_at, after.desk_by) == (Status.PENDING, START, record.review_by)
     assert (after.deadline, after.attempt) == (record.deadline, record.attempt)
     assert (after.tries, after.asked, after.lost, after.away_since) == (0, 0, 0, None)
+    assert (after.first_sent_at, after.last_sent_at) == (SENT, SENT)
     assert not may_send(after, POLICY)
     assert may_send(after._replace(desk_by=None), POLICY)
 
@@ -85,7 +86,8 @@ def test_a_redrive_asks_about_what_was_never_sent_too() -> None:
     assert (after.first_sent_at, after.last_sent_at) == (START, START)
     assert after.sent_earlier
     sent = left(on_desk(), Redrive(*PEOPLE))
-    assert (sent.first_sent_at, sent.last_sent_at, sent.attempt) == (SENT, SENT, 0)
+    assert (sent.first_sent_at, sent.last_sent_at) == (SENT, SENT)
+    assert (sent.attempt, sent.tries, sent.asked, sent.lost, sent.away_since) == (0, 0, 0, 0, None)
 
 
 def test_done_has_the_amount_that_was_ordered() -> None:
@@ -122,7 +124,8 @@ def test_what_ends_without_an_effect_waits_until_none_may_come(kind: Any) -> Non
     assert left(on_desk(last_sent_at=START - SETTLED), event).status is Status.REJECTED
     assert "decide it then" in refusal(on_desk(last_sent_at=START - SETTLED + timedelta(milliseconds=1)), event)
     assert "shadow mode" in refusal(on_desk(), event, replace(POLICY, only_ask=True))
-    assert "no amount" in refusal(on_desk(), kind(*PEOPLE, replace(SEEN, amount=1, currency="USD")))
+    for money in ({"amount": 1, "currency": "USD"}, {"amount": 1}, {"currency": "USD"}):
+        assert "no amount" in refusal(on_desk(), kind(*PEOPLE, replace(SEEN, **money)))
 
 
 def test_what_the_gateway_says_of_money_is_not_decided_away() -> None:
@@ -161,6 +164,7 @@ def test_a_new_key_begins_a_new_window_and_the_old_ones_stay() -> None:
         assert after.keys[-1] == after.key == f"p-0~{number + 1}"
         assert set(after.keys) == {after.id, *(f"p-0~{one}" for one in range(2, MOST_KEYS + 2))}, "whatever was lost"
         assert {id_of(key) for key in after.keys} == {after.id}
+        assert f"key number {number + 1}," in after.history[-1].why
         record = on_desk(new_keys=number)
     assert f"{MOST_KEYS} new keys" in refusal(record, NewKey(*PEOPLE, SEEN))
     assert "decide it then" in refusal(on_desk(last_sent_at=START), NewKey(*PEOPLE, SEEN))
@@ -180,6 +184,13 @@ def test_nothing_leaves_a_desk_on_which_it_does_not_lie(kind: str, status: Statu
     assert f"is {status}" in refusal(record, EXITS[kind].event(order, "ana", "ben"))
 
 
+def test_evidence_reads_as_it_was_given_and_stays_so() -> None:
+    assert str(SEEN) == "gateway's console case 7"
+    assert str(replace(SEEN, amount=1250, currency="USD")) == "gateway's console case 7 says 1250 USD"
+    with pytest.raises(FrozenInstanceError):
+        SEEN.amount = 1  # type: ignore[misc]
+
+
 def test_two_people_are_named_and_say_why() -> None:
     assert "two people" in refusal(on_desk(), Redrive("Ana", "ANA", "w"))
     assert "names who asks" in refusal(on_desk(), AskNow("ana", " ", "w"))
@@ -193,7 +204,7 @@ def test_what_several_keys_are_answered_comes_to_one_outcome() -> None:
     unsure, refused, nothing = Unknown("no answer"), Rejected("no funds"), NotFound()
     assert together([nothing, nothing]) == nothing
     assert together([refused, nothing]) == nothing  # the old key: the new one may be sent
-    assert together([nothing, refused]) == refused
+    assert together([nothing, refused]) == together([nothing, nothing, refused]) == refused
     assert together([DONE, nothing]) == together([nothing, DONE]) == together([DONE, refused]) == DONE
     assert together([DONE, unsure]) == together([unsure, DONE]) == unsure  # there may be a second effect
     assert together([DONE._replace(reference="")] * 2) == Confirmed(" and ", 120, "USD")  # that says nothing

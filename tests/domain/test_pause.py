@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -86,6 +88,22 @@ def test_while_sending_is_paused_asking_goes_on() -> None:
     assert world.gateway.effects == {"p-0": 1}
 
 
+def test_what_is_late_and_may_have_been_sent_waits_where_a_pause_begins_beside_it() -> None:
+    world = World(LedgerGateway(times_out_after_effect))
+    world.run()
+    before = world.store.records["p-0"]
+    world.clock.advance((before.deadline + POLICY.patience - START).total_seconds())
+    heard = iter([None])
+    worker = Confirmer(
+        world.store, world.gateway, world.clock, Even(), world.token, POLICY, "w", pause=lambda: next(heard, ALL.pause)
+    )
+    assert asyncio.run(worker.confirm_batch(100)).tally == Tally(claimed=1, not_tried=1)
+    after = world.store.records["p-0"]
+    assert (after.status, after.tries) == (Status.PENDING, before.tries + 1)
+    assert after.next_attempt_at is not None
+    assert after.next_attempt_at > world.clock.now()
+
+
 def test_it_may_be_widened_and_not_narrowed() -> None:
     assert paused(Standing(), "all", "ana", "the bank is down", START) == ALL
     assert paused(SENDING, "all", "ben", "worse", START).version == 2
@@ -99,9 +117,22 @@ def test_it_may_be_widened_and_not_narrowed() -> None:
     assert resumed(Standing(2), "back") == (Standing(2), "back")
 
 
+def test_a_pause_that_is_none_is_told_in_few_words() -> None:
+    with pytest.raises(Refused) as refused:
+        paused(Standing(), "x" * 99, "ana", "w", START)
+    assert str(refused.value) == f"a pause is of all or sending, found '{'x' * 20}'"
+
+
+@pytest.mark.parametrize(("one", "field"), [(ALL, "version"), (UNREADABLE, "scope")])
+def test_it_cannot_be_changed(one: Any, field: str) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(one, field, None)
+
+
 def test_what_cannot_be_read_stops_everything() -> None:
     for standing in (ALL, SENDING, Standing(3)):
         assert from_json(to_json(standing), standing.version) == standing
+    assert Pause(Scope.ALL, "?", "the note of a pause can't be read", datetime(1970, 1, 1, tzinfo=UTC)) == UNREADABLE
     for text in ("", "{}", "[]", '{"scope": "much"}'):
         assert from_json(text, 4) == Standing(4, UNREADABLE)
 

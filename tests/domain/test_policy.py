@@ -49,6 +49,20 @@ def test_a_policy_cannot_be_changed() -> None:
         POLICY.max_attempts = 9  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("tries", "doublings"), [(0, 0), (1, 0), (2, 1), (3, 2), (32, 31), (33, 32), (34, 32), (10**9, 32)]
+)
+def test_a_retry_waits_twice_as_long_each_time_and_within_what_a_number_holds(tries: int, doublings: int) -> None:
+    step = timedelta(microseconds=10)
+    policy = Policy(retry_base=step, retry_cap=timedelta(days=9_999))
+    assert policy.backoff(tries, 1.0) == step * 2**doublings
+    assert policy.backoff(tries, 0.0) == step * 2**doublings * 0.1
+
+
+def test_questions_are_hopeless_after_twice_the_attempts() -> None:
+    assert Policy(max_attempts=3).most_claims == 6
+
+
 LONGEST_WAIT = timedelta(minutes=15) + timedelta(seconds=60) + timedelta(seconds=2)
 """The longest wait between attempts, the grace period, and how far clocks may differ."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import START, payment
+from workers.domain.outcomes import MOST_MONEY
 from workers.domain.rules import broken_rule
 from workers.domain.transaction import Status
 from workers.stores.common import arrived
@@ -55,3 +56,25 @@ def test_a_record_has_all_that_its_state_needs_and_nothing_that_it_forbids(statu
     nothing: dict[str, Any] = dict.fromkeys(NEEDS[status])
     for field, value in [*nothing.items(), *FORBIDS.get(status, {}).items()]:
         assert "status" in (broken_rule(whole._replace(**{field: value})) or ""), field
+
+
+@pytest.mark.parametrize(
+    ("moved", "currency", "fits"),
+    [
+        (None, None, True),
+        (1, "JPY", True),
+        (MOST_MONEY - 1, "JPY", True),
+        (MOST_MONEY, "JPY", False),
+        (0, "JPY", False),
+        (1, None, False),
+        (None, "JPY", False),
+        (1, "yen", False),
+    ],
+)
+def test_what_moved_instead_is_money_whole_or_is_not_there(moved: int | None, currency: str | None, fits: bool) -> None:
+    record = payment("p")._replace(status=Status.CONFIRMED, settled_at=START, moved=moved, moved_currency=currency)
+    assert (broken_rule(record) is None) is fits
+    whole = moved is not None and currency is not None
+    assert record.effect == ((moved, currency) if whole else (record.amount, record.currency))
+    open_ = record._replace(status=Status.PENDING, settled_at=None, next_attempt_at=START)
+    assert (broken_rule(open_) is None) is (moved is None and currency is None), "only what is done has moved"

@@ -214,6 +214,13 @@ def test_codes_of_four_digits_in_all_stay_and_those_of_five_do_not(said: str, ke
     assert read("confirm", answer, payment()).outcome == Rejected(kept)
 
 
+def test_a_key_that_begins_with_another_goes_whole() -> None:
+    document = {"id": "p-1", "status": "rejected", "reason": "no such key: live_abcdefgh_ijklmnop"}
+    answer = Response(422, {"content-type": "application/json"}, json.dumps(document).encode())
+    called = read("confirm", answer, payment(), ["live_abcdefgh", "live_abcdefgh_ijklmnop"])
+    assert called.outcome == Rejected("no such key: [secret]")
+
+
 @pytest.mark.parametrize(
     ("asked", "heeded"),
     [("", 1.0), ("0", 0.1), ("1", 1.0), ("60", 60.0), ("61", 60.0), ("9" * 8, 60.0), ("9" * 9, 1.0), ("1.5", 1.0)],

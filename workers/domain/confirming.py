@@ -158,7 +158,7 @@ class Confirmer:
                             return Answer(short, self.by, asked=True) if heard else Answer(trouble, self.by)
                         asked = True
                         heard.append(admitted(await self.gateway.ask(record, key)))
-                outcome = heard[0] if len(heard) == 1 else together(heard)
+                outcome = together(heard)
                 if not isinstance(outcome, NotFound) or not may_resend(record, self.clock.now(), self.policy):
                     return Answer(outcome, self.by, asked=True)
                 asked = False

@@ -115,17 +115,16 @@ def together(heard: Sequence[Outcome]) -> Outcome:
     """
     unsure = next((one for one in heard if isinstance(one, Unknown | Retryable)), None)
     done = [one for one in heard if isinstance(one, Confirmed)]
-    if all(one.reference and one == done[0] for one in done):
-        done = done[:1]  # a gateway that knows all keys to be one payment
     if unsure or not done:
         return unsure or heard[-1]
-    if len(done) == 1:
-        return done[0]
+    one, *others = set(done)
+    if not others and one.reference:
+        return one  # a gateway that knows all keys to be one payment
     currencies = {one.currency for one in done}
     return Confirmed(
         text.reference(" and ".join(one.reference for one in done)),
         sum(one.amount for one in done),
-        done[0].currency if len(currencies) == 1 else MIXED,
+        currencies.pop() if len(currencies) == 1 else MIXED,
     )
 
 

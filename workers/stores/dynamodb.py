@@ -656,10 +656,7 @@ class _Walk:
     async def take(self, count: int) -> list[Key]:
         """The next `count`, or all that are left."""
         if self._heap is None:
-            if len(self._shards) == 1:
-                pages = [await self._page(0, self._size)]
-            else:
-                pages = await asyncio.gather(*(self._page(n, self._size) for n in range(len(self._shards))))
+            pages = await asyncio.gather(*(self._page(n, self._size) for n in range(len(self._shards))))
             self._read, self._after = [deque(keys) for keys, _ in pages], [after for _, after in pages]
             self._next = [max(PAGE, self._size - len(keys)) for keys in self._read]  # of what 1 MB did not hold
             self._heap = [(*keys.popleft(), n) for n, keys in enumerate(self._read) if keys]
