@@ -146,6 +146,16 @@ def test_what_a_desk_asks_about_comes_back_though_nobody_can_call(store: Store, 
     assert [one.id for one in run(store.claim(token="t9", by="w1", limit=9, late=True)).held] == ["p-0"]
 
 
+def test_a_question_that_workers_are_lost_with_is_back_by_its_deadline(store: Store, clock: FakeClock) -> None:
+    record = on_desk(store, clock)
+    run(store.leave("p-0", AskNow(*PEOPLE)))
+    for number in range(POLICY.most_lost + 1):
+        ended = run(store.claim(token=f"t{number}", by="w1", limit=9)).to_review
+        clock.advance(LEASE_OVER)
+    assert [one.review_by for one in ended] == [record.review_by]
+    assert (find(store).cause, find(store).review_by) == (Cause.WORKERS_LOST, record.review_by)
+
+
 def test_a_late_effect_of_the_old_key_stops_the_new_one(store: Store, clock: FakeClock) -> None:
     on_desk(store, clock)
     gateway = LedgerGateway(effects={"p-0": 1})

@@ -61,6 +61,8 @@ PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "workers/domain/transaction.py": ("*",),
         "workers/domain/history.py": ("*",),
         "workers/domain/rules.py": ("*",),
+        "workers/domain/exits.py": ("*",),
+        "workers/domain/pause.py": ("*",),
         "workers/gateway/silence.py": ("*",),
     },
     "classify": {
@@ -81,12 +83,12 @@ PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "settle": {
         "workers/stores/dynamodb.py": (
             "DynamoDbStore.settle", "DynamoDbStore.extend", "DynamoDbStore._write", "DynamoDbStore._won",
-            "DynamoDbStore._set_aside", "DynamoDbStore.redrive", "DynamoDbStore._execute*", "DynamoDbStore._codes",
+            "DynamoDbStore._set_aside", "DynamoDbStore.leave", "DynamoDbStore._execute*", "DynamoDbStore._codes",
             "to_item", "_value", "_line", "_update", "_is_ours", "_is_text",
         ),
         "workers/stores/postgres.py": (
             "PostgresStore.settle", "PostgresStore._settle", "PostgresStore._set_aside_held", "PostgresStore.extend",
-            "PostgresStore.redrive", "PostgresStore.held", "PostgresStore._written", "_document",
+            "PostgresStore.leave", "PostgresStore.held", "PostgresStore._written", "_document",
         ),
     },
 }  # fmt: skip
@@ -100,12 +102,15 @@ TESTS = (
     "tests/domain/test_history.py",
     "tests/domain/test_policy.py",
     "tests/domain/test_rules.py",
+    "tests/domain/test_exits.py",
+    "tests/domain/test_pause.py",
     "tests/gateway/test_evidence.py",
     "tests/gateway/test_payments.py",
     "tests/gateway/test_silence.py",
     "tests/contract/test_store.py",
     "tests/contract/test_evidence.py",
     "tests/contract/test_rules.py",
+    "tests/contract/test_exits.py",
     "tests/contract/test_shadow.py",
     "tests/contract/test_canary.py",
     "tests/contract/test_dynamodb.py",
