@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from workers.domain.confirming import Tally
+from workers.domain.pause import Pause
 from workers.domain.ports import Calls, ReviewBacklog
 from workers.domain.transaction import Transaction
 from workers.telemetry import Metrics, Telemetry
@@ -58,6 +59,13 @@ def of_desk(desk: ReviewBacklog, now: datetime, review_within: timedelta) -> Met
         "InReview": (desk.count, "Count"),
         "OldestReviewAge": (max(round((now - since).total_seconds(), 3), 0), "Seconds"),
     }
+
+
+def of_pause(pause: Pause | None, now: datetime) -> Metrics:
+    """For how long people have stopped the workers; nothing while they have not."""
+    return (
+        {} if pause is None else {"PausedSeconds": (max(round((now - pause.since).total_seconds(), 3), 0), "Seconds")}
+    )
 
 
 def of_finals(times: Sequence[float], most: int = MOST) -> Metrics:

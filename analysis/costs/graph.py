@@ -89,7 +89,7 @@ SCALED_BY = frozenset({"OldestPendingAge"})
 """Except these, where an autoscaling reads them: zeros too, so that it ends at once."""
 WITH_TROUBLE = frozenset(
     {
-        *("BatchesFailed", "BreakerOpen", "DatabaseLosses", "LostFences", "NotTried"),
+        *("BatchesFailed", "BreakerOpen", "DatabaseLosses", "LostFences", "NotTried", "PausedSeconds"),
         *("Review", "InReview", "OldestReviewAge", "MoneyAtRisk"),
     }
 )

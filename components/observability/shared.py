@@ -29,6 +29,7 @@ PROMISE = (
     Graph("A call to the gateway"),
     Graph("Gateway errors, by kind"),
     Graph("Circuit breaker open"),
+    Graph("Paused by hand"),
 )
 """The first rows of every dashboard: is the promise kept, what waits for a person, how is the gateway."""
 BILL = Graph("The account's bill this month, estimated", period=360 * MINUTE, region="us-east-1")
@@ -95,6 +96,18 @@ def promise(settings: Settings) -> tuple[Signal, ...]:
         ),
         Signal(
             Search(the("MoneyAtRisk", "Maximum", "None"), "Currency"), "Money that waits, in minor units, by currency"
+        ),
+        Signal(
+            the("PausedSeconds", "Maximum", "Seconds"),
+            "Paused by hand",
+            Alarm(
+                "paused",
+                settings.alarms.pause_minutes * MINUTE,
+                5 * MINUTE,
+                f"People have paused the workers for longer than {settings.alarms.pause_minutes} minutes, and deadlines go "
+                "on: confirm status says who, why and since when.",
+                "paused",
+            ),
         ),
         *(Signal(the(name), "Outcomes") for name in ("Confirmed", "Rejected", "Retried", "Review")),
         Signal(the("NotTried"), "Trouble"),

@@ -187,4 +187,6 @@ KEYS: tuple[Key, ...] = (
         "3 to 36,500 days, or 0 for never", integer(3, 36_500, special=(0,))),
     Key("oldestPendingAlarmSeconds", "integer", 900, "Age of the oldest due transaction that raises an alarm.",
         "60 to 604,800 seconds", integer(60, 604_800)),
+    Key("pauseRemindsAfterMinutes", "integer", 60, "How long a pause by hand lasts until an alarm reminds of it.",
+        "5 to 10,080 minutes", integer(5, 10_080)),
 )  # fmt: skip

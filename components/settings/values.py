@@ -98,6 +98,8 @@ class Restore:
 class AlarmSettings:
     email: str | None
     oldest_pending_seconds: int
+    pause_minutes: int
+    """How long a pause by hand lasts until somebody is reminded of it."""
     monthly_budget: int
     """US dollars; 0 for none."""
 
@@ -215,6 +217,7 @@ def build(stack: str, values: Values, alternatives_lease: int) -> Settings:
         alarms=AlarmSettings(
             email=text("alarmEmail") or None,
             oldest_pending_seconds=number("oldestPendingAlarmSeconds"),
+            pause_minutes=number("pauseRemindsAfterMinutes"),
             monthly_budget=number("monthlyBudget"),
         ),
         fault_experiments=FaultExperiments(text("faultExperiments")),

@@ -69,9 +69,6 @@ _CHAOS = Unplayed(
     ),
 )
 
-_STOPPED = Unplayed(
-    "stops what all the others play", ("tests/cli/test_commands.py::test_one_pauses_and_a_checker_resumes",)
-)
 _WAY_OUT = Unplayed(
     "wants what lies on a desk", ("tests/cli/test_commands.py::test_each_way_out_is_asked_for_and_approved",)
 )
@@ -92,8 +89,6 @@ UNPLAYED = {
     'confirm cancel TRANSACTION --why "the order was withdrawn"': _WAY_OUT,
     'confirm new-key TRANSACTION --source "gateway\'s console" --reference CASE-77 '
     '--why "no trace of it there"': _WAY_OUT,
-    'confirm pause --sending --why "the bank is down"': _STOPPED,
-    'confirm resume --why "the bank is back"': _STOPPED,
     "make test": _CI,
     'make test ARGS="tests/domain -x"': _CI,
     "make stories": _CI,

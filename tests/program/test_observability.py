@@ -277,6 +277,7 @@ COMMON = {
     "slow-to-final": ("ConfirmTransactions TimeToFinal", "p90 >= 900", "1 x 15 min"),
     "in-review": ("ConfirmTransactions InReview", "Maximum >= 1", "1 x 5 min"),
     "review-overdue": ("ConfirmTransactions OldestReviewAge", "Maximum >= 86400", "1 x 5 min"),
+    "paused": ("ConfirmTransactions PausedSeconds", "Maximum >= 3600", "1 x 5 min"),
     "lost-fences": ("ConfirmTransactions LostFences", "Sum >= 100", "1 x 15 min"),
     "gateway-slow": ("ConfirmTransactions GatewayMs", "p90 >= 8000", "3 x 5 min"),
     "gateway-errors": ("ConfirmTransactions GatewayErrors", "Sum >= 50", "3 x 5 min"),

@@ -142,6 +142,8 @@ WRONG: list[tuple[str, object]] = [
     ("deskTwoApprovalsFrom", '["usd:1"]'),
     ("deskTwoApprovalsFrom", '["USD:1", "USD:2"]'),
     ("deskTwoApprovalsFrom", '["USD:-1"]'),
+    ("pauseRemindsAfterMinutes", 4),
+    ("pauseRemindsAfterMinutes", 10_081),
     ("deskRequestsEndAfterHours", 0),
     ("deskRequestsEndAfterHours", 169),
     ("clockSkewSeconds", 61),

@@ -675,6 +675,20 @@ def test_a_batch_calls_nobody_while_everything_is_paused_and_what_is_late_goes_t
     assert gateway.effects == {"p-000": 1, "p-001": 1}
 
 
+def test_how_long_people_have_paused_it_is_told(
+    gateway: LedgerGateway, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop(Scope.SENDING)
+    clock.advance(90)
+    capsys.readouterr()
+    plan()
+    stop(None)
+    plan()
+    before, after = emitted(capsys)
+    assert before["PausedSeconds"] == 90
+    assert "PausedSeconds" not in after
+
+
 def test_a_batch_without_time_left_tries_nothing(gateway: LedgerGateway) -> None:
     add(5)
     [batch] = batches(plan())

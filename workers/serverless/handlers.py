@@ -27,6 +27,7 @@ from workers.clock import SystemClock
 from workers.collector import Collector
 from workers.config import LambdaConfig, read_lambda
 from workers.domain.confirming import Confirmer, Tally
+from workers.domain.pause import Pause
 from workers.domain.policy import Policy
 from workers.domain.transaction import from_text, to_text
 from workers.gateway.api_key import ApiKey, KeyUnreadable
@@ -202,7 +203,7 @@ def confirm(event: dict[str, Any], context: Any) -> dict[str, int]:
         _closed().silence.failed()
     began, whole = time_ns(), _run(event)
     watch, policy = _watch(run, whole), _policy(event)
-    pause = app().loop.run_until_complete(DynamoDbDesk(app().store).standing()).pause
+    pause = _paused()
     worker = Confirmer(
         WatchedStore(replace(app().store, policy=policy), watch),
         WatchedGateway(through, watch),
@@ -377,6 +378,7 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
             "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
             **({"OldestPendingAge": (round(age, 3), "Seconds")} if due.ids else {}),
             **measures.of_desk(desk, now, config.policy.review_within),
+            **measures.of_pause(_paused(), now),
             **canary,
         },
         now,
@@ -385,6 +387,10 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     )
     measures.by_currency(telemetry, desk, now)
     return due
+
+
+def _paused() -> Pause | None:
+    return app().loop.run_until_complete(DynamoDbDesk(app().store).standing()).pause
 
 
 def _room(most: int) -> int:

@@ -310,6 +310,7 @@ class Service:
                 "Backlog": (backlog.due, "Count"),
                 "OldestPendingAge": (round(age, 3), "Seconds"),  # zeros too: scaling ends on them
                 **measures.of_desk(desk, now, self.config.policy.review_within),
+                **measures.of_pause(self.pause, now),
                 **measures.of_tally(totals.tally),
                 **measures.happened(
                     {
