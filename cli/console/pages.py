@@ -19,11 +19,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from cli import language, lookup, views
 from cli.books import formats
@@ -45,6 +47,7 @@ from workers.domain.causes import Cause
 from workers.domain.desk import EXITS, MOST_IDS, Order, Role, Stage
 from workers.domain.exits import Refused
 from workers.domain.finding import DESK, Found, Where
+from workers.domain.pause import Pause, Scope
 from workers.domain.redaction import masked
 from workers.domain.transaction import HistoryEntry, Transaction, to_text
 
@@ -96,6 +99,13 @@ class Console:
                 self._queue = Queue.of(waiting, at)
             return self._queue
 
+    async def paused(self) -> Pause | None:
+        """What people have stopped; nothing where nobody can say."""
+        try:
+            return (await self.desk.requests.standing()).pause
+        except Exception:
+            return None  # the page itself tells what can't be reached
+
     def forget(self) -> None:
         """Something was ordered: look anew."""
         self._queue = None
@@ -113,6 +123,8 @@ def application(console: Console) -> Starlette:
         Route("/requests/{id}", pages.request),
         Route("/requests/{id}/{action}", pages.decide, methods=["POST"]),
         Route("/status", pages.status),
+        Route("/pause", pages.stop, methods=["POST"]),
+        Route("/resume", pages.go_on, methods=["POST"]),
         Route("/reconcile", pages.reconcile, methods=["GET"]),
         Route("/reconcile", pages.reconciled, methods=["POST"]),
         Route("/language", pages.choose, methods=["POST"]),
@@ -120,7 +132,7 @@ def application(console: Console) -> Starlette:
     return Starlette(
         routes=[
             Mount("/static", StaticFiles(directory=HERE / "static")),
-            Mount("/{base}", routes=routes),
+            Mount("/{base}", routes=routes, middleware=[Middleware(_knowing, console=console)]),
         ],
         exception_handlers={
             Trouble: pages.trouble,
@@ -131,10 +143,20 @@ def application(console: Console) -> Starlette:
     )
 
 
+def _knowing(app: ASGIApp, console: Console) -> ASGIApp:
+    """Each page says whether people have paused the workers."""
+
+    async def page(scope: ASGIScope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["paused"] = await console.paused()
+        await app(scope, receive, send)
+
+    return page
+
+
 def doorstep(console: Console) -> Doorstep:
     """The page for who is not in."""
 
-    def page(scope: Scope, gate: Gate, says: str) -> Response:
+    def page(scope: ASGIScope, gate: Gate, says: str) -> Response:
         status = {"code": 200, "in": 200, "wrong": 403, "used": 401, "over": 401}[says]
         inside = f"{gate.base}/" if says == "in" else None
         spoken = _spoken(Request(scope), console)
@@ -241,9 +263,20 @@ class Pages:
         )
 
     async def status(self, request: Request) -> Response:
+        return await self._status(request)
+
+    async def _status(self, request: Request, trouble: Trouble | None = None, why: str = "") -> Response:
         view = await self._reached(lookup.overview(self.console.desk, self.console.now(), everything=False))
         template = "numbers.html" if BY_ITSELF in request.query_params else "status.html"
-        return self._page(request, template, view=view, served=view.target.data.served)
+        return self._page(
+            request,
+            template,
+            view=view,
+            served=view.target.data.served,
+            trouble=trouble,
+            why=why,
+            status_code=200 if trouble is None else _status_of(trouble),
+        )
 
     # --- order -------------------------------------------------------------------------------------------------------
 
@@ -348,6 +381,26 @@ class Pages:
             return await self._reached(self.console.desk.orders.order(role, action, payload))
         finally:
             self.console.forget()
+
+    async def stop(self, request: Request) -> Response:
+        """Pause everything, or sending alone. Whoever may ask or approve may."""
+        form = await self._form(request)
+        role = Role.MAKER if Role.MAKER in self.console.caller.roles else Role.CHECKER
+        return await self._stand(request, form, role, "pause", {"scope": _text(form, "scope")})
+
+    async def go_on(self, request: Request) -> Response:
+        return await self._stand(request, await self._form(request), Role.CHECKER, "resume", {})
+
+    async def _stand(
+        self, request: Request, form: FormData, role: Role, action: str, order: Mapping[str, Any]
+    ) -> Response:
+        why = _text(form, "why")
+        try:
+            await self._ordered(role, action, {**order, "why": why})
+        except Trouble as trouble:
+            request.state.paused = await self.console.paused()
+            return await self._status(request, trouble, why)
+        return RedirectResponse(f"{self.console.base}/status", 303)
 
     # --- books -------------------------------------------------------------------------------------------------------
 
@@ -501,6 +554,8 @@ class Pages:
                 STAGES=words.STAGES,
                 OUTCOMES=words.OUTCOMES,
                 Role=Role,
+                Scope=Scope,
+                paused=getattr(request.state, "paused", None),
                 **found,
             ),
             status_code,

@@ -104,8 +104,8 @@ def promise(settings: Settings) -> tuple[Signal, ...]:
                 "paused",
                 settings.alarms.pause_minutes * MINUTE,
                 5 * MINUTE,
-                f"People have paused the workers for longer than {settings.alarms.pause_minutes} minutes, and deadlines go "
-                "on: confirm status says who, why and since when.",
+                f"People have paused the workers for longer than {settings.alarms.pause_minutes} minutes, and "
+                "deadlines go on: confirm status says who, why and since when.",
                 "paused",
             ),
         ),

@@ -10,6 +10,7 @@ from tests.console.world import BERTA, World, waiting
 from tests.docs.markdown import ROOT
 
 FOLDER = ROOT / "docs/images"
+WHY = "the bank has told us of an outage until 11:00"
 
 
 def main() -> None:
@@ -27,6 +28,17 @@ def main() -> None:
         page.goto(console.address(f"/requests/{request}"))
         page.wait_for_load_state("networkidle")
         page.screenshot(path=FOLDER / "desk-request.png")
+        page.set_viewport_size({"width": 1200, "height": 620})
+        page.goto(console.address("/status"))
+        page.click("summary")
+        page.fill("#why-pause", WHY)
+        page.click("text=Pause now")
+        page.click("summary")
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=FOLDER / "desk-paused.png", full_page=True)
+        page.goto(console.address("/"))
+        page.fill("#resume-why", "their status page says so")
+        page.click("text=Resume")
         page.emulate_media(color_scheme="dark")
         page.goto(console.address("/transactions/order-00007"))
         page.click("button[lang=es]")

@@ -222,6 +222,40 @@ def test_evidence_is_asked_for_where_an_exit_needs_it(world: World) -> None:
     assert "bank statement: line 7 · 104.23 USD" in page
 
 
+def test_a_pause_is_told_on_every_page_and_a_checker_ends_it(world: World) -> None:
+    ana = world.sits()
+    status = ana.get("/status")
+    assert "Everything is paused" not in status.text
+    wrong = ana.post("/pause", {**status.fields, "scope": "all", "why": " "})
+    assert wrong.status == 409
+    assert "says why" in wrong.text
+    why = "the bank is <b>down</b>"
+    assert ana.post("/pause", {**status.fields, "scope": "sending", "why": why}).status == 303
+    assert ana.post("/pause", {**status.fields, "scope": "all", "why": why}).status == 303
+    for path in ("/", "/status", "/requests", "/reconcile", "/transactions/order-00001"):
+        text = ana.get(path).text
+        assert "Everything is paused" in text, path
+        assert "ana, since 2026-01-07 10:00 UTC:" in text
+        assert "&lt;b&gt;down" in text
+        assert "A checker lets it go on" in text
+    assert ana.post("/resume", {**status.fields, "why": "up"}).status != 303, "ana is no checker"
+    berta = world.sits(BERTA)
+    page = berta.get("/status")
+    assert berta.post("/resume", {"csrf": "another", "why": "up"}).status != 303
+    assert run(world.requests.standing()).pause is not None
+    assert berta.post("/resume", {**page.fields, "why": "the bank is up"}).status == 303
+    assert "paused" not in berta.get("/").text
+    assert run(world.requests.standing()).pause is None
+
+
+def test_who_only_looks_pauses_nothing(world: World) -> None:
+    vera = world.sits(person("vera"))
+    page = vera.get("/status")
+    assert "Pause now" not in page.text
+    assert vera.post("/pause", {**page.fields, "scope": "all", "why": "x"}).status != 303
+    assert run(world.requests.standing()).pause is None
+
+
 def test_who_may_approve_has_the_gateway_asked_at_once(world: World) -> None:
     for caller, state in ((ANA, Status.REVIEW), (BERTA, Status.PENDING)):
         sits = world.sits(caller)

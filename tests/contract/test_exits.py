@@ -149,10 +149,12 @@ def test_what_a_desk_asks_about_comes_back_though_nobody_can_call(store: Store, 
 def test_a_question_that_workers_are_lost_with_is_back_by_its_deadline(store: Store, clock: FakeClock) -> None:
     record = on_desk(store, clock)
     run(store.leave("p-0", AskNow(*PEOPLE)))
+    run(store.add([payment("p-1", hours=99 * 24)]))
     for number in range(POLICY.most_lost + 1):
         ended = run(store.claim(token=f"t{number}", by="w1", limit=9)).to_review
+        then = clock.now() + POLICY.review_within
         clock.advance(LEASE_OVER)
-    assert [one.review_by for one in ended] == [record.review_by]
+    assert {one.id: one.review_by for one in ended} == {"p-0": record.review_by, "p-1": then}
     assert (find(store).cause, find(store).review_by) == (Cause.WORKERS_LOST, record.review_by)
 
 
