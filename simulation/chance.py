@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from workers.domain.pause import Scope
 from workers.domain.policy import Policy
 
 ABSENT = 0.5
@@ -84,6 +85,8 @@ def intensities(chance: random.Random) -> Mapping[str, float]:
 
 POISONED, FAT, AHEAD = 0.03, 0.07, 0.08
 """So often each of a life's transactions is poisoned; is fat, which DynamoDB alone knows; was dated ahead."""
+STOPPED = 0.2
+"""So often people pause the product by hand, once or twice."""
 BACK = 0.17
 """So often shadow mode is gone back to, where nothing is restored."""
 POISONS = ("kills", "raises", "nonsense")
@@ -180,6 +183,8 @@ class Setup:
     ahead: Mapping[int, float] = field(default_factory=dict)
     """Transactions, by number, that a version before this one had sent, with a clock that was days ahead; and in how
     many seconds they are due."""
+    stops: tuple[tuple[float, float, Scope], ...] = ()
+    """From when until when people have paused everything, or sending alone."""
     salt: int = 0
     """Other chance in the same life: of one that is shrunk."""
 
@@ -207,7 +212,8 @@ class Setup:
     @classmethod
     def of(cls, seed: int) -> Setup:
         # what is drawn apart leaves the rest as it is: a seed is known for what it finds
-        return cls.drawn(random.Random(seed), random.Random(f"{seed} more"))
+        drawn = cls.drawn(random.Random(seed), random.Random(f"{seed} more"))
+        return replace(drawn, stops=tuple(_stops(random.Random(f"{seed} stops"), drawn.trouble_ends)))
 
     @classmethod
     def drawn(cls, chance: random.Random, more: random.Random) -> Setup:
@@ -274,6 +280,13 @@ class Setup:
             canary=chance.random() * CANARY_EVERY < 1,
             ahead={number: more.uniform(20, 350) for number in range(5) if more.random() < AHEAD},
         )
+
+
+def _stops(chance: random.Random, until: float) -> Iterator[tuple[float, float, Scope]]:
+    if chance.random() < STOPPED:
+        times = sorted(chance.uniform(0, until) for _ in range(2 * chance.choice((1, 2))))
+        for begins, ends in zip(times[::2], times[1::2], strict=True):
+            yield begins, ends, chance.choice(list(Scope))
 
 
 def _clocks(chance: random.Random) -> Mapping[str, float]:

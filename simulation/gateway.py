@@ -196,6 +196,7 @@ class SimulatedGateway:
 
     async def _confirm(self, record: Transaction, key: str) -> Called:
         life, stage = self.life, self.life.stage
+        stage.judge.calls("confirm", record.id, life.looked)
         send = stage.judge.sends(record, life.policy, stage.now(), life.now(), life.lease_of(record))
         stage.journal.tell(life.name, "sends", record.id, f"attempt {record.attempt}, token {record.token}")
         await life.step("send", record.id)
@@ -218,6 +219,7 @@ class SimulatedGateway:
 
     async def _ask(self, record: Transaction, key: str) -> Called:
         life, stage = self.life, self.life.stage
+        stage.judge.calls("ask", record.id, life.looked)
         stage.journal.tell(life.name, "asks", record.id)
         await life.step("ask", record.id)
         called = await self._not_done("ask", record)

@@ -28,6 +28,7 @@ from simulation.oracles import (
 )
 from simulation.oracles import ORACLES as AT_THE_END
 from simulation.texts import SECRETS
+from workers.domain.pause import Scope
 from workers.domain.policy import Policy
 from workers.domain.transaction import Status, Transaction
 
@@ -37,6 +38,7 @@ ORACLES: Mapping[str, str] = {
     "two holders": "No claim while a lease stands.",
     "lease": "No call begins that the lease could end in.",
     "shadow": "Nothing is sent in shadow mode.",
+    "paused": "Who has looked since people paused everything, calls nobody; since they paused sending, sends nothing.",
     "deadline": "Nothing is sent past its deadline.",
     "put off": "A question puts no desk's deadline off.",
     "asked first": "What may have been sent is asked about before it is sent again.",
@@ -94,6 +96,8 @@ class Judge:
     unfit: set[str] = field(default_factory=set)
     """Those whose record may have no room for what is to be written."""
     receipts: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    paused: tuple[Scope, float] | None = None
+    """What people have paused, and since which second."""
 
     def finds(self, oracle: str, id_: str, found: str) -> None:
         self.violations.append(Finding(oracle, id_, found))
@@ -159,8 +163,19 @@ class Judge:
     def set_back(self) -> None:
         """The datastore was, to an earlier moment."""
         self.tries.clear()
+        self.paused = None  # the note of it may be gone
 
     # --- what was sent
+
+    def calls(self, verb: str, id_: str, looked: float) -> None:
+        """Right as a call begins, by whoever looked then at what people have paused."""
+        if self.paused is None or looked <= self.paused[1] or (verb == "ask" and self.paused[0] is Scope.SENDING):
+            return
+        self.finds(
+            "paused",
+            id_,
+            f"{verb} at a look of second {looked:.0f}: {self.paused[0]} is paused since {self.paused[1]:.0f}",
+        )
 
     def sends(
         self, record: Transaction, policy: Policy, now: datetime, local: datetime, lease_until: datetime | None

@@ -154,6 +154,7 @@ class Functions:
         """
         container, setup = self._container(function), self.stage.setup
         life, loop = container.life, self.stage.loop
+        life.looked = loop.seconds  # at its beginning, or later
         until = loop.seconds + setup.function_seconds
         context = SimpleNamespace(get_remaining_time_in_millis=lambda: int(1000 * max(0.0, until - loop.seconds)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from simulation.chance import Setup
 from simulation.journal import Journal
 from simulation.judge import Judge
 from simulation.loop import VirtualLoop
+from workers.domain.pause import Pause
 from workers.domain.policy import Policy
 from workers.domain.transaction import Transaction
 
@@ -89,6 +91,10 @@ class Life:
     tokens: int = 0
     unsure: bool = False
     """A write of it may be on its way still, though it does not wait for it any more."""
+    pause: Pause | None = None
+    """What people have stopped, as this task of the service knows."""
+    looked: float = -math.inf
+    """When it last looked at that."""
     lease_of: Callable[[Transaction], datetime | None] = lambda record: record.lease_until
     """Until when it holds a record, as it has renewed that."""
 

@@ -41,11 +41,13 @@ from workers.domain.exits import (
     ResolveDone,
     ResolveRefused,
 )
+from workers.domain.pause import Pause, Scope, Standing
 from workers.domain.policy import Policy
 from workers.domain.ports import Store
 from workers.domain.transaction import Status, Transaction
 from workers.service.stream import Stream
 from workers.stores.dynamodb import MOST_SHARDS, StoreError
+from workers.stores.dynamodb_desk import DynamoDbDesk
 from workers.stores.postgres import PostgresStore
 
 MODE = ("only_ask", "restored_to", "others_until", "others_stopped")
@@ -139,6 +141,10 @@ class World:
         """When a task of the service was told to end."""
         self.operating = False
         """Somebody is at the desk."""
+        self.pause: Pause | None = None
+        """What people have paused, as PostgreSQL has it."""
+        self.noted = False
+        """That stands in DynamoDB."""
         self.halted = False
         """No worker may start: the datastore is being set back."""
 
@@ -197,12 +203,15 @@ class World:
             self.loop.call_at(deployment.at, self._deploy, deployment)
         for at in setup.foreign:
             self.loop.call_at(at, self._write_what_is_no_transaction)
-        self.plots = [self._start(one) for one in (self._shadow_ends(), self._back_to_shadow(), self._restore())]
+        plots = (self._shadow_ends(), self._back_to_shadow(), self._restore(), self._stopped())
+        self.plots = [self._start(one) for one in plots]
         self._start(self._operate())
         await self._troubles()
         self.stage.quiet = True
         self.stage.judge.looks(self.database.records.values(), self.ledger.effects, setup.apart, marked=self._marked)
         self.stage.journal.tell("", "the faults stop")
+        if setup.stops:
+            self._start(self._stand(None))  # what was set back may have brought a pause along
         await self._settle_down()
         self.over = True
         for stop in self.stops.values():
@@ -349,6 +358,49 @@ class World:
     async def _seen_in_shadow(self) -> None:
         while not self.database.in_shadow:
             await asyncio.sleep(self.setup.trigger)
+
+    async def _stopped(self) -> None:
+        """People pause the product, and let it go on."""
+        for begins, ends, scope in self.setup.stops:
+            for at, what in ((begins, scope), (ends, None)):
+                await asyncio.sleep(max(0.0, at - self.loop.seconds))
+                if not self.stage.quiet:  # else all came to its end before
+                    await self._stand(what)
+
+    async def _stand(self, scope: Scope | None) -> None:
+        """Pause that, or let all go on: again, until it stands."""
+        self.stage.judge.paused = None
+        self.stage.journal.fault("ana", "paused" if scope else "resumed", "", scope or "")
+        pause = Pause(scope, "ana", "w", self.stage.now()) if scope else None
+        if isinstance(self.database, DynamoDatabase):
+            self.noted = False
+            while not self.noted:
+                life = self._born("ana")
+                await self._lived(life, self._note(DynamoDbDesk(self.database.store(life)), pause))
+                await asyncio.sleep(1)
+        else:
+            self.pause = pause
+            for name in self.streams:
+                self._looks_soon(name)
+        if scope:
+            self.stage.judge.paused = scope, self.loop.seconds
+
+    async def _note(self, desk: DynamoDbDesk, pause: Pause | None) -> None:
+        before = await desk.standing()
+        self.noted = before.pause == pause or await desk.pause(before, Standing(before.version + 1, pause))
+
+    def _looks_soon(self, name: str) -> None:
+        """Each second a task looks whether it is paused; not while it stands still."""
+        still = max(0.0, self.lives[name].still_until - self.loop.seconds) if name in self.lives else 0.0
+        self.loop.call_later(still + self.stage.chance_of("looks").random(), self._looks, name)
+
+    def _looks(self, name: str) -> None:
+        life, stream = self.lives.get(name), self.streams.get(name)
+        if life and stream and life.still_until > self.loop.seconds:
+            self._looks_soon(name)
+        elif life and stream:
+            life.pause, life.looked = self.pause, self.loop.seconds
+            stream.wake.set()
 
     async def _restore(self) -> None:
         if self.setup.restore is None:
@@ -536,6 +588,7 @@ class World:
             life.policy,
             life.name,
             lease_of=lambda one: stream.lease_of(one),
+            pause=lambda: life.pause,
         )
         stream = Stream(
             source, lambda: worker, self.setup.batch, self.setup.concurrency, timedelta(seconds=self.setup.trigger),
@@ -545,6 +598,7 @@ class World:
         if not life.policy.only_ask:
             await source.wait_out(store.leave_shadow)
         self.streams[life.name] = stream
+        self._looks(life.name)
         beside = [self.loop.create_task(one) for one in (self._keep_mode(store, life, stop), self._told(life, stop))]
         try:
             await stream.run(stop)

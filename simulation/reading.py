@@ -11,6 +11,8 @@ from workers.domain.transaction import Status
 TROUBLES: Mapping[str, str] = {
     "crash": "the worker dies",
     "pause": "the worker stands still",
+    "paused": "people pause it by hand",
+    "resumed": "people let it go on",
     "lost_answer": "the datastore may have done it, and its answer is lost",
     "partly": "the datastore takes a part of the batch",
     "stale": "the datastore shows what stood earlier",

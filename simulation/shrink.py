@@ -92,6 +92,7 @@ NOTHING: dict[str, object] = {
     "fat": {},
     "ahead": {},
     "failovers": (),
+    "stops": (),
 }
 """What a setup says where there is none of it."""
 

@@ -191,9 +191,19 @@ class Table:
             raise ClientError(_error(code.replace("Error", "Exception"), "refused"), "UpdateItem")
         return {"Attributes": after} if ReturnValues == "ALL_NEW" else {}
 
-    def put_item(self, who: Wrote, *, TableName: str, Item: Item, ConditionExpression: str) -> dict[str, Any]:  # noqa: N803
+    def put_item(
+        self,
+        who: Wrote,
+        *,
+        TableName: str,  # noqa: N803
+        Item: Item,  # noqa: N803
+        ConditionExpression: str,  # noqa: N803
+        ExpressionAttributeValues: Mapping[str, Value] | None = None,  # noqa: N803
+        ExpressionAttributeNames: Mapping[str, str] | None = None,  # noqa: N803
+    ) -> dict[str, Any]:
         self._ours(TableName)
-        if not condition(ConditionExpression, {})(self.items.get(Item["id"]["S"], {}), {}):
+        stood, values = self.items.get(Item["id"]["S"], {}), ExpressionAttributeValues or {}
+        if not condition(ConditionExpression, ExpressionAttributeNames or {})(stood, values):
             raise ConditionalCheckFailedException("PutItem")
         if code := self.write(who, Item):
             raise ClientError(_error(code.replace("Error", "Exception"), "refused"), "PutItem")

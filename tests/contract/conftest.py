@@ -94,7 +94,7 @@ def dynamodb(request: pytest.FixtureRequest, clock: FakeClock) -> Callable[[Any]
 class Administrator(DirectClient):
     """He writes what he likes, past every condition, and what he reads is a copy."""
 
-    def put_item(self, *, TableName: str, Item: dict[str, Any], **condition: str) -> Any:  # noqa: N803
+    def put_item(self, *, TableName: str, Item: dict[str, Any], **condition: Any) -> Any:  # noqa: N803
         if condition:
             return self.table.put_item(lambda *_: None, TableName=TableName, Item=Item, **condition)
         self.table.set_back({**self.table.items, Item["id"]["S"]: Item})

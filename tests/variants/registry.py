@@ -110,6 +110,8 @@ ASKED: Mapping[str, str] = {
     "D8": "a redrive of what was never sent is not asked about",
     "D9": "the desk's deadline begins anew with a question",
     "D10": "an exit writes what nobody can read",
+    "D11": "a pause by hand stops nobody who is at work",
+    "D12": "sending goes on while it is paused",
     # survived by every test once
     "S1": "history outside the transaction of its change",
     "S2": "a redrive without its fence",
@@ -188,6 +190,7 @@ _SHADOW = "tests/contract/test_shadow.py tests/contract/test_evidence.py -k 'mem
 _STREAM = "tests/service/test_source.py tests/service/test_stream.py"
 _BOUNDS = "tests/contract/test_evidence.py -k '(a_day_without or take_turns) and memory'"
 _LATE = "tests/domain/test_sending.py tests/contract/test_evidence.py -k '(deadline or due or turn) and (sending or memory)'"
+_PAUSED = "tests/domain/test_pause.py tests/serverless/test_handlers.py -k 'pause or paused'"
 _READ = "tests/gateway/test_evidence.py tests/gateway/test_payments.py"
 
 
@@ -1482,6 +1485,24 @@ VARIANTS: tuple[Variant, ...] = (
             Code("workers.domain.rules:_effect", "< MOST_MONEY", "<= MAX_AMOUNT"),
         ),
         f"{_CORE} tests/domain/test_exits.py",
+    ),
+    Variant(
+        "a pause of everything stops nobody",
+        ("D11",),
+        (Code(f"{CONFIRMING}Confirmer._stopped", "pause is not None and pause.scope is Scope.ALL", "False"),),
+        _PAUSED,
+    ),
+    Variant(
+        "sending goes on while it is paused",
+        ("D12",),
+        (Code(f"{CONFIRMING}Confirmer._not_sent", "pause.scope is Scope.SENDING", "pause.scope is None"),),
+        _PAUSED,
+    ),
+    Variant(
+        "a batch does not look at the pause",
+        ("D11", "D12"),
+        (Code("workers.serverless.handlers:confirm", "pause=lambda: pause", "pause=lambda: None"),),
+        "tests/serverless/test_handlers.py -k paused",
     ),
     # --- survivors
     Variant(
