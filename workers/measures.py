@@ -5,7 +5,7 @@ A test holds the table of alarms and graphs to these names and units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -59,6 +59,17 @@ def of_desk(desk: ReviewBacklog, now: datetime, review_within: timedelta) -> Met
         "InReview": (desk.count, "Count"),
         "OldestReviewAge": (max(round((now - since).total_seconds(), 3), 0), "Seconds"),
     }
+
+
+def of_orders(event: str, fields: Mapping[str, object]) -> Metrics:
+    """What people have had done at the desk, and what was refused them, by the desk function's own events."""
+    match event:
+        case "desk exits":
+            return happened({"DeskExits": (int(str(fields["newly"])), "Count")})
+        case "desk refused":
+            return {"DeskRefusals": (1, "Count")}
+        case _:
+            return {}
 
 
 def of_pause(pause: Pause | None, now: datetime) -> Metrics:

@@ -90,6 +90,7 @@ SCALED_BY = frozenset({"OldestPendingAge"})
 WITH_TROUBLE = frozenset(
     {
         *("BatchesFailed", "BreakerOpen", "DatabaseLosses", "LostFences", "NotTried", "PausedSeconds"),
+        *("DeskExits", "DeskRefusals"),
         *("Review", "InReview", "OldestReviewAge", "MoneyAtRisk"),
     }
 )

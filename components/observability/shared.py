@@ -30,6 +30,8 @@ PROMISE = (
     Graph("Gateway errors, by kind"),
     Graph("Circuit breaker open"),
     Graph("Paused by hand"),
+    Graph("Decided at the desk, by exit"),
+    Graph("Refused at the desk"),
 )
 """The first rows of every dashboard: is the promise kept, what waits for a person, how is the gateway."""
 BILL = Graph("The account's bill this month, estimated", period=360 * MINUTE, region="us-east-1")
@@ -97,6 +99,8 @@ def promise(settings: Settings) -> tuple[Signal, ...]:
         Signal(
             Search(the("MoneyAtRisk", "Maximum", "None"), "Currency"), "Money that waits, in minor units, by currency"
         ),
+        Signal(Search(the("DeskExits"), "Exit"), "Decided at the desk, by exit"),
+        Signal(the("DeskRefusals"), "Refused at the desk"),
         Signal(
             the("PausedSeconds", "Maximum", "Seconds"),
             "Paused by hand",

@@ -135,6 +135,8 @@ class Silent(Telemetry):
     def event(self, name: str, at: datetime, **fields: object) -> None:
         self.told.append((name, fields))
 
+    def metrics(self, *_: object, **__: object) -> None: ...
+
 
 def desks(
     store: MemoryStore, desk: MemoryDesk, sts: FakeSts, limits: Limits, vouched: Sequence[str] = ()

@@ -9,6 +9,7 @@ leave REVIEW.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ from workers.domain.policy import Policy
 from workers.domain.ports import Move
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Claim, SetAside, decide
+from workers.telemetry import Telemetry
 
 SEEDS = 200
 LENGTH = 14
@@ -543,3 +545,21 @@ def assert_all_was_tried() -> None:
     assert set(TRIED) == {"exits", *(move.__name__ for move in (*HONEST, *ATTACKS))}
     assert min(TRIED.values()) >= 20
     assert TRIED["exits"] > 100
+
+
+def test_what_is_decided_and_what_is_refused_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(random.Random(1))
+    loud = Telemetry("ConfirmTransactions", "stack", "serverless", "dev")
+    world.apps = {role: replace(app, telemetry=loud) for role, app in world.apps.items()}
+    payload = world.request(kind="redrive")
+    count = len(payload["items"])
+    world.call(ANA, Role.MAKER, "ask", payload)
+    id_ = payload["id"]
+    digest = from_document(world.desk.kept[id_]).digest
+    world.call(ANA, Role.CHECKER, "approve", {"id": id_, "digest": digest})  # his own
+    for one in (BEN, CHO):
+        world.call(one, Role.CHECKER, "approve", {"id": id_, "digest": digest})
+    world.call(CHO, Role.CHECKER, "go on", {"id": id_})  # again: nothing is left to do
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["Exit"], line["DeskExits"]) for line in lines if "DeskExits" in line] == [("redrive", count)]
+    assert next(line["DeskRefusals"] for line in lines if "DeskRefusals" in line) == 1

@@ -24,6 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError  # noqa: A004 - of botocore
 from botocore.httpsession import URLLib3Session
 
+from workers import measures
 from workers.clock import SystemClock
 from workers.config import Values, policy, telemetry
 from workers.desk.proof import SSO_PATH, People, Signature, Sts, StsReply, Unproven, order_digest, prove
@@ -189,7 +190,11 @@ async def take(here: DeskApp, event: Mapping[str, Any], time_left: Callable[[], 
     """One order: who gives it is proven first, and nothing of it is looked at in the store before."""
 
     def tell(name: str, **fields: object) -> None:
-        here.telemetry.event(name, here.clock.now(), **fields)
+        now = here.clock.now()
+        here.telemetry.event(name, now, **fields)
+        if counted := measures.of_orders(name, fields):
+            by = {"dimension": "Exit", "Exit": str(fields["exit"])} if "exit" in fields else {}
+            here.telemetry.metrics(counted, now, **by)
 
     person = None
     try:

@@ -165,13 +165,15 @@ class FourEyes:
 
     async def _do(self, request: Request) -> Request:
         """As far as time allows. Each part is noted when it is done; one that was not noted is recognised."""
+        before = _gone_through(request)
         while request.state is Stage.APPROVED and self.time_left():
             part = request.items[len(request.outcomes) :][:TOGETHER]
             outcomes = await self._exits(request, part)
             after = desk.went_on(request, outcomes)
             await self._keep(request, after)
             request = after
-        self._tell("desk exits", request, request.approved_by, done=len(request.outcomes) - len(request.left_out()))
+        done = _gone_through(request)
+        self._tell("desk exits", request, request.approved_by, done=done, newly=done - before)
         return request
 
     async def _exits(self, request: Request, part: Sequence[Item]) -> list[Outcome]:
@@ -232,6 +234,10 @@ class FourEyes:
             digest=request.digest,
             **more,
         )
+
+
+def _gone_through(request: Request) -> int:
+    return len(request.outcomes) - len(request.left_out())
 
 
 def _same(kept: Request, person: str, order: Order, items: Sequence[Item]) -> Request:
