@@ -34,6 +34,7 @@ UNSEEN: Mapping[tuple[str, str], str] = {
     ("backup", "*"): "AWS Backup copies on AWS alone",
     ("experiment-*", "*"): "FIS strikes on AWS alone; its local twins need no role",
     ("publisher", "OwnLogin"): "the Data API reads it for the caller, on AWS",
+    ("slack", "*"): "Amazon Q in chat is on AWS alone",
     ("desk-*", "OwnLogin"): "the Data API reads it for the caller, on AWS",
 }
 

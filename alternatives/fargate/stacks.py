@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alternatives.descriptor import Config, Stacks
-from alternatives.stacks import BOUNDARY, CANARY, EVERYTHING
+from alternatives.stacks import BOUNDARY, CANARY, CHANNELS, EVERYTHING
 
 IMAGE = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/confirm/workers@sha256:" + "a" * 64
 TESTED: dict[str, Config] = {
@@ -16,6 +16,7 @@ TESTED: dict[str, Config] = {
         "environment": "prod",
         "alarmEmail": "on-call@example.com",
         "monthlyBudget": "500",
+        **CHANNELS,
         "faultExperiments": "even-in-prod",
         "vaultLockGraceDays": "30",
         "permissionsBoundary": BOUNDARY,

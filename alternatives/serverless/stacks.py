@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alternatives.descriptor import Config, Stacks
-from alternatives.stacks import BOUNDARY, CANARY, EVERYTHING
+from alternatives.stacks import BOUNDARY, CANARY, CHANNELS, EVERYTHING
 
 LAYER = "arn:aws:lambda:us-east-1:901920570463:layer:aws-otel-collector-arm64-ver-0-117-0:1"
 TESTED: dict[str, Config] = {
@@ -15,6 +15,7 @@ TESTED: dict[str, Config] = {
         "environment": "prod",
         "alarmEmail": "on-call@example.com",
         "monthlyBudget": "500",
+        **CHANNELS,
         "faultExperiments": "even-in-prod",
         "vaultLockGraceDays": "30",
         "permissionsBoundary": BOUNDARY,

@@ -150,6 +150,7 @@ TYPES: Mapping[str, Tariff] = {
         "aws:backup/vault:Vault",
         "aws:backup/vaultLockConfiguration:VaultLockConfiguration",
         "aws:budgets/budget:Budget",
+        "aws:chatbot/slackChannelConfiguration:SlackChannelConfiguration",
         "aws:cloudwatch/logResourcePolicy:LogResourcePolicy",
         "aws:cloudwatch/queryDefinition:QueryDefinition",
         "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",

@@ -105,8 +105,14 @@ def watchers(*extra: str) -> tuple[Node, ...]:
             (6.4, BAND),
             "Topics",
             "aws/integration/simple-notification-service-sns-topic",
-            "",
-            ("sns/topic:Topic *",),
+            "mail, Slack,\nPagerDuty",
+            (
+                "sns/topic:Topic *",
+                "sns/topicSubscription:TopicSubscription pager-duty",
+                "chatbot/*",
+                "iam/role:Role slack",
+                "iam/rolePolicy:RolePolicy slack",
+            ),
             everywhere=True,
         ),
     )

@@ -87,6 +87,12 @@ BOUNDARY: Sequence[Grant] = (
         reason=NO_NAME,
     ),
     Grant(
+        "DrawnAlarms",  # in Slack
+        "cloudwatch",
+        "DescribeAlarmHistory DescribeAlarms GetMetricData GetMetricStatistics GetMetricWidgetImage ListMetrics",
+        reason=NO_RESOURCE,
+    ),
+    Grant(
         "CutConnections",  # of fault experiments
         "ec2",
         "CreateNetworkAcl CreateNetworkAclEntry CreateTags DeleteNetworkAcl ReplaceNetworkAclAssociation",

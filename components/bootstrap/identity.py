@@ -19,9 +19,12 @@ from components.settings import PROJECT
 SESSION_SECONDS = 2 * 3600
 """A cluster's first creation takes most of an hour."""
 IMAGES = "confirm-transactions"
-SERVICES = ("backup", "ecs-tasks", "events", "fis", "lambda", "rds", "scheduler", "states", "vpc-flow-logs")
+SERVICES = ("backup", "chatbot", "ecs-tasks", "events", "fis", "lambda", "rds", "scheduler", "states", "vpc-flow-logs")
 """To which the program hands its roles."""
-LINKED = ("backup", "contributorinsights.dynamodb", "ecs", "ecs.application-autoscaling", "fis", "rds")
+LINKED = (
+    *("backup", "contributorinsights.dynamodb", "ecs", "ecs.application-autoscaling", "fis", "management.chatbot"),
+    "rds",
+)
 """Whose service-linked roles AWS makes at their first use."""
 
 

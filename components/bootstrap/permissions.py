@@ -305,6 +305,13 @@ APPLY: Mapping[str, Sequence[Grant]] = {
             ["alarms-*", "notices-*"],
         ),
         Grant("Subscriptions", "sns", "SetSubscriptionAttributes Unsubscribe", reason=NO_RESOURCE),
+        Grant(
+            "SlackChannels",
+            "chatbot",
+            "CreateSlackChannelConfiguration DeleteSlackChannelConfiguration TagResource UntagResource "
+            "UpdateSlackChannelConfiguration",
+            reason=NO_RESOURCE,
+        ),
         Grant("Queues", "sqs", "CreateQueue DeleteQueue SetQueueAttributes TagQueue UntagQueue", ["dead-letters-*"]),
     ),
 }
@@ -313,7 +320,7 @@ built otherwise."""
 
 PROGRAM_ROLES = (
     *("backup", "confirm", "desk", "experiment", "flow-logs", "migrations", "plan", "publisher", "report"),
-    *("scheduler", "state-machine", "worker"),
+    *("scheduler", "slack", "state-machine", "worker"),
 )
 """How the names of the program's roles begin; Pulumi ends them with a hyphen and some digits."""
 
@@ -352,7 +359,18 @@ OBJECTS = (
 """Data too, but for the state of the stacks."""
 
 READ = (
-    *("application-autoscaling", "backup", "backup-storage", "budgets", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs"),
+    *(
+        "application-autoscaling",
+        "backup",
+        "backup-storage",
+        "budgets",
+        "chatbot",
+        "cloudwatch",
+        "dynamodb",
+        "ec2",
+        "ecr",
+        "ecs",
+    ),
     *("events", "fis", "iam", "kms", "lambda", "logs", "rds", "rds-db", "route53", "s3", "scheduler"),
     *("secretsmanager", "sns", "sqs", "states", "sts", "tag"),
 )

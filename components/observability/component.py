@@ -12,7 +12,8 @@ import pulumi_aws as aws
 
 from components import iam
 from components.account import Account
-from components.foundation import Outputs
+from components.foundation import Outputs, inside
+from components.observability.channels import Channels, ChannelsArgs
 from components.observability.drawing import dashboard
 from components.observability.table import RUNBOOKS, Alarm, Formula, Page, Search, Severity, Signal, Table, TableError
 from components.settings import Settings
@@ -31,8 +32,9 @@ class WatchArgs:
 class Observability(pulumi.ComponentResource):
     """Alarms and dashboard. What an alternative's own makes of it calls `_watch` once, with its table.
 
-    Creates: a topic for pages and one for notices, their e-mail subscriptions where settings have an address, an
-    alarm for each row of the table that has one, a composite alarm for each page, the dashboard.
+    Creates: a topic for pages and one for notices, their e-mail subscriptions where settings have an address, Slack and
+    PagerDuty where settings name them, an alarm for each row of the table that has one, a composite alarm for each
+    page, the dashboard.
     """
 
     topic: aws.sns.Topic
@@ -49,6 +51,9 @@ class Observability(pulumi.ComponentResource):
         self._args, self._mine = args, pulumi.ResourceOptions(parent=self)
         account, table = args.account, args.table
         self.topic, self.notices = self._topic("alarms"), self._topic("notices")
+        if args.settings.alarms.has_channels:
+            channels = ChannelsArgs(args.settings.alarms, account, self.topic, self.notices)
+            Channels("channels", channels, inside(self))
         self.alarms = {alarm.name: self._alarm(row, alarm) for row, alarm in table.alarms}
         pages = [self._page(page) for page in table.pages]
         arns = [*(page.arn for page in pages), *(alarm.arn for alarm in self.alarms.values())]

@@ -13,7 +13,7 @@ from components.settings.errors import PROJECT, Problem, SettingsError
 from components.settings.keys import INTERFACE_ENDPOINTS, RETENTION_DAYS
 from components.settings.reading import Key
 from components.settings.rules import CALLS_PER_TRANSACTION
-from components.settings.values import CanarySettings, GatewaySettings, Restore, Settings
+from components.settings.values import AlarmSettings, CanarySettings, GatewaySettings, Restore, Settings
 
 __all__ = [
     "CALLS_PER_TRANSACTION",
@@ -21,6 +21,7 @@ __all__ = [
     "INTERFACE_ENDPOINTS",
     "PROJECT",
     "RETENTION_DAYS",
+    "AlarmSettings",
     "AlternativeSettings",
     "CanarySettings",
     "Environment",

@@ -116,6 +116,13 @@ def contradictions(s: Settings) -> Iterator[Problem]:
         yield Problem(
             "alarmEmail", "nothing, with a monthlyBudget", "an address: a budget alerts somebody", "on-call@example.com"
         )
+    if s.alarms.slack and not s.alarms.slack.workspace:
+        yield Problem(
+            "slackWorkspaceId",
+            "nothing, with a slackChannelId",
+            "the channel's workspace, like T07EA123LEP",
+            "T07EA123LEP",
+        )
     if s.vault_grace_days and not s.sizing.vault_locked:
         yield Problem(
             "vaultLockGraceDays",

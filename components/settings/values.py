@@ -95,13 +95,26 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class SlackSettings:
+    workspace: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmSettings:
     email: str | None
+    slack: SlackSettings | None
+    pager_duty_url: str | None = field(repr=False)
+    """It holds a key."""
     oldest_pending_seconds: int
     pause_minutes: int
     """How long a pause by hand lasts until somebody is reminded of it."""
     monthly_budget: int
     """US dollars; 0 for none."""
+
+    @property
+    def has_channels(self) -> bool:
+        return self.slack is not None or self.pager_duty_url is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +229,8 @@ def build(stack: str, values: Values, alternatives_lease: int) -> Settings:
         canary=CanarySettings(number("canaryMinutes"), text("canaryAccount")) if number("canaryMinutes") else None,
         alarms=AlarmSettings(
             email=text("alarmEmail") or None,
+            slack=SlackSettings(text("slackWorkspaceId"), text("slackChannelId")) if text("slackChannelId") else None,
+            pager_duty_url=text("pagerDutyIntegrationUrl") or None,
             oldest_pending_seconds=number("oldestPendingAlarmSeconds"),
             pause_minutes=number("pauseRemindsAfterMinutes"),
             monthly_budget=number("monthlyBudget"),

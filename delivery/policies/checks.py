@@ -45,6 +45,8 @@ ANY_RESOURCE = {
     *("ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces"),
     *("ec2:DescribeSubnets", "ec2:DescribeVpcs", "ec2:UnassignPrivateIpAddresses", "ecs:ListTasks"),
     *("logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery"),
+    *("cloudwatch:DescribeAlarmHistory", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"),
+    *("cloudwatch:GetMetricStatistics", "cloudwatch:GetMetricWidgetImage", "cloudwatch:ListMetrics"),
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
 }
 """Actions that AWS offers without resources, or that take * by their documentation."""
@@ -80,7 +82,7 @@ def trusts_named_services(view: View) -> Iterator[str]:
 def no_confused_deputy(view: View) -> Iterator[str]:
     """A service that works for many accounts says for whom: else another account's resource may use the role."""
     own = {"lambda.amazonaws.com", "ecs-tasks.amazonaws.com", "rds.amazonaws.com", "monitoring.rds.amazonaws.com"}
-    unable = {"backup.amazonaws.com"}
+    unable = {"backup.amazonaws.com", "chatbot.amazonaws.com"}
     for one in statements(view, "assumeRolePolicy"):
         services = set(listed((one.get("Principal") or {}).get("Service"))) if one.get("Principal") != "*" else set()
         said = json.dumps(one.get("Condition") or {})

@@ -69,6 +69,10 @@ _CHAOS = Unplayed(
     ),
 )
 
+_TOLD = Unplayed(
+    "is for a workspace and a service of one's own",
+    ("tests/program/test_observability.py::test_slack_and_pager_duty_hear_where_settings_name_them",),
+)
 _WAY_OUT = Unplayed(
     "wants what lies on a desk", ("tests/cli/test_commands.py::test_each_way_out_is_asked_for_and_approved",)
 )
@@ -91,6 +95,9 @@ UNPLAYED = {
     '--why "no trace of it there"': _WAY_OUT,
     "make test": _CI,
     'make test ARGS="tests/domain -x"': _CI,
+    "pulumi config set slackWorkspaceId T07EA123LEP": _TOLD,
+    "pulumi config set slackChannelId C07EZ1ABC23": _TOLD,
+    "pulumi config set --secret pagerDutyIntegrationUrl": _TOLD,
     "make stories": _CI,
     "make check": _CI,
     "make .venv/.installed": Unplayed("`make test` begins with it"),

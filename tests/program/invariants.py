@@ -23,7 +23,7 @@ COMPONENTS = {
     "serverless": {*SHARED},
     "fargate": {*SHARED, "deployments", "scaling"},
 }
-OPTIONAL_COMPONENTS = ("backup", "budget", "experiments")  # by environment, by setting
+OPTIONAL_COMPONENTS = ("backup", "budget", "channels", "experiments")  # by environment, by setting
 SLEEPERS_COMPONENT = "publisher"  # of fargate stacks with minTasks 0
 TAGS = {"Project", "Stack", "Environment", "Alternative", "Owner", "CostCenter"}
 
@@ -56,6 +56,7 @@ WILDCARDS = {
         (f"experiment-{name}", "FindTasks"): "the cluster is a condition"
         for name in ("task-stopped", "all-tasks-stopped")
     },
+    ("slack", "DrawAlarms"): "metrics have no resources",
     ("worker-execution", "LogInToTheRegistry"): "a login is for the whole registry",
     ("migrations-execution", "LogInToTheRegistry"): "a login is for the whole registry",
 }
@@ -85,6 +86,10 @@ VAULT = {
 }  # fmt: skip
 READ_SECRET = {"kms:Decrypt", "secretsmanager:GetSecretValue"}
 DESK = {"iam:GetRole"}
+DRAW_ALARMS = {
+    "cloudwatch:DescribeAlarmHistory", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData",
+    "cloudwatch:GetMetricStatistics", "cloudwatch:GetMetricWidgetImage", "cloudwatch:ListMetrics",
+}  # fmt: skip
 GRANTS = {
     "serverless": {
         "plan": EVERY_FUNCTION | {
@@ -111,6 +116,7 @@ GRANTS = {
             "kms:GenerateDataKey",
         },
         "flow-logs": FLOW_LOGS,
+        "slack": DRAW_ALARMS,
         **{f"experiment-{name}": CUT for name in NETWORK_FAULTS[:4]},
     },
     "fargate": {
@@ -134,6 +140,7 @@ GRANTS = {
             "rds:ListTagsForResource", "rds:ModifyDBClusterSnapshotAttribute",
         },
         "flow-logs": FLOW_LOGS,
+        "slack": DRAW_ALARMS,
     },
 }  # fmt: skip
 """All that each role may do."""
@@ -361,8 +368,12 @@ def roles_may_what_they_need_and_no_more(record: Record) -> Complaints:
         yield f"managed policies: {[str(resource) for resource in attached]}"
 
 
+SOURCELESS = ("lambda.amazonaws.com", "backup.amazonaws.com", "chatbot.amazonaws.com")
+
+
 def roles_serve_us_alone(record: Record) -> Complaints:
-    """Lambda and AWS Backup send no source with their request; every other service does."""
+    """Lambda and AWS Backup send no source with their request, and Amazon Q in chat documents none; every other service
+    does."""
     for role in record.all("aws:iam/role:Role"):
         (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
         if "AWS" in trust["Principal"]:  # a role of ours, which says the word
@@ -371,7 +382,7 @@ def roles_serve_us_alone(record: Record) -> Complaints:
             if not trust.get("Condition", {}).get("StringEquals", {}).get("sts:ExternalId"):
                 yield f"{role} opens without a word"
             continue
-        if trust["Principal"]["Service"] in ("lambda.amazonaws.com", "backup.amazonaws.com"):
+        if trust["Principal"]["Service"] in SOURCELESS:
             continue
         condition = trust.get("Condition", {})
         if not condition.get("StringEquals", {}).get("aws:SourceAccount"):

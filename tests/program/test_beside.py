@@ -105,6 +105,7 @@ def test_neither_reads_what_the_other_says(pair: tuple[Record, Record], capsys: 
 NAMES = {
     "aws:appautoscaling/policy:Policy": "resourceId",
     "aws:budgets/budget:Budget": "name",
+    "aws:chatbot/slackChannelConfiguration:SlackChannelConfiguration": "configurationName",
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": "alarmName",
     "aws:cloudwatch/dashboard:Dashboard": "dashboardName",
     "aws:cloudwatch/logGroup:LogGroup": "name",

@@ -269,7 +269,14 @@ def test_the_boundary_holds_nothing_else(made: Record, records: dict[str, Record
     assert allowed_ == {action for _, action, _ in own(records)}
     for statement in bounds(made):
         if statement["Effect"] == "Allow" and "*" in statement["Resource"]:
-            assert statement["Sid"] in {"FindTasks", "Images", "LogsOfRuns", "Traces", "NetworkInterfaces"}
+            assert statement["Sid"] in {
+                "DrawnAlarms",
+                "FindTasks",
+                "Images",
+                "LogsOfRuns",
+                "Traces",
+                "NetworkInterfaces",
+            }
 
 
 EVIL = [

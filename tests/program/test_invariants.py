@@ -43,6 +43,7 @@ TYPES = {
 COMMON = {
     "aws:backup/plan:Plan", "aws:backup/selection:Selection", "aws:backup/vault:Vault",
     "aws:backup/vaultLockConfiguration:VaultLockConfiguration", "aws:budgets/budget:Budget",
+    "aws:chatbot/slackChannelConfiguration:SlackChannelConfiguration",
     "aws:cloudwatch/compositeAlarm:CompositeAlarm", "aws:cloudwatch/dashboard:Dashboard",
     "aws:cloudwatch/logDataProtectionPolicy:LogDataProtectionPolicy", "aws:cloudwatch/logGroup:LogGroup",
     "aws:cloudwatch/queryDefinition:QueryDefinition", "aws:fis/experimentTemplate:ExperimentTemplate",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from alternatives.stacks import CHANNELS
 from analysis.graph import ROOT, Record, Recorded
 from analysis.watched import CANARY, metrics_of, settings, table
 from components.fargate import observability as of_fargate
@@ -19,6 +20,8 @@ from components.settings import Environment
 from components.worker import METRIC_NAMESPACE
 from tests.program.observed import AWS, emitted
 
+SECRET, IS_SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+"""As Pulumi's engine marks what it has to encrypt in the state."""
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 BOARD = "aws:cloudwatch/dashboard:Dashboard"
@@ -255,6 +258,26 @@ def test_mail_goes_out_where_settings_have_an_address(records: dict[str, Record]
     assert {mail.name for mail in mails} == {"alarms", "notices"}
     assert {(mail.inputs["protocol"], mail.inputs["endpoint"]) for mail in mails} == {("email", "on-call@example.com")}
     assert not records["dev"].some("aws:sns/topicSubscription:TopicSubscription")
+
+
+def test_slack_and_pager_duty_hear_where_settings_name_them(records: dict[str, Record]) -> None:
+    for name in ("extremes", "fargate-extremes"):
+        made = records[name]
+        pages, notices = (made.one("aws:sns/topic:Topic", topic).outputs["arn"] for topic in ("alarms", "notices"))
+        slack = made.one("aws:chatbot/slackChannelConfiguration:SlackChannelConfiguration", "slack").inputs
+        assert slack["snsTopicArns"] == [pages, notices]
+        assert (slack["slackTeamId"], slack["slackChannelId"]) == ("T07EA123LEP", "C07EZ1ABC23")
+        assert slack["guardrailPolicyArns"] == ["arn:aws:iam::aws:policy/CloudWatchReadOnlyAccess"]
+        pager = made.one("aws:sns/topicSubscription:TopicSubscription", "pager-duty").inputs
+        assert (pager["topic"], pager["protocol"]) == (pages, "https"), "pages alone: they get somebody up"
+        assert pager["endpoint"] == {SECRET: IS_SECRET, "value": CHANNELS["pagerDutyIntegrationUrl"]}
+    assert not records["prod"].some("aws:chatbot/slackChannelConfiguration:SlackChannelConfiguration")
+    assert "pager-duty" not in {one.name for one in records["prod"].all("aws:sns/topicSubscription:TopicSubscription")}
+
+
+def test_the_key_of_pager_duty_is_shown_nowhere() -> None:
+    shown = settings("serverless", **CHANNELS)
+    assert CHANNELS["pagerDutyIntegrationUrl"] not in repr(shown)
 
 
 # -- each worry has its alarm

@@ -161,6 +161,10 @@ WRONG: list[tuple[str, object]] = [
     ("alarmEmail", "on-call"),
     ("oldestPendingAlarmSeconds", 59),
     ("permissionsBoundary", "boundary"),
+    ("slackWorkspaceId", "my-team"),
+    ("slackChannelId", "payments"),
+    ("pagerDutyIntegrationUrl", "http://events.pagerduty.com/integration/0123/enqueue"),
+    ("pagerDutyIntegrationUrl", "https://events.pagerduty.com.example.org/integration/0123/enqueue"),
     ("monthlyBudget", -1),
     ("faultExperiments", "yes"),
     ("vaultLockGraceDays", 2),
@@ -201,6 +205,8 @@ WRONG: list[tuple[str, object]] = [
 DESCRIBED = {
     "https://user:password@payments.example.com": "text of 42 characters",
     "https://payments.example.com?key=1": "text of 34 characters",
+    "http://events.pagerduty.com/integration/0123/enqueue": "text of 52 characters",
+    "https://events.pagerduty.com.example.org/integration/0123/enqueue": "text of 65 characters",
     "[{'name': 'kms'}]": "a list of 1",
     "x" * 65: "text of 65 characters",
 }
@@ -315,6 +321,7 @@ def test_an_unknown_key_far_from_all_is_to_be_removed() -> None:
             (),
         ),
         ({"monthlyBudget": 100}, "alarmEmail", "a budget alerts somebody", ()),
+        ({"slackChannelId": "C07EZ1ABC23"}, "slackWorkspaceId", "the channel's workspace", ()),
         ({"canaryMinutes": 5}, "canaryAccount", "a canary is really paid", ()),
         (CANARY | {"mode": "shadow"}, "canaryMinutes", "no canary comes through", ()),
         (CANARY | {"schedule": "rate(4 minutes)"}, "canaryMinutes", "waits 240 s for the next", ()),
