@@ -45,6 +45,7 @@ from workers.desk.service import told
 from workers.domain import currency
 from workers.domain.causes import Cause
 from workers.domain.desk import EXITS, MOST_IDS, Order, Role, Stage
+from workers.domain.diagnosis import diagnosed
 from workers.domain.exits import Refused
 from workers.domain.finding import DESK, Found, Where
 from workers.domain.pause import Pause, Scope
@@ -221,6 +222,7 @@ class Pages:
             account=printable(masked(record.account)),
             reason=discreet(record.reason, record.account),
             reference=shown(record.gateway_reference, record.account),
+            cell=diagnosed(record, self.console.desk.target.policy, self.console.now()),
             steps=_steps(record),
             trace=shown_trace(record),
             trace_link=self._trace_link(record),

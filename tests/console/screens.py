@@ -42,7 +42,7 @@ def main() -> None:
         page.emulate_media(color_scheme="dark")
         page.goto(console.address("/transactions/order-00007"))
         page.click("button[lang=es]")
-        page.set_viewport_size({"width": 1200, "height": 560})
+        page.set_viewport_size({"width": 1200, "height": 720})
         page.wait_for_load_state("networkidle")
         page.screenshot(path=FOLDER / "desk-life.png")
 

@@ -14,6 +14,7 @@ from cli import language
 from cli.console import words
 from tests.docs.markdown import ROOT
 from workers.domain.desk import EXITS, Outcome, Stage
+from workers.domain.diagnosis import TABLE, Who
 from workers.domain.transaction import Status
 
 OTHERS = [one for one in language.languages() if one != language.ENGLISH]
@@ -24,7 +25,8 @@ Text = str | tuple[str, ...]
 def said() -> frozenset[Text]:
     """Every text that the code and the templates mark."""
     ways = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
-    return frozenset(text for _, _, text, _, _ in extract_from_dir(ROOT / "cli", ways))
+    marked = {text for _, _, text, _, _ in extract_from_dir(ROOT / "cli", ways)}
+    return frozenset(marked | {text for cell in TABLE for text in (cell.means, cell.todo)} | {*map(str, Who)})
 
 
 def catalogue(name: str) -> dict[Text, Text]:

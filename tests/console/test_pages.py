@@ -248,6 +248,20 @@ def test_a_pause_is_told_on_every_page_and_a_checker_ends_it(world: World) -> No
     assert run(world.requests.standing()).pause is None
 
 
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        ("en", ("What it means", "Key after key", "a maker asks, another person as checker approves")),
+        ("es", ("Qué significa", "Una clave tras otra", "un «maker» solicita, otra persona aprueba")),
+    ],
+)
+def test_a_transaction_says_what_it_means_and_what_to_do(world: World, language: str, says: tuple[str, ...]) -> None:
+    world.holds(waiting(2, new_keys=5))
+    text = html.unescape(world.sits(language=language).get("/transactions/order-00002").text)
+    for one in says:
+        assert one in text
+
+
 def test_who_only_looks_pauses_nothing(world: World) -> None:
     vera = world.sits(person("vera"))
     page = vera.get("/status")
