@@ -6,6 +6,7 @@ read: no file that a build would have to make, and none that can be older than i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
@@ -40,6 +41,17 @@ def words(language: str) -> NullTranslations:
     write_mo(compiled, catalogue)
     compiled.seek(0)
     return GNUTranslations(compiled)
+
+
+def N_(text: str) -> str:  # noqa: N802 - gettext's own name, by which the extraction finds them
+    """Marks a text for the catalogues that is translated when it is shown."""
+    return text
+
+
+def say(text: str, **values: object) -> str:
+    """`text` in the language that the environment asks for, and `values` in the places that it has for them."""
+    said = words(of_environment(os.environ)).gettext(text)
+    return said % values if values else said
 
 
 def of_environment(environment: Mapping[str, str]) -> str:

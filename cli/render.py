@@ -17,6 +17,8 @@ from rich.text import Text
 from cli.books.classes import MEANING as CLASSES
 from cli.books.classes import Class
 from cli.desk import InState, Run
+from cli.language import N_
+from cli.language import say as _
 from cli.loading import Loaded
 from cli.many import Picked, Search
 from cli.reconcile import Difference, Reconciled, Side
@@ -25,6 +27,7 @@ from cli.why import SHOWN as EXAMPLES
 from cli.why import Diagnosis, Explained
 from workers.domain import currency
 from workers.domain.desk import MOST_IDS, Item, Order
+from workers.domain.diagnosis import Cell
 from workers.domain.redaction import masked
 from workers.domain.transaction import CANARY_CURRENCY, HistoryEntry, Status, Transaction, to_text
 
@@ -56,62 +59,78 @@ def overview(view: Overview) -> None:
     out.print(str(view.target), style="bold")
     if view.pause:
         pause(view.pause.told())
-    least = "" if view.backlog.exact else "at least "
+    least = "" if view.backlog.exact else _("at least") + " "
     rows: list[tuple[str, str, str]] = [
-        ("open", f"{least}{view.backlog.open:,}", "not final yet: waiting, or with a worker"),
-        ("due", f"{least}{view.backlog.due:,}", "of these, may be worked on now, or are being worked on"),
+        (_("open"), f"{least}{view.backlog.open:,}", _("not final yet: waiting, or with a worker")),
+        (_("due"), f"{least}{view.backlog.due:,}", _("of these, may be worked on now, or are being worked on")),
     ]
     if view.oldest_age is not None and view.backlog.oldest_due_at is not None:
-        rows.append(("oldest", age(view.oldest_age), f"the longest due, since {_time(view.backlog.oldest_due_at)}"))
-    rows.append(("in review", f"{least}{view.backlog.review:,}", "wait for a person; see `confirm review`"))
-    rows += [("", f"{count:,}", cause or "cause not known") for cause, count in view.causes]
+        since = _time(view.backlog.oldest_due_at)
+        rows.append((_("oldest"), age(view.oldest_age), _("the longest due, since %(time)s", time=since)))
+    rows.append((_("in review"), f"{least}{view.backlog.review:,}", _("wait for a person; see `confirm review`")))
+    rows += [("", f"{count:,}", cause or _("cause not known")) for cause, count in view.causes]
     served = view.target.data.served
-    rows.append(("service" if served else "last run", *_run(view.last_run, view.now, served=served)))
+    rows.append((_("service") if served else _("last run"), *_run(view.last_run, view.now, served=served)))
     if view.last_work and (view.last_run is None or view.last_work.name != view.last_run.name):
-        rows.append(("last with work", *_run(view.last_work, view.now, served=served)))
+        rows.append((_("last with work"), *_run(view.last_work, view.now, served=served)))
     out.print(_grid(rows))
     if view.states is not None:
         out.print(_states(view.states))
     if view.is_final:
-        out.print("Nothing is open: every transaction is in a final state.", style="green")
+        out.print(_("Nothing is open: every transaction is in a final state."), style="green")
 
 
 def pause(told: Mapping[str, str] | None) -> None:
     """Loudly: while it lasts, nothing that waits goes on by itself."""
     if told is None:
-        console().print("Nothing is paused.", style="green")
+        console().print(_("Nothing is paused."), style="green")
         return
-    what = "SENDING IS PAUSED" if told["scope"] == "sending" else "PAUSED"
-    said = f"{what} since {told['since']} by {discreet(told['by'])}: {discreet(told['why'])}"
-    console().print(f"{said}. A checker resumes it: `confirm resume`.", style="bold red")
+    what = _("SENDING IS PAUSED") if told["scope"] == "sending" else _("PAUSED")
+    by, why = discreet(told["by"]), discreet(told["why"])
+    said = _(
+        "%(what)s since %(time)s by %(who)s: %(why)s. A checker resumes it: `confirm resume`.",
+        what=what, time=told["since"], who=by, why=why,
+    )  # fmt: skip
+    console().print(said, style="bold red")
 
 
 def _run(run: Run | None, now: datetime, *, served: bool) -> tuple[str, str]:
     if run is None:
-        return "none", "it has not done anything yet" if served else "the scheduler has not started one yet"
-    when = f"started {age(now - run.started_at)} ago"
+        never = _("it has not done anything yet") if served else _("the scheduler has not started one yet")
+        return _("none"), never
+    when = _("started %(span)s ago", span=age(now - run.started_at))
     if served and run.stopped_at:
-        when = f"last change {age(now - run.stopped_at)} ago; in the {age(run.stopped_at - run.started_at)} up to it"
+        ago, before = age(now - run.stopped_at), age(run.stopped_at - run.started_at)
+        when = _("last change %(span)s ago; in the %(before)s up to it", span=ago, before=before)
     elif run.stopped_at and run.seconds is not None:
-        when += f", took {run.seconds:.1f} s"
+        when += ", " + _("took %(seconds)s s", seconds=f"{run.seconds:.1f}")
     if run.error:
         when += f", {discreet(run.error)}"
     if not run.totals:
-        return run.status, f"{when}; nothing was due" if run.stopped_at else f"{when}; its first report is to come"
-    rate = f", {run.per_second:,.1f} settled per second" if run.per_second else ""
-    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in run.totals.items() if count)
+        return run.status, when + "; " + (_("nothing was due") if run.stopped_at else _("its first report is to come"))
+    rate = ""
+    if run.per_second:
+        rate = ", " + _("%(number)s settled per second", number=f"{run.per_second:,.1f}")
+    counts = ", ".join(f"{count:,} {_(name.replace('_', ' '))}" for name, count in run.totals.items() if count)
     return run.status, f"{when}{rate}: {counts}"
 
 
+_TOTALS = (
+    *(N_("claimed"), N_("confirmed"), N_("rejected"), N_("retried"), N_("review"), N_("not tried"), N_("lost")),
+    N_("failed"),
+)
+"""The words of a run's totals."""
+
+
 def _states(states: Mapping[Status, InState]) -> Table:
-    table = Table(title="All transactions", title_justify="left")
-    table.add_column("state")
-    table.add_column("count", justify="right")
-    table.add_column("sum", justify="right")
-    table.add_column("which means")
+    table = Table(title=_("All transactions"), title_justify="left")
+    table.add_column(_("state"))
+    table.add_column(_("count"), justify="right")
+    table.add_column(_("sum"), justify="right")
+    table.add_column(_("which means"))
     for status, state in states.items():
         sums = "\n".join(_money(amount, code) for code, amount in sorted(state.amounts.items()))
-        table.add_row(Text(status, _STYLE[status]), f"{state.count:,}", sums, MEANING[status])
+        table.add_row(Text(status, _STYLE[status]), f"{state.count:,}", sums, _(MEANING[status]))
     return table
 
 
@@ -122,34 +141,35 @@ def record(transaction: Transaction) -> None:
     title = Text(named(transaction.id), "bold")
     title.append("  ")
     title.append(status, _STYLE[status])
-    title.append(f"  {MEANING[status]}", "dim")
+    title.append("  " + _(MEANING[status]), "dim")
     out.print(title)
     known = [
-        ("amount", _money(transaction.amount, transaction.currency)),
-        ("account", printable(masked(account))),
-        ("created", _time(transaction.created_at)),
-        ("deadline", _time(transaction.deadline)),
-        ("attempts", str(transaction.attempt)),
-        ("due", _time(transaction.next_attempt_at)),
-        ("lease until", _time(transaction.lease_until)),
-        ("sending", _sending(transaction)),
-        ("keys", " ".join(keys(transaction)) if transaction.new_keys else None),
-        ("tries", f"{transaction.tries:,}, asked {transaction.asked:,} times" if transaction.tries else None),
-        ("workers lost", f"{transaction.lost:,} in a row" if transaction.lost else None),
-        ("gateway away since", _time(transaction.away_since)),
-        ("asked for a desk", _for_desk(transaction)),
-        ("settled", _time(transaction.settled_at)),
-        ("moved", None if transaction.moved is None else _money(*transaction.effect)),
-        ("reference", shown(transaction.gateway_reference, account)),
-        ("reason", discreet(transaction.reason, account)),
-        ("owner", transaction.owner),
-        ("decide by", _time(transaction.review_by)),
-        ("trace", shown_trace(transaction)),
+        (_("amount"), _money(transaction.amount, transaction.currency)),
+        (_("account"), printable(masked(account))),
+        (_("created"), _time(transaction.created_at)),
+        (_("deadline"), _time(transaction.deadline)),
+        (_("attempts"), str(transaction.attempt)),
+        (_("due"), _time(transaction.next_attempt_at)),
+        (_("lease until"), _time(transaction.lease_until)),
+        (_("sending"), _sending(transaction)),
+        (_("keys"), " ".join(keys(transaction)) if transaction.new_keys else None),
+        (_("tries"), _tries(transaction)),
+        (_("workers lost"), _("%(count)s in a row", count=f"{transaction.lost:,}") if transaction.lost else None),
+        (_("gateway away since"), _time(transaction.away_since)),
+        (_("asked for a desk"), _for_desk(transaction)),
+        (_("settled"), _time(transaction.settled_at)),
+        (_("moved"), None if transaction.moved is None else _money(*transaction.effect)),
+        (_("reference"), shown(transaction.gateway_reference, account)),
+        (_("reason"), discreet(transaction.reason, account)),
+        (_("owner"), transaction.owner),
+        (_("decide by"), _time(transaction.review_by)),
+        (_("trace"), shown_trace(transaction)),
     ]
     out.print(_grid([(name, value) for name, value in known if value]))
-    table = Table(title="History (UTC)", title_justify="left")
-    for name in ("when", "by", "from", "to", "attempt", "token", "cause", "why"):
-        table.add_column(name, overflow="fold", justify="right" if name == "attempt" else "left")
+    table = Table(title=_("History (UTC)"), title_justify="left")
+    titles = (_("when"), _("by"), _("from"), _("to"), _("attempt"), _("token"), _("cause"), _("why"))
+    for name in titles:
+        table.add_column(name, overflow="fold", justify="right" if name == _("attempt") else "left")
     for entry in transaction.history:
         table.add_row(
             Text(_time(entry.at) or ""),
@@ -164,37 +184,48 @@ def record(transaction: Transaction) -> None:
     out.print(table)
 
 
+def _tries(transaction: Transaction) -> str | None:
+    if not transaction.tries:
+        return None
+    return _("%(tries)s, asked %(asked)s times", tries=f"{transaction.tries:,}", asked=f"{transaction.asked:,}")
+
+
 def _sending(transaction: Transaction) -> str | None:
     """What is known of sending, in words: all that a redrive, a takeover or a restore goes by."""
     if transaction.status.is_final:
         return None
     if transaction.first_sent_at is None and transaction.last_sent_at is None:
-        return "never sent, proven"
+        return _("never sent, proven")
     first, last = _time(transaction.first_sent_at), _time(transaction.last_sent_at)
-    until = f" until {last}" if last else ""
-    return f"possibly sent since {first}{until}: the gateway is asked first"
+    if last is None:
+        return _("possibly sent since %(time)s: the gateway is asked first", time=first)
+    return _("possibly sent since %(time)s until %(last)s: the gateway is asked first", time=first, last=last)
 
 
 def _for_desk(transaction: Transaction) -> str | None:
     if transaction.desk_by is None:
         return None
-    return f"not sent meanwhile; back there without evidence, to be decided by {_time(transaction.desk_by)}"
+    by = _time(transaction.desk_by)
+    return _("not sent meanwhile; back there without evidence, to be decided by %(time)s", time=by)
 
 
 def _repeated(entry: HistoryEntry) -> str:
-    return f" ({entry.times:,} times since {_time(entry.since)})" if entry.times > 1 else ""
+    if entry.times <= 1:
+        return ""
+    return " (" + _("%(times)s times since %(time)s", times=f"{entry.times:,}", time=_time(entry.since)) + ")"
 
 
 def desk(waiting: Sequence[Transaction], now: datetime) -> None:
     """Those in review, the nearest deadline first."""
     out = console()
     if not waiting:
-        out.print("Nobody's desk: nothing is in review.", style="green")
+        out.print(_("Nobody's desk: nothing is in review."), style="green")
         return
-    table = Table(title=f"{len(waiting):,} in review", title_justify="left")
-    for name in ("id", "amount", "account", "cause", "reason", "owner", "decide by"):
-        table.add_column(name, overflow="fold", justify="right" if name == "amount" else "left")
-    called = names(one.id for one in waiting)
+    table = Table(title=_("%(count)s in review", count=f"{len(waiting):,}"), title_justify="left")
+    titles = ("id", _("amount"), _("account"), _("cause"), _("reason"), _("owner"), _("decide by"))
+    for name in titles:
+        table.add_column(name, overflow="fold", justify="right" if name == _("amount") else "left")
+    called, passed = names(one.id for one in waiting), " (" + _("passed") + ")"
     for one in waiting:
         late = one.review_by is not None and one.review_by < now
         table.add_row(
@@ -202,12 +233,12 @@ def desk(waiting: Sequence[Transaction], now: datetime) -> None:
             _money(one.amount, one.currency),
             Text(printable(masked(one.account))),
             Text(one.cause or "-"),
-            Text(discreet(one.reason, one.account) or "no reason given"),
+            Text(discreet(one.reason, one.account) or _("no reason given")),
             Text(printable(one.owner or "-")),
-            Text(f"{_time(one.review_by) or '-'}{' (passed)' if late else ''}", "bold red" if late else ""),
+            Text(f"{_time(one.review_by) or '-'}{passed if late else ''}", "bold red" if late else ""),
         )
     out.print(table)
-    out.print("See one with `confirm show ID`, and docs/desk.md for what can be done with it.")
+    out.print(_("See one with `confirm show ID`, and docs/desk.md for what can be done with it."))
 
 
 def explained(one: Explained) -> None:
@@ -220,10 +251,10 @@ def explained(one: Explained) -> None:
     title.append(f"  {_money(record.amount, record.currency)}  {printable(masked(account))}  {record.cause or '-'}")
     out.print(title)
     by = _time(record.review_by)
-    told = (discreet(record.reason, account), _sending(record), by and f"decide by {by} UTC")
-    out.print(Text("; ".join(text for text in told if text) or f"created {_time(record.created_at)} UTC"))
-    out.print(_grid((("case", one.cell.name), ("means", one.cell.means), ("to do", one.cell.todo),
-                     ("who", one.cell.who.value))))  # fmt: skip
+    told = (discreet(record.reason, account), _sending(record), by and _("decide by %(time)s UTC", time=by))
+    created = _("created %(time)s UTC", time=_time(record.created_at))
+    out.print(Text("; ".join(text for text in told if text) or created))
+    out.print(_grid([(_("case"), one.cell.name), *_row(one.cell)]))
     for line in one.commands:
         out.print(Text(f"  {line}"), soft_wrap=True)
 
@@ -232,27 +263,31 @@ def diagnosis(found: Diagnosis, stack: str | None) -> None:
     """Each row with what is stuck in it."""
     out = console()
     if not found.groups:
-        out.print("Nothing is stuck.", style="green")
+        out.print(_("Nothing is stuck."), style="green")
     for group in found.groups:
         sums = ", ".join(_money(amount, code) for code, amount in sorted(group.sums.items()))
         by = _time(group.decide_by)
         called = names(group.ids)
         more = len(group.ids) - EXAMPLES
-        ids = " ".join(called[id_] for id_ in group.ids[:EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
-        rows = [
-            ("means", group.cell.means),
-            ("to do", group.cell.todo),
-            ("who", group.cell.who.value),
-            ("since", f"the oldest was created {_time(group.oldest)}{f'; decide by {by}' if by else ''}"),
-            ("such as", ids),
-        ]
+        ids = " ".join(called[id_] for id_ in group.ids[:EXAMPLES]) + (" " + _more(more) if more > 0 else "")
+        oldest = _("the oldest was created %(time)s", time=_time(group.oldest))
+        since = oldest + "; " + _("decide by %(time)s", time=by) if by else oldest
+        rows = [*_row(group.cell), (_("since"), since), (_("such as"), ids)]
         out.print(Text(f"{group.cell.name}: {len(group.ids):,}, {sums}", "bold"))
         out.print(_grid(rows))
         if line := group.command(stack, found.limit):
             out.print(Text(f"  {line}"), soft_wrap=True)
         out.print()
     for where in found.more:
-        out.print(f"There are more {where}: raise --limit.", style="yellow")
+        out.print(_("There are more %(where)s: raise --limit.", where=_(where)), style="yellow")
+
+
+def _row(cell: Cell) -> list[tuple[str, str]]:
+    return [(_("means"), _(cell.means)), (_("to do"), _(cell.todo)), (_("who"), _(cell.who.value))]
+
+
+def _more(count: int) -> str:
+    return _("and %(count)s more", count=f"{count:,}")
 
 
 def ids(found: Iterable[str]) -> None:
@@ -264,11 +299,17 @@ def search(result: Search) -> None:
     """What was found, a line each."""
     out = console()
     if not result.found:
-        out.print("Nothing matches.")
+        out.print(_("Nothing matches."))
         return
-    table = Table(title=f"{'the first ' if result.more else ''}{len(result.found):,} found", title_justify="left")
-    for name in ("id", "state", "amount", "account", "cause", "reason", "created", "reference or decide by"):
-        table.add_column(name, overflow="fold", justify="right" if name == "amount" else "left")
+    count = f"{len(result.found):,}"
+    title = _("the first %(count)s found", count=count) if result.more else _("%(count)s found", count=count)
+    table = Table(title=title, title_justify="left")
+    titles = (
+        *("id", _("state"), _("amount"), _("account"), _("cause"), _("reason"), _("created")),
+        _("reference or decide by"),
+    )
+    for name in titles:
+        table.add_column(name, overflow="fold", justify="right" if name == _("amount") else "left")
     called = names(one.record.id for one in result.found)
     for one, cause in result.found:
         table.add_row(
@@ -283,9 +324,9 @@ def search(result: Search) -> None:
         )
     out.print(table)
     if result.more:
-        out.print("There are more: raise --limit, or ask for less.", style="yellow")
+        out.print(_("There are more: raise --limit, or ask for less."), style="yellow")
     for way in result.ways:
-        note(f"Found by {way.name}, which reads {way.reads}.")
+        note(_("Found by %(way)s, which reads %(reads)s.", way=way.name, reads=way.reads))
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -308,16 +349,21 @@ def picked(list_: Picked, order: Order) -> None:
     out = console(stderr=True)
     sums = ", ".join(_money(amount, code) for code, amount in list_.sums.items())
     parts = len(list_.parts)
-    out.print(f"{order.kind} of {len(list_.records):,} transactions in REVIEW, {sums}.", style="bold")
-    for why, count in list_.left_out.items():
-        out.print(f"{count:,} left out: {why}.", style="yellow")
+    count = f"{len(list_.records):,}"
+    said = _("%(exit)s of %(count)s transactions in REVIEW, %(sums)s.", exit=order.kind, count=count, sums=sums)
+    out.print(said, style="bold")
+    for why, number in list_.left_out.items():
+        out.print(_("%(count)s left out: %(why)s.", count=f"{number:,}", why=why), style="yellow")
     called = names(one.id for one in list_.records[:PICKED])
     out.print(_grid((called[one.id], _money(one.amount, one.currency), discreet(one.reason, one.account))
                     for one in list_.records[:PICKED]))  # fmt: skip
     if (more := len(list_.records) - PICKED) > 0:
-        out.print(f"and {more:,} more")
+        out.print(_more(more))
     if parts > 1:
-        out.print(f"They take {parts:,} requests, of {MOST_IDS:,} at most, each of which is approved.")
+        many, most = f"{parts:,}", f"{MOST_IDS:,}"
+        out.print(
+            _("They take %(count)s requests, of %(most)s at most, each of which is approved.", count=many, most=most)
+        )
 
 
 def request(told: Mapping[str, Any], items: Sequence[Item] = ()) -> None:
@@ -327,19 +373,25 @@ def request(told: Mapping[str, Any], items: Sequence[Item] = ()) -> None:
     sums = ", ".join(_money(amount, code) for code, amount in sorted(told["sums"].items()))
     by = ", ".join(f"{one['by']} ({one['at']})" for one in approvals)
     rows = [
-        ("request", told["id"]),
-        ("exit", f"{order['kind']}: {order['why']}"),
-        ("evidence", _proof(order["evidence"])),
-        ("for", f"{told['transactions']:,} transactions, {sums}"),
-        ("asked by", f"{told['by']} ({told['made_at']})"),
-        ("approved by", f"{by or '-'}, {len(approvals)} of {told['approvals_needed']}"),
-        ("state", told["state"]),
-        ("ends", told["ends_at"]),
-        ("digest", told["digest"]),
+        (_("request"), told["id"]),
+        (_("exit"), f"{order['kind']}: {order['why']}"),
+        (_("evidence"), _proof(order["evidence"])),
+        (_("for"), _("%(count)s transactions, %(sums)s", count=f"{told['transactions']:,}", sums=sums)),
+        (_("asked by"), f"{told['by']} ({told['made_at']})"),
+        (_("approved by"), f"{by or '-'}, {_approvals(told)}"),
+        (_("state"), told["state"]),
+        (_("ends"), told["ends_at"]),
+        (_("digest"), told["digest"]),
     ]
     out.print(_grid((name, value) for name, value in rows if value))
     if items:
-        out.print(_grid((named(one.id), f"version {one.version}", _money(one.amount, one.currency)) for one in items))
+        out.print(
+            _grid((named(one.id), _("version") + f" {one.version}", _money(one.amount, one.currency)) for one in items)
+        )
+
+
+def _approvals(told: Mapping[str, Any]) -> str:
+    return _("%(count)s of %(needed)s", count=len(told["approvals"]), needed=told["approvals_needed"])
 
 
 def _proof(evidence: Mapping[str, Any] | None) -> str | None:
@@ -354,10 +406,21 @@ def requests(waiting: Sequence[Mapping[str, Any]]) -> None:
     """Those that wait."""
     out = console()
     if not waiting:
-        out.print("No request waits.", style="green")
+        out.print(_("No request waits."), style="green")
         return
-    table = Table(title=f"{len(waiting):,} requests", title_justify="left")
-    for name in ("request", "exit", "for", "sum", "asked by", "approvals", "state", "ends", "why"):
+    table = Table(title=_("%(count)s requests", count=f"{len(waiting):,}"), title_justify="left")
+    titles = (
+        _("request"),
+        _("exit"),
+        _("for"),
+        _("sum"),
+        _("asked by"),
+        _("approvals"),
+        _("state"),
+        _("ends"),
+        _("why"),
+    )
+    for name in titles:
         table.add_column(name, overflow="fold")
     for one in waiting:
         table.add_row(
@@ -366,28 +429,30 @@ def requests(waiting: Sequence[Mapping[str, Any]]) -> None:
             Text(f"{one['transactions']:,}"),
             Text("\n".join(_money(amount, code) for code, amount in sorted(one["sums"].items()))),
             Text(printable(one["by"])),
-            Text(f"{len(one['approvals'])} of {one['approvals_needed']}"),
+            Text(_approvals(one)),
             Text(one["state"]),
             Text(one["ends_at"]),
             Text(printable(one["order"]["why"])),
         )
     out.print(table)
-    out.print("See one with `confirm requests REQUEST`; approve it with `confirm approve REQUEST`.")
+    out.print(_("See one with `confirm requests REQUEST`; approve it with `confirm approve REQUEST`."))
 
 
 def progress(told: Mapping[str, Any]) -> None:
-    note(f"{told['gone_through']:,} of {told['transactions']:,} gone through ...")
+    through, all_ = f"{told['gone_through']:,}", f"{told['transactions']:,}"
+    note(_("%(count)s of %(all)s gone through ...", count=through, all=all_))
 
 
 def outcome(told: Mapping[str, Any]) -> None:
     """What an approval led to."""
     if (more := told["approvals_needed"] - len(told["approvals"])) > 0:
-        note(f"Nothing is changed yet: it takes {more} more, by another person.")
+        note(_("Nothing is changed yet: it takes %(count)s more, by another person.", count=more))
         return
     left = told["left_out"]
-    note(f"{told['gone_through'] - len(left):,} of {told['transactions']:,} done, {len(left):,} left out.")
+    done, all_ = f"{told['gone_through'] - len(left):,}", f"{told['transactions']:,}"
+    note(_("%(count)s of %(all)s done, %(left)s left out.", count=done, all=all_, left=f"{len(left):,}"))
     for one in left[:LEFT_OUT]:
-        note(f"  {named(one['id'])}: {_LEFT_OUT[one['why']]}")
+        note(f"  {named(one['id'])}: {_(_LEFT_OUT[one['why']])}")
 
 
 LEFT_OUT = 20
@@ -400,58 +465,68 @@ _LEFT_OUT = {
 
 def loaded(result: Loaded, source: str, rejects: str | None, copied: int, *, dry_run: bool) -> None:
     out = console()
-    new = "good" if dry_run else "new"
-    already = "repeated" if dry_run else "already there"
-    out.print(
-        f"{result.rows:,} rows of {printable(source)}: {result.new:,} {new}, {result.already:,} {already}, "
-        f"{result.refused:,} refused."
-    )
+    counts = {
+        "rows": f"{result.rows:,}", "file": printable(source), "new": f"{result.new:,}",
+        "already": f"{result.already:,}", "refused": f"{result.refused:,}",
+    }  # fmt: skip
     if dry_run:
-        out.print("Dry run: only the file was checked. Nothing was written, and the stack was not asked.")
-    if result.overdue:
+        out.print(_("%(rows)s rows of %(file)s: %(new)s good, %(already)s repeated, %(refused)s refused.", **counts))
+        out.print(_("Dry run: only the file was checked. Nothing was written, and the stack was not asked."))
+    else:
         out.print(
-            f"{result.overdue:,} of the {new} rows have a deadline that has passed: they go to a person (REVIEW) "
-            "without a call to the gateway.",
-            style="yellow",
+            _("%(rows)s rows of %(file)s: %(new)s new, %(already)s already there, %(refused)s refused.", **counts)
         )
+    if result.overdue:
+        late = _(
+            "%(count)s of these rows have a deadline that has passed: they go to a person (REVIEW) without a call to "
+            "the gateway.",
+            count=f"{result.overdue:,}",
+        )
+        out.print(late, style="yellow")
     if rejects:
         left = result.refused - copied
-        missing = f" ({left:,} were too long to be copied)" if left else ""
-        out.print(
-            f"The refused rows are in {printable(rejects)}{missing}: mend them and import that file.", style="yellow"
-        )
+        where = printable(rejects)
+        if left:
+            where += " (" + _("%(count)s were too long to be copied", count=f"{left:,}") + ")"
+        out.print(_("The refused rows are in %(file)s: mend them and import that file.", file=where), style="yellow")
     if result.rows == 0:
-        out.print("There was nothing to do: the file holds a header and no rows.")
+        out.print(_("There was nothing to do: the file holds a header and no rows."))
 
 
 def reconciled(result: Reconciled) -> None:
     """Both books class by class, down to their totals; then each difference that is kept."""
     out = console()
-    table = Table(title="Confirmed here, and in their book", title_justify="left")
-    for name in ("currency", "class", "confirmed", "amount", "lines", "amount there"):
-        table.add_column(name, justify="left" if name in ("currency", "class") else "right")
+    table = Table(title=_("Confirmed here, and in their book"), title_justify="left")
+    for name in (_("currency"), _("class")):
+        table.add_column(name)
+    for name in (_("confirmed"), _("amount"), _("lines"), _("amount there")):
+        table.add_column(name, justify="right")
     for code in sorted({*result.ours, *result.theirs}):
         for class_ in Class:
             if both := result.classes.get(code, {}).get(class_):
                 table.add_row(printable(code), class_.value, *_side(both.ours, code), *_side(both.theirs, code))
         ours, theirs = result.ours.get(code, Side()), result.theirs.get(code, Side())
-        table.add_row(printable(code), "all", *_side(ours, code), *_side(theirs, code), style="bold", end_section=True)
+        table.add_row(
+            printable(code), _("all"), *_side(ours, code), *_side(theirs, code), style="bold", end_section=True
+        )
     out.print(table)
     ours, theirs = result.our_canaries, result.their_canaries
     if ours.count or theirs.count:
-        out.print(
-            f"Besides, canaries: {ours.count:,} confirmed, {_money(ours.amount, CANARY_CURRENCY)}; "
-            f"{theirs.count:,} effects, {_money(theirs.amount, CANARY_CURRENCY)}."
-        )
+        said = _(
+            "Besides, canaries: %(ours)s confirmed, %(our_sum)s; %(theirs)s effects, %(their_sum)s.",
+            ours=f"{ours.count:,}", our_sum=_money(ours.amount, CANARY_CURRENCY),
+            theirs=f"{theirs.count:,}", their_sum=_money(theirs.amount, CANARY_CURRENCY),
+        )  # fmt: skip
+        out.print(said)
     if result.equal:
-        out.print("The books agree: each confirmed one has its effect, once, to the cent.", style="green")
+        out.print(_("The books agree: each confirmed one has its effect, once, to the cent."), style="green")
         return
-    out.print(_grid((kind.value, f"{count:,}", CLASSES[kind]) for kind, count in sorted(result.counts.items())))
+    out.print(_grid((kind.value, f"{count:,}", _(CLASSES[kind])) for kind, count in sorted(result.counts.items())))
     called = names(one.id for one in result.differences[:DIFFERENCES])
     for one in result.differences[:DIFFERENCES]:
         out.print(_difference(one, called[one.id]))
     if (more := sum(result.counts.values()) - DIFFERENCES) > 0:
-        out.print(f"and {more:,} more; see --json")
+        out.print(_more(more) + "; " + _("see --json"))
 
 
 def _side(side: Side, code: str) -> tuple[str, str]:
@@ -459,10 +534,14 @@ def _side(side: Side, code: str) -> tuple[str, str]:
 
 
 def _difference(one: Difference, name: str) -> str:
-    not_known = "unreadable" if one.kind is Class.UNREADABLE else "unknown"
+    not_known = _("unreadable") if one.kind is Class.UNREADABLE else _("unknown")
     ours_is = f"{one.status} {_money(one.amount, one.currency)}" if one.status else not_known
-    where = f" (line {one.lines[0].place:,})" if one.lines else ""
-    return f"{name or 'no id'}: {one.kind}; here {ours_is}, moved {_money(one.moved, one.moved_currency)}{where}"
+    moved = _money(one.moved, one.moved_currency)
+    said = _("here %(ours)s, moved %(moved)s", ours=ours_is, moved=moved)
+    if one.lines:
+        said += " (" + _("line %(number)s", number=f"{one.lines[0].place:,}") + ")"
+    called = name or _("no id")
+    return f"{called}: {one.kind}; {said}"
 
 
 def _grid(rows: Iterable[tuple[str | None, ...]]) -> Table:
@@ -484,7 +563,8 @@ def _time(time: datetime | None) -> str | None:
 
 def trouble(what: str, fix: str) -> None:
     """One line on the error stream; never wrapped, so that it can be searched for."""
-    sys.stderr.write(f"confirm: {printable(what)}. To fix: {printable(fix)}.\n")
+    mend = _("To fix:")
+    sys.stderr.write(f"confirm: {printable(what)}. {mend} {printable(fix)}.\n")
 
 
 def note(text: str) -> None:

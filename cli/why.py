@@ -11,6 +11,7 @@ from typing import Any
 
 from cli.desk import Desk
 from cli.exits import Exit, Trouble
+from cli.language import N_
 from cli.views import discreet, moment, named, names, printable
 from cli.where import unknown
 from workers.domain.desk import ONE_ONLY
@@ -92,7 +93,7 @@ class Diagnosis:
 async def diagnose(desk: Desk, now: datetime, limit: int, cell: str | None = None) -> Diagnosis:
     """Everything on the desk, and what is open and late or left lying: the first `limit` of each, by their indexes."""
     policy, groups, more = desk.target.policy, dict[str, Group](), []
-    for states, where in ((DESK, "on the desk"), (OPEN, "in the open work")):
+    for states, where in ((DESK, N_("on the desk")), (OPEN, N_("in the open work"))):
         looked = list[Found]()
         async for one in desk.finder.find(Where(states=states), limit + 1):
             if len(looked) == limit:

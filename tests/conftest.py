@@ -99,6 +99,7 @@ def pytest_collection_finish() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # What we start must hear a Ctrl-C: whoever was started in a shell's background ignores it, and hands that on
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["LANGUAGE"] = "en"  # whatever this machine speaks
     if RECORDINGS not in os.environ:  # xdist's processes inherit it: each stack is recorded once in a run
         folder = tempfile.TemporaryDirectory(prefix="recordings-")
         os.environ[RECORDINGS] = folder.name

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cli.language import N_
 from workers.domain.causes import Cause
 from workers.domain.transaction import Status
-
-
-def N_(text: str) -> str:  # noqa: N802 - gettext's own name, by which the extraction finds them
-    """Marks a text for the catalogues."""
-    return text
-
 
 STATES: Mapping[Status, str] = {
     Status.PENDING: N_("waits for its turn"),

@@ -179,7 +179,7 @@ def test_the_deadline_of_rows_without_one_and_one_that_is_over(confirm: MemoryCl
     result = confirm("import", str(file), "--final-within", "2")
     assert result.code == Exit.OK
     assert confirm.store.records["a"].deadline == confirm.clock.now() + timedelta(hours=2)
-    assert "1 of the new rows have a deadline that has passed" in result.out
+    assert "1 of these rows have a deadline that has passed" in result.out
 
 
 def test_json_of_an_import_is_stable(confirm: MemoryCli, tmp_path: Path) -> None:

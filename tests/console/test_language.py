@@ -11,7 +11,9 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from cli import language
+from cli.books.classes import MEANING as CLASSES
 from cli.console import words
+from cli.views import MEANING
 from tests.docs.markdown import ROOT
 from workers.domain.desk import EXITS, Outcome, Stage
 from workers.domain.diagnosis import TABLE, Who
@@ -26,6 +28,7 @@ def said() -> frozenset[Text]:
     """Every text that the code and the templates mark."""
     ways = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
     marked = {text for _, _, text, _, _ in extract_from_dir(ROOT / "cli", ways)}
+    marked |= {*CLASSES.values(), *MEANING.values()}
     return frozenset(marked | {text for cell in TABLE for text in (cell.means, cell.todo)} | {*map(str, Who)})
 
 
