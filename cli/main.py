@@ -28,6 +28,7 @@ from cli.books.formats import BookFormat
 from cli.books.lines import BadBook, Moves, Reading
 from cli.desk import Desk, Target
 from cli.exits import Exit, Trouble
+from cli.language import say as _
 from cli.loading import Loaded, Rejects, chunks, load, taken
 from cli.lookup import ENDED_SHOWN, REVIEW_LIMIT, SHORT
 from cli.many import Chosen
@@ -157,22 +158,51 @@ def desk(
 @app.command(epilog="Example: confirm why 00004-19970101-01")
 def why(
     id: Annotated[str, typer.Argument(metavar="ID", help="The transaction's id.")],  # noqa: A002 - the word for it
+    ask_first: Annotated[
+        bool, typer.Option("--ask", help="Have the gateway asked first, and wait for what it says. A checker may.")
+    ] = False,
     stack: Stack = None,
     json: Json = False,
 ) -> None:
     """Say why a transaction is where it is: what that means, what to do, by which command, and who may.
 
-    Of what the record knows; `confirm ask` has the gateway asked anew. Ends with 0 when it is final, and with 8 when it
-    is not.
+    Of what the record knows; with --ask, of what the gateway says now of one in REVIEW: nothing is sent, and only its
+    evidence changes anything. Ends with 0 when it is final, and with 8 when it is not.
     """
     at = target.find(stack)
-    record = _at_desk(at, lambda desk: lookup.found(desk, id))
+    record = _at_desk(at, lambda desk: _heard(desk, id) if ask_first else lookup.found(desk, id))
     found = explaining.explained(record, at.policy, _now())
     if json:
         render.as_json(explaining.why_json(found))
     else:
         render.explained(found)
     raise typer.Exit(Exit.OK if record.status.is_final else Exit.NOT_YET_FINAL)
+
+
+ANSWER_SECONDS = 180
+"""For an answer: a run of every minute claims it, asks, and writes what it heard."""
+
+
+async def _heard(desk: Desk, id_: str) -> Transaction:
+    """The transaction once the gateway was asked about it anew; as it is, where it lies on no desk."""
+    record = await lookup.found(desk, id_)
+    if record.status is not Status.REVIEW:
+        render.note(_("Nobody has to ask: it is on no desk."))
+        return record
+    order = Order("ask", "what does the gateway say now?")
+    await _done(desk, await desk.orders.order(Role.CHECKER, "do alone", asking(order, [record])))
+    render.note(_("The gateway is asked; waiting for what it says ..."))
+    for _look in range(ANSWER_SECONDS):
+        record = await lookup.found(desk, record.id)
+        if record.status.is_final or record.status is Status.REVIEW:
+            return record
+        await _look_again()
+    render.note(_("No answer yet: look again with `confirm why`."))
+    return record
+
+
+async def _look_again() -> None:
+    await asyncio.sleep(LOOK_SECONDS)
 
 
 @app.command(

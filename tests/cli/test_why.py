@@ -8,15 +8,17 @@ from datetime import timedelta
 
 import pytest
 
+from cli import main
 from cli.exits import Exit
 from tests.cli.conftest import MemoryCli
 from tests.cli.test_finding import ACCOUNT, lie
 from tests.fakes import START
 from tests.memory_finder import MemoryFinder
 from workers.domain.causes import Cause, because
+from workers.domain.desk import Role
 from workers.domain.diagnosis import TABLE, diagnosed
 from workers.domain.finding import Found, Where
-from workers.domain.outcomes import NotFound
+from workers.domain.outcomes import Confirmed, NotFound
 from workers.domain.transaction import Status, Transaction
 from workers.domain.transitions import Answer, Claim, SetAside, decide
 
@@ -128,6 +130,33 @@ def test_why_says_what_to_do_by_which_command_and_who_may(confirm: MemoryCli) ->
         "who": cell.who.value,
         "commands": ["confirm redrive n1 --why TEXT", "confirm cancel n1 --why TEXT"],
     }
+
+
+def test_why_may_have_the_gateway_asked_first(confirm: MemoryCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    lie(confirm, "w1")
+    policy, looks = confirm.target.policy, list[str]()
+
+    async def worked() -> None:
+        """What a worker does meanwhile."""
+        record = confirm.store.records["w1"]
+        looks.append(record.status)
+        held = decide(record, Claim("t", "w"), confirm.clock.now(), policy)
+        answer = Answer(Confirmed("ref-7", record.amount, record.currency), "w", asked=True)
+        confirm.store.records["w1"] = decide(held, answer, confirm.clock.now(), policy)
+
+    monkeypatch.setattr(main, "_look_again", worked)
+    told = confirm("why", "w1", "--ask")
+    assert looks == [Status.PENDING]
+    assert "done-before-it-was-asked" in told.out
+    assert told.code == Exit.OK
+    assert "on no desk" in confirm("why", "w1", "--ask").err, "it is final by now"
+
+
+def test_why_asks_nothing_for_who_may_not(confirm: MemoryCli) -> None:
+    lie(confirm, "w1")
+    confirm.roles = (Role.MAKER,)
+    assert confirm("why", "w1", "--ask").code == Exit.NO_ACCESS
+    assert confirm.store.records["w1"].status is Status.REVIEW
 
 
 def test_a_record_that_was_found_without_its_history_has_the_same_case(
