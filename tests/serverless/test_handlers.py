@@ -689,6 +689,18 @@ def test_how_long_people_have_paused_it_is_told(
     assert "PausedSeconds" not in after
 
 
+def test_a_pause_that_cannot_be_read_just_now_stops_no_plan(
+    gateway: LedgerGateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def busy(_: DynamoDbDesk) -> None:
+        raise StoreError("throttled")
+
+    add(2)
+    monkeypatch.setattr(DynamoDbDesk, "standing", busy)
+    assert batches(plan())[0]["ids"] == ["p-000", "p-001"]
+    assert '"error": "StoreError"' in capsys.readouterr().out
+
+
 def test_a_batch_without_time_left_tries_nothing(gateway: LedgerGateway) -> None:
     add(5)
     [batch] = batches(plan())

@@ -378,7 +378,7 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
             "Backlog": (len(due.ids), "Count"),  # a lower bound once a plan is full
             **({"OldestPendingAge": (round(age, 3), "Seconds")} if due.ids else {}),
             **measures.of_desk(desk, now, config.policy.review_within),
-            **measures.of_pause(_paused(), now),
+            **_pause(now, run),
             **canary,
         },
         now,
@@ -387,6 +387,15 @@ def _look(now: datetime, run: str, whole: Context | None) -> Due:
     )
     measures.by_currency(telemetry, desk, now)
     return due
+
+
+def _pause(now: datetime, run: str) -> Metrics:
+    """For how long people have stopped the batches. Each batch looks for itself; here trouble stops no plan."""
+    try:
+        return measures.of_pause(_paused(), now)
+    except Exception as error:
+        app().telemetry.failed(error, now, run=run)
+        return {}
 
 
 def _paused() -> Pause | None:
