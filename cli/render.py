@@ -111,14 +111,14 @@ def _run(run: Run | None, now: datetime, *, served: bool) -> tuple[str, str]:
     rate = ""
     if run.per_second:
         rate = ", " + _("%(number)s settled per second", number=f"{run.per_second:,.1f}")
-    counts = ", ".join(f"{count:,} {_(name.replace('_', ' '))}" for name, count in run.totals.items() if count)
+    counts = ", ".join(f"{count:,} {_(_TOTALS.get(name, name))}" for name, count in run.totals.items() if count)
     return run.status, f"{when}{rate}: {counts}"
 
 
-_TOTALS = (
-    *(N_("claimed"), N_("confirmed"), N_("rejected"), N_("retried"), N_("review"), N_("not tried"), N_("lost")),
-    N_("failed"),
-)
+_TOTALS: Mapping[str, str] = {
+    "claimed": N_("claimed"), "confirmed": N_("confirmed"), "rejected": N_("rejected"), "retried": N_("retried"),
+    "review": N_("review"), "not_tried": N_("not tried"), "lost": N_("lost"), "failed": N_("failed"),
+}  # fmt: skip
 """The words of a run's totals."""
 
 
