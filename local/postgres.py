@@ -109,13 +109,21 @@ class Postgres:
 
     def start(self) -> Postgres:
         """Make the cluster where there is none, start the server, wait until it answers."""
+        is_new = not (self.data / "PG_VERSION").exists()
         try:
             self._prepare()
             self.stop_former()
             self._launch()
         except OSError as error:
             raise LocalError(explain(error, "start PostgreSQL")) from error
-        self._await_ready()
+        try:
+            self._await_ready()
+        except LocalError:
+            if not is_new or free_port(self.port) == self.port:
+                raise
+            self.port = kept_port(self.folder / "port")  # another was faster, and nobody knows ours yet
+            self._launch()
+            self._await_ready()
         self._make_database()
         return self
 
@@ -238,11 +246,19 @@ class Postgres:
         while time.monotonic() < until:
             if self._process is None or self._process.poll() is not None:
                 break
-            if self._call("pg_isready", "-q", "-h", HOST, "-p", str(self.port)).returncode == 0:
+            if self._says_ready(self._process.pid):
                 return
             time.sleep(0.05)
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         raise LocalError(f"PostgreSQL does not start ({self.log}): {lines[-1] if lines else 'it said nothing'}")
+
+    def _says_ready(self, pid: int) -> bool:
+        """By its own note: on its port somebody else's server may answer."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().split("\n")
+        except OSError:
+            return False
+        return lines[0].strip() == str(pid) and any(line.strip() == "ready" for line in lines)
 
     def _make_database(self) -> None:
         import asyncio

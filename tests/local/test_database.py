@@ -298,3 +298,20 @@ def test_what_is_written_into_the_data_follows_no_link(tmp_path: Path) -> None:
     Postgres(tmp_path / "postgres", port=1)._write(link, "ours")
     assert (target.read_text(), link.read_text(), link.is_symlink()) == ("another's", "ours", False)
     assert link.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_that_another_takes_first_is_given_up_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at a port and the server's own start; and whoever answers there is not taken for ours."""
+    with Postgres(tmp_path / "first") as first:
+        (tmp_path / "second").mkdir()
+        monkeypatch.setattr("local.postgres.kept_port", lambda _: first.port)
+        second = Postgres(tmp_path / "second")
+        monkeypatch.undo()
+        try:
+            assert second.port == first.port
+            assert second.start().port != first.port
+            assert second.pid is not None
+        finally:
+            second.remove()
