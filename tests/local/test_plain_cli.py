@@ -305,7 +305,8 @@ def test_a_lambda_is_killed_in_the_middle_of_its_batch(story: Story) -> None:
     """The Scheduler starts the runs; another one meanwhile ends at once."""
     aws, arn = story.aws, story.outputs["stateMachineArn"]
     # however busy the machine is: each of the Lambdas that work side by side is in the middle of its calls for long
-    ask_gateway(aws, "/_faults", {"latency_seconds": [2, 2]})
+    # the Lambdas that work side by side are all in the middle of their calls, however long a busy machine starts them
+    ask_gateway(aws, "/_faults", {"latency_seconds": [8, 8]})
     with shown("README.md", "On AWS", only=("aws ",)) as page:
         for command in page:
             words = {"file:///dev/stdin": os.environ["SIMULATED_GATEWAY_KEY"]}
