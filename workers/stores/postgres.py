@@ -674,7 +674,7 @@ def _to_review(row: ClaimedRow, at: datetime, by: str, policy: Policy) -> Transa
         gateway_reference=None,
         reason=row.reason,
         owner=policy.review_owner,
-        review_by=row.desk_by or at + policy.review_within,
+        review_by=row.desk_by,  # as claim.sql has written it
         version=row.version,
         tries=row.tries,
         asked=row.asked,
